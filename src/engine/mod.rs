@@ -1,0 +1,111 @@
+//! Engines run forward passes and reduce the layerwise discrepancy where the data is.
+
+pub mod cpu;
+pub mod gpu;
+pub mod stats;
+
+pub use stats::TapStats;
+
+use crate::network::Network;
+use crate::quant::QuantizedNetwork;
+use crate::tensor::Batch;
+
+/// What can go wrong while running a network.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No adapter, or not the one asked for.
+    #[error("no GPU adapter{wanted}: {reason}")]
+    NoAdapter {
+        /// ` named "..."`, or empty.
+        wanted: String,
+        /// What was found, and what to do.
+        reason: String,
+    },
+    /// The device refused work: validation, memory or shader errors.
+    #[error("{device}: {problem}")]
+    Device {
+        /// Adapter name.
+        device: String,
+        /// What it said.
+        problem: String,
+    },
+    /// The device went away.
+    #[error(
+        "{device} was lost: {reason}; finished cells are kept, run the same command again to go on"
+    )]
+    Lost {
+        /// Adapter name.
+        device: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// The engine cannot run this network or batch.
+    #[error("node {node}: {problem}")]
+    Unsupported {
+        /// Node name.
+        node: String,
+        /// What is not possible, and what to do.
+        problem: String,
+    },
+    /// A call out of order or with the wrong shapes.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// Where an engine runs, for logs and provenance.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DeviceInfo {
+    /// `cpu-f32`, `cpu-f64` or `wgpu-f32`.
+    pub engine: String,
+    /// Adapter or processor name.
+    pub device: String,
+    /// `cpu`, `discrete-gpu`, `integrated-gpu`, `software-gpu`, ...
+    pub kind: String,
+    /// Driver and its version; empty for processors.
+    pub driver: String,
+    /// Graphics API; empty for processors.
+    pub backend: String,
+    /// Threads, for processors.
+    pub threads: usize,
+}
+
+/// Names a quantized network inside a [`Runner`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VariantId(pub usize);
+
+/// The discrepancy of one variant on the current batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// `stats[image][tap]`, taps as [`Network::taps`] lists them.
+    pub stats: Vec<Vec<TapStats>>,
+    /// The variant's outputs, one vector per image.
+    pub outputs: Vec<Vec<f32>>,
+}
+
+/// Runs networks.
+pub trait Engine: Send + Sync {
+    /// Where it runs.
+    fn device(&self) -> DeviceInfo;
+    /// Uploads a network's full-precision weights.
+    fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError>;
+}
+
+/// One network on one engine. A full-precision pass serves every variant compared after it.
+pub trait Runner {
+    /// The most images that fit one batch.
+    fn max_batch(&self) -> usize;
+    /// Uploads a quantized network: packed codes and scales where the engine has kernels for them.
+    fn load_variant(&mut self, variant: &QuantizedNetwork) -> Result<VariantId, EngineError>;
+    /// Frees a variant.
+    fn drop_variant(&mut self, variant: VariantId);
+    /// Full-precision pass; its taps stay on the engine. Returns the outputs, one vector per image.
+    fn reference(&mut self, input: &Batch) -> Result<Vec<Vec<f32>>, EngineError>;
+    /// Runs a variant on the batch of the last [`Runner::reference`] and reduces the discrepancy.
+    fn compare(&mut self, variant: VariantId) -> Result<Comparison, EngineError>;
+    /// Every node's output, in f64 on an f64 engine (widened otherwise), for checking. NCHW.
+    fn trace(
+        &mut self,
+        input: &Batch,
+        variant: Option<VariantId>,
+    ) -> Result<Vec<Batch<f64>>, EngineError>;
+}

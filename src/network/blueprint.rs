@@ -1,0 +1,213 @@
+//! An architecture as data: layers with the checkpoint names of their parameters, without the weights.
+
+use super::NetworkError;
+use super::fold::BatchNorm;
+use super::graph::{Activation, Conv, Linear, Network, Op, Pad, ValueId, Window};
+use super::state_dict::{LoadReport, Loader, StateDict};
+use crate::tensor::{Shape, Tensor};
+
+/// Padding rule, resolved against the input's size.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Padding {
+    /// `p` pixels on every side (PyTorch).
+    All(usize),
+    /// TensorFlow's `SAME`.
+    Same,
+}
+
+/// One step of a blueprint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Node name; for layers also the prefix of `.weight` and `.bias` in the checkpoint.
+    pub name: String,
+    /// What to compute.
+    pub kind: Kind,
+    /// Values read, numbered as in [`Network`].
+    pub inputs: Vec<ValueId>,
+    /// Fused activation.
+    pub activation: Activation,
+}
+
+/// The operations blueprints use.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// Convolution.
+    Conv {
+        /// Output channels.
+        out: usize,
+        /// Kernel height and width.
+        kernel: usize,
+        /// Step in both directions.
+        stride: usize,
+        /// Zero padding.
+        pad: Padding,
+        /// Channel groups.
+        groups: usize,
+        /// True when the checkpoint has a bias for it.
+        bias: bool,
+        /// Batch norm to fold in: checkpoint prefix and eps.
+        norm: Option<(String, f64)>,
+    },
+    /// Dense layer with bias.
+    Linear {
+        /// Output features.
+        out: usize,
+    },
+    /// Residual sum.
+    Add,
+    /// Max pooling.
+    MaxPool {
+        /// Window side.
+        kernel: usize,
+        /// Step.
+        stride: usize,
+        /// Padding on every side.
+        pad: usize,
+    },
+    /// Mean over pixels.
+    GlobalAvgPool,
+}
+
+/// An architecture: input shape and steps in topological order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blueprint {
+    /// Architecture name.
+    pub name: String,
+    /// Shape of an input image.
+    pub input: Shape,
+    /// Steps; step `i` makes value `i + 1`.
+    pub steps: Vec<Step>,
+}
+
+impl Blueprint {
+    /// An empty blueprint.
+    pub fn new(name: impl Into<String>, input: Shape) -> Self {
+        Self {
+            name: name.into(),
+            input,
+            steps: Vec::new(),
+        }
+    }
+
+    /// Appends a step and returns its value.
+    pub fn push(
+        &mut self,
+        name: impl Into<String>,
+        kind: Kind,
+        inputs: &[ValueId],
+        activation: Activation,
+    ) -> ValueId {
+        self.steps.push(Step {
+            name: name.into(),
+            kind,
+            inputs: inputs.to_vec(),
+            activation,
+        });
+        self.steps.len()
+    }
+
+    /// The network with the checkpoint's weights, and the report of how they fit. Where a tensor does not
+    /// fit, zeros stand in: use the network only when the report is clean.
+    pub fn load(&self, dict: &StateDict) -> Result<(Network, LoadReport), NetworkError> {
+        let mut loader = Loader::new(dict);
+        let network = self.build(&mut Source::Checkpoint(&mut loader))?;
+        Ok((network, loader.finish()))
+    }
+
+    /// The network with all parameters zero: shapes and counts without a checkpoint.
+    pub fn skeleton(&self) -> Result<Network, NetworkError> {
+        self.build(&mut Source::Zeros)
+    }
+
+    fn build(&self, source: &mut Source<'_, '_>) -> Result<Network, NetworkError> {
+        let mut network = Network::new(&self.name, self.input);
+        for step in &self.steps {
+            let first = step.inputs.first().copied().unwrap_or_default();
+            let input = network.shape(first);
+            let op = match &step.kind {
+                Kind::Conv {
+                    out,
+                    kernel,
+                    stride,
+                    pad,
+                    groups,
+                    bias,
+                    norm,
+                } => {
+                    let dims = [*out, input.c / groups, *kernel, *kernel];
+                    let (weight, bias) = source.layer(&step.name, &dims, *bias, norm.as_ref());
+                    let pad = match pad {
+                        Padding::All(p) => Pad::all(*p),
+                        Padding::Same => Pad::same((input.h, input.w), [*kernel; 2], [*stride; 2]),
+                    };
+                    Op::Conv(Conv {
+                        weight,
+                        bias,
+                        stride: [*stride; 2],
+                        pad,
+                        dilation: [1, 1],
+                        groups: *groups,
+                    })
+                }
+                Kind::Linear { out } => {
+                    let (weight, bias) = source.layer(&step.name, &[*out, input.c], true, None);
+                    Op::Linear(Linear { weight, bias })
+                }
+                Kind::Add => Op::Add,
+                Kind::MaxPool {
+                    kernel,
+                    stride,
+                    pad,
+                } => Op::MaxPool(Window {
+                    kernel: [*kernel; 2],
+                    stride: [*stride; 2],
+                    pad: Pad::all(*pad),
+                }),
+                Kind::GlobalAvgPool => Op::GlobalAvgPool,
+            };
+            network.push(&step.name, op, &step.inputs, step.activation)?;
+        }
+        Ok(network)
+    }
+}
+
+/// Where parameters come from.
+enum Source<'a, 'd> {
+    Checkpoint(&'a mut Loader<'d>),
+    Zeros,
+}
+
+impl Source<'_, '_> {
+    /// Weight and bias of a layer, its batch norm folded in.
+    fn layer(
+        &mut self,
+        name: &str,
+        dims: &[usize],
+        has_bias: bool,
+        norm: Option<&(String, f64)>,
+    ) -> (Tensor, Vec<f32>) {
+        let out = dims[0];
+        let Source::Checkpoint(loader) = self else {
+            return (Tensor::zeros(dims), vec![0.0; out]);
+        };
+        let mut weight = loader.take(&format!("{name}.weight"), dims);
+        let mut bias = match has_bias {
+            true => loader.take(&format!("{name}.bias"), &[out]).into_data(),
+            false => vec![0.0; out],
+        };
+        if let Some((prefix, eps)) = norm {
+            let mut get = |part: &str| loader.take(&format!("{prefix}.{part}"), &[out]).into_data();
+            let norm = BatchNorm {
+                weight: get("weight"),
+                bias: get("bias"),
+                mean: get("running_mean"),
+                var: get("running_var"),
+                eps: *eps,
+            };
+            if let Err(why) = norm.fold_into(&mut weight, &mut bias) {
+                loader.unfoldable(prefix, why);
+            }
+        }
+        (weight, bias)
+    }
+}

@@ -6,6 +6,25 @@ use super::graph::{Activation, Conv, Linear, Network, Op, Pad, ValueId, Window};
 use super::state_dict::{LoadReport, Loader, StateDict};
 use crate::tensor::{Shape, Tensor};
 
+/// What a layer of a blueprint asks of its source of parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot<'a> {
+    /// Node name, prefix of `.weight` and `.bias`.
+    pub name: &'a str,
+    /// Shape of the weights, output channels first.
+    pub dims: &'a [usize],
+    /// True when the layer has a bias of its own.
+    pub bias: bool,
+    /// Batch norm to fold in: checkpoint prefix and eps.
+    pub norm: Option<&'a (String, f64)>,
+}
+
+/// Where a blueprint's parameters come from.
+pub trait Parameters {
+    /// Weights of shape `slot.dims` and one bias per output channel, batch norm folded in.
+    fn layer(&mut self, slot: Slot<'_>) -> (Tensor, Vec<f32>);
+}
+
 /// Padding rule, resolved against the input's size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Padding {
@@ -47,6 +66,16 @@ pub enum Kind {
         bias: bool,
         /// Batch norm to fold in: checkpoint prefix and eps.
         norm: Option<(String, f64)>,
+    },
+    /// Fixed 1x1 convolution that copies input channel `i` to output channel `first + i` and leaves the
+    /// other outputs zero; it has no parameters in the checkpoint.
+    Embed {
+        /// Output channels.
+        out: usize,
+        /// Output channel of input channel 0.
+        first: usize,
+        /// Step in both directions.
+        stride: usize,
     },
     /// Dense layer with bias.
     Linear {
@@ -110,16 +139,23 @@ impl Blueprint {
     /// fit, zeros stand in: use the network only when the report is clean.
     pub fn load(&self, dict: &StateDict) -> Result<(Network, LoadReport), NetworkError> {
         let mut loader = Loader::new(dict);
-        let network = self.build(&mut Source::Checkpoint(&mut loader))?;
+        let network = self.build(&mut loader)?;
         Ok((network, loader.finish()))
     }
 
     /// The network with all parameters zero: shapes and counts without a checkpoint.
     pub fn skeleton(&self) -> Result<Network, NetworkError> {
-        self.build(&mut Source::Zeros)
+        self.build(&mut Zeros)
     }
 
-    fn build(&self, source: &mut Source<'_, '_>) -> Result<Network, NetworkError> {
+    /// Name of the classifier: the dense layer at the end, if there is one.
+    pub fn classifier(&self) -> Option<&str> {
+        let last = self.steps.last()?;
+        matches!(last.kind, Kind::Linear { .. }).then_some(last.name.as_str())
+    }
+
+    /// The network with the parameters of `source`.
+    pub fn build(&self, source: &mut dyn Parameters) -> Result<Network, NetworkError> {
         let mut network = Network::new(&self.name, self.input);
         for step in &self.steps {
             let first = step.inputs.first().copied().unwrap_or_default();
@@ -135,7 +171,12 @@ impl Blueprint {
                     norm,
                 } => {
                     let dims = [*out, input.c / groups, *kernel, *kernel];
-                    let (weight, bias) = source.layer(&step.name, &dims, *bias, norm.as_ref());
+                    let (weight, bias) = source.layer(Slot {
+                        name: &step.name,
+                        dims: &dims,
+                        bias: *bias,
+                        norm: norm.as_ref(),
+                    });
                     let pad = match pad {
                         Padding::All(p) => Pad::all(*p),
                         Padding::Same => Pad::same((input.h, input.w), [*kernel; 2], [*stride; 2]),
@@ -149,8 +190,21 @@ impl Blueprint {
                         groups: *groups,
                     })
                 }
+                Kind::Embed { out, first, stride } => Op::Conv(Conv {
+                    weight: embedding(input.c, *out, *first),
+                    bias: vec![0.0; *out],
+                    stride: [*stride; 2],
+                    pad: Pad::default(),
+                    dilation: [1, 1],
+                    groups: 1,
+                }),
                 Kind::Linear { out } => {
-                    let (weight, bias) = source.layer(&step.name, &[*out, input.c], true, None);
+                    let (weight, bias) = source.layer(Slot {
+                        name: &step.name,
+                        dims: &[*out, input.c],
+                        bias: true,
+                        norm: None,
+                    });
                     Op::Linear(Linear { weight, bias })
                 }
                 Kind::Add => Op::Add,
@@ -171,32 +225,36 @@ impl Blueprint {
     }
 }
 
-/// Where parameters come from.
-enum Source<'a, 'd> {
-    Checkpoint(&'a mut Loader<'d>),
-    Zeros,
+/// `[out, channels, 1, 1]` with ones at `[first + i, i]`.
+fn embedding(channels: usize, out: usize, first: usize) -> Tensor {
+    let mut weight = Tensor::zeros([out, channels, 1, 1]);
+    for i in 0..channels.min(out.saturating_sub(first)) {
+        weight.data_mut()[(first + i) * channels + i] = 1.0;
+    }
+    weight
 }
 
-impl Source<'_, '_> {
-    /// Weight and bias of a layer, its batch norm folded in.
-    fn layer(
-        &mut self,
-        name: &str,
-        dims: &[usize],
-        has_bias: bool,
-        norm: Option<&(String, f64)>,
-    ) -> (Tensor, Vec<f32>) {
-        let out = dims[0];
-        let Source::Checkpoint(loader) = self else {
-            return (Tensor::zeros(dims), vec![0.0; out]);
-        };
-        let mut weight = loader.take(&format!("{name}.weight"), dims);
-        let mut bias = match has_bias {
-            true => loader.take(&format!("{name}.bias"), &[out]).into_data(),
+/// All parameters zero.
+struct Zeros;
+
+impl Parameters for Zeros {
+    fn layer(&mut self, slot: Slot<'_>) -> (Tensor, Vec<f32>) {
+        (Tensor::zeros(slot.dims), vec![0.0; slot.dims[0]])
+    }
+}
+
+impl Parameters for Loader<'_> {
+    fn layer(&mut self, slot: Slot<'_>) -> (Tensor, Vec<f32>) {
+        let out = slot.dims[0];
+        let mut weight = self.take(&format!("{}.weight", slot.name), slot.dims);
+        let mut bias = match slot.bias {
+            true => self
+                .take(&format!("{}.bias", slot.name), &[out])
+                .into_data(),
             false => vec![0.0; out],
         };
-        if let Some((prefix, eps)) = norm {
-            let mut get = |part: &str| loader.take(&format!("{prefix}.{part}"), &[out]).into_data();
+        if let Some((prefix, eps)) = slot.norm {
+            let mut get = |part: &str| self.take(&format!("{prefix}.{part}"), &[out]).into_data();
             let norm = BatchNorm {
                 weight: get("weight"),
                 bias: get("bias"),
@@ -205,7 +263,7 @@ impl Source<'_, '_> {
                 eps: *eps,
             };
             if let Err(why) = norm.fold_into(&mut weight, &mut bias) {
-                loader.unfoldable(prefix, why);
+                self.unfoldable(prefix, why);
             }
         }
         (weight, bias)

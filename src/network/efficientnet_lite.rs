@@ -1,8 +1,22 @@
-//! EfficientNet-Lite0 (TensorFlow, 2020): MBConv blocks with ReLU6, without squeeze-and-excite.
+//! EfficientNet-Lite0 to Lite4 (TensorFlow, 2020): inverted residuals with ReLU6, without squeeze-and-excite.
+//!
+//! Width and depth grow by TensorFlow's rules for the lite family: the stem (32) and the head (1280) keep their
+//! width, the first and the last stage keep their depth.
 
-use super::blueprint::{Blueprint, Kind, Padding};
-use super::graph::{Activation, INPUT, ValueId};
-use crate::tensor::Shape;
+use super::blueprint::Blueprint;
+use super::inverted_residual::{Config, Stage, inverted_residual, round_channels};
+use super::naming::Naming;
+
+/// Width multiplier, depth multiplier and input side of Lite0 to Lite4.
+const VARIANTS: [(f64, f64, usize); 5] = [
+    (1.0, 1.0, 224),
+    (1.0, 1.1, 240),
+    (1.1, 1.2, 260),
+    (1.2, 1.4, 280),
+    (1.4, 1.8, 300),
+];
+/// Number of the largest variant.
+pub const LARGEST: usize = VARIANTS.len() - 1;
 
 /// Expansion, kernel, output channels, repeats, stride of the first.
 const STAGES: [(usize, usize, usize, usize, usize); 7] = [
@@ -14,96 +28,42 @@ const STAGES: [(usize, usize, usize, usize, usize); 7] = [
     (6, 5, 192, 4, 2),
     (6, 3, 320, 1, 1),
 ];
-const EPS: f64 = 1e-3;
 
-/// The architecture with a classifier of `classes` logits.
-pub fn efficientnet_lite0(classes: usize, side: usize) -> Blueprint {
-    let mut net = Blueprint::new("efficientnet_lite0", Shape::new(3, side, side));
-    let conv = |net: &mut Blueprint,
-                name: String,
-                norm: String,
-                input: ValueId,
-                (out, kernel, stride, groups): (usize, usize, usize, usize),
-                activation| {
-        let kind = Kind::Conv {
-            out,
-            kernel,
-            stride,
-            pad: Padding::Same,
-            groups,
-            bias: false,
-            norm: Some((norm, EPS)),
+/// Input side in pixels that a variant (at most [`LARGEST`]) is trained for.
+pub fn side(variant: usize) -> usize {
+    VARIANTS[variant.min(LARGEST)].2
+}
+
+/// Lite`variant` (at most [`LARGEST`]); `classes` is `None` for the pooled features without a classifier.
+pub fn efficientnet_lite(
+    variant: usize,
+    classes: Option<usize>,
+    side: usize,
+    naming: Naming,
+) -> Blueprint {
+    let variant = variant.min(LARGEST);
+    let (width, depth, _) = VARIANTS[variant];
+    let stage =
+        |(i, &(expand, kernel, out, repeats, stride)): (usize, &(_, _, usize, usize, _))| {
+            let fixed = i == 0 || i == STAGES.len() - 1;
+            Stage {
+                expand,
+                kernel,
+                out: round_channels(out as f64 * width),
+                repeats: match fixed {
+                    true => repeats,
+                    false => (repeats as f64 * depth).ceil() as usize,
+                },
+                stride,
+            }
         };
-        net.push(name, kind, &[input], activation)
+    let config = Config {
+        stem: 32,
+        stages: STAGES.iter().enumerate().map(stage).collect(),
+        head: 1280,
+        eps: 1e-3,
+        same: true,
     };
-
-    let mut channels = 32;
-    let mut value = conv(
-        &mut net,
-        "_conv_stem".into(),
-        "_bn0".into(),
-        INPUT,
-        (channels, 3, 2, 1),
-        Activation::Relu6,
-    );
-    let mut block = 0;
-    for (expand, kernel, out, repeats, first_stride) in STAGES {
-        for repeat in 0..repeats {
-            let stride = if repeat == 0 { first_stride } else { 1 };
-            let part = |name: &str| format!("_blocks.{block}.{name}");
-            let (input, hidden) = (value, channels * expand);
-            if expand != 1 {
-                value = conv(
-                    &mut net,
-                    part("_expand_conv"),
-                    part("_bn0"),
-                    value,
-                    (hidden, 1, 1, 1),
-                    Activation::Relu6,
-                );
-            }
-            value = conv(
-                &mut net,
-                part("_depthwise_conv"),
-                part("_bn1"),
-                value,
-                (hidden, kernel, stride, hidden),
-                Activation::Relu6,
-            );
-            value = conv(
-                &mut net,
-                part("_project_conv"),
-                part("_bn2"),
-                value,
-                (out, 1, 1, 1),
-                Activation::Identity,
-            );
-            if stride == 1 && channels == out {
-                value = net.push(
-                    part("add"),
-                    Kind::Add,
-                    &[input, value],
-                    Activation::Identity,
-                );
-            }
-            channels = out;
-            block += 1;
-        }
-    }
-    value = conv(
-        &mut net,
-        "_conv_head".into(),
-        "_bn1".into(),
-        value,
-        (1280, 1, 1, 1),
-        Activation::Relu6,
-    );
-    value = net.push("pool", Kind::GlobalAvgPool, &[value], Activation::Identity);
-    net.push(
-        "_fc",
-        Kind::Linear { out: classes },
-        &[value],
-        Activation::Identity,
-    );
-    net
+    let name = format!("efficientnet_lite{variant}");
+    inverted_residual(&name, &config, classes, side, naming)
 }

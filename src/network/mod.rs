@@ -1,11 +1,17 @@
 //! Networks as data: the graph, shape inference, batch-norm folding, architectures and checkpoint readers.
 
 pub mod blueprint;
+pub mod cifar_resnet;
+pub mod counts;
 pub mod efficientnet_lite;
 pub mod fold;
 pub mod graph;
+pub mod inverted_residual;
+pub mod mobilenet_v1;
 pub mod mobilenet_v2;
+pub mod naming;
 pub mod pytorch;
+pub mod resnet;
 pub mod safetensors;
 pub mod shape;
 pub mod state_dict;
@@ -62,12 +68,14 @@ pub enum NetworkError {
         problem: String,
     },
     /// The checkpoint does not fit the architecture.
-    #[error("{path}: the checkpoint does not fit {model}\n{report}")]
+    #[error("{path}: the checkpoint does not fit {model}; closest naming: {naming}\n{report}")]
     Load {
         /// The file.
         path: String,
         /// Architecture name.
         model: String,
+        /// The naming that comes closest.
+        naming: String,
         /// What is missing, unused, misshapen or not finite.
         report: Box<LoadReport>,
     },

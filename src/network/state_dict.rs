@@ -45,6 +45,11 @@ impl LoadReport {
     pub fn is_clean(&self) -> bool {
         self == &Self::default()
     }
+
+    /// Tensors that one side has and the other has not, or has in another shape.
+    pub fn names_apart(&self) -> usize {
+        self.missing.len() + self.unused.len() + self.misshapen.len()
+    }
 }
 
 impl fmt::Display for LoadReport {

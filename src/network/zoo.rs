@@ -3,48 +3,225 @@
 use std::path::Path;
 
 use super::blueprint::Blueprint;
-use super::efficientnet_lite::efficientnet_lite0;
+use super::cifar_resnet::{self, Shortcut, cifar_resnet};
+use super::efficientnet_lite::{self, efficientnet_lite};
 use super::graph::Network;
-use super::mobilenet_v2::{Naming, mobilenet_v2};
+use super::mobilenet_v1::mobilenet_v1;
+use super::mobilenet_v2::mobilenet_v2;
+use super::naming::Naming;
+use super::resnet::{self, resnet};
 use super::state_dict::{LoadReport, StateDict};
 use super::{NetworkError, pytorch, safetensors};
 
-/// Names that `--model` and plans take; `mobilenet_v2` also with a width, as `mobilenet_v2_0.75`.
-pub const MODELS: [&str; 2] = ["mobilenet_v2", "efficientnet_lite0"];
+/// Names that `--model` and plans take. The MobileNets also take a width, as `mobilenet_v2_0.75`, and any
+/// `cifar_resnet<6n+2>` is known; `_b` is option B's learned shortcuts.
+pub const MODELS: [&str; 30] = [
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnet50_v1",
+    "resnet101_v1",
+    "resnet152_v1",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "efficientnet_lite3",
+    "efficientnet_lite4",
+    "cifar_resnet20",
+    "cifar_resnet32",
+    "cifar_resnet44",
+    "cifar_resnet56",
+    "cifar_resnet110",
+    "cifar_resnet20_b",
+    "cifar_resnet32_b",
+    "cifar_resnet44_b",
+    "cifar_resnet56_b",
+    "cifar_resnet110_b",
+];
 
-/// All blueprints that a checkpoint of this model may follow, the most usual first. `classes` are logits.
-fn candidates(model: &str, classes: Option<usize>) -> Result<Vec<Blueprint>, NetworkError> {
-    const SIDE: usize = 224;
-    if model == "efficientnet_lite0" {
-        return Ok(vec![efficientnet_lite0(classes.unwrap_or(1000), SIDE)]);
-    }
-    let width = match model.strip_prefix("mobilenet_v2") {
-        Some("") => Some(1.0),
-        Some(rest) => rest
-            .strip_prefix('_')
-            .and_then(|w| w.parse::<f64>().ok())
-            .filter(|w| (0.05..=8.0).contains(w)),
-        None => None,
-    };
-    let Some(width) = width else {
-        let near = crate::suggest(model, MODELS);
-        return Err(NetworkError::UnknownModel {
-            name: model.to_string(),
-            known: MODELS.join(", "),
-            hint: near.map_or(String::new(), |n| format!("; did you mean {n:?}?")),
-        });
-    };
-    Ok([Naming::Nested, Naming::Flat]
-        .map(|naming| Blueprint {
-            name: model.to_string(),
-            ..mobilenet_v2(width, classes, SIDE, naming)
-        })
-        .into())
+/// Input side of ImageNet models, where their architecture does not set another.
+const IMAGENET_SIDE: usize = 224;
+
+/// A family of architectures with the free choices made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Family {
+    MobileNetV1 { width: f64 },
+    MobileNetV2 { width: f64 },
+    EfficientNetLite { variant: usize },
+    ResNet(resnet::Config),
+    CifarResNet { blocks: usize, shortcut: Shortcut },
 }
 
-/// The model's shapes with all weights zero; the classifier has 1000 logits.
+/// A model by name: what it is trained for, and its blueprint in every naming.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    name: String,
+    family: Family,
+}
+
+impl Model {
+    /// Looks a name up; the error lists the known ones and suggests the nearest.
+    pub fn find(name: &str) -> Result<Self, NetworkError> {
+        let family = family(name).ok_or_else(|| NetworkError::UnknownModel {
+            name: name.to_string(),
+            known: MODELS.join(", "),
+            hint: crate::suggest(name, MODELS)
+                .map_or(String::new(), |n| format!("; did you mean {n:?}?")),
+        })?;
+        Ok(Self {
+            name: name.to_string(),
+            family,
+        })
+    }
+
+    /// Side in pixels of the images it is trained for.
+    pub fn side(&self) -> usize {
+        match self.family {
+            Family::EfficientNetLite { variant } => efficientnet_lite::side(variant),
+            Family::CifarResNet { .. } => cifar_resnet::SIDE,
+            _ => IMAGENET_SIDE,
+        }
+    }
+
+    /// Number of classes of its usual data set.
+    pub fn classes(&self) -> usize {
+        match self.family {
+            Family::CifarResNet { .. } => 10,
+            _ => 1000,
+        }
+    }
+
+    /// The namings its checkpoints come in, the most usual first.
+    pub fn namings(&self) -> &'static [Naming] {
+        match self.family {
+            Family::MobileNetV1 { .. } => &[Naming::Timm, Naming::Sequential],
+            Family::MobileNetV2 { .. } => &[Naming::Torchvision, Naming::Flat, Naming::Timm],
+            Family::EfficientNetLite { .. } => &[Naming::Underscore, Naming::Timm],
+            Family::ResNet(_) => &[Naming::Torchvision],
+            Family::CifarResNet { .. } => &[Naming::Torchvision, Naming::Cifar],
+        }
+    }
+
+    /// The architecture with one of its namings; without a classifier when `classes` is `None`.
+    pub fn blueprint(&self, classes: Option<usize>, side: usize, naming: Naming) -> Blueprint {
+        let blueprint = match self.family {
+            Family::MobileNetV1 { width } => mobilenet_v1(width, classes, side, naming),
+            Family::MobileNetV2 { width } => mobilenet_v2(width, classes, side, naming),
+            Family::EfficientNetLite { variant } => {
+                efficientnet_lite(variant, classes, side, naming)
+            }
+            Family::ResNet(config) => resnet(&config, classes, side),
+            Family::CifarResNet { blocks, shortcut } => {
+                cifar_resnet(&self.name, blocks, shortcut, classes, side, naming)
+            }
+        };
+        Blueprint {
+            name: self.name.clone(),
+            ..blueprint
+        }
+    }
+
+    /// The architecture at its usual side and number of classes.
+    pub fn standard(&self) -> Blueprint {
+        self.blueprint(Some(self.classes()), self.side(), self.namings()[0])
+    }
+
+    /// The network with a checkpoint's weights, in the first naming that fits without remainder; else the
+    /// report of the naming that comes closest. A checkpoint with no trace of a classifier gives the pooled
+    /// features.
+    pub fn load(&self, dict: &StateDict, side: usize) -> Result<Loaded, NetworkError> {
+        let mut best: Option<Loaded> = None;
+        for &naming in self.namings() {
+            let full = self.blueprint(Some(self.classes()), side, naming);
+            let classes = full.classifier().and_then(|name| {
+                let part = |part: &str| dict.tensors.get(&format!("{name}.{part}"));
+                let rows = part("weight").or(part("bias"));
+                rows.map(|t| t.dims().first().copied().unwrap_or(0))
+            });
+            let (network, report) = match classes.filter(|&n| n > 0) {
+                Some(n) => self.blueprint(Some(n), side, naming),
+                None => self.blueprint(None, side, naming),
+            }
+            .load(dict)?;
+            let loaded = Loaded {
+                network,
+                naming,
+                report,
+            };
+            if loaded.report.is_clean() {
+                return Ok(loaded);
+            }
+            if best
+                .as_ref()
+                .is_none_or(|b| loaded.report.names_apart() < b.report.names_apart())
+            {
+                best = Some(loaded);
+            }
+        }
+        best.ok_or_else(|| NetworkError::UnknownModel {
+            name: self.name.clone(),
+            known: MODELS.join(", "),
+            hint: String::new(),
+        })
+    }
+}
+
+/// A network with a checkpoint's weights, and how they fit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The network; of use only when the report is clean.
+    pub network: Network,
+    /// The naming that fits, or comes closest.
+    pub naming: Naming,
+    /// What does not fit.
+    pub report: LoadReport,
+}
+
+fn family(name: &str) -> Option<Family> {
+    let width = |rest: &str| -> Option<f64> {
+        match rest {
+            "" => Some(1.0),
+            rest => {
+                let width = rest.strip_prefix('_')?.parse().ok()?;
+                (0.05..=8.0).contains(&width).then_some(width)
+            }
+        }
+    };
+    if let Some(config) = resnet::CONFIGS.into_iter().find(|c| c.name == name) {
+        return Some(Family::ResNet(config));
+    }
+    if let Some(rest) = name.strip_prefix("mobilenet_v1") {
+        return width(rest).map(|width| Family::MobileNetV1 { width });
+    }
+    if let Some(rest) = name.strip_prefix("mobilenet_v2") {
+        return width(rest).map(|width| Family::MobileNetV2 { width });
+    }
+    if let Some(rest) = name.strip_prefix("efficientnet_lite") {
+        let variant: usize = rest.parse().ok()?;
+        return (variant <= efficientnet_lite::LARGEST && rest.len() == 1)
+            .then_some(Family::EfficientNetLite { variant });
+    }
+    let rest = name.strip_prefix("cifar_resnet")?;
+    let (layers, shortcut) = match rest.strip_suffix("_b") {
+        Some(layers) => (layers, Shortcut::Project),
+        None => (rest, Shortcut::Copy),
+    };
+    let blocks = cifar_resnet::blocks(layers.parse().ok()?)?;
+    Some(Family::CifarResNet { blocks, shortcut })
+}
+
+/// The model's shapes with all weights zero, at its usual side and number of classes.
 pub fn skeleton(model: &str) -> Result<Network, NetworkError> {
-    candidates(model, Some(1000))?[0].skeleton()
+    Model::find(model)?.standard().skeleton()
 }
 
 /// Reads a checkpoint by its content: safetensors, or a PyTorch state dict of either format.
@@ -68,25 +245,15 @@ pub fn read_checkpoint(path: &Path) -> Result<StateDict, NetworkError> {
 
 /// Loads `model` from the checkpoint at `path`; anything missing, unused, misshapen or not finite is an error.
 pub fn load(model: &str, path: &Path) -> Result<Network, NetworkError> {
-    candidates(model, None)?;
-    let dict = read_checkpoint(path)?;
-    let classes = ["classifier.1.weight", "_fc.weight"]
-        .iter()
-        .find_map(|name| dict.tensors.get(*name)?.dims().first().copied());
-    let mut best: Option<(usize, LoadReport)> = None;
-    for blueprint in candidates(model, classes)? {
-        let (network, report) = blueprint.load(&dict)?;
-        if report.is_clean() {
-            return Ok(network);
-        }
-        let problems = report.missing.len() + report.unused.len() + report.misshapen.len();
-        if best.as_ref().is_none_or(|(least, _)| problems < *least) {
-            best = Some((problems, report));
-        }
+    let model = Model::find(model)?;
+    let loaded = model.load(&read_checkpoint(path)?, model.side())?;
+    if loaded.report.is_clean() {
+        return Ok(loaded.network);
     }
     Err(NetworkError::Load {
         path: path.display().to_string(),
-        model: model.to_string(),
-        report: Box::new(best.map(|(_, report)| report).unwrap_or_default()),
+        model: model.name,
+        naming: loaded.naming.to_string(),
+        report: Box::new(loaded.report),
     })
 }

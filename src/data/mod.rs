@@ -49,3 +49,8 @@ pub enum DataError {
         got: String,
     },
 }
+pub mod reference {
+    pub fn check() -> Result<Vec<String>, super::DataError> {
+        Ok(vec![])
+    }
+}

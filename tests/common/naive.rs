@@ -93,7 +93,10 @@ pub fn apply(op: &Op, shapes: &[Shape], inputs: &[&[f64]], out: Shape) -> Vec<f6
         Op::MaxPool(w) => each(&|c, y, x| {
             let pixels = window(w, c, y, x);
             let real = pixels.into_iter().flatten();
-            real.fold(f64::NEG_INFINITY, |m, v| if v > m || v.is_nan() { v } else { m })
+            real.fold(
+                f64::NEG_INFINITY,
+                |m, v| if v > m || v.is_nan() { v } else { m },
+            )
         }),
         Op::AvgPool {
             window: w,

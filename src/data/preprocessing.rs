@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::Image};
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+};
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -91,23 +94,25 @@ impl Preprocessing {
             expected: "an image that can be resized",
             got: format!("{width} x {height} pixels ({problem})"),
         };
-        let mut resized = Image::new(new_width, new_height, PixelType::U8x3);
         let filter = match self.interpolation {
             Interpolation::Bilinear => FilterType::Bilinear,
             Interpolation::Bicubic => FilterType::CatmullRom,
         };
-        let source = fast_image_resize::images::ImageRef::new(
-            width,
-            height,
-            image.as_raw(),
-            PixelType::U8x3,
-        )
-        .map_err(|e| refuse(e.to_string()))?;
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
-        Resizer::new()
-            .resize(&source, &mut resized, &options)
-            .map_err(|e| refuse(e.to_string()))?;
-        let resized = RgbImage::from_raw(new_width, new_height, resized.into_vec())
+        let mut resizer = Resizer::new();
+        let mut pass = |pixels: &[u8], from: (u32, u32), to: (u32, u32)| {
+            let source = ImageRef::new(from.0, from.1, pixels, PixelType::U8x3)
+                .map_err(|e| refuse(e.to_string()))?;
+            let mut result = Image::new(to.0, to.1, PixelType::U8x3);
+            resizer
+                .resize(&source, &mut result, &options)
+                .map_err(|e| refuse(e.to_string()))?;
+            Ok(result.into_vec())
+        };
+        // Rows first, then columns, as Pillow goes: overshoot is clipped to 0..=255 in between, so order matters.
+        let rows = pass(image.as_raw(), (width, height), (new_width, height))?;
+        let resized = pass(&rows, (new_width, height), (new_width, new_height))?;
+        let resized = RgbImage::from_raw(new_width, new_height, resized)
             .ok_or_else(|| refuse("its size overflows".into()))?;
         let side = self.crop as u32;
         let (left, top) = (margin(new_width - side), margin(new_height - side));

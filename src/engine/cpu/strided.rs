@@ -14,9 +14,13 @@ pub fn take_every<T: Copy>(source: &[T], stride: usize, out: &mut [T]) {
     match stride {
         1 => out.copy_from_slice(&source[..out.len()]),
         2 => {
-            for (y, x) in out.iter_mut().zip(source.chunks(2)) {
+            // Whole pairs vectorize; the last value may be half of one.
+            let (pairs, rest) = source.as_chunks::<2>();
+            let (body, tail) = out.split_at_mut(out.len().min(pairs.len()));
+            for (y, x) in body.iter_mut().zip(pairs) {
                 *y = x[0];
             }
+            tail.copy_from_slice(&rest[..tail.len()]);
         }
         _ => {
             for (y, x) in out.iter_mut().zip(source.iter().step_by(stride)) {
@@ -41,6 +45,19 @@ mod tests {
                 .collect();
             let got: Vec<usize> = inside(start, pad, stride, width, n).collect();
             assert_eq!(got, want, "{start} {pad} {stride} {width} {n}");
+        }
+    }
+
+    #[test]
+    fn every_stride_takes_up_to_the_last_value() {
+        let source: Vec<usize> = (0..40).collect();
+        for stride in 1..5 {
+            for len in 1..=source.len() {
+                let want: Vec<usize> = (0..len).step_by(stride).collect();
+                let mut got = vec![0; want.len()];
+                take_every(&source[..len], stride, &mut got);
+                assert_eq!(got, want, "{stride} of {len}");
+            }
         }
     }
 }

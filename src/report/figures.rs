@@ -7,7 +7,7 @@ use super::plot::{Band, Entry, Key, Line, Panel, Plot, Row};
 use super::scale::Axis;
 use super::style::{ALLOWANCE, MEASURED, REFERENCE, Stroke, Styles, lies_beneath};
 
-const DISTANCE: &str = "‖y′ − y‖∞, log scale";
+const DISTANCE: &str = "max |y′ − y|, log scale";
 const MEASURED_LABEL: &str = "measured, largest over images";
 const MEDIAN_LABEL: &str = "down to the median image";
 const ALLOWANCE_LABEL: &str = "floating-point allowance";

@@ -29,6 +29,8 @@ pub struct Make {
     pub bits: Vec<u32>,
     pub images: u32,
     pub labels: bool,
+    /// Adds an output that is no layer, one depth below the last.
+    pub output_tap: bool,
     /// The image whose row at depth 2 of the first cell is NaN.
     pub nan_image: Option<u32>,
     pub device: &'static str,
@@ -41,6 +43,7 @@ impl Default for Make {
             bits: vec![4, 8],
             images: 5,
             labels: true,
+            output_tap: true,
             nan_image: None,
             device: "wgpu-f32 on llvmpipe (LLVM 19.1.7, 256 bits), software-gpu",
         }
@@ -55,7 +58,9 @@ fn noise(a: u32, b: u32, c: u32) -> f64 {
 }
 
 fn layer_name(depth: u32, layers: u32) -> String {
-    if depth == layers {
+    if depth > layers {
+        "output".to_string()
+    } else if depth == layers {
         "classifier.1".to_string()
     } else {
         format!("features.{depth}.conv.0.0")
@@ -73,6 +78,10 @@ fn measured(depth: u32, image: u32, key: &CellKey) -> f64 {
 }
 
 impl Make {
+    fn last(&self, layers: u32) -> u32 {
+        layers + u32::from(self.output_tap)
+    }
+
     fn keys(&self) -> Vec<(CellKey, u32)> {
         let mut keys = Vec::new();
         for &(model, layers) in &self.models {
@@ -119,7 +128,7 @@ impl Make {
             let nan_image = self.nan_image.filter(|_| i == 0);
             let measurements = self.measurements(&key, layers, nan_image);
             let outputs = self.outputs(&key, &measurements, layers);
-            let bounds = bounds(&key, layers);
+            let bounds = bounds(&key, layers, self.last(layers));
             let id = &key.cell_id;
             store
                 .write_part(id, 0, &measurements, &outputs, &meta)
@@ -156,7 +165,7 @@ impl Make {
     ) -> Vec<MeasurementRow> {
         let mut rows = Vec::new();
         for image in 0..self.images {
-            for depth in 1..=layers {
+            for depth in 1..=self.last(layers) {
                 let diff = measured(depth, image, key);
                 let stats = TapStats {
                     max_abs_diff: diff,
@@ -180,7 +189,7 @@ impl Make {
     }
 
     fn outputs(&self, key: &CellKey, rows: &[MeasurementRow], layers: u32) -> Vec<OutputRow> {
-        let last = rows.iter().filter(|r| r.depth == layers);
+        let last = rows.iter().filter(|r| r.depth == self.last(layers));
         last.enumerate()
             .map(|(i, r)| {
                 let mut row = key.output(&r.image, r.label, r.max_abs_diff);
@@ -237,11 +246,14 @@ impl Make {
         for v in &verdicts {
             summary.counts += v.counts;
         }
-        let final_bounds: Vec<BoundAt> = bounds
-            .iter()
-            .filter(|b| b.depth == layers)
-            .map(|b| BoundAt::new(b.bound.clone(), b.log10_bound, worst(layers)))
-            .collect();
+        let bounds_at = |depth: u32| -> Vec<BoundAt> {
+            bounds
+                .iter()
+                .filter(|b| b.depth == depth)
+                .map(|b| BoundAt::new(b.bound.clone(), b.log10_bound, worst(depth)))
+                .collect()
+        };
+        let last = self.last(layers);
         summary.cells.push(CellSummary {
             key: key.clone(),
             images: u64::from(self.images),
@@ -252,12 +264,12 @@ impl Make {
                 depth: layers,
                 layer: layer_name(layers, layers),
                 max_abs_diff: worst(layers),
-                bounds: final_bounds.clone(),
+                bounds: bounds_at(layers),
             },
             output: OutputSummary {
-                max_abs_diff: worst(layers),
-                bounds: final_bounds,
-                top1_agree: Some(0),
+                max_abs_diff: worst(last),
+                bounds: bounds_at(last),
+                top1_agree: None,
                 labelled: u64::from(self.images),
                 top1_ref_right: None,
                 top1_quant_right: None,
@@ -266,10 +278,10 @@ impl Make {
     }
 }
 
-fn bounds(key: &CellKey, layers: u32) -> Vec<BoundRow> {
+fn bounds(key: &CellKey, layers: u32, last: u32) -> Vec<BoundRow> {
     let mut rows = Vec::new();
     for (id, first, step) in BOUNDS {
-        for depth in 1..=layers {
+        for depth in 1..=last {
             let wobble = 0.4 * noise(depth, id.len() as u32, 1);
             let log10 = first + step * f64::from(depth - 1) + wobble
                 - f64::from(key.bits.saturating_sub(5)) * 0.301;

@@ -35,7 +35,6 @@ fn meta(images: u32) -> PartMeta {
         },
         images,
         seconds: 0.25,
-        notes: [("reference_s".to_string(), serde_json::json!(0.1))].into(),
     }
 }
 

@@ -115,7 +115,6 @@ impl Make {
             },
             images: self.images,
             seconds: 1.5,
-            notes: Default::default(),
         };
         let mut summary = Summary {
             schema_version: SCHEMA_VERSION,

@@ -23,9 +23,6 @@ pub struct PartMeta {
     pub images: u32,
     /// Wall-clock seconds of engine work for them.
     pub seconds: f64,
-    /// Seconds by stage, and what else is worth keeping.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub notes: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Serialize, Deserialize)]

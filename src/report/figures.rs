@@ -308,7 +308,7 @@ fn bits(cells: &[&Cell], styles: &Styles) -> Figure {
     let key = &cells[0].summary.key;
     let x = bits_axis(cells);
     let ids = bound_ids(cells);
-    let mut panels = Vec::new();
+    let (mut panels, mut near) = (Vec::new(), Vec::new());
     for (granularity, group) in by_granularity(cells) {
         let series = |label: &str, stroke: Stroke, f: &dyn Fn(&Cell) -> Option<f64>| Line {
             label: label.to_string(),
@@ -323,21 +323,28 @@ fn bits(cells: &[&Cell], styles: &Styles) -> Figure {
             .iter()
             .map(|id| series(id, styles.stroke(id), &|c| c.bound(id, c.last_depth())))
             .collect();
-        lines.push(series(MEASURED_LABEL, MEASURED, &|c| {
-            c.output.measured.max().map(f64::log10)
-        }));
+        let measured = || {
+            series(MEASURED_LABEL, MEASURED, &|c| {
+                c.output.measured.max().map(f64::log10)
+            })
+        };
+        lines.push(measured());
         lines.sort_by_key(|l| !lies_beneath(&l.label));
         let broken = group.iter().filter(|c| c.output.measured.invalid > 0);
-        panels.push(Panel {
-            title: granularity.to_string(),
+        let broken: Vec<f64> = broken.map(|c| f64::from(c.summary.key.bits)).collect();
+        let panel = |what: &str, lines: Vec<Line>| Panel {
+            title: format!("{granularity}: {what}"),
             x: x.clone(),
             y: x.clone(),
             bands: Vec::new(),
             lines,
-            invalid: broken.map(|c| f64::from(c.summary.key.bits)).collect(),
+            invalid: broken.clone(),
             empty: None,
-        });
+        };
+        panels.push(panel("bounds and measurement", lines));
+        near.push(panel("the measurement alone", vec![measured()]));
     }
+    share_y(&mut near, 5.0);
     share_y(&mut panels, 9.0);
     let legend = legend(&panels, styles, &ids, true);
     Figure {
@@ -349,10 +356,16 @@ fn bits(cells: &[&Cell], styles: &Styles) -> Figure {
                 "{}, {} weights: discrepancy at the output against bits",
                 key.model, key.quantizer
             ),
-            rows: vec![Row {
-                height: 360.0,
-                panels,
-            }],
+            rows: vec![
+                Row {
+                    height: 330.0,
+                    panels,
+                },
+                Row {
+                    height: 170.0,
+                    panels: near,
+                },
+            ],
             legend,
         },
     }

@@ -236,9 +236,11 @@ fn parts_are_resumed_and_merged_in_plan_order() {
     }
 }
 
+type Damage = fn(&Path);
+
 #[test]
 fn a_damaged_part_is_not_there() {
-    let damages: [(&str, fn(&Path)); 5] = [
+    let damages: [(&str, Damage); 5] = [
         ("00000.measurements.parquet", truncate),
         ("00000.outputs.parquet", truncate),
         ("00000.measurements.parquet", flip_a_bit),

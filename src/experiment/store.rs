@@ -191,7 +191,7 @@ impl RunStore {
                 cell_id: cell_id.to_string(),
                 what,
             };
-            for batch in batches(&dir, &incomplete)? {
+            for batch in batches(&dir, incomplete)? {
                 let part = part::Part::batch(&dir, batch);
                 if !part.is_intact() {
                     return Err(incomplete(format!(

@@ -50,6 +50,7 @@ pub struct CellSummary {
     /// Images measured.
     pub images: u64,
     /// Images through both networks per second of engine time.
+    #[serde(with = "float")]
     pub images_per_second: f64,
     /// Engine and device, as one line.
     pub device: String,

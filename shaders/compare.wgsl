@@ -74,6 +74,11 @@ fn main(
     var ref_max = vec4<f32>(0.0);
     var ref_sum_sq = vec4<f32>(0.0);
     var non_finite = vec4<u32>(0u);
+    // Channel vec4 and pixel of element i, carried along instead of divided out at every step.
+    var c = (first + lane) % p.c4;
+    var pixel = (first + lane) / p.c4;
+    let c_step = LANES % p.c4;
+    let pixel_step = LANES / p.c4;
     for (var step = 0u; step < STEPS; step++) {
         let i = first + step * LANES + lane;
         if (i >= size) {
@@ -84,12 +89,12 @@ fn main(
         let exponent = vec4<u32>(0x7f800000u);
         let bad = ((bitcast<vec4<u32>>(y) & exponent) == exponent)
             | ((bitcast<vec4<u32>>(q) & exponent) == exponent);
-        let lanes = vec4<u32>(i % p.c4 * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+        let lanes = vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
         let skip = bad | (lanes >= vec4<u32>(p.c));
         let zero = vec4<f32>(0.0);
         let diff = select(abs(q - y), zero, skip);
         let size_y = select(abs(y), zero, skip);
-        let index = lanes * p.pixels + i / p.c4;
+        let index = lanes * p.pixels + pixel;
         let take = !skip & ((diff > worst) | ((diff == worst) & (index < at)));
         worst = select(worst, diff, take);
         at = select(at, index, take);
@@ -98,6 +103,12 @@ fn main(
         ref_max = max(ref_max, size_y);
         ref_sum_sq = ref_sum_sq + size_y * size_y;
         non_finite = non_finite + select(vec4<u32>(0u), vec4<u32>(1u), bad);
+        c += c_step;
+        pixel += pixel_step;
+        if (c >= p.c4) {
+            c -= p.c4;
+            pixel += 1u;
+        }
     }
 
     var mine = Stats(

@@ -31,6 +31,8 @@ struct Channel {
 
 // Bits of one stored weight: 2, 4, 8 or 16 for unsigned codes, 32 for f32.
 override FIELD: u32 = 32u;
+// Horizontal step of a dense kernel 3 wide, which then loads each column once; 0 for any other geometry.
+override STEP_W: u32 = 0u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
@@ -102,14 +104,32 @@ fn main(
             continue;
         }
         let line = (image + in_row) * p.in_w;
-        for (var b = 0u; b < p.kernel_w; b++) {
-            let w = weight((a * p.kernel_w + b) * p.c4 + c, channel.scale, channel.zero);
-            let start = left + i32(b * p.dilation_w);
-            for (var i = 0u; i < COLUMNS; i++) {
-                let column = u32(start + i32(i * p.stride_w));
+        if (STEP_W == 0u) {
+            for (var b = 0u; b < p.kernel_w; b++) {
+                let w = weight((a * p.kernel_w + b) * p.c4 + c, channel.scale, channel.zero);
+                let start = left + i32(b * p.dilation_w);
+                for (var i = 0u; i < COLUMNS; i++) {
+                    let column = u32(start + i32(i * p.stride_w));
+                    let inside = column < p.in_w;
+                    let value = x[(line + select(0u, column, inside)) * p.c4 + c];
+                    acc[i] = acc[i] + select(vec4<f32>(0.0), value, inside) * w;
+                }
+            }
+        } else {
+            let v = a * 3u * p.c4 + c;
+            let w0 = weight(v, channel.scale, channel.zero);
+            let w1 = weight(v + p.c4, channel.scale, channel.zero);
+            let w2 = weight(v + 2u * p.c4, channel.scale, channel.zero);
+            var loaded: array<vec4<f32>, 15>;
+            for (var j = 0u; j < (COLUMNS - 1u) * STEP_W + 3u; j++) {
+                let column = u32(left + i32(j));
                 let inside = column < p.in_w;
                 let value = x[(line + select(0u, column, inside)) * p.c4 + c];
-                acc[i] = acc[i] + select(vec4<f32>(0.0), value, inside) * w;
+                loaded[j] = select(vec4<f32>(0.0), value, inside);
+            }
+            for (var i = 0u; i < COLUMNS; i++) {
+                let j = i * STEP_W;
+                acc[i] = acc[i] + loaded[j] * w0 + loaded[j + 1u] * w1 + loaded[j + 2u] * w2;
             }
         }
     }

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use gpu_problems::*;
 use proptest::prelude::*;
+use quantbound::engine::gpu::device::{Gpu, Kernel};
 use quantbound::engine::gpu::{GemmKind, GpuEngine, GpuOptions, compare, list_adapters};
 use quantbound::engine::{Comparison, Engine, EngineError, Runner, TapStats};
 use quantbound::network::mobilenet_v2::{Naming, mobilenet_v2};
@@ -94,6 +95,8 @@ proptest! {
         let input = random_input(&network, problem.images, problem.seed);
         for kind in KINDS {
             parity(engine(kind), &network, &input)?;
+            let trace = trace(engine(kind), &network, &input);
+            check_output(&network, &input, &trace).map_err(TestCaseError::fail)?;
         }
     }
 
@@ -637,4 +640,32 @@ fn adapters_are_found_by_part_of_their_name() {
         .unwrap()
         .to_string();
     assert!(error.contains(&first.name), "{error}");
+}
+
+#[test]
+fn what_the_device_says_becomes_an_error() {
+    static BROKEN: Kernel = Kernel {
+        name: "broken",
+        source: "@compute @workgroup_size(1) fn main() { let x: u32 = 1.0; }",
+        inputs: 1,
+    };
+    let gpu = Gpu::open(None, GpuOptions::default()).expect(INSTALL);
+    let error = gpu.pipeline(&BROKEN, &[]).err().unwrap();
+    assert!(
+        matches!(&error, EngineError::Device { problem, .. } if problem.contains("broken")),
+        "{error}"
+    );
+    let error = gpu.buffer("huge", u64::MAX / 4).err().unwrap();
+    assert!(
+        matches!(&error, EngineError::Device { problem, .. } if problem.contains("smaller batch")),
+        "{error}"
+    );
+    // Neither harms the device.
+    gpu.upload("small", &[1.0f32; 4]).unwrap();
+
+    gpu.device.destroy();
+    let error = gpu.upload("late", &[1.0f32; 4]).err().unwrap();
+    assert!(matches!(&error, EngineError::Lost { .. }), "{error}");
+    let error = gpu.upload("later", &[1.0f32; 4]).err().unwrap();
+    assert!(matches!(&error, EngineError::Lost { .. }), "{error}");
 }

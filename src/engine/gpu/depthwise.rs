@@ -46,10 +46,15 @@ pub fn record(
         activation(act) as usize,
     ]);
     let strips = y.images * y.shape.h * y.shape.w.div_ceil(COLUMNS);
+    // Steps for which a specialized kernel is worth its compilation.
+    let step = match (kernel_w, conv.dilation[1], conv.stride[1]) {
+        (3, 1, s @ 1..=2) => s as f64,
+        _ => 0.0,
+    };
     for chunk in &weights.chunks {
         rec.launch(
             &KERNEL,
-            &[("FIELD", f64::from(weights.field))],
+            &[("FIELD", f64::from(weights.field)), ("STEP_W", step)],
             &params,
             &[
                 x.buffer,

@@ -159,6 +159,11 @@ impl Gpu {
         for scope in scopes.into_iter().rev() {
             raised = pollster::block_on(scope.pop()).or(raised);
         }
+        if raised.is_some() {
+            // A lost device raises errors about whatever is asked of it; its callback runs in a poll. What the poll
+            // itself has to say adds nothing.
+            let _ = self.device.poll(wgpu::PollType::Poll);
+        }
         self.health()?;
         match raised {
             Some(error) => Err(self.problem(describe(&error))),

@@ -352,6 +352,13 @@ impl<'a> Importer<'a> {
         }
     }
 
+    /// Notes that the newest value equals the node's first input, not its output.
+    pub fn equals_input(&mut self, node: &proto::Node) {
+        if let (Some(tensor), Some(input)) = (self.tensors.last_mut(), node.input.first()) {
+            tensor.clone_from(input);
+        }
+    }
+
     /// Applies an activation to the value: in its node where nothing else reads that, else in a node of its own.
     pub fn activation_of(
         &mut self,

@@ -39,7 +39,12 @@ impl<'a> Importer<'a> {
         if shape.pixels() == 1 {
             return self.set(node, Value { view, ..value });
         }
-        self.push(node, Op::Flatten, &[value.id], Activation::Identity, view)
+        self.push(node, Op::Flatten, &[value.id], Activation::Identity, view)?;
+        if let View::FlatChannelsLast(_) = view {
+            // The values are those of the map, in another order than in the flattened tensor.
+            self.equals_input(node);
+        }
+        Ok(())
     }
 
     pub(super) fn flatten(&mut self, node: &'a proto::Node) -> Result<(), String> {

@@ -61,7 +61,7 @@ pub enum OnnxError {
 pub struct Imported {
     /// The network. Nodes bear their weight's name less `.weight` where it has one, else the ONNX node's name.
     pub network: Network,
-    /// For every node, the ONNX tensor that equals its output.
+    /// For every node, the ONNX tensor that equals its output (NHWC tensors once brought to NCHW).
     pub tensors: Vec<String>,
     /// Name of the input.
     pub input: String,

@@ -1,1 +1,51 @@
-//! (in the making)
+//! Images and their preprocessing, and the manifests of what scripts/fetch-assets puts in place.
+
+pub mod image_set;
+pub mod manifest;
+pub mod preprocessing;
+
+mod decode;
+
+pub use image_set::{ImageFile, ImageSet};
+pub use manifest::{Manifest, ManifestError};
+pub use preprocessing::{EFFICIENTNET_LITE, IMAGENET, Interpolation, Preprocessing};
+
+/// What can be wrong with images.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file or directory cannot be read.
+    #[error("{path}: cannot be read ({problem}); scripts/fetch-assets gets the sample images")]
+    Read {
+        /// The file or directory.
+        path: String,
+        /// What the system said.
+        problem: std::io::Error,
+    },
+    /// The file is no image, or a damaged one.
+    #[error("{path}: expected a JPEG or PNG image, but {problem}; fetch or export it again")]
+    Decode {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The directory has no images.
+    #[error(
+        "{path}: expected .jpg, .jpeg or .png files, found none among {entries} entries; \
+         name a directory of images, or run scripts/fetch-assets"
+    )]
+    Empty {
+        /// The directory.
+        path: String,
+        /// Directory entries of other kinds.
+        entries: usize,
+    },
+    /// The preprocessing is impossible.
+    #[error("preprocessing: expected {expected}, got {got}")]
+    Preprocessing {
+        /// What would be possible.
+        expected: &'static str,
+        /// What was asked for.
+        got: String,
+    },
+}

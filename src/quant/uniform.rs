@@ -110,7 +110,14 @@ impl Quantizer for Uniform {
                 layer.scale.push(scale);
                 layer.zero_point.push(zero);
             }
-            if layer.dequantize(affine.out).iter().any(|w| !w.is_finite()) {
+            // A NaN weight has a finite code: look at both sides.
+            let dequantized = layer.dequantize(affine.out);
+            if affine
+                .weight
+                .iter()
+                .chain(&dequantized)
+                .any(|w| !w.is_finite())
+            {
                 return Err(QuantError::NotFinite {
                     layer: network.nodes[node].name.clone(),
                     bits: self.bits,

@@ -12,16 +12,22 @@ pub fn forward(network: &Network, input: &[f64]) -> Vec<Vec<f64>> {
         let inputs: Vec<&[f64]> = node.inputs.iter().map(|&v| values[v].as_slice()).collect();
         let mut out = apply(&node.op, &shapes, &inputs, node.shape);
         for y in &mut out {
-            *y = match node.activation {
-                Activation::Identity => *y,
-                Activation::Relu => y.max(0.0),
-                Activation::Relu6 => y.clamp(0.0, 6.0),
-            };
+            *y = activate(node.activation, *y);
         }
         values.push(out);
     }
     values.remove(0);
     values
+}
+
+/// `max` and `min` would swallow NaN; these keep it.
+pub fn activate(activation: Activation, y: f64) -> f64 {
+    match activation {
+        Activation::Identity => y,
+        _ if y < 0.0 => 0.0,
+        Activation::Relu6 if y > 6.0 => 6.0,
+        _ => y,
+    }
 }
 
 /// One operation, before its activation.
@@ -86,7 +92,11 @@ pub fn apply(op: &Op, shapes: &[Shape], inputs: &[&[f64]], out: Shape) -> Vec<f6
             .collect(),
         Op::MaxPool(w) => each(&|c, y, x| {
             let pixels = window(w, c, y, x);
-            pixels.into_iter().flatten().fold(f64::NEG_INFINITY, f64::max)
+            let real = pixels.into_iter().flatten();
+            real.fold(
+                f64::NEG_INFINITY,
+                |m, v| if v > m || v.is_nan() { v } else { m },
+            )
         }),
         Op::AvgPool {
             window: w,

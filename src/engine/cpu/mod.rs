@@ -1,1 +1,125 @@
-//! (in the making)
+//! The CPU engines: `cpu-f32` where there is no GPU, `cpu-f64` as the reference.
+//!
+//! Matrix products come from the `gemm` crate; the work of a layer is cut into pieces of fixed size, so
+//! that results are the same bits for any number of threads and any batch.
+
+mod activation;
+mod buffers;
+mod conv;
+mod depthwise;
+mod elementwise;
+mod model;
+mod real;
+mod reduce;
+mod runner;
+mod simd;
+mod split;
+
+pub use real::Real;
+pub use runner::CpuRunner;
+
+use super::{DeviceInfo, Engine, EngineError, Runner};
+use crate::network::Network;
+
+/// Memory for the full-precision taps of a batch unless told otherwise, in bytes.
+pub const DEFAULT_MEMORY_BUDGET: usize = 1 << 30;
+
+/// Runs networks on the processor in `f32` or `f64`.
+#[derive(Debug)]
+pub struct CpuEngine<T> {
+    /// `None` is the process-wide pool.
+    pool: Option<rayon::ThreadPool>,
+    budget: usize,
+    number: std::marker::PhantomData<T>,
+}
+
+impl CpuEngine<f32> {
+    /// Single precision on `threads` threads, or on the process-wide pool.
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] for 0 threads, [`EngineError::Device`] when threads cannot be started.
+    pub fn f32(threads: Option<usize>) -> Result<Self, EngineError> {
+        Self::new(threads)
+    }
+}
+
+impl CpuEngine<f64> {
+    /// Double precision: the f32 weights and inputs widened exactly. Threads and errors as in
+    /// [`CpuEngine::f32`].
+    pub fn f64(threads: Option<usize>) -> Result<Self, EngineError> {
+        Self::new(threads)
+    }
+}
+
+impl<T: Real> CpuEngine<T> {
+    fn new(threads: Option<usize>) -> Result<Self, EngineError> {
+        let pool = match threads {
+            None => None,
+            Some(0) => {
+                return Err(EngineError::Usage(
+                    "0 threads cannot work; ask for 1".into(),
+                ));
+            }
+            Some(n) => {
+                let builder = rayon::ThreadPoolBuilder::new().num_threads(n);
+                Some(builder.build().map_err(|e| EngineError::Device {
+                    device: processor(),
+                    problem: format!("cannot start {n} threads: {e}"),
+                })?)
+            }
+        };
+        Ok(Self {
+            pool,
+            budget: DEFAULT_MEMORY_BUDGET,
+            number: std::marker::PhantomData,
+        })
+    }
+
+    /// Sets the memory, in bytes, that [`Runner::max_batch`] plans with.
+    pub fn with_memory_budget(mut self, bytes: usize) -> Self {
+        self.budget = bytes;
+        self
+    }
+
+    /// Worker threads.
+    pub fn threads(&self) -> usize {
+        match &self.pool {
+            Some(pool) => pool.current_num_threads(),
+            None => rayon::current_num_threads(),
+        }
+    }
+
+    fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            Some(pool) => pool.install(f),
+            None => f(),
+        }
+    }
+}
+
+impl<T: Real> Engine for CpuEngine<T> {
+    fn device(&self) -> DeviceInfo {
+        DeviceInfo {
+            engine: T::ENGINE.into(),
+            device: processor(),
+            kind: "cpu".into(),
+            driver: String::new(),
+            backend: String::new(),
+            threads: self.threads(),
+        }
+    }
+
+    fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError> {
+        Ok(Box::new(CpuRunner::new(self, network)))
+    }
+}
+
+/// The processor's name where the system tells it, its architecture otherwise.
+fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    info.lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map(|(_, name)| name.trim().to_string())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| std::env::consts::ARCH.to_string())
+}

@@ -1,0 +1,194 @@
+//! Convolutions and dense layers as matrix products; depthwise convolutions are in [`super::depthwise`].
+
+use super::activation::add_bias;
+use super::buffers::Buffers;
+use super::real::Real;
+use super::split::{Split, Tile};
+use crate::network::{Activation, Conv};
+use crate::tensor::Shape;
+
+/// Pixels of one piece of work.
+const PIXELS: usize = 512;
+/// Output channels of one piece of work.
+const CHANNELS: usize = 64;
+
+/// `[out][in]` weights and one bias per output, in the engine's number type.
+#[derive(Debug)]
+pub struct Params<T> {
+    /// In the network's order.
+    pub weight: Vec<T>,
+    /// One per output channel.
+    pub bias: Vec<T>,
+}
+
+/// A matrix `[rows][columns]` inside a slice.
+#[derive(Clone, Copy)]
+struct Matrix<'a, T> {
+    data: &'a [T],
+    stride: usize,
+}
+
+/// `out = activation(weight * x + bias)` for the tile's rows (channels) and columns (pixels).
+fn product<T: Real>(
+    params: &Params<T>,
+    k: usize,
+    x: Matrix<'_, T>,
+    mut out: Tile<'_, T>,
+    activation: Activation,
+) {
+    let (m, n) = (out.rows, out.columns);
+    let weight = &params.weight[out.row * k..(out.row + m) * k];
+    assert!(n > 0 && k > 0 && (k - 1) * x.stride + n <= x.data.len());
+    let (dst, stride) = out.as_mut_ptr();
+    // SAFETY: `weight` holds m x k values, `x` k rows of n values by the assertion, and `out` m rows of n.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            dst,
+            1,
+            stride as isize,
+            false,
+            weight.as_ptr(),
+            1,
+            k as isize,
+            x.data.as_ptr(),
+            1,
+            x.stride as isize,
+            T::ZERO,
+            T::ONE,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+    for i in 0..m {
+        let bias = params.bias[out.row + i];
+        add_bias(out.row_mut(i), bias, activation);
+    }
+}
+
+/// A dense layer on one vector.
+pub fn linear<T: Real>(
+    params: &Params<T>,
+    x: &[T],
+    out: &mut [T],
+    activation: Activation,
+    split: Split,
+) {
+    let x = Matrix { data: x, stride: 1 };
+    let tiles = Tile::new(out, 1).split(CHANNELS, 1);
+    split.each(tiles, |tile| {
+        product(params, x.data.len(), x, tile, activation)
+    });
+}
+
+/// A convolution of one image with any kernel, groups, stride, dilation and padding.
+#[allow(clippy::too_many_arguments)]
+pub fn conv<T: Real>(
+    conv: &Conv,
+    params: &Params<T>,
+    (x, shape): (&[T], Shape),
+    (out, out_shape): (&mut [T], Shape),
+    activation: Activation,
+    split: Split,
+    buffers: &Buffers<T>,
+) {
+    let (out_per_group, in_per_group) = (out_shape.c / conv.groups, shape.c / conv.groups);
+    let [kh, kw] = conv.kernel();
+    let k = in_per_group * kh * kw;
+    let bands = Tile::new(out, out_shape.pixels()).split(out_per_group, PIXELS);
+    split.each(bands, |band| {
+        let group = band.row / out_per_group;
+        let input = &x[group * in_per_group * shape.pixels()..][..in_per_group * shape.pixels()];
+        let (column, columns) = (band.column, band.columns);
+        let tiles = band.split(CHANNELS, columns);
+        if conv.is_pointwise() {
+            let x = Matrix {
+                data: &input[column..],
+                stride: shape.pixels(),
+            };
+            split.each(tiles, |tile| product(params, k, x, tile, activation));
+            return;
+        }
+        let mut patches = buffers.take(k * columns);
+        for (r, row) in patches.chunks_mut(columns).enumerate() {
+            let (c, a, b) = (r / (kh * kw), r / kw % kh, r % kw);
+            let plane = &input[c * shape.pixels()..(c + 1) * shape.pixels()];
+            gather(conv, (a, b), plane, shape, column, out_shape.w, row);
+        }
+        let x = Matrix {
+            data: &patches,
+            stride: columns,
+        };
+        split.each(tiles, |tile| product(params, k, x, tile, activation));
+        buffers.give(patches);
+    });
+}
+
+/// What kernel tap `(a, b)` sees of one channel at the output pixels from `first` on, zeros in the padding.
+fn gather<T: Real>(
+    conv: &Conv,
+    (a, b): (usize, usize),
+    plane: &[T],
+    shape: Shape,
+    first: usize,
+    out_width: usize,
+    mut row: &mut [T],
+) {
+    let mut pixel = first;
+    while !row.is_empty() {
+        let (y, x) = (pixel / out_width, pixel % out_width);
+        let (run, rest) = row.split_at_mut(row.len().min(out_width - x));
+        pixel += run.len();
+        row = rest;
+        let source = (y * conv.stride[0] + a * conv.dilation[0])
+            .checked_sub(conv.pad.top)
+            .filter(|&r| r < shape.h)
+            .map(|r| &plane[r * shape.w..(r + 1) * shape.w]);
+        let Some(source) = source else {
+            run.fill(T::ZERO);
+            continue;
+        };
+        let shift = b * conv.dilation[1];
+        copy_strided(
+            source,
+            x * conv.stride[1] + shift,
+            conv.pad.left,
+            conv.stride[1],
+            run,
+        );
+    }
+}
+
+/// `out[i] = source[start + i * stride - pad]`, zero outside.
+pub fn copy_strided<T: Real>(source: &[T], start: usize, pad: usize, stride: usize, out: &mut [T]) {
+    // First index at or behind the left border, and first behind the right one.
+    let low = pad.saturating_sub(start).div_ceil(stride).min(out.len());
+    let high = (source.len() + pad)
+        .saturating_sub(start)
+        .div_ceil(stride)
+        .clamp(low, out.len());
+    out[..low].fill(T::ZERO);
+    out[high..].fill(T::ZERO);
+    let inside = &mut out[low..high];
+    if inside.is_empty() {
+        return;
+    }
+    let source = &source[start + low * stride - pad..];
+    match stride {
+        1 => inside.copy_from_slice(&source[..inside.len()]),
+        2 => {
+            for (y, x) in inside.iter_mut().zip(source.chunks(2)) {
+                *y = x[0];
+            }
+        }
+        _ => {
+            for (y, x) in inside.iter_mut().zip(source.iter().step_by(stride)) {
+                *y = *x;
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A network with weights in the engine's number type, and the pass over it.
+
+use std::sync::Arc;
+
+use super::buffers::{Buffer, Buffers};
+use super::conv::{Params, conv, linear};
+use super::depthwise::depthwise;
+use super::elementwise::{Pool, add, concat, global_avg_pool, pool};
+use super::real::Real;
+use super::split::Split;
+use crate::network::{INPUT, Network, Node, Op};
+use crate::quant::QuantizedNetwork;
+use crate::tensor::Shape;
+
+/// Parameters of every layer, by node.
+#[derive(Clone, Debug)]
+pub struct Model<T>(Vec<Option<Arc<Params<T>>>>);
+
+fn widen<T: Real>(values: &[f32]) -> Vec<T> {
+    values.iter().map(|&x| x.into()).collect()
+}
+
+impl<T: Real> Model<T> {
+    /// The full-precision weights.
+    pub fn new(network: &Network) -> Self {
+        let params = |node: &Node| {
+            node.affine().map(|a| {
+                Arc::new(Params {
+                    weight: widen(a.weight),
+                    bias: widen(a.bias),
+                })
+            })
+        };
+        Self(network.nodes.iter().map(params).collect())
+    }
+
+    /// The same with a variant's dequantized weights; `Err` says which layer does not fit.
+    pub fn variant(
+        &self,
+        network: &Network,
+        variant: &QuantizedNetwork,
+    ) -> Result<Self, (String, String)> {
+        let mut model = self.clone();
+        for layer in &variant.layers {
+            let Some(node) = network.nodes.get(layer.node) else {
+                return Err((
+                    format!("{}", layer.node),
+                    format!("the network has {} nodes", network.nodes.len()),
+                ));
+            };
+            let affine = node.affine().filter(|a| {
+                layer.codes.len() == a.weight.len()
+                    && layer.scale.len() == layer.zero_point.len()
+                    && [1, a.out].contains(&layer.scale.len())
+            });
+            let Some(affine) = affine else {
+                return Err((
+                    node.name.clone(),
+                    format!(
+                        "{} codes and {} scales do not fit it",
+                        layer.codes.len(),
+                        layer.scale.len()
+                    ),
+                ));
+            };
+            model.0[layer.node] = Some(Arc::new(Params {
+                weight: widen(&layer.dequantize(affine.out)),
+                bias: widen(affine.bias),
+            }));
+        }
+        Ok(model)
+    }
+}
+
+/// The values of one image, by [`ValueId`](crate::network::ValueId); empty where there is none (any more).
+#[derive(Debug, Default)]
+pub struct Values<T>(pub Vec<Buffer<T>>);
+
+/// A pass over one image.
+pub struct Pass<'a, T> {
+    /// What to run.
+    pub network: &'a Network,
+    /// With these parameters.
+    pub model: &'a Model<T>,
+    /// The last reader of each value.
+    pub last_uses: &'a [Option<usize>],
+    /// Values that outlive the pass.
+    pub keep: &'a [bool],
+    /// Who works on the pieces of a layer.
+    pub split: Split,
+    /// Free buffers.
+    pub buffers: &'a Buffers<T>,
+}
+
+impl<T: Real> Pass<'_, T> {
+    /// Runs all nodes on `input`, calling `visit` with each node and its output. Kept values stay in
+    /// `values`, whose buffers are used again.
+    pub fn run(&self, input: &[T], values: &mut Values<T>, mut visit: impl FnMut(usize, &[T])) {
+        let network = self.network;
+        values
+            .0
+            .resize_with(network.nodes.len() + 1, Buffer::default);
+        for (i, node) in network.nodes.iter().enumerate() {
+            let mut out = std::mem::take(&mut values.0[i + 1]);
+            if out.len() != node.shape.len() {
+                self.buffers.give(out);
+                out = self.buffers.take(node.shape.len());
+            }
+            let inputs: Vec<(&[T], Shape)> = node
+                .inputs
+                .iter()
+                .map(|&v| match v {
+                    INPUT => (input, network.input),
+                    v => (&*values.0[v], network.shape(v)),
+                })
+                .collect();
+            self.node(i, node, &inputs, &mut out);
+            visit(i, &out);
+            values.0[i + 1] = out;
+            let dead = |v: usize| !self.keep[v] && self.last_uses[v].is_none_or(|last| last == i);
+            for &v in node.inputs.iter().chain([&(i + 1)]) {
+                if dead(v) {
+                    self.buffers.give(std::mem::take(&mut values.0[v]));
+                }
+            }
+        }
+    }
+
+    fn node(&self, i: usize, node: &Node, inputs: &[(&[T], Shape)], out: &mut [T]) {
+        let (split, activation) = (self.split, node.activation);
+        let (x, shape) = inputs[0];
+        let maps = || inputs.iter().map(|&(x, _)| x).collect::<Vec<&[T]>>();
+        let params = || self.model.0[i].as_deref();
+        match &node.op {
+            Op::Conv(c) => {
+                let Some(params) = params() else { return };
+                let run = if c.is_depthwise() { depthwise } else { conv };
+                let out = (out, node.shape);
+                run(c, params, (x, shape), out, activation, split, self.buffers);
+            }
+            Op::Linear(_) => {
+                let Some(params) = params() else { return };
+                linear(params, x, out, activation, split);
+            }
+            Op::Add => add(&maps(), out, activation, split),
+            Op::MaxPool(w) => {
+                let out = (out, node.shape);
+                pool(w, Pool::Max, (x, shape), out, activation, split);
+            }
+            Op::AvgPool {
+                window,
+                count_include_pad,
+            } => {
+                let kind = Pool::Mean {
+                    count_include_pad: *count_include_pad,
+                };
+                let out = (out, node.shape);
+                pool(window, kind, (x, shape), out, activation, split);
+            }
+            Op::GlobalAvgPool => global_avg_pool(x, shape.pixels(), out, activation),
+            Op::Flatten | Op::Concat => concat(&maps(), out, activation),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The two number types the CPU engine computes in.
+
+use std::ops::{Add, AddAssign, Div, Mul};
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+/// `f32` or `f64`.
+pub trait Real:
+    sealed::Sealed
+    + Copy
+    + Default
+    + PartialOrd
+    + Add<Output = Self>
+    + AddAssign
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Into<f64>
+    + From<f32>
+    + Send
+    + Sync
+    + 'static
+{
+    /// The engine's name in [`DeviceInfo`](crate::engine::DeviceInfo).
+    const ENGINE: &'static str;
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// Upper end of ReLU6.
+    const SIX: Self;
+    /// Below every other value.
+    const NEG_INFINITY: Self;
+    /// `self * a + b` with one rounding.
+    fn fused_mul_add(self, a: Self, b: Self) -> Self;
+    /// A count, rounded to nearest.
+    fn count(n: usize) -> Self;
+    /// Rounded to f32.
+    fn narrow(self) -> f32;
+}
+
+macro_rules! real {
+    ($t:ident, $engine:literal) => {
+        impl Real for $t {
+            const ENGINE: &'static str = $engine;
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const SIX: Self = 6.0;
+            const NEG_INFINITY: Self = $t::NEG_INFINITY;
+            #[inline(always)]
+            fn fused_mul_add(self, a: Self, b: Self) -> Self {
+                self.mul_add(a, b)
+            }
+            #[inline(always)]
+            fn count(n: usize) -> Self {
+                n as $t
+            }
+            #[inline(always)]
+            fn narrow(self) -> f32 {
+                self as f32
+            }
+        }
+    };
+}
+
+real!(f32, "cpu-f32");
+real!(f64, "cpu-f64");

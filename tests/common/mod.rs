@@ -1,0 +1,6 @@
+//! What the tests share. Each test uses a part of it.
+#![allow(dead_code)]
+
+pub mod naive;
+pub mod problems;
+pub mod random;

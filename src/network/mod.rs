@@ -10,6 +10,7 @@ pub mod inverted_residual;
 pub mod mobilenet_v1;
 pub mod mobilenet_v2;
 pub mod naming;
+pub mod onnx;
 pub mod pytorch;
 pub mod resnet;
 pub mod safetensors;

@@ -1,0 +1,211 @@
+//! Pooling, means over pixels, and zero padding.
+
+use super::attributes::{Attributes, sizes};
+use super::constant::normalize_axes;
+use super::geometry;
+use super::importer::{Importer, Value, View};
+use super::layers::{padded, sum};
+use super::proto;
+use crate::network::graph::{Activation, INPUT, Op, Pad, Window};
+
+impl<'a> Importer<'a> {
+    /// Input 0 as an NCHW map with its padding, and the window over the padded map.
+    fn pooled(&self, node: &'a proto::Node) -> Result<(Value, Window, Window), String> {
+        let value = self.padded_value(node, 0)?;
+        if value.view != View::Map {
+            return Err("its input is no NCHW map".into());
+        }
+        let attributes = Attributes(&node.attribute);
+        let input = padded(self.shape(value), value.pad);
+        let geometry = geometry::read(attributes, None, input)?;
+        if geometry.dilation != [1, 1] {
+            return Err("dilated pooling is not supported".into());
+        }
+        let window = match attributes.flag("ceil_mode") {
+            true => geometry::round_up(geometry.window, input)?,
+            false => geometry.window,
+        };
+        Ok((value, geometry.window, window))
+    }
+
+    pub(super) fn max_pool(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let (value, _, window) = self.pooled(node)?;
+        let nonnegative =
+            value.id != INPUT && self.network.nodes[value.id - 1].activation.is_nonnegative();
+        if value.pad != Pad::default() && !nonnegative {
+            return Err(
+                "pools over zero padding that may win over negative values; only after a ReLU is it \
+                 the same as pooling with padding"
+                    .into(),
+            );
+        }
+        let window = Window {
+            pad: sum(window.pad, value.pad),
+            ..window
+        };
+        self.push(
+            node,
+            Op::MaxPool(window),
+            &[value.id],
+            Activation::Identity,
+            View::Map,
+        )
+    }
+
+    pub(super) fn average_pool(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let (value, plain, window) = self.pooled(node)?;
+        let attributes = Attributes(&node.attribute);
+        let counted = attributes.flag("count_include_pad") && plain.pad != Pad::default();
+        let before = value.pad != Pad::default();
+        if (before && window.pad != Pad::default()) || (counted && window != plain) {
+            return Err(
+                "counts some padded pixels in the mean and others not; pad with a multiple of the stride, \
+                 or without ceil_mode"
+                    .into(),
+            );
+        }
+        let window = Window {
+            pad: sum(window.pad, value.pad),
+            ..window
+        };
+        let input = self.shape(value);
+        let op = if window.pad == Pad::default() && window.kernel == [input.h, input.w] {
+            Op::GlobalAvgPool
+        } else {
+            Op::AvgPool {
+                window,
+                count_include_pad: counted || before,
+            }
+        };
+        self.push(node, op, &[value.id], Activation::Identity, View::Map)
+    }
+
+    /// Input 0 as an NCHW map that a global operation may read.
+    fn whole_map(&self, node: &'a proto::Node) -> Result<Value, String> {
+        let value = self.value(node, 0)?;
+        match value.view {
+            View::Map => Ok(value),
+            _ => Err("its input is no NCHW map".into()),
+        }
+    }
+
+    pub(super) fn global_average(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let value = self.whole_map(node)?;
+        self.push(
+            node,
+            Op::GlobalAvgPool,
+            &[value.id],
+            Activation::Identity,
+            View::Map,
+        )
+    }
+
+    pub(super) fn global_max(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let value = self.whole_map(node)?;
+        let input = self.shape(value);
+        let window = Window {
+            kernel: [input.h, input.w],
+            stride: [1, 1],
+            pad: Pad::default(),
+        };
+        self.push(
+            node,
+            Op::MaxPool(window),
+            &[value.id],
+            Activation::Identity,
+            View::Map,
+        )
+    }
+
+    pub(super) fn reduce_mean(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let value = self.value(node, 0)?;
+        let attributes = Attributes(&node.attribute);
+        let axes = match self.input(node, 1) {
+            Some(_) => self.integers(node, 1)?,
+            None => attributes.ints("axes").unwrap_or_default().to_vec(),
+        };
+        let mut axes = normalize_axes(&axes, 4)?;
+        axes.sort_unstable();
+        let pixels = match value.view {
+            View::Map => [2, 3],
+            View::ChannelsLast => [1, 2],
+            _ => return Err("its input is no map".into()),
+        };
+        if axes != pixels {
+            return Err(format!(
+                "takes the mean over axes {axes:?}; only over all pixels, {pixels:?}, is known"
+            ));
+        }
+        let view = match attributes.int("keepdims") {
+            Some(0) => View::Vector,
+            _ => value.view,
+        };
+        self.push(
+            node,
+            Op::GlobalAvgPool,
+            &[value.id],
+            Activation::Identity,
+            view,
+        )
+    }
+
+    pub(super) fn pad(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let value = self.padded_value(node, 0)?;
+        let attributes = Attributes(&node.attribute);
+        let mode = attributes.text("mode");
+        if !matches!(mode.as_deref(), None | Some("constant")) {
+            return Err("only padding with zeros is known".into());
+        }
+        let fill = match self.optional(node, 2)? {
+            Some(c) => c.floats().and_then(|f| f.first().copied()).unwrap_or(0.0),
+            None => attributes.float("value").unwrap_or(0.0),
+        };
+        let mut pads = match self.input(node, 1) {
+            Some(_) => self.integers(node, 1)?,
+            None => attributes.ints("pads").unwrap_or_default().to_vec(),
+        };
+        if self.input(node, 3).is_some() {
+            let axes = self.integers(node, 3)?;
+            let axes = normalize_axes(&axes, 4)?;
+            if pads.len() != 2 * axes.len() {
+                return Err(format!("{} pads for {} axes", pads.len(), axes.len()));
+            }
+            let mut all = vec![0; 8];
+            for (i, &axis) in axes.iter().enumerate() {
+                all[axis] = pads[i];
+                all[axis + 4] = pads[axes.len() + i];
+            }
+            pads = all;
+        }
+        let pads: [usize; 8] = sizes(&pads).ok_or_else(|| {
+            format!("pads are {pads:?}; 8 numbers that are not negative are needed")
+        })?;
+        if pads == [0; 8] {
+            return self.set(node, value);
+        }
+        if fill != 0.0 {
+            return Err(format!("pads with {fill}; only zeros are known"));
+        }
+        let (channel, row, column) = match value.view {
+            View::Map => (1, 2, 3),
+            View::ChannelsLast => (3, 1, 2),
+            _ => return Err("its input is no map".into()),
+        };
+        if pads[0] + pads[4] + pads[channel] + pads[channel + 4] > 0 {
+            return Err("pads images or channels; only rows and columns are known".into());
+        }
+        let pad = Pad {
+            top: pads[row],
+            left: pads[column],
+            bottom: pads[row + 4],
+            right: pads[column + 4],
+        };
+        self.set(
+            node,
+            Value {
+                pad: sum(value.pad, pad),
+                ..value
+            },
+        )
+    }
+}

@@ -1,0 +1,105 @@
+//! Comparison of an imported network with what ONNX Runtime computed (scripts/oracle/export_onnx.py).
+
+use std::collections::BTreeMap;
+
+use quantbound::network::onnx::Imported;
+use quantbound::tensor::Shape;
+use quantbound::tensor::tolerance::{UNIT_F32, gamma};
+
+/// ONNX Runtime's values of one model for the input [`uniform`]`(seed)`.
+#[derive(serde::Deserialize)]
+pub struct Golden {
+    pub seed: u64,
+    pub tensors: BTreeMap<String, Summary>,
+}
+
+/// One tensor for the first image.
+#[derive(serde::Deserialize)]
+pub struct Summary {
+    pub dims: Vec<usize>,
+    pub l2: f64,
+    pub max_abs: f64,
+    /// Evenly spaced, all of them when there are fewer than 16.
+    pub values: Vec<f64>,
+}
+
+/// Numbers in [-1, 1): the top 24 bits of splitmix64's outputs.
+pub fn uniform(seed: u64, count: usize) -> Vec<f32> {
+    let bits = (1..=count as u64).map(|i| {
+        let z = seed.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) >> 40
+    });
+    bits.map(|b| b as f32 / 8_388_608.0 - 1.0).collect()
+}
+
+/// Position in an NCHW map of element `i` of a tensor that is NHWC where it is not NCHW.
+fn position(i: usize, dims: &[usize], shape: Shape) -> usize {
+    match *dims {
+        [_, a, b, c] if (a, b, c) != (shape.c, shape.h, shape.w) => (i % c) * a * b + i / c,
+        _ => i,
+    }
+}
+
+/// Compares all nodes that have a golden value; returns how many, and the largest error over its tolerance.
+///
+/// An output of a chain of layers carries the roundings of all of them. A backward error of `gamma(k)` per layer
+/// of fan-in `k`, on activations that keep their size, adds up to `gamma(sum k)` of the largest activation.
+pub fn compare(imported: &Imported, golden: &Golden, traced: &[Vec<f64>]) -> (usize, f64) {
+    let network = &imported.network;
+    assert_eq!(traced.len(), network.nodes.len());
+    let (mut compared, mut worst, mut roundings) = (0, 0f64, 8);
+    for ((node, tensor), y) in network.nodes.iter().zip(&imported.tensors).zip(traced) {
+        roundings += node.affine().map_or(node.inputs.len(), |a| a.fan_in() + 4);
+        let summary = golden.tensors.get(tensor);
+        let summary = summary.unwrap_or_else(|| panic!("{}: no golden for {tensor:?}", node.name));
+        let images = summary.dims[0];
+        let len: usize = summary.dims.iter().product();
+        assert_eq!(
+            len,
+            images * node.shape.len(),
+            "{}: {:?} against {}",
+            node.name,
+            summary.dims,
+            node.shape
+        );
+        let tolerance = gamma(roundings, UNIT_F32) * summary.max_abs.max(f64::MIN_POSITIVE);
+        let last = summary.values.len().saturating_sub(1).max(1);
+        for (k, &expected) in summary.values.iter().enumerate() {
+            let i = k * (len - 1) / last;
+            if i >= node.shape.len() {
+                continue;
+            }
+            let at = position(i, &summary.dims, node.shape);
+            let error = (y[at] - expected).abs();
+            assert!(
+                error <= tolerance,
+                "{} ({tensor}) at {at} of {}: {} here, {expected} in ONNX Runtime, error {error:e}, tolerance {tolerance:e}",
+                node.name,
+                node.shape,
+                y[at]
+            );
+            worst = worst.max(error / tolerance);
+        }
+        if images == 1 {
+            let l2 = y.iter().map(|v| v * v).sum::<f64>().sqrt();
+            let allowed = tolerance * (len as f64).sqrt();
+            assert!(
+                (l2 - summary.l2).abs() <= allowed,
+                "{} ({tensor}): norm {l2} here, {} in ONNX Runtime, tolerance {allowed:e}",
+                node.name,
+                summary.l2
+            );
+            let max = y.iter().fold(0f64, |m, v| m.max(v.abs()));
+            assert!(
+                (max - summary.max_abs).abs() <= tolerance,
+                "{} ({tensor}): largest {max} here, {} in ONNX Runtime, tolerance {tolerance:e}",
+                node.name,
+                summary.max_abs
+            );
+        }
+        compared += 1;
+    }
+    (compared, worst)
+}

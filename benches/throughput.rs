@@ -12,6 +12,7 @@ use std::path::Path;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use quantbound::engine::cpu::CpuEngine;
+use quantbound::engine::gpu::GpuEngine;
 use quantbound::engine::{Engine, EngineError};
 use quantbound::network::{Network, zoo};
 use quantbound::quant::uniform::{Scheme, Uniform};
@@ -23,7 +24,8 @@ const BITS: [u32; 4] = [2, 4, 6, 8];
 type MakeEngine = fn() -> Result<Box<dyn Engine>, EngineError>;
 
 /// Every engine there is. New engines are added here and nowhere else.
-const ENGINES: [(&str, MakeEngine); 2] = [
+const ENGINES: [(&str, MakeEngine); 3] = [
+    ("wgpu-f32", || Ok(Box::new(GpuEngine::new(None)?))),
     ("cpu-f32", || Ok(Box::new(CpuEngine::f32(None)?))),
     ("cpu-f64", || Ok(Box::new(CpuEngine::f64(None)?))),
 ];

@@ -156,7 +156,7 @@ fn only_what_follows_a_quantized_layer_drifts() {
 /// MobileNetV2 of a third of the width on small images: every kernel of the real one, in more than one tile.
 fn small_mobilenet() -> Network {
     use quantbound::network::mobilenet_v2::{Naming, mobilenet_v2};
-    let blueprint = mobilenet_v2(0.35, Some(100), 64, Naming::Nested);
+    let blueprint = mobilenet_v2(0.35, Some(100), 64, Naming::Torchvision);
     let mut network = blueprint.skeleton().unwrap();
     he_initialise(&mut network, 7);
     network

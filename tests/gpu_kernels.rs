@@ -294,7 +294,7 @@ fn extreme_codes_survive_packing() {
 
 /// MobileNetV2 with random weights of the size that keeps activations near one.
 fn small_mobilenet() -> Network {
-    let mut network = mobilenet_v2(0.5, Some(10), 32, Naming::Nested)
+    let mut network = mobilenet_v2(0.5, Some(10), 32, Naming::Torchvision)
         .skeleton()
         .unwrap();
     let mut noise = Noise::new(42);

@@ -84,7 +84,7 @@ fn refusal(tensors: &Tensors) -> String {
 #[test]
 fn both_namings_load_into_the_same_network() {
     let (nested, flat) = (
-        load(&fitting(Naming::Nested)).unwrap(),
+        load(&fitting(Naming::Torchvision)).unwrap(),
         load(&fitting(Naming::Flat)).unwrap(),
     );
     assert_eq!(nested.nodes.len(), flat.nodes.len());
@@ -105,7 +105,7 @@ fn a_missing_tensor_is_named() {
         "features.3.conv.1.1.running_var",
         "classifier.1.bias",
     ] {
-        let mut tensors = fitting(Naming::Nested);
+        let mut tensors = fitting(Naming::Torchvision);
         tensors.remove(name).unwrap();
         let text = refusal(&tensors);
         assert!(
@@ -117,7 +117,7 @@ fn a_missing_tensor_is_named() {
 
 #[test]
 fn an_unused_tensor_is_named_but_batch_counters_are_not() {
-    let mut tensors = fitting(Naming::Nested);
+    let mut tensors = fitting(Naming::Torchvision);
     tensors.insert(
         "features.0.1.num_batches_tracked".into(),
         (vec![1], vec![9.0]),
@@ -133,7 +133,7 @@ fn an_unused_tensor_is_named_but_batch_counters_are_not() {
 
 #[test]
 fn a_misshapen_tensor_is_named_with_both_shapes() {
-    let mut tensors = fitting(Naming::Nested);
+    let mut tensors = fitting(Naming::Torchvision);
     let (dims, _) = tensors["features.0.0.weight"].clone();
     let flat = dims.iter().product::<usize>();
     tensors.insert("features.0.0.weight".into(), (vec![flat], vec![0.5; flat]));
@@ -145,7 +145,7 @@ fn a_misshapen_tensor_is_named_with_both_shapes() {
 #[test]
 fn nan_and_infinity_are_named_with_their_index() {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let mut tensors = fitting(Naming::Nested);
+        let mut tensors = fitting(Naming::Torchvision);
         tensors.get_mut("features.2.conv.2.weight").unwrap().1[5] = value;
         let text = refusal(&tensors);
         assert!(
@@ -157,7 +157,7 @@ fn nan_and_infinity_are_named_with_their_index() {
 
 #[test]
 fn a_negative_variance_is_named() {
-    let mut tensors = fitting(Naming::Nested);
+    let mut tensors = fitting(Naming::Torchvision);
     tensors.get_mut("features.0.1.running_var").unwrap().1[0] = -1.0;
     let text = refusal(&tensors);
     assert!(

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use quantbound::data::{EFFICIENTNET_LITE, IMAGENET, Preprocessing};
 use quantbound::engine::Engine;
 use quantbound::engine::cpu::CpuEngine;
+use quantbound::engine::gpu::GpuEngine;
 use quantbound::network::{Network, zoo};
 use quantbound::tensor::Batch;
-use quantbound::tensor::tolerance::{UNIT_F32, UNIT_F64};
+use quantbound::tensor::tolerance::{UNIT_F32, UNIT_F64, UNIT_WGSL};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -61,6 +62,12 @@ fn engines() -> Vec<Candidate> {
         Candidate {
             engine: Box::new(CpuEngine::f32(None).unwrap()),
             unit: UNIT_F32,
+        },
+        Candidate {
+            engine: Box::new(
+                GpuEngine::new(None).expect("a Vulkan adapter; scripts/test.sh installs one"),
+            ),
+            unit: UNIT_WGSL,
         },
     ]
 }

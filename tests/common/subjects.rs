@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use quantbound::engine::cpu::CpuEngine;
+use quantbound::engine::gpu::GpuEngine;
 use quantbound::engine::{Comparison, Engine, TapStats};
 use quantbound::network::{INPUT, Network};
-use quantbound::tensor::tolerance::{UNIT_F32, UNIT_F64, gamma};
+use quantbound::tensor::tolerance::{UNIT_F32, UNIT_F64, UNIT_WGSL, gamma};
 use quantbound::tensor::{Batch, Shape};
 
 use super::problems::{Problem, expected};
@@ -32,7 +33,17 @@ pub fn subjects() -> Vec<Subject> {
         exact_variants: true,
         carries_nan: true,
     };
+    let gpu = Subject {
+        engine: Box::new(
+            GpuEngine::new(None).expect("a Vulkan adapter; scripts/test.sh installs one"),
+        ),
+        unit: UNIT_WGSL,
+        reduction_unit: UNIT_WGSL,
+        exact_variants: true,
+        carries_nan: true,
+    };
     vec![
+        gpu,
         cpu(Box::new(CpuEngine::f32(Some(2)).unwrap()), UNIT_F32),
         cpu(Box::new(CpuEngine::f64(Some(2)).unwrap()), UNIT_F64),
     ]

@@ -86,10 +86,7 @@ pub fn apply(op: &Op, shapes: &[Shape], inputs: &[&[f64]], out: Shape) -> Vec<f6
             .collect(),
         Op::MaxPool(w) => each(&|c, y, x| {
             let pixels = window(w, c, y, x);
-            pixels
-                .into_iter()
-                .flatten()
-                .fold(f64::NEG_INFINITY, f64::max)
+            pixels.into_iter().flatten().fold(f64::NEG_INFINITY, f64::max)
         }),
         Op::AvgPool {
             window: w,

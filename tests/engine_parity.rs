@@ -2,112 +2,19 @@
 
 mod common;
 
+use common::networks::NetworkProblem;
 use common::problems::{
-    AddProblem, ConvProblem, DepthwiseProblem, LinearProblem, NetworkProblem, PoolProblem, Problem,
-    expected,
+    AddProblem, ConvProblem, DepthwiseProblem, LinearProblem, PoolProblem, Problem,
 };
 use common::random::{he_initialise, images};
+use common::subjects::{Subject, check_comparison, check_trace, for_all, subjects};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use quantbound::engine::cpu::CpuEngine;
-use quantbound::engine::{Comparison, Engine, EngineError, TapStats, VariantId};
-use quantbound::network::{INPUT, Network, zoo};
+use quantbound::engine::{Comparison, Engine, EngineError, VariantId};
+use quantbound::network::{Network, zoo};
 use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, QuantizedLayer, QuantizedNetwork, Quantizer};
-use quantbound::tensor::tolerance::{UNIT_F32, UNIT_F64, gamma};
 use quantbound::tensor::{Batch, Shape};
-
-/// An engine and what may be asked of it.
-struct Subject {
-    engine: Box<dyn Engine>,
-    /// Unit roundoff of its arithmetic.
-    unit: f64,
-    /// Unit roundoff of its reduction; with f64's, maxima and their places are exact.
-    reduction_unit: f64,
-    /// A quantized layer and its dequantized twin go through the same kernel.
-    exact_variants: bool,
-    /// NaN is carried through activations and pooling.
-    carries_nan: bool,
-}
-
-/// Every engine there is. New engines are added here and nowhere else.
-fn subjects() -> Vec<Subject> {
-    let cpu = |engine: Box<dyn Engine>, unit| Subject {
-        engine,
-        unit,
-        reduction_unit: UNIT_F64,
-        exact_variants: true,
-        carries_nan: true,
-    };
-    vec![
-        cpu(Box::new(CpuEngine::f32(Some(2)).unwrap()), UNIT_F32),
-        cpu(Box::new(CpuEngine::f64(Some(2)).unwrap()), UNIT_F64),
-    ]
-}
-
-/// Runs `check` on generated problems for every engine.
-fn for_all<P: Problem>(
-    cases: u32,
-    strategy: impl Strategy<Value = P>,
-    check: impl Fn(&Subject, &P) -> Result<(), TestCaseError>,
-) {
-    let subjects = subjects();
-    let mut runner = TestRunner::new(Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    let result = runner.run(&strategy, |problem| {
-        subjects.iter().try_for_each(|s| check(s, &problem))
-    });
-    if let Err(error) = result {
-        panic!("{error}");
-    }
-}
-
-/// Checks each node's output against the naive operation on the engine's own inputs of that node.
-fn check_trace(
-    subject: &Subject,
-    network: &Network,
-    input: &Batch,
-    trace: &[Batch<f64>],
-) -> Result<(), TestCaseError> {
-    let engine = subject.engine.device().engine;
-    prop_assert_eq!(trace.len(), network.nodes.len());
-    for image in 0..input.images() {
-        let first: Vec<f64> = input.image(image).iter().map(|&x| x.into()).collect();
-        for (node, got) in network.nodes.iter().zip(trace) {
-            prop_assert_eq!(got.shape, node.shape);
-            prop_assert_eq!(got.images(), input.images());
-            let shapes: Vec<Shape> = node.inputs.iter().map(|&v| network.shape(v)).collect();
-            let inputs: Vec<&[f64]> = node
-                .inputs
-                .iter()
-                .map(|&v| match v {
-                    INPUT => first.as_slice(),
-                    v => trace[v - 1].image(image),
-                })
-                .collect();
-            let want = expected(node, &shapes, &inputs, subject.unit);
-            for (i, &got) in got.image(image).iter().enumerate() {
-                let (want, tolerance) = (want.value[i], want.tolerance[i]);
-                let ok = match want.is_nan() {
-                    true => got.is_nan() || !subject.carries_nan,
-                    false => got == want || (got - want).abs() <= tolerance,
-                };
-                prop_assert!(
-                    ok,
-                    "{engine}, image {image}, node {} ({}), element {i}: got {got:e}, want {want:e} \
-                     +- {tolerance:e}, off by {:e}",
-                    node.name,
-                    node.shape,
-                    (got - want).abs()
-                );
-            }
-        }
-    }
-    Ok(())
-}
 
 fn check_problem<P: Problem>(subject: &Subject, problem: &P) -> Result<(), TestCaseError> {
     let (network, input) = (problem.network(), problem.input());
@@ -159,64 +66,6 @@ fn uniforms() -> impl Strategy<Value = Uniform> {
     let scheme = prop_oneof![Just(Scheme::Symmetric), Just(Scheme::Asymmetric)];
     let bits = prop_oneof![Just(2u32), Just(3), Just(4), Just(8), Just(16)];
     (bits, granularity, scheme).prop_map(|(b, g, s)| Uniform::new(b, g, s).unwrap())
-}
-
-/// The stats that `compare` must give, by the literal reduction of the traces.
-fn check_comparison(
-    subject: &Subject,
-    network: &Network,
-    reference: &[Batch<f64>],
-    variant: &[Batch<f64>],
-    got: &Comparison,
-) -> Result<(), TestCaseError> {
-    let exact = subject.reduction_unit == UNIT_F64;
-    let images = reference[0].images();
-    prop_assert_eq!((got.stats.len(), got.outputs.len()), (images, images));
-    for image in 0..images {
-        prop_assert_eq!(got.stats[image].len(), network.taps().len());
-        for (tap, got) in network.taps().iter().zip(&got.stats[image]) {
-            let (y, q) = (
-                reference[tap.node].image(image),
-                variant[tap.node].image(image),
-            );
-            let want = TapStats::reduce(y, q);
-            let at = &network.nodes[tap.node].name;
-            prop_assert_eq!(
-                (got.non_finite, got.count),
-                (want.non_finite, want.count),
-                "{}",
-                at
-            );
-            let difference = (q[got.argmax as usize] - y[got.argmax as usize]).abs();
-            if exact {
-                prop_assert_eq!(got.argmax, want.argmax, "{}", at);
-                prop_assert_eq!(got.max_abs_diff, want.max_abs_diff, "{}", at);
-                prop_assert_eq!(got.ref_max_abs, want.ref_max_abs, "{}", at);
-            }
-            let n = y.len() + 3;
-            let pairs = [
-                ("max |diff|", got.max_abs_diff, want.max_abs_diff, 3),
-                ("|diff| at argmax", difference, want.max_abs_diff, 3),
-                ("max |y|", got.ref_max_abs, want.ref_max_abs, 1),
-                ("sum diff^2", got.sum_sq_diff, want.sum_sq_diff, n),
-                ("sum |diff|", got.sum_abs_diff, want.sum_abs_diff, n),
-                ("sum y^2", got.ref_sum_sq, want.ref_sum_sq, n),
-            ];
-            for (what, got, want, roundings) in pairs {
-                if what == "|diff| at argmax" && !difference.is_finite() && want == 0.0 {
-                    continue;
-                }
-                let unit = gamma(roundings, subject.reduction_unit) + gamma(roundings, UNIT_F64);
-                prop_assert!(
-                    got == want || (got - want).abs() <= unit * want,
-                    "{}, image {image}, {at}, {what}: got {got:e}, want {want:e} +- {:e}",
-                    subject.engine.device().engine,
-                    unit * want
-                );
-            }
-        }
-    }
-    Ok(())
 }
 
 #[test]
@@ -307,7 +156,7 @@ fn only_what_follows_a_quantized_layer_drifts() {
 /// MobileNetV2 of a third of the width on small images: every kernel of the real one, in more than one tile.
 fn small_mobilenet() -> Network {
     use quantbound::network::mobilenet_v2::{Naming, mobilenet_v2};
-    let blueprint = mobilenet_v2(0.35, Some(100), 64, Naming::Nested);
+    let blueprint = mobilenet_v2(0.35, Some(100), 64, Naming::Torchvision);
     let mut network = blueprint.skeleton().unwrap();
     he_initialise(&mut network, 7);
     network

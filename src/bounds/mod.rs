@@ -1,1 +1,73 @@
-//! (in the making)
+//! A-priori bounds on the discrepancy of two networks that differ in their parameters only.
+//!
+//! A [`Bound`] takes a [`Setting`] (a network, its quantized form, a [`Domain`] of inputs) and returns, for
+//! every node, a number that `max |y' - y|` over the node's feature map never exceeds, for any input of the
+//! domain, in exact real arithmetic. Each file holds one theorem; `docs/bounds.md` has statements, proofs and
+//! sources. Nothing here sees a measurement. Numbers are rounded upward and leave as decimal logarithms.
+
+mod best;
+mod channelwise;
+mod gonon2023;
+mod houache2025;
+mod layerwise;
+mod registry;
+pub mod scaled;
+mod setting;
+
+pub use best::intersection;
+pub use registry::{find, is_plain, ladder, registry};
+pub use setting::{Domain, LayerFacts, Setting, Weights};
+
+use scaled::Up;
+
+/// What keeps a bound from being evaluated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BoundError {
+    /// An assumption of the theorem, or of the setting, fails.
+    #[error("node {node}: {why}")]
+    Assumption {
+        /// Node name, or `input`.
+        node: String,
+        /// What was needed and what is there.
+        why: String,
+    },
+    /// No such bound.
+    #[error("unknown bound {id:?}; known bounds: {known}{hint}")]
+    Unknown {
+        /// What was asked for.
+        id: String,
+        /// All ids.
+        known: String,
+        /// `; did you mean ...`, or empty.
+        hint: String,
+    },
+}
+
+/// One upper bound per node of the network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Decimal logarithm of the bound on `max |y' - y|` over node `i`'s output, after its activation;
+    /// negative infinity when the bound is exactly zero; never NaN.
+    pub log10: Vec<f64>,
+}
+
+impl Series {
+    /// The logarithms of the given numbers, rounded upward.
+    pub(crate) fn of(bounds: impl IntoIterator<Item = Up>) -> Self {
+        Self {
+            log10: bounds.into_iter().map(Up::log10).collect(),
+        }
+    }
+}
+
+/// A theorem that bounds the discrepancy at every node.
+pub trait Bound: Sync {
+    /// Name used in plans, tables and results.
+    fn id(&self) -> &'static str;
+    /// One line for people.
+    fn title(&self) -> &'static str;
+    /// Where the theorem comes from.
+    fn source(&self) -> &'static str;
+    /// The bound at every node.
+    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError>;
+}

@@ -1,1 +1,94 @@
-//! (in the making)
+//! The command line: one file per subcommand. Exit codes: 0 fine, 1 a bound was violated or a check
+//! failed, 2 bad usage or input.
+
+mod bench;
+mod bounds;
+mod devices;
+mod doctor;
+mod inspect;
+mod options;
+mod progress;
+mod report;
+mod run;
+mod sweep;
+mod table;
+mod trace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// How a command ended, when nothing kept it from running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well.
+    Fine,
+    /// A bound was violated, a verdict is invalid, or a check failed.
+    Failed,
+}
+
+/// Measures how far weight-quantized CNNs drift from full precision, layer by layer, beside what theory
+/// guarantees.
+#[derive(Parser)]
+#[command(name = "quantbound", version, about, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 fine; 1 a bound was violated, or a check failed; 2 bad usage or input.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every cell of a plan; what is stored already is not run again
+    Sweep(sweep::Args),
+    /// The same for one network from flags, with a table of results
+    Run(run::Args),
+    /// The ladder of bounds per depth; needs no images
+    Bounds(bounds::Args),
+    /// Store the input and every node's output as safetensors
+    Trace(trace::Args),
+    /// Layers with shapes, fan-in, parameters, MACs and operator norms
+    Inspect(inspect::Args),
+    /// Throughput of forward passes and of whole measurements
+    Bench(bench::Args),
+    /// Rebuild the report of a run from its stored results
+    Report(report::Args),
+    /// List adapters, and say which one `auto` takes and why
+    Devices(devices::Args),
+    /// Check driver, assets, preprocessing and full-precision accuracy
+    Doctor(doctor::Args),
+}
+
+/// Parses the command line and runs it.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Sweep(args) => args.run(),
+        Command::Run(args) => args.run(),
+        Command::Bounds(args) => args.run(),
+        Command::Trace(args) => args.run(),
+        Command::Inspect(args) => args.run(),
+        Command::Bench(args) => args.run(),
+        Command::Report(args) => args.run(),
+        Command::Devices(args) => args.run(),
+        Command::Doctor(args) => args.run(),
+    };
+    match result {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// `quantbound ... | head` closes our output early; that is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error
+        .chain()
+        .filter_map(|c| c.downcast_ref::<std::io::Error>());
+    causes.any(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,5 +1,6 @@
 //! A directory of images, in a fixed order, with labels and content hashes.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -85,16 +86,26 @@ impl ImageSet {
         self.images.is_empty()
     }
 
-    /// Preprocessed batches of at most `size` images, in order; each is decoded when it is asked for.
-    pub fn batches<'a>(
-        &'a self,
-        preprocessing: &'a Preprocessing,
-        size: usize,
-    ) -> impl Iterator<Item = Result<(&'a [ImageFile], Batch), DataError>> + 'a {
-        self.images.chunks(size.max(1)).map(move |files| {
-            let paths: Vec<&Path> = files.iter().map(|f| f.path.as_path()).collect();
-            Ok((files, preprocessing.load_batch(&paths)?))
-        })
+    /// Hash over names, labels and contents, in order.
+    pub fn hash(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for file in &self.images {
+            hasher.update(format!("{}\0{:?}\0{}\n", file.name, file.label, file.hash).as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// Decodes and preprocesses a range of images.
+    pub fn load(
+        &self,
+        range: Range<usize>,
+        preprocessing: &Preprocessing,
+    ) -> Result<Batch, DataError> {
+        let paths: Vec<&Path> = self.images[range]
+            .iter()
+            .map(|f| f.path.as_path())
+            .collect();
+        preprocessing.load_batch(&paths)
     }
 }
 

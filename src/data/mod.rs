@@ -3,6 +3,7 @@
 pub mod image_set;
 pub mod manifest;
 pub mod preprocessing;
+pub mod reference;
 
 mod decode;
 

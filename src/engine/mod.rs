@@ -2,6 +2,7 @@
 
 pub mod cpu;
 pub mod gpu;
+pub mod select;
 pub mod stats;
 
 pub use stats::TapStats;

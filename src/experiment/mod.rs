@@ -1,1 +1,12 @@
-//! (in the making)
+//! A sweep: a plan becomes cells, each cell a set of measurements, bounds and verdicts.
+
+pub mod cell;
+pub mod measure;
+pub mod model;
+pub mod plan;
+pub mod provenance;
+pub mod schema;
+pub mod store;
+pub mod summary;
+pub mod sweep;
+pub mod verdict;

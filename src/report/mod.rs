@@ -1,1 +1,84 @@
-//! (in the making)
+//! One page and its figures, from the stored results alone: no engine, no network, no clock.
+//!
+//! [`build`] reads the run directory's tables and writes `report.html`, which needs nothing beside itself, and
+//! `figures/*.svg` and `figures/*.png` for use elsewhere. Equal results give an equal report.
+
+mod data;
+mod draw;
+mod figures;
+mod page;
+mod plot;
+mod scale;
+mod style;
+
+use std::path::{Path, PathBuf};
+
+use crate::experiment::store::{self, StoreError};
+
+/// What can keep a report from being made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// A file of the run is missing, damaged or cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Two files of the run contradict each other.
+    #[error("{path}: {problem}")]
+    Inconsistent {
+        /// The file that cannot be right.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A figure cannot be turned into pixels.
+    #[error("figure {name}: {problem}")]
+    Figure {
+        /// File stem.
+        name: String,
+        /// What the rasterizer said.
+        problem: String,
+    },
+    /// The page's template failed.
+    #[error("report page: {0}")]
+    Page(#[from] minijinja::Error),
+}
+
+/// The files of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// `report.html`.
+    pub html: PathBuf,
+    /// `figures/*.svg` and `figures/*.png`, in page order.
+    pub figures: Vec<PathBuf>,
+}
+
+/// Makes the report of a finished run and stores it in the run directory, replacing an older one.
+pub fn build(run_dir: impl AsRef<Path>) -> Result<Built, ReportError> {
+    let dir = run_dir.as_ref();
+    let run = data::Run::read(dir)?;
+    let styles = style::Styles::new(run.bound_ids());
+    let figures = figures::all(&run, &styles);
+
+    let figure_dir = dir.join("figures");
+    std::fs::create_dir_all(&figure_dir).map_err(|e| StoreError::Write {
+        path: figure_dir.clone(),
+        cause: e.to_string(),
+    })?;
+    let mut files = Vec::new();
+    for figure in &figures {
+        let svg = figure_dir.join(format!("{}.svg", figure.name));
+        store::write_file(&svg, draw::svg(&figure.plot).as_bytes())?;
+        let png = figure_dir.join(format!("{}.png", figure.name));
+        let pixels = draw::png(&figure.plot).map_err(|problem| ReportError::Figure {
+            name: figure.name.clone(),
+            problem,
+        })?;
+        store::write_file(&png, &pixels)?;
+        files.extend([svg, png]);
+    }
+    let html = dir.join("report.html");
+    store::write_file(&html, page::render(&run, &styles, &figures)?.as_bytes())?;
+    Ok(Built {
+        html,
+        figures: files,
+    })
+}

@@ -1,4 +1,5 @@
 //! The reference values in tests/goldens, and the assets that scripts/fetch-assets puts in place.
+#![allow(dead_code)] // every test file uses its own part
 
 use std::path::{Path, PathBuf};
 

@@ -2,5 +2,7 @@
 #![allow(dead_code)]
 
 pub mod naive;
+pub mod networks;
 pub mod problems;
 pub mod random;
+pub mod subjects;

@@ -14,14 +14,15 @@ pub fn activate<T: Real>(activation: Activation, x: T) -> T {
     }
 }
 
-// Comparisons, not `max` and `min`: those swallow NaN.
+/// `x` below 0 becomes 0. A comparison, not `max`: that swallows NaN.
 #[inline(always)]
-fn relu<T: Real>(x: T) -> T {
+pub fn relu<T: Real>(x: T) -> T {
     if x < T::ZERO { T::ZERO } else { x }
 }
 
+/// [`relu`], and `x` above 6 becomes 6.
 #[inline(always)]
-fn relu6<T: Real>(x: T) -> T {
+pub fn relu6<T: Real>(x: T) -> T {
     let x = relu(x);
     if x > T::SIX { T::SIX } else { x }
 }

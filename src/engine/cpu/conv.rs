@@ -4,6 +4,7 @@ use super::activation::add_bias;
 use super::buffers::Buffers;
 use super::real::Real;
 use super::split::{Split, Tile};
+use super::strided::{inside, take_every};
 use crate::network::{Activation, Conv};
 use crate::tensor::Shape;
 
@@ -152,43 +153,14 @@ fn gather<T: Real>(
             run.fill(T::ZERO);
             continue;
         };
-        let shift = b * conv.dilation[1];
-        copy_strided(
-            source,
-            x * conv.stride[1] + shift,
-            conv.pad.left,
-            conv.stride[1],
-            run,
-        );
-    }
-}
-
-/// `out[i] = source[start + i * stride - pad]`, zero outside.
-pub fn copy_strided<T: Real>(source: &[T], start: usize, pad: usize, stride: usize, out: &mut [T]) {
-    // First index at or behind the left border, and first behind the right one.
-    let low = pad.saturating_sub(start).div_ceil(stride).min(out.len());
-    let high = (source.len() + pad)
-        .saturating_sub(start)
-        .div_ceil(stride)
-        .clamp(low, out.len());
-    out[..low].fill(T::ZERO);
-    out[high..].fill(T::ZERO);
-    let inside = &mut out[low..high];
-    if inside.is_empty() {
-        return;
-    }
-    let source = &source[start + low * stride - pad..];
-    match stride {
-        1 => inside.copy_from_slice(&source[..inside.len()]),
-        2 => {
-            for (y, x) in inside.iter_mut().zip(source.chunks(2)) {
-                *y = x[0];
-            }
-        }
-        _ => {
-            for (y, x) in inside.iter_mut().zip(source.iter().step_by(stride)) {
-                *y = *x;
-            }
+        let start = x * conv.stride[1] + b * conv.dilation[1];
+        let (pad, stride) = (conv.pad.left, conv.stride[1]);
+        let inside = inside(start, pad, stride, shape.w, run.len());
+        run[..inside.start].fill(T::ZERO);
+        run[inside.end..].fill(T::ZERO);
+        if !inside.is_empty() {
+            let first = start + inside.start * stride - pad;
+            take_every(&source[first..], stride, &mut run[inside]);
         }
     }
 }

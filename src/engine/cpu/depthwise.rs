@@ -4,12 +4,15 @@
 //! together. Then every kernel tap reads the whole channel contiguously, borders and strides gone, and one
 //! flat loop over all pixels does the arithmetic.
 
-use super::activation::add_bias;
+use std::ops::Range;
+
+use super::activation::{relu, relu6};
 use super::buffers::Buffers;
-use super::conv::{Params, copy_strided};
+use super::conv::Params;
 use super::real::Real;
 use super::simd::{Kernel, dispatch};
 use super::split::Split;
+use super::strided::{inside, take_every};
 use crate::network::{Activation, Conv};
 use crate::tensor::Shape;
 
@@ -28,31 +31,29 @@ pub fn depthwise<T: Real>(
     split: Split,
     buffers: &Buffers<T>,
 ) {
-    let layout = Layout::new(conv, out_shape);
+    let layout = Layout::new(conv, shape, out_shape);
     let taps = layout.taps.len();
     let pixels = out_shape.pixels();
     split.chunks(out, CHANNELS * pixels, |block, out| {
         let mut planes = buffers.take(layout.planes_len());
         let mut sums = buffers.take(layout.sums_len());
-        planes[layout.planes() * layout.plane()..].fill(T::ZERO);
+        // Every channel writes the same pixels, so the padding stays zero for all of them.
+        planes.fill(T::ZERO);
         for (i, out) in out.chunks_mut(pixels).enumerate() {
             let c = block * CHANNELS + i;
-            layout.fill(
-                conv,
-                &x[c * shape.pixels()..][..shape.pixels()],
-                shape,
-                &mut planes,
-            );
+            layout.fill(&x[c * shape.pixels()..][..shape.pixels()], &mut planes);
             dispatch(Accumulate {
                 planes: &planes,
                 taps: &layout.taps,
                 weight: &params.weight[c * taps..(c + 1) * taps],
+                bias: params.bias[c],
+                activation,
                 sums: &mut sums,
             });
-            for (out, sums) in out.chunks_mut(out_shape.w).zip(sums.chunks(layout.columns)) {
+            let rows = sums.chunks(layout.columns);
+            for (out, sums) in out.chunks_mut(out_shape.w).zip(rows) {
                 out.copy_from_slice(&sums[..out_shape.w]);
             }
-            add_bias(out, params.bias[c], activation);
         }
         buffers.give(planes);
         buffers.give(sums);
@@ -62,14 +63,25 @@ pub fn depthwise<T: Real>(
 /// Where the pixels of a padded channel lie, and where each kernel tap starts reading.
 struct Layout {
     stride: [usize; 2],
+    top: usize,
     rows: usize,
     columns: usize,
     out_rows: usize,
+    input: Shape,
+    /// Where each phase of columns starts, and which part of a row of the input goes there.
+    phases: Vec<Phase>,
     taps: Vec<usize>,
 }
 
+struct Phase {
+    /// Columns with real pixels.
+    inside: Range<usize>,
+    /// The first of them in the input.
+    first: usize,
+}
+
 impl Layout {
-    fn new(conv: &Conv, out: Shape) -> Self {
+    fn new(conv: &Conv, input: Shape, out: Shape) -> Self {
         let ([kh, kw], [dh, dw], [sh, sw]) = (conv.kernel(), conv.dilation, conv.stride);
         let rows = out.h + (kh - 1) * dh / sh;
         let columns = out.w + (kw - 1) * dw / sw;
@@ -80,11 +92,21 @@ impl Layout {
                 (phase * rows + a / sh) * columns + b / sw
             })
             .collect();
+        let phase = |q: usize| {
+            let inside = inside(q, conv.pad.left, sw, input.w, columns);
+            Phase {
+                first: (q + inside.start * sw).saturating_sub(conv.pad.left),
+                inside,
+            }
+        };
         Self {
             stride: conv.stride,
+            top: conv.pad.top,
             rows,
             columns,
             out_rows: out.h,
+            input,
+            phases: (0..sw).map(phase).collect(),
             taps,
         }
     }
@@ -94,45 +116,40 @@ impl Layout {
         self.rows * self.columns
     }
 
-    /// Phases.
-    fn planes(&self) -> usize {
-        self.stride[0] * self.stride[1]
-    }
-
     /// The last block of sums reads past the last plane: for pixels of the padding that are dropped.
     fn planes_len(&self) -> usize {
-        self.planes() * self.plane() + self.columns + LANES
+        self.stride[0] * self.stride[1] * self.plane() + self.columns + LANES
     }
 
     fn sums_len(&self) -> usize {
         (self.out_rows * self.columns).next_multiple_of(LANES)
     }
 
-    fn fill<T: Real>(&self, conv: &Conv, x: &[T], shape: Shape, planes: &mut [T]) {
-        for (phase, plane) in planes
-            .chunks_exact_mut(self.plane())
-            .take(self.planes())
-            .enumerate()
-        {
-            let (p, q) = (phase / self.stride[1], phase % self.stride[1]);
-            for (i, row) in plane.chunks_exact_mut(self.columns).enumerate() {
-                match (i * self.stride[0] + p).checked_sub(conv.pad.top) {
-                    Some(r) if r < shape.h => {
-                        let source = &x[r * shape.w..(r + 1) * shape.w];
-                        copy_strided(source, q, conv.pad.left, self.stride[1], row);
-                    }
-                    _ => row.fill(T::ZERO),
+    /// Copies a channel to where the taps read it; the padding is left as it is.
+    fn fill<T: Real>(&self, x: &[T], planes: &mut [T]) {
+        let [sh, sw] = self.stride;
+        let padded_rows = self.rows * sh;
+        let rows = x.chunks_exact(self.input.w).enumerate();
+        for (r, row) in rows.take(padded_rows.saturating_sub(self.top)) {
+            let (i, p) = ((r + self.top) / sh, (r + self.top) % sh);
+            for (q, phase) in self.phases.iter().enumerate() {
+                let start = ((p * sw + q) * self.rows + i) * self.columns;
+                let to = &mut planes[start..][phase.inside.clone()];
+                if !to.is_empty() {
+                    take_every(&row[phase.first..], sw, to);
                 }
             }
         }
     }
 }
 
-/// `sums[i] = sum over t of weight[t] * planes[taps[t] + i]`
+/// `sums[i] = activation(bias + sum over t of weight[t] * planes[taps[t] + i])`
 struct Accumulate<'a, T> {
     planes: &'a [T],
     taps: &'a [usize],
     weight: &'a [T],
+    bias: T,
+    activation: Activation,
     sums: &'a mut [T],
 }
 
@@ -144,7 +161,10 @@ impl<T: Real> Kernel for Accumulate<'_, T> {
         match self.taps.len() {
             9 => self.unrolled::<FMA, 9>(),
             25 => self.unrolled::<FMA, 25>(),
-            _ => self.any::<FMA>(),
+            _ => {
+                let (taps, weight) = (self.taps, self.weight);
+                self.blocks::<FMA>(taps, weight)
+            }
         }
     }
 }
@@ -154,37 +174,29 @@ impl<T: Real> Accumulate<'_, T> {
     fn unrolled<const FMA: bool, const TAPS: usize>(self) {
         let taps: [usize; TAPS] = std::array::from_fn(|t| self.taps[t]);
         let weight: [T; TAPS] = std::array::from_fn(|t| self.weight[t]);
-        for (i, sums) in self.sums.chunks_exact_mut(LANES).enumerate() {
-            block::<FMA, T>(self.planes, i * LANES, &taps, &weight, sums);
-        }
+        self.blocks::<FMA>(&taps, &weight);
     }
 
     #[inline(always)]
-    fn any<const FMA: bool>(self) {
+    fn blocks<const FMA: bool>(self, taps: &[usize], weight: &[T]) {
         for (i, sums) in self.sums.chunks_exact_mut(LANES).enumerate() {
-            block::<FMA, T>(self.planes, i * LANES, self.taps, self.weight, sums);
+            let mut total = [self.bias; LANES];
+            for (&tap, &w) in taps.iter().zip(weight) {
+                let x = &self.planes[tap + i * LANES..][..LANES];
+                for (s, &x) in total.iter_mut().zip(x) {
+                    *s = if FMA {
+                        w.fused_mul_add(x, *s)
+                    } else {
+                        *s + w * x
+                    };
+                }
+            }
+            match self.activation {
+                Activation::Identity => {}
+                Activation::Relu => total.iter_mut().for_each(|s| *s = relu(*s)),
+                Activation::Relu6 => total.iter_mut().for_each(|s| *s = relu6(*s)),
+            }
+            sums.copy_from_slice(&total);
         }
     }
-}
-
-#[inline(always)]
-fn block<const FMA: bool, T: Real>(
-    planes: &[T],
-    first: usize,
-    taps: &[usize],
-    weight: &[T],
-    sums: &mut [T],
-) {
-    let mut total = [T::ZERO; LANES];
-    for (&tap, &w) in taps.iter().zip(weight) {
-        let x = &planes[tap + first..][..LANES];
-        for (s, &x) in total.iter_mut().zip(x) {
-            *s = if FMA {
-                w.fused_mul_add(x, *s)
-            } else {
-                *s + w * x
-            };
-        }
-    }
-    sums.copy_from_slice(&total);
 }

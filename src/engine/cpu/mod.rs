@@ -14,6 +14,7 @@ mod reduce;
 mod runner;
 mod simd;
 mod split;
+mod strided;
 
 pub use real::Real;
 pub use runner::CpuRunner;

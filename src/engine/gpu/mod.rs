@@ -1,1 +1,75 @@
-//! (in the making)
+//! The wgpu engine: WGSL kernels over feature maps that stay on the device.
+//!
+//! One `shaders/x.wgsl` per kernel and `x.rs` beside this file with its parameters and grid. Maps are laid out
+//! `[image][y][x][channel]` with channels padded by zeros to whole vec4s; sizes enter kernels as uniforms. A
+//! reference pass keeps its taps on the device; a variant pass reduces each tap against them and only the
+//! statistics and outputs come back.
+
+pub mod adapter;
+mod add;
+mod arena;
+pub mod compare;
+mod concat;
+mod conv;
+mod depthwise;
+pub mod device;
+mod flatten;
+mod gemm;
+mod gemm_tiled;
+mod global_pool;
+mod kernels;
+pub mod layout;
+mod pass;
+mod pool;
+mod runner;
+pub mod weights;
+
+pub use adapter::{AdapterSummary, AutoChoice, auto_choice, list_adapters};
+pub use device::{GemmKind, GpuOptions};
+
+use super::{DeviceInfo, Engine, EngineError, Runner};
+use crate::network::Network;
+use device::Gpu;
+
+/// Runs networks on one adapter, in f32.
+pub struct GpuEngine {
+    gpu: Gpu,
+}
+
+impl GpuEngine {
+    /// Opens the adapter whose name contains `adapter` in any case; `None` takes the best there is, software
+    /// adapters last. [`auto_choice`] says whether that is better than the processor.
+    pub fn new(adapter: Option<&str>) -> Result<Self, EngineError> {
+        Self::with_options(adapter, GpuOptions::default())
+    }
+
+    /// The same with caps and choices of one's own.
+    pub fn with_options(adapter: Option<&str>, options: GpuOptions) -> Result<Self, EngineError> {
+        Ok(Self {
+            gpu: Gpu::open(adapter, options)?,
+        })
+    }
+
+    /// What it runs on.
+    pub fn adapter(&self) -> &AdapterSummary {
+        &self.gpu.summary
+    }
+}
+
+impl Engine for GpuEngine {
+    fn device(&self) -> DeviceInfo {
+        let summary = &self.gpu.summary;
+        DeviceInfo {
+            engine: "wgpu-f32".into(),
+            device: summary.name.clone(),
+            kind: summary.kind.into(),
+            driver: summary.driver.clone(),
+            backend: summary.backend.clone(),
+            threads: 0,
+        }
+    }
+
+    fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError> {
+        Ok(Box::new(runner::GpuRunner::new(&self.gpu, network)?))
+    }
+}

@@ -203,10 +203,10 @@ impl<'a> Pickle<'a> {
 impl View<'_> {
     /// Number of elements, after checking that all of them lie inside the storage.
     fn checked_len(&self) -> Result<usize, String> {
-        let len = self.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        if len == Some(0) {
+        if self.dims.contains(&0) {
             return Ok(0);
         }
+        let len = self.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         let last = self
             .dims
             .iter()

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Installs a software Vulkan driver when no Vulkan driver is there, fetches the assets, then runs every test.
+# Further arguments go to `cargo test`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+drivers() { ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json 2>/dev/null; }
+if [ "$(uname)" = Linux ] && ! { drivers && ldconfig -p | grep -q libvulkan.so.1; } >/dev/null; then
+  echo "no Vulkan driver found: installing Mesa's software driver"
+  as_root=""
+  if [ "$(id -u)" -ne 0 ]; then as_root=sudo; fi
+  command -v apt-get >/dev/null || {
+    echo "error: no apt-get here; install a Vulkan driver (Mesa's lavapipe will do) and run this again" >&2
+    exit 2
+  }
+  $as_root apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq mesa-vulkan-drivers libvulkan1 >/dev/null
+fi
+
+scripts/fetch-assets
+cargo fmt --check
+cargo clippy --release --locked --all-targets -- -D warnings
+exec cargo test --release --locked "$@"

@@ -1,0 +1,143 @@
+// Depthwise convolution: output channel c reads input channel c. Each invocation makes 7 neighbouring pixels of a
+// row x 4 channels.
+//
+// x: [image][in_h][in_w][c4] vec4, y: [image][out_h][out_w][c4] vec4.
+// Weights: [tap][c4] vec4s of channels.
+
+struct Params {
+    images: u32,
+    in_h: u32,
+    in_w: u32,
+    out_h: u32,
+    out_w: u32,
+    c4: u32,
+    c: u32,
+    kernel_h: u32,
+    kernel_w: u32,
+    stride_h: u32,
+    stride_w: u32,
+    pad_top: u32,
+    pad_left: u32,
+    dilation_h: u32,
+    dilation_w: u32,
+    activation: u32,
+}
+
+struct Channel {
+    bias: vec4<f32>,
+    scale: vec4<f32>,
+    zero: vec4<i32>,
+}
+
+// Bits of one stored weight: 2, 4, 8 or 16 for unsigned codes, 32 for f32.
+override FIELD: u32 = 32u;
+// Horizontal step of a dense kernel 3 wide, which then loads each column once; 0 for any other geometry.
+override STEP_W: u32 = 0u;
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+// One buffer, seen as packed codes and as f32.
+@group(0) @binding(2) var<storage, read> codes: array<u32>;
+@group(0) @binding(3) var<storage, read> floats: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> channels: array<Channel>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+
+const COLUMNS: u32 = 7u;
+
+// Four weights of consecutive output channels.
+fn weight(v: u32, scale: vec4<f32>, zero: vec4<i32>) -> vec4<f32> {
+    if (FIELD == 32u) {
+        return floats[v];
+    }
+    var code: vec4<u32>;
+    if (FIELD == 16u) {
+        let a = codes[v * 2u];
+        let b = codes[v * 2u + 1u];
+        code = vec4<u32>(a & 0xffffu, a >> 16u, b & 0xffffu, b >> 16u);
+    } else {
+        let word = codes[v * FIELD / 8u] >> ((v * FIELD * 4u) & 31u);
+        let shifts = vec4<u32>(0u, FIELD & 31u, (2u * FIELD) & 31u, (3u * FIELD) & 31u);
+        code = (vec4<u32>(word) >> shifts) & vec4<u32>((1u << (FIELD & 31u)) - 1u);
+    }
+    return vec4<f32>(vec4<i32>(code) - zero) * scale;
+}
+
+// NaN passes: min and max may swallow it.
+fn activate(v: vec4<f32>) -> vec4<f32> {
+    if (p.activation == 0u) {
+        return v;
+    }
+    var clamped = max(v, vec4<f32>(0.0));
+    if (p.activation == 2u) {
+        clamped = min(clamped, vec4<f32>(6.0));
+    }
+    let is_nan = (bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+    return select(clamped, v, is_nan);
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let item = (group.y * groups.x + group.x) * 64u + lane;
+    let c = item % p.c4;
+    let strips = (p.out_w + COLUMNS - 1u) / COLUMNS;
+    let first = item / p.c4 % strips * COLUMNS;
+    let row = item / p.c4 / strips;
+    if (row >= p.images * p.out_h) {
+        return;
+    }
+    let image = row / p.out_h * p.in_h;
+    let top = i32(row % p.out_h * p.stride_h) - i32(p.pad_top);
+    let left = i32(first * p.stride_w) - i32(p.pad_left);
+    var acc: array<vec4<f32>, COLUMNS>;
+    for (var i = 0u; i < COLUMNS; i++) {
+        acc[i] = vec4<f32>(0.0);
+    }
+    let channel = channels[c];
+    for (var a = 0u; a < p.kernel_h; a++) {
+        // Negative coordinates wrap to large ones.
+        let in_row = u32(top + i32(a * p.dilation_h));
+        if (in_row >= p.in_h) {
+            continue;
+        }
+        let line = (image + in_row) * p.in_w;
+        if (STEP_W == 0u) {
+            for (var b = 0u; b < p.kernel_w; b++) {
+                let w = weight((a * p.kernel_w + b) * p.c4 + c, channel.scale, channel.zero);
+                let start = left + i32(b * p.dilation_w);
+                for (var i = 0u; i < COLUMNS; i++) {
+                    let column = u32(start + i32(i * p.stride_w));
+                    let inside = column < p.in_w;
+                    let value = x[(line + select(0u, column, inside)) * p.c4 + c];
+                    acc[i] = acc[i] + select(vec4<f32>(0.0), value, inside) * w;
+                }
+            }
+        } else {
+            let v = a * 3u * p.c4 + c;
+            let w0 = weight(v, channel.scale, channel.zero);
+            let w1 = weight(v + p.c4, channel.scale, channel.zero);
+            let w2 = weight(v + 2u * p.c4, channel.scale, channel.zero);
+            var loaded: array<vec4<f32>, 15>;
+            for (var j = 0u; j < (COLUMNS - 1u) * STEP_W + 3u; j++) {
+                let column = u32(left + i32(j));
+                let inside = column < p.in_w;
+                let value = x[(line + select(0u, column, inside)) * p.c4 + c];
+                loaded[j] = select(vec4<f32>(0.0), value, inside);
+            }
+            for (var i = 0u; i < COLUMNS; i++) {
+                let j = i * STEP_W;
+                acc[i] = acc[i] + loaded[j] * w0 + loaded[j + 1u] * w1 + loaded[j + 2u] * w2;
+            }
+        }
+    }
+    let real = vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.c);
+    for (var i = 0u; i < COLUMNS; i++) {
+        if (first + i < p.out_w) {
+            let value = activate(acc[i] + channel.bias);
+            y[(row * p.out_w + first + i) * p.c4 + c] = select(vec4<f32>(0.0), value, real);
+        }
+    }
+}

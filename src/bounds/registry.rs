@@ -1,0 +1,90 @@
+//! All bounds, from the loosest to the sharpest.
+
+use std::collections::BTreeMap;
+
+use super::best::{Best, intersection};
+use super::channelwise::Channelwise;
+use super::gonon2023::Gonon2023;
+use super::houache2025::{Houache2025, Mean};
+use super::layerwise::Layerwise;
+use super::{Bound, BoundError, Series, Setting};
+
+static BEST: [Best; 2] = [Best { cap: false }, Best { cap: true }];
+
+static REGISTRY: &[&dyn Bound] = &[
+    &Gonon2023,
+    &Houache2025 {
+        conv: false,
+        mean: Mean::Arithmetic,
+    },
+    &Houache2025 {
+        conv: false,
+        mean: Mean::Geometric,
+    },
+    &Houache2025 {
+        conv: true,
+        mean: Mean::Arithmetic,
+    },
+    &Houache2025 {
+        conv: true,
+        mean: Mean::Geometric,
+    },
+    &Layerwise { cap: false },
+    &Layerwise { cap: true },
+    &Channelwise { cap: false },
+    &Channelwise { cap: true },
+    &BEST[0],
+    &BEST[1],
+];
+
+/// Every bound, in ladder order: the loosest theorem first, the intersections last.
+pub fn registry() -> &'static [&'static dyn Bound] {
+    REGISTRY
+}
+
+/// The bound of that id.
+pub fn find(id: &str) -> Result<&'static dyn Bound, BoundError> {
+    let known = || REGISTRY.iter().map(|b| b.id());
+    let found = REGISTRY.iter().find(|b| b.id() == id);
+    found.copied().ok_or_else(|| BoundError::Unknown {
+        id: id.into(),
+        known: known().collect::<Vec<_>>().join(", "),
+        hint: crate::suggest(id, known())
+            .map_or(String::new(), |n| format!("; did you mean {n:?}?")),
+    })
+}
+
+/// True for bounds that do not clamp errors to the range of the values.
+pub fn is_plain(id: &str) -> bool {
+    !id.ends_with("+cap")
+}
+
+/// Evaluates the bounds of the given ids, or all, each theorem once, in the order of `ids` or of the registry.
+pub fn ladder(
+    setting: &Setting,
+    ids: Option<&[&str]>,
+) -> Vec<(String, Result<Series, BoundError>)> {
+    let all: Vec<&str> = REGISTRY.iter().map(|b| b.id()).collect();
+    let wanted = ids.unwrap_or(&all);
+    let mut done: BTreeMap<&str, Result<Series, BoundError>> = BTreeMap::new();
+    for &id in wanted {
+        let best = BEST.iter().find(|b| b.id() == id);
+        let parts: Vec<&str> = match best {
+            Some(best) => best.parts(),
+            None => vec![id],
+        };
+        for &part in &parts {
+            if !done.contains_key(part) {
+                done.insert(part, find(part).and_then(|b| b.evaluate(setting)));
+            }
+        }
+        if best.is_some() {
+            let result = intersection(parts.iter().map(|p| &done[p]));
+            done.insert(id, result);
+        }
+    }
+    wanted
+        .iter()
+        .map(|&id| (id.to_string(), done[id].clone()))
+        .collect()
+}

@@ -1,0 +1,170 @@
+//! `quantbound bench`: throughput, as the median of repeats with the spread.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::Outcome;
+use super::options::EngineOptions;
+use crate::engine::{EngineError, Runner, VariantId};
+use crate::experiment::model::LoadedModel;
+use crate::experiment::plan::{Model, QuantizerSpec};
+use crate::network::{Network, zoo};
+use crate::quant::Granularity;
+use crate::quant::uniform::Scheme;
+use crate::tensor::Batch;
+
+/// Arguments of `bench`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Architecture, e.g. mobilenet_v2
+    #[arg(long, value_name = "M")]
+    model: String,
+    /// Checkpoint; without it, weights made up (speed does not depend on them)
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Images per pass
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    batch: u64,
+    /// Quantized variants measured against each full-precision pass; 0 times the forward pass alone
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=64))]
+    variants: u64,
+    /// Timed repeats, after one that is not counted
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    repeats: u64,
+    /// JSON instead of a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineOptions,
+}
+
+impl Args {
+    /// Times and prints.
+    pub fn run(self) -> anyhow::Result<Outcome> {
+        let network = match &self.weights {
+            Some(weights) => {
+                let model = Model {
+                    name: self.model.clone(),
+                    weights: weights.clone(),
+                    preprocessing: None,
+                };
+                LoadedModel::load(&model)?.network
+            }
+            None => made_up(zoo::skeleton(&self.model)?),
+        };
+        let batch = self.batch as usize;
+        let input = Batch {
+            shape: network.input,
+            data: noise(batch * network.input.len(), 1)
+                .map(|x| 2.0 * x)
+                .collect(),
+        };
+        let selected = self.engine.select()?;
+        let mut runner = selected.engine.prepare(&network)?;
+        anyhow::ensure!(
+            batch <= runner.max_batch(),
+            "--batch {batch}: this engine takes at most {} images at once",
+            runner.max_batch()
+        );
+        let variants = load_variants(&network, runner.as_mut(), self.variants as usize)?;
+        let mut pass = || -> Result<f64, EngineError> {
+            let started = Instant::now();
+            runner.reference(&input)?;
+            for &variant in &variants {
+                runner.compare(variant)?;
+            }
+            Ok(started.elapsed().as_secs_f64())
+        };
+        pass()?;
+        let mut seconds = (0..self.repeats)
+            .map(|_| pass())
+            .collect::<Result<Vec<_>, _>>()?;
+        seconds.sort_by(f64::total_cmp);
+        let (fast, slow) = (seconds[0], seconds[seconds.len() - 1]);
+        let median = seconds[seconds.len() / 2];
+        let rate = |s: f64| batch as f64 / s;
+        let device = selected.engine.device();
+        // Every pass of the network counts: the full-precision one and each variant's.
+        let macs = network.totals().macs as f64 * batch as f64 * (1 + variants.len()) as f64;
+        if self.json {
+            let value = json!({
+                "model": network.name,
+                "batch": batch,
+                "variants": variants.len(),
+                "repeats": seconds.len(),
+                "images_per_second": rate(median),
+                "images_per_second_min": rate(slow),
+                "images_per_second_max": rate(fast),
+                "seconds_median": median,
+                "gflop_per_second": 2e-9 * macs / median,
+                "device": device,
+            });
+            println!("{value:#}");
+        } else {
+            println!(
+                "{} batch {batch}, {} variants: {:.2} images/s (median of {}, {:.2} to {:.2}), {:.1} GFLOP/s",
+                network.name,
+                variants.len(),
+                rate(median),
+                seconds.len(),
+                rate(slow),
+                rate(fast),
+                2e-9 * macs / median
+            );
+        }
+        Ok(Outcome::Fine)
+    }
+}
+
+/// 8-bit and 4-bit variants in turn, per channel and per tensor.
+fn load_variants(
+    network: &Network,
+    runner: &mut (dyn Runner + '_),
+    count: usize,
+) -> anyhow::Result<Vec<VariantId>> {
+    (0..count)
+        .map(|i| {
+            let spec = QuantizerSpec {
+                scheme: Scheme::Symmetric,
+                bits: if i % 2 == 0 { 8 } else { 4 },
+                granularity: if i / 2 % 2 == 0 {
+                    Granularity::PerChannel
+                } else {
+                    Granularity::PerTensor
+                },
+            };
+            Ok(runner.load_variant(&spec.build()?.quantize(network)?)?)
+        })
+        .collect()
+}
+
+/// Fills a skeleton with weights that keep activations at a sane size.
+fn made_up(mut network: Network) -> Network {
+    for (i, node) in network.nodes.iter_mut().enumerate() {
+        let Some(fan_in) = node.affine().map(|a| a.fan_in()) else {
+            continue;
+        };
+        if let Some(weight) = node.weight_mut() {
+            let scale = (6.0 / fan_in as f32).sqrt();
+            let values = noise(weight.data().len(), i as u64 + 2);
+            for (w, x) in weight.data_mut().iter_mut().zip(values) {
+                *w = scale * x;
+            }
+        }
+    }
+    network
+}
+
+/// Uniform numbers in [-1, 1), the same on every machine (SplitMix64).
+fn noise(count: usize, seed: u64) -> impl Iterator<Item = f32> {
+    (0..count as u64).map(move |i| {
+        let mut z = (seed << 40)
+            .wrapping_add(i)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z >> 40) as f32) / (1u64 << 23) as f32 - 1.0
+    })
+}

@@ -1,0 +1,64 @@
+//! `quantbound devices`
+
+use std::io::Write;
+
+use super::Outcome;
+use super::table;
+use crate::engine::gpu::adapter::list_adapters;
+use crate::engine::select::{Backend, select};
+
+/// Arguments of `devices`.
+#[derive(clap::Args)]
+pub struct Args {}
+
+impl Args {
+    /// Lists adapters and the choice of `auto`.
+    pub fn run(self) -> anyhow::Result<Outcome> {
+        let mib = |bytes: u64| (bytes >> 20).to_string();
+        let adapters = list_adapters();
+        let rows: Vec<Vec<String>> = adapters
+            .iter()
+            .map(|a| {
+                vec![
+                    a.name.clone(),
+                    a.kind.to_string(),
+                    a.backend.clone(),
+                    a.driver.clone(),
+                    mib(a.max_storage_binding),
+                    mib(a.max_buffer),
+                    format!("{}", a.workgroup_memory >> 10),
+                    a.max_workgroups.to_string(),
+                    format!("{} to {}", a.subgroups.0, a.subgroups.1),
+                ]
+            })
+            .collect();
+        let mut out = std::io::stdout().lock();
+        let header = [
+            "adapter",
+            "type",
+            "backend",
+            "driver",
+            "binding MiB",
+            "buffer MiB",
+            "workgroup KiB",
+            "workgroups/dim",
+            "subgroup",
+        ];
+        if adapters.is_empty() {
+            writeln!(
+                out,
+                "no GPU adapters; on Debian, mesa-vulkan-drivers brings a software one"
+            )?;
+        } else {
+            table::print(&mut out, &header, &rows)?;
+        }
+        let auto = select(Backend::Auto, None, None)?;
+        let device = auto.engine.device();
+        writeln!(
+            out,
+            "auto takes {} ({}, {} threads): {}",
+            device.device, device.engine, device.threads, auto.reason
+        )?;
+        Ok(Outcome::Fine)
+    }
+}

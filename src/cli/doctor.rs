@@ -1,0 +1,129 @@
+//! `quantbound doctor`: is everything here that the quickstart needs, and does it work?
+
+use std::path::{Path, PathBuf};
+
+use super::Outcome;
+use crate::data::{ImageSet, Manifest, reference};
+use crate::engine::Engine;
+use crate::engine::cpu::CpuEngine;
+use crate::engine::gpu::GpuEngine;
+use crate::engine::gpu::adapter::list_adapters;
+use crate::engine::select::{Backend, select};
+use crate::experiment::measure::top1;
+use crate::experiment::model::LoadedModel;
+use crate::experiment::plan::Model;
+
+/// Arguments of `doctor`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the manifests and of what scripts/fetch-assets put there
+    #[arg(long, default_value = "datasets", value_name = "DIR")]
+    datasets: PathBuf,
+}
+
+/// Right answers of full-precision EfficientNet-Lite0 on the 20 sample images, as PyTorch has it.
+const EXPECTED_RIGHT: usize = 18;
+
+impl Args {
+    /// Runs every check, tells each outcome, and fails when one does.
+    pub fn run(self) -> anyhow::Result<Outcome> {
+        let checks: [(&str, Check<'_>); 4] = [
+            ("devices", &devices),
+            ("assets", &|| assets(&self.datasets)),
+            ("preprocessing", &|| preprocessing(&self.datasets)),
+            ("top-1", &|| accuracy(&self.datasets)),
+        ];
+        let mut outcome = Outcome::Fine;
+        for (name, check) in checks {
+            match check() {
+                Ok(lines) => lines
+                    .iter()
+                    .for_each(|line| println!("ok    {name}: {line}")),
+                Err(error) => {
+                    println!("FAIL  {name}: {error:#}");
+                    outcome = Outcome::Failed;
+                }
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+type Check<'a> = &'a dyn Fn() -> anyhow::Result<Vec<String>>;
+
+/// Opens every adapter that is there; a machine without any runs on the processor, which is no fault.
+fn devices() -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for adapter in list_adapters() {
+        let device = GpuEngine::new(Some(&adapter.name))?.device();
+        lines.push(format!(
+            "{} ({}, {}) opens",
+            device.device, device.kind, device.driver
+        ));
+    }
+    let auto = select(Backend::Auto, None, None)?;
+    lines.push(format!(
+        "auto takes {}: {}",
+        auto.engine.device().engine,
+        auto.reason
+    ));
+    Ok(lines)
+}
+
+fn assets(datasets: &Path) -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for manifest in Manifest::all(datasets)? {
+        let files = manifest.verify();
+        let count = files.len();
+        for (_, result) in files {
+            result?;
+        }
+        lines.push(format!("{}: {count} files, checksums match", manifest.name));
+    }
+    anyhow::ensure!(
+        !lines.is_empty(),
+        "{}: no manifests; run this in the project's folder, or give --datasets",
+        datasets.display()
+    );
+    Ok(lines)
+}
+
+fn preprocessing(datasets: &Path) -> anyhow::Result<Vec<String>> {
+    let d = reference::compare(&datasets.join("imagenet-samples"))?;
+    let line = format!(
+        "{} of {} samples of {} crops differ from Pillow's, by at most {}",
+        d.differing, d.samples, d.images, d.max
+    );
+    // Resizing may round a tie the other way; anything more is a fault.
+    anyhow::ensure!(
+        d.images > 0 && d.max <= 1 && d.differing * 100 <= d.samples,
+        "{line}"
+    );
+    Ok(vec![line])
+}
+
+fn accuracy(datasets: &Path) -> anyhow::Result<Vec<String>> {
+    let model = LoadedModel::load(&Model {
+        name: "efficientnet_lite0".into(),
+        weights: datasets.join("efficientnet_lite0/efficientnet-lite0-57934424.pth"),
+        preprocessing: None,
+    })?;
+    let images = ImageSet::open(&datasets.join("imagenet-samples"), None)?;
+    let input = images.load(0..images.len(), &model.preprocessing)?;
+    let engine = CpuEngine::f32(None)?;
+    let outputs = engine.prepare(&model.network)?.reference(&input)?;
+    let right = (0..images.len()).filter(|&i| {
+        let label = images.images[i].label;
+        label.is_some() && top1(&outputs[i]) == label
+    });
+    let right = right.count();
+    let line = format!(
+        "efficientnet_lite0 has {right} of {} sample images right",
+        images.len()
+    );
+    anyhow::ensure!(
+        right == EXPECTED_RIGHT && images.len() == 20,
+        "{line}; expected {EXPECTED_RIGHT} of 20: wrong weights, images or preprocessing"
+    );
+    Ok(vec![line])
+}

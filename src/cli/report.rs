@@ -1,0 +1,22 @@
+//! `quantbound report RUN_DIR`
+
+use std::path::PathBuf;
+
+use super::Outcome;
+
+/// Arguments of `report`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A run directory, as `sweep` leaves it
+    run_dir: PathBuf,
+}
+
+impl Args {
+    /// Rebuilds the page and the figures.
+    pub fn run(self) -> anyhow::Result<Outcome> {
+        let built = crate::report::build(&self.run_dir)?;
+        println!("report   {}", built.html.display());
+        println!("figures  {}", built.figures.len());
+        Ok(Outcome::Fine)
+    }
+}

@@ -1,0 +1,104 @@
+//! `quantbound run`: a sweep of one network from flags.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::Outcome;
+use super::options::{EngineOptions, ModelOptions, QuantizeOptions};
+use super::sweep::{conclude, execute};
+use super::table::{self, number};
+use crate::experiment::plan::{Images, Plan, Quantize};
+use crate::experiment::schema::{CellSummary, Summary};
+
+/// Arguments of `run`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelOptions,
+    /// Folder of images; labels stand at the end of the file names, as in name_243.jpg
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+    /// Use only the first so many images
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    #[command(flatten)]
+    quantize: QuantizeOptions,
+    /// Images that share one full-precision pass
+    #[arg(long, default_value_t = 20)]
+    batch: usize,
+    /// Run directory [default: results/runs/run-<model>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineOptions,
+}
+
+impl Args {
+    /// Runs the cells and prints a table.
+    pub fn run(self) -> anyhow::Result<Outcome> {
+        let plan = Plan {
+            batch: self.batch,
+            f64_images: 1,
+            bounds: None,
+            images: Images {
+                dir: self.images,
+                limit: self.limit,
+            },
+            model: vec![self.model.planned()],
+            quantize: vec![Quantize::Uniform {
+                scheme: self.quantize.scheme,
+                bits: self.quantize.bits,
+                granularity: self.quantize.granularity,
+            }],
+        };
+        // The same checks as for a plan on disk.
+        let plan = Plan::parse(&plan.to_toml(), Path::new("command line"))?;
+        let out = self
+            .out
+            .unwrap_or_else(|| Path::new("results/runs").join(format!("run-{}", self.model.model)));
+        let finished = execute(&plan, &self.engine, &out)?;
+        print_cells(&finished.summary)?;
+        conclude(&finished, &out)
+    }
+}
+
+fn print_cells(summary: &Summary) -> std::io::Result<()> {
+    let bound = |cell: &CellSummary, id: &str| {
+        let found = cell.final_layer.bounds.iter().find(|b| b.bound == id);
+        found.map_or("-".to_string(), |b| table::log10(b.log10_bound))
+    };
+    let right = |n: Option<u64>, of: u64| n.map_or("-".to_string(), |n| format!("{n}/{of}"));
+    let rows: Vec<Vec<String>> = summary
+        .cells
+        .iter()
+        .map(|cell| {
+            vec![
+                cell.key.bits.to_string(),
+                cell.key.granularity.name().to_string(),
+                number(cell.final_layer.max_abs_diff),
+                number(cell.output.max_abs_diff),
+                bound(cell, "best"),
+                bound(cell, "best+cap"),
+                bound(cell, "houache2025-conv"),
+                right(cell.output.top1_agree, cell.images),
+                right(cell.output.top1_quant_right, cell.output.labelled),
+                format!("{:.1}", cell.images_per_second),
+            ]
+        })
+        .collect();
+    let header = [
+        "bits",
+        "granularity",
+        "final layer",
+        "output",
+        "log10 best",
+        "log10 best+cap",
+        "log10 houache2025-conv",
+        "top-1 kept",
+        "top-1 right",
+        "images/s",
+    ];
+    let mut out = std::io::stdout().lock();
+    table::print(&mut out, &header, &rows)?;
+    out.flush()
+}

@@ -1,0 +1,124 @@
+//! `quantbound sweep PLAN.toml`
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::Outcome;
+use super::options::EngineOptions;
+use super::progress::Progress;
+use super::table::number;
+use crate::engine::cpu::CpuEngine;
+use crate::experiment::plan::Plan;
+use crate::experiment::schema::Summary;
+use crate::experiment::sweep::{Finished, Sweep};
+use crate::report;
+
+/// Arguments of `sweep`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The plan
+    plan: PathBuf,
+    /// Run directory [default: results/runs/<plan's name>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineOptions,
+}
+
+impl Args {
+    /// Runs the plan and builds the report.
+    pub fn run(self) -> anyhow::Result<Outcome> {
+        let plan = Plan::read(&self.plan)?;
+        let out = match self.out {
+            Some(out) => out,
+            None => {
+                let stem = self.plan.file_stem().context("the plan has no file name")?;
+                Path::new("results/runs").join(stem)
+            }
+        };
+        let finished = execute(&plan, &self.engine, &out)?;
+        conclude(&finished, &out)
+    }
+}
+
+/// Runs a plan with progress on standard error.
+pub fn execute(plan: &Plan, engine: &EngineOptions, out: &Path) -> anyhow::Result<Finished> {
+    let selected = engine.select()?;
+    let reference = CpuEngine::f64(engine.threads)?;
+    let progress = Progress::new();
+    let sweep = Sweep {
+        plan,
+        engine: selected.engine.as_ref(),
+        reference: &reference,
+        device_reason: selected.reason,
+        out,
+    };
+    let finished = sweep.run(&mut |event| progress.tell(event));
+    progress.finish();
+    Ok(finished?)
+}
+
+/// Builds the report, names the files and the numbers that matter, and turns verdicts into an outcome.
+pub fn conclude(finished: &Finished, out: &Path) -> anyhow::Result<Outcome> {
+    let built = report::build(out)?;
+    let summary = &finished.summary;
+    if finished.computed == 0 {
+        println!("nothing to compute: every part was already there");
+    }
+    println!("results  {}", out.display());
+    println!("report   {}", built.html.display());
+    for line in headline(summary) {
+        println!("{line}");
+    }
+    for finding in summary.violations.iter().chain(&summary.invalid).take(10) {
+        println!(
+            "  {} at depth {} ({}) of cell {}, image {}: measured {}, log10 bound {:.3}",
+            finding.bound,
+            finding.depth,
+            finding.layer,
+            finding.cell_id,
+            finding.image,
+            number(finding.measured),
+            finding.log10_bound
+        );
+    }
+    let bad = summary.counts.violated + summary.counts.invalid;
+    Ok(if bad == 0 {
+        Outcome::Fine
+    } else {
+        Outcome::Failed
+    })
+}
+
+/// The three numbers that matter.
+fn headline(summary: &Summary) -> [String; 3] {
+    let c = summary.counts;
+    let finals = || summary.cells.iter().map(|c| c.final_layer.max_abs_diff);
+    let low = finals().fold(f64::INFINITY, f64::min);
+    let high = finals().fold(f64::NEG_INFINITY, f64::max);
+    let tightest = summary.cells.iter().flat_map(|cell| {
+        let plain = cell.final_layer.bounds.iter().filter(|b| b.bound == "best");
+        plain.map(move |b| (b.looseness, &cell.key))
+    });
+    let tightest = tightest.min_by(|a, b| a.0.total_cmp(&b.0));
+    [
+        format!(
+            "verdicts {} hold, {} violated, {} invalid",
+            c.holds, c.violated, c.invalid
+        ),
+        format!(
+            "measured final discrepancy {} to {}",
+            number(low),
+            number(high)
+        ),
+        tightest.map_or(String::new(), |(looseness, key)| {
+            format!(
+                "tightest bound 10^{looseness:.1} above the measurement ({} {} bit {})",
+                key.model,
+                key.bits,
+                key.granularity.name()
+            )
+        }),
+    ]
+}

@@ -1,0 +1,145 @@
+//! `quantbound trace`: every node's output, for people who want to check the engines.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::Outcome;
+use super::options::{EngineOptions, ModelOptions, quantizer};
+use crate::data::ImageSet;
+use crate::experiment::model::LoadedModel;
+use crate::experiment::plan::QuantizerSpec;
+use crate::network::safetensors::parse;
+use crate::tensor::{Batch, Shape};
+
+/// Arguments of `trace`.
+#[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["images", "input"]))]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelOptions,
+    /// Folder of images to preprocess
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Use only the first so many images
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Instead of images: a safetensors file with the tensor `input` [N, C, H, W], normalized
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Trace the quantized network: BITS[:GRANULARITY[:SCHEME]], e.g. 8:per-channel:symmetric
+    #[arg(long, value_name = "SPEC", value_parser = quantizer)]
+    quantize: Option<QuantizerSpec>,
+    /// Where to write: `input`, and every node's output as NNN.name [N, C, H, W]
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    engine: EngineOptions,
+}
+
+impl Args {
+    /// Runs one pass and writes all of it.
+    pub fn run(self) -> anyhow::Result<Outcome> {
+        let model = self.model.load()?;
+        let input = match (&self.input, &self.images) {
+            (Some(file), _) => read_input(file, model.network.input)?,
+            (None, Some(dir)) => {
+                let images = ImageSet::open(dir, self.limit)?;
+                images.load(0..images.len(), &model.preprocessing)?
+            }
+            (None, None) => bail!("give --images or --input"),
+        };
+        let selected = self.engine.select()?;
+        let values = trace(
+            &model,
+            &input,
+            self.quantize.as_ref(),
+            selected.engine.as_ref(),
+        )?;
+        let wide = selected.engine.device().engine == "cpu-f64";
+        write(&self.out, &model, &input, &values, wide)?;
+        println!(
+            "{}: input and {} nodes of {} images",
+            self.out.display(),
+            values.len(),
+            input.images()
+        );
+        Ok(Outcome::Fine)
+    }
+}
+
+fn trace(
+    model: &LoadedModel,
+    input: &Batch,
+    quantize: Option<&QuantizerSpec>,
+    engine: &dyn crate::engine::Engine,
+) -> anyhow::Result<Vec<Batch<f64>>> {
+    let mut runner = engine.prepare(&model.network)?;
+    let variant = match quantize {
+        Some(spec) => {
+            let quantized = spec.build()?.quantize(&model.network)?;
+            Some(runner.load_variant(&quantized)?)
+        }
+        None => None,
+    };
+    Ok(runner.trace(input, variant)?)
+}
+
+fn read_input(file: &Path, expected: Shape) -> anyhow::Result<Batch> {
+    let bytes =
+        std::fs::read(file).with_context(|| format!("{}: cannot be read", file.display()))?;
+    let mut dict = parse(&bytes).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
+    let Some(tensor) = dict.tensors.remove("input") else {
+        bail!(
+            "{}: has no floating-point tensor named `input`",
+            file.display()
+        );
+    };
+    let dims = tensor.dims().to_vec();
+    if dims.len() != 4 || dims[1..] != [expected.c, expected.h, expected.w] || dims[0] == 0 {
+        bail!(
+            "{}: `input` has shape {dims:?}, expected [N, {}, {}, {}]",
+            file.display(),
+            expected.c,
+            expected.h,
+            expected.w
+        );
+    }
+    Batch::new(expected, tensor.into_data()).context("an empty input")
+}
+
+/// Writes f32, or f64 when `wide`.
+fn write(
+    file: &Path,
+    model: &LoadedModel,
+    input: &Batch,
+    values: &[Batch<f64>],
+    wide: bool,
+) -> anyhow::Result<()> {
+    let dims = |shape: Shape, images: usize| vec![images, shape.c, shape.h, shape.w];
+    let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = vec![(
+        "input".into(),
+        Dtype::F32,
+        dims(input.shape, input.images()),
+        bytemuck::cast_slice(&input.data).to_vec(),
+    )];
+    for (i, (node, value)) in model.network.nodes.iter().zip(values).enumerate() {
+        let (dtype, bytes) = if wide {
+            (Dtype::F64, bytemuck::cast_slice(&value.data).to_vec())
+        } else {
+            let narrow: Vec<f32> = value.data.iter().map(|&x| x as f32).collect();
+            (Dtype::F32, bytemuck::cast_slice(&narrow).to_vec())
+        };
+        let name = format!("{:03}.{}", i + 1, node.name);
+        tensors.push((name, dtype, dims(value.shape, value.images()), bytes));
+    }
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, dims, bytes)| {
+            Ok((name.as_str(), TensorView::new(*dtype, dims.clone(), bytes)?))
+        })
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+    safetensors::serialize_to_file(views, None, file)
+        .with_context(|| format!("{}: cannot be written", file.display()))
+}

@@ -1,0 +1,15 @@
+//! Matrix product over pixels, tiled in workgroup memory; takes the parameters of [`super::gemm`].
+
+use super::device::Kernel;
+
+/// `gemm_tiled.wgsl`
+pub static KERNEL: Kernel = Kernel {
+    name: "gemm_tiled",
+    source: include_str!("../../../shaders/gemm_tiled.wgsl"),
+    inputs: 4,
+};
+
+/// Workgroups of 64 pixels x 16 vec4s of output channels.
+pub fn workgroups(pixels: usize, c4: usize) -> u64 {
+    (pixels.div_ceil(64) * c4.div_ceil(16)) as u64
+}

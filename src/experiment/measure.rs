@@ -1,0 +1,175 @@
+//! Turns an engine's statistics into the rows of one part.
+
+use std::ops::Range;
+
+use super::model::LoadedModel;
+use super::schema::{MeasurementRow, OutputRow};
+use super::sweep::Cell;
+use crate::data::ImageSet;
+use crate::engine::{Comparison, TapStats};
+
+/// Rows of one cell and batch.
+pub struct CellRows {
+    /// One per image and depth.
+    pub measurements: Vec<MeasurementRow>,
+    /// One per image.
+    pub outputs: Vec<OutputRow>,
+}
+
+/// Collects one cell's results over a range of images.
+pub struct Part<'a> {
+    cell: &'a Cell,
+    model: &'a LoadedModel,
+    images: &'a ImageSet,
+    next: usize,
+    seconds: f64,
+    rows: CellRows,
+}
+
+impl<'a> Part<'a> {
+    /// Starts with the first image of `range`.
+    pub fn new(
+        cell: &'a Cell,
+        model: &'a LoadedModel,
+        images: &'a ImageSet,
+        range: Range<usize>,
+    ) -> Self {
+        Self {
+            cell,
+            model,
+            images,
+            next: range.start,
+            seconds: 0.0,
+            rows: CellRows {
+                measurements: Vec::new(),
+                outputs: Vec::new(),
+            },
+        }
+    }
+
+    /// Appends the rows of the next images.
+    pub fn add(&mut self, reference: &[Vec<f32>], comparison: &Comparison, seconds: f64) {
+        self.seconds += seconds;
+        let network = &self.model.network;
+        let key = &self.cell.key;
+        let logits = self.model.has_logits();
+        let images = reference
+            .iter()
+            .zip(&comparison.outputs)
+            .zip(&comparison.stats);
+        for ((reference, output), stats) in images {
+            let file = &self.images.images[self.next];
+            let (image, label) = (file.name.as_str(), file.label);
+            for (tap, s) in network.taps().iter().zip(stats) {
+                let node = &network.nodes[tap.node];
+                if node.is_layer() {
+                    let row = key.measurement(image, label, tap.depth as u32, &node.name, s);
+                    self.rows.measurements.push(row);
+                }
+            }
+            let worst = stats.last().map_or(f64::NAN, max_abs_diff);
+            let mut row = key.output(image, label, worst);
+            if logits {
+                row.top1_ref = top1(reference);
+                row.top1_quant = top1(output);
+                row.kl = Some(kl_divergence(reference, output));
+            }
+            self.rows.outputs.push(row);
+            self.next += 1;
+        }
+    }
+
+    /// Sets the floating-point allowance: per depth, the largest distance between the discrepancy measured
+    /// by the engine and the one an f64 evaluation of the same pair finds, over the images of `exact`.
+    pub fn allow(&mut self, exact: &Comparison) {
+        let layers = self.model.network.layers().count();
+        let mut allowance = vec![0.0f64; layers];
+        for (rows, stats) in self.rows.measurements.chunks(layers).zip(&exact.stats) {
+            for ((row, s), a) in rows.iter().zip(stats).zip(&mut allowance) {
+                let distance = (row.max_abs_diff - max_abs_diff(s)).abs();
+                *a = if distance.is_nan() {
+                    f64::NAN
+                } else {
+                    a.max(distance)
+                };
+            }
+        }
+        for rows in self.rows.measurements.chunks_mut(layers) {
+            for (row, &a) in rows.iter_mut().zip(&allowance) {
+                row.fp_allowance = Some(a);
+            }
+        }
+    }
+
+    /// Seconds of engine time, the shared full-precision pass counted in part.
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
+    /// Takes the rows collected so far.
+    pub fn rows(&mut self) -> CellRows {
+        CellRows {
+            measurements: std::mem::take(&mut self.rows.measurements),
+            outputs: std::mem::take(&mut self.rows.outputs),
+        }
+    }
+}
+
+/// The largest difference; NaN where any element was not finite.
+pub fn max_abs_diff(stats: &TapStats) -> f64 {
+    if stats.non_finite > 0 {
+        f64::NAN
+    } else {
+        stats.max_abs_diff
+    }
+}
+
+/// Index of the largest logit, the first on ties; `None` when one is NaN.
+pub fn top1(logits: &[f32]) -> Option<u32> {
+    if logits.iter().any(|x| x.is_nan()) {
+        return None;
+    }
+    let best = logits
+        .iter()
+        .enumerate()
+        .reduce(|a, b| if b.1 > a.1 { b } else { a });
+    best.map(|(i, _)| i as u32)
+}
+
+/// `KL(softmax(reference) || softmax(variant))` in nats, in f64.
+pub fn kl_divergence(reference: &[f32], variant: &[f32]) -> f64 {
+    let log_softmax = |logits: &[f32]| -> Vec<f64> {
+        let top = logits
+            .iter()
+            .fold(f64::NEG_INFINITY, |m, &x| m.max(f64::from(x)));
+        let sum: f64 = logits.iter().map(|&x| (f64::from(x) - top).exp()).sum();
+        logits
+            .iter()
+            .map(|&x| f64::from(x) - top - sum.ln())
+            .collect()
+    };
+    let (p, q) = (log_softmax(reference), log_softmax(variant));
+    let sum: f64 = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
+    // Rounding can leave a tiny negative sum where the true value is zero.
+    if sum < 0.0 { 0.0 } else { sum }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn top1_takes_the_first_of_ties_and_refuses_nan() {
+        assert_eq!(top1(&[1.0, 3.0, 3.0]), Some(1));
+        assert_eq!(top1(&[1.0, f32::NAN]), None);
+    }
+
+    #[test]
+    fn kl_is_that_of_the_softmax() {
+        let (p, q) = ([0.0, 2.0f32.ln()], [0.0f32, 0.0]);
+        let expected = 1.0 / 3.0 * (2.0f64 / 3.0).ln() + 2.0 / 3.0 * (4.0f64 / 3.0).ln();
+        assert!((kl_divergence(&p, &q) - expected).abs() < 1e-7);
+        assert_eq!(kl_divergence(&q, &q), 0.0);
+        assert!(kl_divergence(&[f32::NAN, 0.0], &q).is_nan());
+    }
+}

@@ -1,0 +1,330 @@
+//! Plans: TOML files that say which networks, images and quantizers a sweep crosses.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::bounds;
+use crate::data::Preprocessing;
+use crate::quant::uniform::{Scheme, Uniform};
+use crate::quant::{Granularity, QuantError, Quantizer};
+
+/// What can be wrong with a plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The file cannot be read.
+    #[error("{path}: cannot be read: {source}")]
+    Read {
+        /// The plan.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, or a value of the wrong type.
+    #[error("{path}: {problem}")]
+    Syntax {
+        /// The plan.
+        path: PathBuf,
+        /// The parser's words.
+        problem: String,
+    },
+    /// A key that plans do not have.
+    #[error("{path}: unknown key `{key}` in {table}; known keys: {known}{hint}")]
+    UnknownKey {
+        /// The plan.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The table it stands in.
+        table: String,
+        /// All keys of that table.
+        known: String,
+        /// `; did you mean ...`, or empty.
+        hint: String,
+    },
+    /// A value outside its range.
+    #[error("{path}: {problem}")]
+    Value {
+        /// The plan.
+        path: PathBuf,
+        /// What is wrong, and what is allowed.
+        problem: String,
+    },
+}
+
+/// A sweep over models x quantizers on one set of images. Relative paths start at the working directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Images that share one full-precision pass, and the unit of resuming.
+    #[serde(default = "default_batch")]
+    pub batch: usize,
+    /// Images also evaluated in f64, for the floating-point allowance.
+    #[serde(default = "default_subset")]
+    pub f64_images: usize,
+    /// Bound ids; all registered ones when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<Vec<String>>,
+    /// Where the images are.
+    pub images: Images,
+    /// The networks.
+    pub model: Vec<Model>,
+    /// The quantizers.
+    pub quantize: Vec<Quantize>,
+}
+
+fn default_batch() -> usize {
+    20
+}
+
+fn default_subset() -> usize {
+    1
+}
+
+/// A folder of images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Images {
+    /// The folder; labels stand at the end of the file names, as in `name_243.jpg`.
+    pub dir: PathBuf,
+    /// Use only the first so many, in name order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// A network and its weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Architecture, as `quantbound inspect --model` takes it.
+    pub name: String,
+    /// Checkpoint.
+    pub weights: PathBuf,
+    /// Overrides the architecture's usual preprocessing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<Preprocessing>,
+}
+
+/// A quantization method with the axes it is swept over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "kebab-case")]
+pub enum Quantize {
+    /// Round to nearest on a uniform grid.
+    Uniform {
+        /// Symmetric (max-abs range) or asymmetric (min-max range).
+        #[serde(default = "default_scheme")]
+        scheme: Scheme,
+        /// Bit widths, 2..=16.
+        bits: Vec<u32>,
+        /// Per tensor, per channel, or both.
+        granularity: Vec<Granularity>,
+    },
+}
+
+fn default_scheme() -> Scheme {
+    Scheme::Symmetric
+}
+
+/// One quantizer of a sweep.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct QuantizerSpec {
+    /// `uniform-symmetric`, `uniform-asymmetric`.
+    pub scheme: Scheme,
+    /// Bit width.
+    pub bits: u32,
+    /// One scale per tensor or per output channel.
+    pub granularity: Granularity,
+}
+
+impl QuantizerSpec {
+    /// The quantizer itself.
+    pub fn build(&self) -> Result<Box<dyn Quantizer>, QuantError> {
+        Ok(Box::new(Uniform::new(
+            self.bits,
+            self.granularity,
+            self.scheme,
+        )?))
+    }
+}
+
+/// Keys of each table, for the check that names a mistyped one.
+const KEYS: [(&str, &[&str]); 5] = [
+    (
+        "the plan",
+        &[
+            "batch",
+            "f64_images",
+            "bounds",
+            "images",
+            "model",
+            "quantize",
+        ],
+    ),
+    ("images", &["dir", "limit"]),
+    ("model", &["name", "weights", "preprocessing"]),
+    ("quantize", &["method", "scheme", "bits", "granularity"]),
+    (
+        "preprocessing",
+        &["resize", "crop", "interpolation", "mean", "std"],
+    ),
+];
+
+impl Plan {
+    /// Reads and checks a plan.
+    pub fn read(path: &Path) -> Result<Self, PlanError> {
+        let text = std::fs::read_to_string(path).map_err(|source| PlanError::Read {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Parses and checks a plan's text; `path` is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, PlanError> {
+        let syntax = |e: toml::de::Error| PlanError::Syntax {
+            path: path.to_path_buf(),
+            problem: e.to_string().trim_end().to_string(),
+        };
+        let table: toml::Table = text.parse().map_err(syntax)?;
+        check_keys("the plan", &table, path)?;
+        let plan: Self = toml::from_str(text).map_err(syntax)?;
+        plan.check().map_err(|problem| PlanError::Value {
+            path: path.to_path_buf(),
+            problem,
+        })?;
+        Ok(plan)
+    }
+
+    /// The plan as TOML, as it is stored with the results.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Every quantizer of the sweep, in plan order, without repeats.
+    pub fn quantizers(&self) -> Vec<QuantizerSpec> {
+        let mut specs: Vec<QuantizerSpec> = Vec::new();
+        for Quantize::Uniform {
+            scheme,
+            bits,
+            granularity,
+        } in &self.quantize
+        {
+            for &bits in bits {
+                for &granularity in granularity {
+                    let spec = QuantizerSpec {
+                        scheme: *scheme,
+                        bits,
+                        granularity,
+                    };
+                    if !specs.contains(&spec) {
+                        specs.push(spec);
+                    }
+                }
+            }
+        }
+        specs
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.batch == 0 {
+            return Err("batch = 0: a batch holds at least one image".into());
+        }
+        if self.images.limit == Some(0) {
+            return Err("images.limit = 0: leave it out to use every image".into());
+        }
+        if self.model.is_empty() {
+            return Err("no [[model]]: name at least one network".into());
+        }
+        for spec in self.quantizers() {
+            spec.build().map_err(|e| format!("quantize: {e}"))?;
+        }
+        if self.quantizers().is_empty() {
+            return Err("no quantizers: [[quantize]] needs bits and granularity".into());
+        }
+        for id in self.bounds.iter().flatten() {
+            bounds::find(id).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+fn check_keys(name: &str, table: &toml::Table, path: &Path) -> Result<(), PlanError> {
+    let Some((_, known)) = KEYS.iter().find(|(n, _)| *n == name) else {
+        return Ok(());
+    };
+    for (key, value) in table {
+        if !known.contains(&key.as_str()) {
+            let hint = crate::suggest(key, known.iter().copied());
+            return Err(PlanError::UnknownKey {
+                path: path.to_path_buf(),
+                key: key.clone(),
+                table: name.to_string(),
+                known: known.join(", "),
+                hint: hint.map_or(String::new(), |h| format!("; did you mean `{h}`?")),
+            });
+        }
+        match value {
+            toml::Value::Table(inner) => check_keys(key, inner, path)?,
+            toml::Value::Array(items) => {
+                for inner in items.iter().filter_map(toml::Value::as_table) {
+                    check_keys(key, inner, path)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAN: &str = r#"
+        [images]
+        dir = "images"
+        [[model]]
+        name = "mobilenet_v2"
+        weights = "w.pt"
+        [[quantize]]
+        method = "uniform"
+        bits = [4, 8, 8]
+        granularity = ["per-tensor", "per-channel"]
+    "#;
+
+    fn parse(text: &str) -> Result<Plan, PlanError> {
+        Plan::parse(text, Path::new("plan.toml"))
+    }
+
+    #[test]
+    fn a_plan_crosses_its_axes_without_repeats() {
+        let plan = parse(PLAN).unwrap();
+        assert_eq!(plan.quantizers().len(), 4);
+        assert_eq!(parse(&plan.to_toml()).unwrap(), plan);
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_a_suggestion() {
+        let text = PLAN.replace("granularity", "granularty");
+        let message = parse(&text).unwrap_err().to_string();
+        assert!(message.contains("`granularty` in quantize"), "{message}");
+        assert!(message.contains("did you mean `granularity`?"), "{message}");
+        let message = parse(&format!("bacth = 3\n{PLAN}"))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("did you mean `batch`?"), "{message}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for (from, to, word) in [
+            ("[4, 8, 8]", "[4, 17]", "17 bits"),
+            ("[4, 8, 8]", "[]", "no quantizers"),
+            ("\"per-channel\"", "\"per-row\"", "per-row"),
+        ] {
+            let message = parse(&PLAN.replace(from, to)).unwrap_err().to_string();
+            assert!(message.contains(word), "{message}");
+        }
+        let message = parse(&format!("bounds = [\"layerwize\"]\n{PLAN}"))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("did you mean \"layerwise\"?"), "{message}");
+    }
+}

@@ -1,0 +1,77 @@
+//! Where results come from: device, versions, inputs. Stored beside every run.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::Preprocessing;
+use crate::engine::DeviceInfo;
+
+/// Everything needed to say how a run was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// quantbound's version.
+    pub version: String,
+    /// Git commit of the sources, or `unknown`.
+    pub commit: String,
+    /// Hash of the sources that results depend on.
+    pub code: String,
+    /// The compiler.
+    pub rustc: String,
+    /// Operating system and architecture.
+    pub platform: String,
+    /// Engine, adapter, driver, backend.
+    pub device: DeviceInfo,
+    /// Why this engine was taken.
+    pub device_reason: String,
+    /// True when shaders ran on a processor: timings then say nothing of a GPU.
+    pub software_adapter: bool,
+    /// Seconds since 1970 at the start, UTC.
+    pub started_unix: u64,
+    /// The command line.
+    pub command: Vec<String>,
+    /// Folder of the images.
+    pub images_dir: String,
+    /// How many.
+    pub images: usize,
+    /// Hash over names and contents.
+    pub images_hash: String,
+    /// The networks.
+    pub models: Vec<ModelProvenance>,
+}
+
+/// Where a network's weights come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelProvenance {
+    /// Architecture.
+    pub model: String,
+    /// Checkpoint path as given.
+    pub weights: String,
+    /// Its SHA-256.
+    pub weights_sha256: String,
+    /// Resize, crop and normalization.
+    pub preprocessing: Preprocessing,
+    /// `D = max |x|` over normalized pixels.
+    pub domain_magnitude: f64,
+}
+
+impl Provenance {
+    /// A record of this process on this device, without models yet.
+    pub fn new(device: DeviceInfo, device_reason: String) -> Self {
+        let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            commit: env!("QUANTBOUND_COMMIT").into(),
+            code: super::cell::CODE.into(),
+            rustc: env!("QUANTBOUND_RUSTC").into(),
+            platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            software_adapter: device.kind == "software-gpu",
+            device,
+            device_reason,
+            started_unix: started.map_or(0, |d| d.as_secs()),
+            command: std::env::args().collect(),
+            images_dir: String::new(),
+            images: 0,
+            images_hash: String::new(),
+            models: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Plain Rust rows to Arrow columns and back.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type};
+use arrow_array::{Array, ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, SchemaRef};
+
+/// A row that does not fit its table, or a table that does not fit its row.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    /// A table without a column that the rows need.
+    #[error("column {column} is missing")]
+    MissingColumn {
+        /// Column name.
+        column: &'static str,
+    },
+    /// A column of another type.
+    #[error("column {column} has type {got}, expected {expected}")]
+    Type {
+        /// Column name.
+        column: &'static str,
+        /// Type in the schema.
+        expected: String,
+        /// Type found.
+        got: String,
+    },
+    /// A null, or a negative count, where the schema allows none.
+    #[error("column {column}, row {row}: {problem}")]
+    Value {
+        /// Column name.
+        column: &'static str,
+        /// Row of the batch, from 0.
+        row: usize,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// A field type of a row: utf8, int32 or float64 in the table, `Option` for nullable.
+pub trait Column: Sized {
+    /// May be null.
+    const NULLABLE: bool;
+    /// Type of the column.
+    fn data_type() -> DataType;
+    /// The column of these values; `Err` holds the first row whose value does not fit and why.
+    fn to_array<'a>(values: impl Iterator<Item = &'a Self>) -> Result<ArrayRef, (usize, String)>
+    where
+        Self: 'a;
+    /// All values of a column of [`Column::data_type`].
+    fn from_array(array: &ArrayRef) -> Result<Vec<Self>, (usize, String)>;
+}
+
+fn first_null(array: &ArrayRef) -> Result<(), (usize, String)> {
+    match (0..array.len()).find(|&i| array.is_null(i)) {
+        Some(i) => Err((i, "null, where a value is needed".to_string())),
+        None => Ok(()),
+    }
+}
+
+fn to_int32((row, &value): (usize, &u32)) -> Result<i32, (usize, String)> {
+    i32::try_from(value).map_err(|_| (row, format!("{value} does not fit int32")))
+}
+
+fn to_u32(row: usize, value: i32) -> Result<u32, (usize, String)> {
+    u32::try_from(value).map_err(|_| (row, format!("{value}, where none below 0 is expected")))
+}
+
+impl Column for String {
+    const NULLABLE: bool = false;
+    fn data_type() -> DataType {
+        DataType::Utf8
+    }
+    fn to_array<'a>(values: impl Iterator<Item = &'a Self>) -> Result<ArrayRef, (usize, String)> {
+        Ok(Arc::new(StringArray::from_iter_values(values)))
+    }
+    fn from_array(array: &ArrayRef) -> Result<Vec<Self>, (usize, String)> {
+        first_null(array)?;
+        let strings = array.as_string::<i32>();
+        Ok((0..strings.len())
+            .map(|i| strings.value(i).to_string())
+            .collect())
+    }
+}
+
+impl Column for u32 {
+    const NULLABLE: bool = false;
+    fn data_type() -> DataType {
+        DataType::Int32
+    }
+    fn to_array<'a>(values: impl Iterator<Item = &'a Self>) -> Result<ArrayRef, (usize, String)> {
+        let ints: Vec<i32> = values.enumerate().map(to_int32).collect::<Result<_, _>>()?;
+        Ok(Arc::new(Int32Array::from(ints)))
+    }
+    fn from_array(array: &ArrayRef) -> Result<Vec<Self>, (usize, String)> {
+        first_null(array)?;
+        let ints = array.as_primitive::<Int32Type>().values();
+        ints.iter()
+            .enumerate()
+            .map(|(i, &v)| to_u32(i, v))
+            .collect()
+    }
+}
+
+impl Column for Option<u32> {
+    const NULLABLE: bool = true;
+    fn data_type() -> DataType {
+        DataType::Int32
+    }
+    fn to_array<'a>(values: impl Iterator<Item = &'a Self>) -> Result<ArrayRef, (usize, String)> {
+        let ints: Vec<Option<i32>> = values
+            .enumerate()
+            .map(|(i, v)| v.as_ref().map(|v| to_int32((i, v))).transpose())
+            .collect::<Result<_, _>>()?;
+        Ok(Arc::new(Int32Array::from(ints)))
+    }
+    fn from_array(array: &ArrayRef) -> Result<Vec<Self>, (usize, String)> {
+        let ints = array.as_primitive::<Int32Type>();
+        ints.iter()
+            .enumerate()
+            .map(|(i, v)| v.map(|v| to_u32(i, v)).transpose())
+            .collect()
+    }
+}
+
+impl Column for f64 {
+    const NULLABLE: bool = false;
+    fn data_type() -> DataType {
+        DataType::Float64
+    }
+    fn to_array<'a>(values: impl Iterator<Item = &'a Self>) -> Result<ArrayRef, (usize, String)> {
+        Ok(Arc::new(Float64Array::from_iter_values(values.copied())))
+    }
+    fn from_array(array: &ArrayRef) -> Result<Vec<Self>, (usize, String)> {
+        first_null(array)?;
+        Ok(array.as_primitive::<Float64Type>().values().to_vec())
+    }
+}
+
+impl Column for Option<f64> {
+    const NULLABLE: bool = true;
+    fn data_type() -> DataType {
+        DataType::Float64
+    }
+    fn to_array<'a>(values: impl Iterator<Item = &'a Self>) -> Result<ArrayRef, (usize, String)> {
+        Ok(Arc::new(values.copied().collect::<Float64Array>()))
+    }
+    fn from_array(array: &ArrayRef) -> Result<Vec<Self>, (usize, String)> {
+        Ok(array.as_primitive::<Float64Type>().iter().collect())
+    }
+}
+
+/// A row of one Parquet table.
+pub trait Row: Sized {
+    /// The table's schema, columns in field order.
+    fn schema() -> SchemaRef;
+    /// The rows as columns.
+    fn to_batch(rows: &[Self]) -> Result<RecordBatch, RowError>;
+    /// The columns as rows; columns that the row does not know are passed over.
+    fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>, RowError>;
+}
+
+/// The column `name` of `batch`, of the field's type.
+pub(super) fn column<T: Column>(
+    batch: &RecordBatch,
+    name: &'static str,
+) -> Result<Vec<T>, RowError> {
+    let array = batch
+        .column_by_name(name)
+        .ok_or(RowError::MissingColumn { column: name })?;
+    if *array.data_type() != T::data_type() {
+        return Err(RowError::Type {
+            column: name,
+            expected: T::data_type().to_string(),
+            got: array.data_type().to_string(),
+        });
+    }
+    T::from_array(array).map_err(|(row, problem)| RowError::Value {
+        column: name,
+        row,
+        problem,
+    })
+}
+
+/// Declares a row struct together with its table.
+macro_rules! table {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+
+        impl $crate::experiment::schema::Row for $name {
+            fn schema() -> arrow_schema::SchemaRef {
+                use $crate::experiment::schema::Column;
+                std::sync::Arc::new(arrow_schema::Schema::new(vec![$(arrow_schema::Field::new(
+                    stringify!($field), <$type as Column>::data_type(), <$type as Column>::NULLABLE,
+                )),*]))
+            }
+
+            fn to_batch(rows: &[Self]) -> Result<arrow_array::RecordBatch, $crate::experiment::schema::RowError> {
+                use $crate::experiment::schema::{Column, RowError};
+                let columns = vec![$(
+                    <$type as Column>::to_array(rows.iter().map(|r| &r.$field)).map_err(|(row, problem)| {
+                        RowError::Value { column: stringify!($field), row, problem }
+                    })?
+                ),*];
+                arrow_array::RecordBatch::try_new(Self::schema(), columns).map_err(|e| RowError::Value {
+                    column: "(all)", row: 0, problem: e.to_string(),
+                })
+            }
+
+            fn from_batch(batch: &arrow_array::RecordBatch) -> Result<Vec<Self>, $crate::experiment::schema::RowError> {
+                $(let mut $field = $crate::experiment::schema::column::column::<$type>(batch, stringify!($field))?.into_iter();)*
+                let mut rows = Vec::with_capacity(batch.num_rows());
+                while let ($(Some($field),)*) = ($($field.next(),)*) {
+                    rows.push(Self { $($field),* });
+                }
+                Ok(rows)
+            }
+        }
+    };
+}
+pub(super) use table;

@@ -1,0 +1,210 @@
+//! `summary.json`: the verdicts and the numbers that a reader looks at first.
+
+use serde::{Deserialize, Serialize};
+
+use super::CellKey;
+
+/// Version of the run directory's schema; raised when a column changes its meaning.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// How many comparisons `measured <= bound` came out which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictCounts {
+    /// Measured at most the bound.
+    pub holds: u64,
+    /// Measured above the bound, in f64 too.
+    pub violated: u64,
+    /// A NaN or infinity stood in the way.
+    pub invalid: u64,
+}
+
+impl std::ops::AddAssign for VerdictCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.holds += other.holds;
+        self.violated += other.violated;
+        self.invalid += other.invalid;
+    }
+}
+
+/// A finished run in brief.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Over cells x bounds x depths (the output is the last depth), each the worst over the images.
+    pub counts: VerdictCounts,
+    /// In plan order.
+    pub cells: Vec<CellSummary>,
+    /// Measurements above a bound, f64 included.
+    pub violations: Vec<Finding>,
+    /// Comparisons without a verdict.
+    pub invalid: Vec<Finding>,
+}
+
+/// One cell in brief.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CellSummary {
+    /// What the cell is.
+    #[serde(flatten)]
+    pub key: CellKey,
+    /// Images measured.
+    pub images: u64,
+    /// Images through both networks per second of engine time.
+    #[serde(with = "float")]
+    pub images_per_second: f64,
+    /// Engine and device, as one line.
+    pub device: String,
+    /// Verdicts per bound, in registry order.
+    pub verdicts: Vec<VerdictsOf>,
+    /// At the last parametric layer.
+    pub final_layer: FinalLayer,
+    /// At the network's output.
+    pub output: OutputSummary,
+}
+
+/// The verdicts of one bound in one cell, over its depths.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerdictsOf {
+    /// Id of the bound.
+    pub bound: String,
+    /// Over the depths.
+    #[serde(flatten)]
+    pub counts: VerdictCounts,
+}
+
+/// A bound beside a measurement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BoundAt {
+    /// Id of the bound.
+    pub bound: String,
+    /// `log10` of the bound.
+    #[serde(with = "float")]
+    pub log10_bound: f64,
+    /// `log10(bound / measured)`; +inf when nothing differs and the bound is positive; NaN when undefined.
+    #[serde(with = "float")]
+    pub looseness: f64,
+}
+
+impl BoundAt {
+    /// A bound beside the largest discrepancy measured.
+    pub fn new(bound: impl Into<String>, log10_bound: f64, measured: f64) -> Self {
+        Self {
+            bound: bound.into(),
+            log10_bound,
+            looseness: log10_bound - measured.log10(),
+        }
+    }
+}
+
+/// The last parametric layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FinalLayer {
+    /// Its depth.
+    pub depth: u32,
+    /// Node name.
+    pub layer: String,
+    /// Largest `||y' - y||_inf` over the images; NaN when one is.
+    #[serde(with = "float")]
+    pub max_abs_diff: f64,
+    /// In registry order.
+    pub bounds: Vec<BoundAt>,
+}
+
+/// The network's output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputSummary {
+    /// Largest `||y' - y||_inf` over the images; NaN when one is.
+    #[serde(with = "float")]
+    pub max_abs_diff: f64,
+    /// In registry order.
+    pub bounds: Vec<BoundAt>,
+    /// Images whose largest logit stays where it was; null when the output is no vector of logits.
+    pub top1_agree: Option<u64>,
+    /// Images with a label.
+    pub labelled: u64,
+    /// Labelled images that full precision gets right; null without logits or labels.
+    pub top1_ref_right: Option<u64>,
+    /// Labelled images that the quantized network gets right; null likewise.
+    pub top1_quant_right: Option<u64>,
+}
+
+/// One comparison that does not hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The cell.
+    pub cell_id: String,
+    /// Id of the bound.
+    pub bound: String,
+    /// Where.
+    pub depth: u32,
+    /// Node name.
+    pub layer: String,
+    /// The image with the worst measurement.
+    pub image: String,
+    /// `||y' - y||_inf` as measured.
+    #[serde(with = "float")]
+    pub measured: f64,
+    /// The same in f64; null where it was not evaluated.
+    #[serde(with = "float::option", default)]
+    pub f64_measured: Option<f64>,
+    /// `log10` of the bound.
+    #[serde(with = "float")]
+    pub log10_bound: f64,
+}
+
+/// JSON has no infinities: non-finite numbers are the strings `"inf"`, `"-inf"` and `"nan"`.
+mod float {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Repr {
+        Number(f64),
+        Name(String),
+    }
+
+    fn repr(value: f64) -> Repr {
+        if value.is_finite() {
+            Repr::Number(value)
+        } else if value.is_nan() {
+            Repr::Name("nan".to_string())
+        } else {
+            Repr::Name(if value > 0.0 { "inf" } else { "-inf" }.to_string())
+        }
+    }
+
+    fn value<E: Error>(repr: Repr) -> Result<f64, E> {
+        match repr {
+            Repr::Number(v) => Ok(v),
+            Repr::Name(name) => match name.as_str() {
+                "inf" => Ok(f64::INFINITY),
+                "-inf" => Ok(f64::NEG_INFINITY),
+                "nan" => Ok(f64::NAN),
+                _ => Err(E::custom(format!(
+                    "{name:?}: expected a number, \"inf\", \"-inf\" or \"nan\""
+                ))),
+            },
+        }
+    }
+
+    pub fn serialize<S: Serializer>(v: &f64, s: S) -> Result<S::Ok, S::Error> {
+        repr(*v).serialize(s)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+        value(Repr::deserialize(d)?)
+    }
+
+    pub mod option {
+        use super::*;
+
+        pub fn serialize<S: Serializer>(v: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
+            v.map(repr).serialize(s)
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
+            Option::<Repr>::deserialize(d)?.map(value).transpose()
+        }
+    }
+}

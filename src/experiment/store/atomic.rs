@@ -1,0 +1,94 @@
+//! Files that are there whole or not at all: a temporary name, fsync, rename.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+
+pub fn write_error(path: &Path, cause: impl std::fmt::Display) -> StoreError {
+    StoreError::Write {
+        path: path.to_path_buf(),
+        cause: cause.to_string(),
+    }
+}
+
+const MARK: &str = ".tmp-";
+
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!("{MARK}{}", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Writes `path` through `name.tmp-<pid>` beside it; on an error nothing of it stays.
+pub fn write(
+    path: &Path,
+    content: impl FnOnce(&mut BufWriter<File>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let temporary = temporary(path);
+    let written = write_through(path, &temporary, content);
+    if written.is_err() {
+        // The write has failed already; a leftover is removed when the run is next opened.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn write_through(
+    path: &Path,
+    temporary: &Path,
+    content: impl FnOnce(&mut BufWriter<File>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let fail = |e: std::io::Error| write_error(path, e);
+    let mut out = BufWriter::new(File::create(temporary).map_err(fail)?);
+    content(&mut out).map_err(|e| match e {
+        StoreError::Write { path: inner, cause } if inner.as_os_str().is_empty() => {
+            write_error(path, cause)
+        }
+        other => other,
+    })?;
+    out.flush().map_err(fail)?;
+    out.get_ref().sync_all().map_err(fail)?;
+    drop(out);
+    std::fs::rename(temporary, path).map_err(fail)?;
+    sync_directory(path.parent().unwrap_or(Path::new("."))).map_err(fail)
+}
+
+/// Writes `bytes` to `path`, whole or not at all.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    write(path, |out| {
+        out.write_all(bytes).map_err(|e| write_error(path, e))
+    })
+}
+
+/// Makes a rename survive a power cut, where the system lets a directory be opened.
+#[cfg(unix)]
+fn sync_directory(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Removes the temporary files of processes that were killed, in `dir` and below.
+pub fn remove_leftovers(dir: &Path) -> Result<(), StoreError> {
+    let fail = |e: std::io::Error| write_error(dir, e);
+    for entry in std::fs::read_dir(dir).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let path = entry.path();
+        if entry.file_type().map_err(fail)?.is_dir() {
+            remove_leftovers(&path)?;
+        } else if is_temporary(&entry.file_name().to_string_lossy()) {
+            std::fs::remove_file(&path).map_err(|e| write_error(&path, e))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.rsplit_once(MARK)
+        .is_some_and(|(_, pid)| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()))
+}

@@ -1,0 +1,110 @@
+//! Rows to Parquet and back: Snappy, dictionary-encoded strings, types that any reader opens.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+
+use super::part::Encoded;
+use super::{StoreError, atomic};
+use crate::experiment::schema::Row;
+
+/// Rows decoded at a time.
+const BATCH: usize = 8192;
+/// Rows of a row group: what a writer holds in memory.
+const GROUP: usize = 1 << 17;
+
+fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_dictionary_enabled(true)
+        .set_max_row_group_row_count(Some(GROUP))
+        .build()
+}
+
+pub fn read_error(path: &Path, error: &std::io::Error) -> StoreError {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => StoreError::Missing {
+            path: path.to_path_buf(),
+        },
+        _ => StoreError::Read {
+            path: path.to_path_buf(),
+            problem: format!("cannot be read ({error})"),
+        },
+    }
+}
+
+fn damaged(path: &Path, error: impl std::fmt::Display) -> StoreError {
+    StoreError::Read {
+        path: path.to_path_buf(),
+        problem: format!("is no intact Parquet file ({error}); finish the sweep again"),
+    }
+}
+
+/// A table of these rows in memory; `path` is for errors.
+pub fn encode<R: Row>(rows: &[R], path: &Path) -> Result<Encoded, StoreError> {
+    let batch = R::to_batch(rows).map_err(|source| StoreError::Row {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let fail = |e| atomic::write_error(path, e);
+    let mut writer =
+        ArrowWriter::try_new(Vec::new(), R::schema(), Some(properties())).map_err(fail)?;
+    writer.write(&batch).map_err(fail)?;
+    let bytes = writer.into_inner().map_err(fail)?;
+    Ok(Encoded {
+        bytes,
+        rows: rows.len() as u64,
+    })
+}
+
+/// Streams whole tables of `R` into one; errors of `out` carry an empty path for the caller to fill in.
+pub fn merge<R: Row>(parts: &[PathBuf], out: &mut BufWriter<File>) -> Result<(), StoreError> {
+    let fail = |e| atomic::write_error(Path::new(""), e);
+    let mut writer = ArrowWriter::try_new(
+        out as &mut (dyn Write + Send),
+        R::schema(),
+        Some(properties()),
+    )
+    .map_err(fail)?;
+    for path in parts {
+        for batch in batches(path)? {
+            let batch = batch.map_err(|e| damaged(path, e))?;
+            // Through rows, so that a part of another schema is an error that names its column.
+            let rows = R::from_batch(&batch).and_then(|rows| R::to_batch(&rows));
+            let batch = rows.map_err(|source| StoreError::Row {
+                path: path.clone(),
+                source,
+            })?;
+            writer.write(&batch).map_err(fail)?;
+        }
+    }
+    writer.close().map_err(fail)?;
+    Ok(())
+}
+
+fn batches(
+    path: &Path,
+) -> Result<parquet::arrow::arrow_reader::ParquetRecordBatchReader, StoreError> {
+    let file = File::open(path).map_err(|e| read_error(path, &e))?;
+    ParquetRecordBatchReaderBuilder::try_new(file)
+        .and_then(|builder| builder.with_batch_size(BATCH).build())
+        .map_err(|e| damaged(path, e))
+}
+
+/// Hands every row of a table to `visit`, in file order, a few thousand in memory at a time.
+pub fn for_each_row<R: Row>(path: &Path, mut visit: impl FnMut(R)) -> Result<(), StoreError> {
+    for batch in batches(path)? {
+        let batch = batch.map_err(|e| damaged(path, e))?;
+        let rows = R::from_batch(&batch).map_err(|source| StoreError::Row {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        rows.into_iter().for_each(&mut visit);
+    }
+    Ok(())
+}

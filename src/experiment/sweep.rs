@@ -1,0 +1,385 @@
+//! Runs a plan: every cell's measurements, bounds and verdicts, stored as they are made.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::cell::{self, CellSpec};
+use super::measure::{CellRows, Part};
+use super::model::LoadedModel;
+use super::plan::{Plan, PlanError, QuantizerSpec};
+use super::provenance::{ModelProvenance, Provenance};
+use super::schema::{CellKey, Summary};
+use super::store::{PartMeta, RunStore, StoreError};
+use super::summary;
+use crate::bounds::{self, BoundError, Setting};
+use crate::data::{DataError, ImageSet};
+use crate::engine::{Comparison, Engine, EngineError, Runner, VariantId};
+use crate::network::{Network, NetworkError};
+use crate::quant::{QuantError, QuantizedNetwork};
+use crate::tensor::Batch;
+
+/// Whatever stops a sweep; finished parts stay on disk and the same command goes on from them.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// See [`PlanError`].
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// See [`NetworkError`].
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// See [`DataError`].
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// See [`EngineError`].
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// See [`QuantError`].
+    #[error(transparent)]
+    Quant(#[from] QuantError),
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A bound that a plan asked for cannot be stated for a network.
+    #[error("{model}: {source}")]
+    Bound {
+        /// Architecture.
+        model: String,
+        /// The assumption that fails.
+        source: BoundError,
+    },
+}
+
+/// What a sweep tells while it runs.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// How much there is to do, in (cell, batch) parts, and how much was found done.
+    Planned {
+        /// Cells of the plan.
+        cells: usize,
+        /// Parts of all cells.
+        parts: usize,
+        /// Parts already stored.
+        done: usize,
+    },
+    /// What is being worked on.
+    Now(String),
+    /// One more part is stored.
+    PartDone,
+}
+
+/// One cell with what it takes to run it.
+pub struct Cell {
+    /// Everything it depends on.
+    pub spec: CellSpec,
+    /// The columns of its rows.
+    pub key: CellKey,
+    /// Index into the plan's models.
+    pub model: usize,
+}
+
+/// A sweep about to run.
+pub struct Sweep<'a> {
+    /// What to do.
+    pub plan: &'a Plan,
+    /// Where to run forward passes.
+    pub engine: &'a dyn Engine,
+    /// The f64 reference.
+    pub reference: &'a dyn Engine,
+    /// Why this engine.
+    pub device_reason: String,
+    /// The run directory.
+    pub out: &'a Path,
+}
+
+/// What a finished sweep leaves.
+pub struct Finished {
+    /// Counts, per-cell results and violations.
+    pub summary: Summary,
+    /// Parts computed now (0 when everything was there).
+    pub computed: usize,
+}
+
+impl Sweep<'_> {
+    /// Runs what is not stored yet, then merges and judges.
+    pub fn run(&self, tell: &mut dyn FnMut(Event)) -> Result<Finished, SweepError> {
+        let images = ImageSet::open(&self.plan.images.dir, self.plan.images.limit)?;
+        let models = self
+            .plan
+            .model
+            .iter()
+            .map(LoadedModel::load)
+            .collect::<Result<Vec<_>, _>>()?;
+        let cells = self.cells(&models, &images)?;
+        let store = RunStore::create_or_open(self.out)?;
+        store.write_plan(&self.plan.to_toml())?;
+        let provenance = self.provenance(&models, &images);
+        store.write_provenance(&provenance)?;
+
+        let batches = images.len().div_ceil(self.plan.batch);
+        let done = cells
+            .iter()
+            .map(|c| {
+                (0..batches)
+                    .filter(|&b| store.has_part(&c.key.cell_id, b as u32))
+                    .count()
+            })
+            .sum();
+        let parts = cells.len() * batches;
+        tell(Event::Planned {
+            cells: cells.len(),
+            parts,
+            done,
+        });
+
+        for (index, model) in models.iter().enumerate() {
+            let mine: Vec<&Cell> = cells.iter().filter(|c| c.model == index).collect();
+            self.bound_model(model, &mine, &store, tell)?;
+            self.measure_model(model, &mine, &images, &store, tell)?;
+        }
+
+        tell(Event::Now("merging and judging".into()));
+        let order: Vec<&String> = cells.iter().map(|c| &c.key.cell_id).collect();
+        store.finish(&order)?;
+        let summary = summary::judge(self, &models, &cells, &images, &store)?;
+        store.write_summary(&summary)?;
+        Ok(Finished {
+            summary,
+            computed: parts - done,
+        })
+    }
+
+    /// Every cell of the plan, model by model.
+    fn cells(&self, models: &[LoadedModel], images: &ImageSet) -> Result<Vec<Cell>, QuantError> {
+        let engine = self.engine.device().engine;
+        let quantizers = self.plan.quantizers();
+        let cell = |model: usize, quantizer: &QuantizerSpec| {
+            let loaded = &models[model];
+            let spec = CellSpec {
+                model: loaded.network.name.clone(),
+                weights: loaded.weights_sha256.clone(),
+                preprocessing: loaded.preprocessing.clone(),
+                images: images.hash(),
+                quantizer: quantizer.clone(),
+                mode: "accumulated",
+                engine: engine.clone(),
+                batch: self.plan.batch,
+                f64_images: self.plan.f64_images,
+                code: cell::CODE,
+            };
+            let key = CellKey {
+                cell_id: spec.id(),
+                model: spec.model.clone(),
+                quantizer: quantizer.build()?.name(),
+                bits: quantizer.bits,
+                granularity: quantizer.granularity,
+            };
+            Ok(Cell { spec, key, model })
+        };
+        let models = 0..models.len();
+        models
+            .flat_map(|m| quantizers.iter().map(move |q| (m, q)))
+            .map(|(m, q)| cell(m, q))
+            .collect()
+    }
+
+    fn provenance(&self, models: &[LoadedModel], images: &ImageSet) -> Provenance {
+        let mut record = Provenance::new(self.engine.device(), self.device_reason.clone());
+        record.images_dir = self.plan.images.dir.display().to_string();
+        record.images = images.len();
+        record.images_hash = images.hash();
+        record.models = self
+            .plan
+            .model
+            .iter()
+            .zip(models)
+            .map(|(planned, loaded)| ModelProvenance {
+                model: planned.name.clone(),
+                weights: planned.weights.display().to_string(),
+                weights_sha256: loaded.weights_sha256.clone(),
+                preprocessing: loaded.preprocessing.clone(),
+                domain_magnitude: loaded.domain().magnitude(),
+            })
+            .collect();
+        record
+    }
+
+    /// Evaluates the ladder of bounds for the cells that lack it.
+    fn bound_model(
+        &self,
+        model: &LoadedModel,
+        cells: &[&Cell],
+        store: &RunStore,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), SweepError> {
+        let domain = model.domain();
+        let ids: Option<Vec<&str>> = self
+            .plan
+            .bounds
+            .as_ref()
+            .map(|ids| ids.iter().map(String::as_str).collect());
+        for cell in cells.iter().filter(|c| !store.has_bounds(&c.key.cell_id)) {
+            tell(Event::Now(format!("{} bounds", label(cell))));
+            let quantized = quantize(cell, &model.network)?.dequantize(&model.network);
+            let stated = |source| SweepError::Bound {
+                model: model.network.name.clone(),
+                source,
+            };
+            let setting = Setting::new(&model.network, &quantized, &domain).map_err(stated)?;
+            let taps = model.network.taps();
+            let mut rows = Vec::new();
+            for (id, series) in bounds::ladder(&setting, ids.as_deref()) {
+                let series = series.map_err(stated)?;
+                rows.extend(taps.iter().map(|tap| {
+                    let layer = &model.network.nodes[tap.node].name;
+                    cell.key
+                        .bound(&id, tap.depth as u32, layer, series.log10[tap.node])
+                }));
+            }
+            store.write_bounds(&cell.key.cell_id, &rows)?;
+        }
+        Ok(())
+    }
+
+    /// Measures the parts that are not stored yet; one full-precision pass serves all cells of a batch.
+    fn measure_model(
+        &self,
+        model: &LoadedModel,
+        cells: &[&Cell],
+        images: &ImageSet,
+        store: &RunStore,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), SweepError> {
+        let mut runner: Option<Box<dyn Runner + '_>> = None;
+        let batches = images.len().div_ceil(self.plan.batch);
+        for batch in 0..batches {
+            let pending: Vec<&Cell> = cells
+                .iter()
+                .copied()
+                .filter(|c| !store.has_part(&c.key.cell_id, batch as u32))
+                .collect();
+            if pending.is_empty() {
+                continue;
+            }
+            tell(Event::Now(format!("{} full precision", model.network.name)));
+            let runner = match &mut runner {
+                Some(runner) => runner,
+                None => runner.insert(self.engine.prepare(&model.network)?),
+            };
+            let first = batch * self.plan.batch;
+            let range = first..(first + self.plan.batch).min(images.len());
+            let input = images.load(range.clone(), &model.preprocessing)?;
+            let mut parts: Vec<Part> = pending
+                .iter()
+                .map(|cell| Part::new(cell, model, images, range.clone()))
+                .collect();
+            let chunks = chunk(&input, runner.max_batch());
+            for (i, sub) in chunks.iter().enumerate() {
+                let started = Instant::now();
+                let outputs = runner.reference(sub)?;
+                // Every cell carries its share of the pass that served them all.
+                let share = started.elapsed().as_secs_f64() / pending.len() as f64;
+                for (cell, part) in pending.iter().zip(&mut parts) {
+                    tell(Event::Now(label(cell)));
+                    let quantized = quantize(cell, &model.network)?;
+                    let started = Instant::now();
+                    let comparison =
+                        with_variant(runner.as_mut(), &quantized, |r, v| r.compare(v))?;
+                    part.add(
+                        &outputs,
+                        &comparison,
+                        share + started.elapsed().as_secs_f64(),
+                    );
+                    if i + 1 < chunks.len() {
+                        continue;
+                    }
+                    // The f64 pair is evaluated with the last chunk, so that cells finish one by one.
+                    if batch == 0 && self.plan.f64_images > 0 {
+                        let subset = head(&input, self.plan.f64_images);
+                        let exact =
+                            compare_once(self.reference, &model.network, &quantized, &subset)?;
+                        part.allow(&exact);
+                    }
+                    let CellRows {
+                        measurements,
+                        outputs: output_rows,
+                    } = part.rows();
+                    let meta = PartMeta {
+                        images: range.len() as u32,
+                        seconds: part.seconds(),
+                        device: self.engine.device(),
+                    };
+                    store.write_part(
+                        &cell.key.cell_id,
+                        batch as u32,
+                        &measurements,
+                        &output_rows,
+                        &meta,
+                    )?;
+                    tell(Event::PartDone);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `model bits granularity`, for progress and messages.
+pub fn label(cell: &Cell) -> String {
+    let q = &cell.spec.quantizer;
+    format!(
+        "{} {} bit {}",
+        cell.spec.model,
+        q.bits,
+        q.granularity.name()
+    )
+}
+
+/// The cell's quantized network.
+pub fn quantize(cell: &Cell, network: &Network) -> Result<QuantizedNetwork, QuantError> {
+    cell.spec.quantizer.build()?.quantize(network)
+}
+
+/// Loads a variant, uses it and frees it whatever came of it.
+fn with_variant<T>(
+    runner: &mut (dyn Runner + '_),
+    quantized: &QuantizedNetwork,
+    act: impl FnOnce(&mut (dyn Runner + '_), VariantId) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    let variant = runner.load_variant(quantized)?;
+    let result = act(runner, variant);
+    runner.drop_variant(variant);
+    result
+}
+
+/// One reference pass and one comparison on an engine of one's own choosing.
+pub fn compare_once(
+    engine: &dyn Engine,
+    network: &Network,
+    quantized: &QuantizedNetwork,
+    input: &Batch,
+) -> Result<Comparison, EngineError> {
+    let mut runner = engine.prepare(network)?;
+    runner.reference(input)?;
+    with_variant(runner.as_mut(), quantized, |r, v| r.compare(v))
+}
+
+/// The first `n` images.
+fn head(batch: &Batch, n: usize) -> Batch {
+    let n = n.min(batch.images()) * batch.shape.len();
+    Batch {
+        shape: batch.shape,
+        data: batch.data[..n].to_vec(),
+    }
+}
+
+/// Splits a batch into pieces of at most `most` images.
+fn chunk(batch: &Batch, most: usize) -> Vec<Batch> {
+    let len = batch.shape.len() * most.max(1);
+    let pieces = batch.data.chunks(len);
+    pieces
+        .map(|data| Batch {
+            shape: batch.shape,
+            data: data.to_vec(),
+        })
+        .collect()
+}

@@ -1,0 +1,252 @@
+//! A run's tables, reduced to what the page shows: one pass over each file.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use super::ReportError;
+use crate::experiment::schema::{BoundRow, CellSummary, MeasurementRow, OutputRow, Summary, file};
+use crate::experiment::store::{for_each_row, read_json, read_summary};
+
+/// A finished run.
+pub struct Run {
+    pub summary: Summary,
+    pub provenance: serde_json::Value,
+    /// In the summary's order.
+    pub cells: Vec<Cell>,
+}
+
+/// One cell's rows, reduced over the images.
+pub struct Cell {
+    pub summary: CellSummary,
+    /// By depth.
+    pub depths: BTreeMap<u32, Depth>,
+    /// `(id, depth -> log10)`, in the order of the table.
+    pub bounds: Vec<(String, BTreeMap<u32, f64>)>,
+    pub output: Output,
+}
+
+/// The measurements at one depth.
+#[derive(Default)]
+pub struct Depth {
+    pub layer: String,
+    pub measured: Spread,
+    /// Largest floating-point allowance over the images evaluated in f64.
+    pub fp_allowance: Option<f64>,
+}
+
+/// `||y' - y||_inf` over images.
+#[derive(Default)]
+pub struct Spread {
+    finite: Vec<f64>,
+    /// Rows that are NaN or infinite.
+    pub invalid: usize,
+}
+
+impl Spread {
+    fn push(&mut self, value: f64) {
+        if value.is_finite() {
+            self.finite.push(value);
+        } else {
+            self.invalid += 1;
+        }
+    }
+
+    /// Rows.
+    pub fn count(&self) -> usize {
+        self.finite.len() + self.invalid
+    }
+
+    /// The largest finite value.
+    pub fn max(&self) -> Option<f64> {
+        self.finite.iter().copied().reduce(f64::max)
+    }
+
+    /// The lower median of the finite values.
+    pub fn median(&self) -> Option<f64> {
+        let mut sorted = self.finite.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+    }
+
+    /// The largest value, if every row is finite: the only one a bound may be held against.
+    pub fn sound_max(&self) -> Option<f64> {
+        if self.invalid == 0 { self.max() } else { None }
+    }
+}
+
+/// The output rows of a cell.
+#[derive(Default)]
+pub struct Output {
+    pub measured: Spread,
+    /// Images with logits, and those whose largest stays.
+    pub logits: u64,
+    pub agree: u64,
+    /// Labelled images with logits, and those that each network gets right.
+    pub labelled: u64,
+    pub ref_right: u64,
+    pub quant_right: u64,
+}
+
+/// `part / whole` in percent.
+pub fn percent(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| 100.0 * part as f64 / whole as f64)
+}
+
+impl Cell {
+    /// The output's depth: the last one.
+    pub fn last_depth(&self) -> u32 {
+        let bounds = self.bounds.iter().filter_map(|(_, at)| at.keys().last());
+        bounds.chain(self.depths.keys()).copied().max().unwrap_or(0)
+    }
+
+    /// `log10` of bound `id` at `depth`.
+    pub fn bound(&self, id: &str, depth: u32) -> Option<f64> {
+        let (_, at) = self.bounds.iter().find(|(known, _)| known == id)?;
+        at.get(&depth).copied()
+    }
+
+    /// Rows, over all depths and the output, that are NaN or infinite.
+    pub fn invalid_rows(&self) -> usize {
+        let depths = self.depths.values().map(|d| d.measured.invalid);
+        depths.sum::<usize>() + self.output.measured.invalid
+    }
+
+    /// `model quantizer 8 bit per-channel`.
+    pub fn title(&self) -> String {
+        let key = &self.summary.key;
+        format!(
+            "{} {} {} bit {}",
+            key.model,
+            key.quantizer,
+            key.bits,
+            key.granularity.name()
+        )
+    }
+}
+
+impl Run {
+    /// Reads every file of the run.
+    pub fn read(dir: &Path) -> Result<Self, ReportError> {
+        let summary = read_summary(dir)?;
+        let provenance = read_json(&dir.join(file::PROVENANCE))?;
+        let mut cells: Vec<Cell> = summary.cells.iter().map(Cell::new).collect();
+        let index: HashMap<String, usize> = summary
+            .cells
+            .iter()
+            .enumerate()
+            .map(|(i, c)| (c.key.cell_id.clone(), i))
+            .collect();
+        let mut strangers = BTreeSet::new();
+        let mut find = |id: &str| {
+            let found = index.get(id).copied();
+            if found.is_none() {
+                strangers.insert(id.to_string());
+            }
+            found
+        };
+
+        for_each_row(&dir.join(file::MEASUREMENTS), |row: MeasurementRow| {
+            if let (Some(i), "accumulated") = (find(&row.cell_id), row.mode.as_str()) {
+                cells[i].measurement(row);
+            }
+        })?;
+        for_each_row(&dir.join(file::OUTPUTS), |row: OutputRow| {
+            if let Some(i) = find(&row.cell_id) {
+                cells[i].output(&row);
+            }
+        })?;
+        for_each_row(&dir.join(file::BOUNDS), |row: BoundRow| {
+            if let Some(i) = find(&row.cell_id) {
+                cells[i].add_bound(row);
+            }
+        })?;
+        if !strangers.is_empty() {
+            let ids: Vec<String> = strangers.into_iter().take(5).collect();
+            return Err(ReportError::Inconsistent {
+                path: dir.join(file::SUMMARY),
+                problem: format!(
+                    "lists no cell {}, which the tables have; finish the sweep again",
+                    ids.join(", ")
+                ),
+            });
+        }
+        for cell in &cells {
+            for (empty, name) in [
+                (cell.depths.is_empty(), file::MEASUREMENTS),
+                (cell.output.measured.count() == 0, file::OUTPUTS),
+            ] {
+                if empty {
+                    return Err(ReportError::Inconsistent {
+                        path: dir.join(name),
+                        problem: format!(
+                            "has no row of cell {}, which {} lists; finish the sweep again",
+                            cell.summary.key.cell_id,
+                            file::SUMMARY
+                        ),
+                    });
+                }
+            }
+        }
+        Ok(Self {
+            summary,
+            provenance,
+            cells,
+        })
+    }
+
+    /// Ids of all bounds, in the order of the table.
+    pub fn bound_ids(&self) -> Vec<String> {
+        let mut ids: Vec<String> = Vec::new();
+        for (id, _) in self.cells.iter().flat_map(|c| &c.bounds) {
+            if !ids.contains(id) {
+                ids.push(id.clone());
+            }
+        }
+        ids
+    }
+}
+
+impl Cell {
+    fn new(summary: &CellSummary) -> Self {
+        Self {
+            summary: summary.clone(),
+            depths: BTreeMap::new(),
+            bounds: Vec::new(),
+            output: Output::default(),
+        }
+    }
+
+    fn measurement(&mut self, row: MeasurementRow) {
+        let depth = self.depths.entry(row.depth).or_default();
+        depth.layer = row.layer;
+        depth.measured.push(row.max_abs_diff);
+        if let Some(allowance) = row.fp_allowance.filter(|a| a.is_finite()) {
+            depth.fp_allowance = Some(depth.fp_allowance.unwrap_or(0.0).max(allowance));
+        }
+    }
+
+    fn output(&mut self, row: &OutputRow) {
+        let out = &mut self.output;
+        out.measured.push(row.max_abs_diff);
+        if let (Some(reference), Some(quantized)) = (row.top1_ref, row.top1_quant) {
+            out.logits += 1;
+            out.agree += u64::from(reference == quantized);
+            if let Some(label) = row.label {
+                out.labelled += 1;
+                out.ref_right += u64::from(reference == label);
+                out.quant_right += u64::from(quantized == label);
+            }
+        }
+    }
+
+    fn add_bound(&mut self, row: BoundRow) {
+        let place = match self.bounds.iter().position(|(id, _)| *id == row.bound) {
+            Some(i) => i,
+            None => {
+                self.bounds.push((row.bound, BTreeMap::new()));
+                self.bounds.len() - 1
+            }
+        };
+        self.bounds[place].1.insert(row.depth, row.log10_bound);
+    }
+}

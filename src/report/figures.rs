@@ -1,0 +1,452 @@
+//! The charts of a run.
+
+use std::collections::BTreeSet;
+
+use super::data::{Cell, Run, percent};
+use super::plot::{Band, Entry, Key, Line, Panel, Plot, Row};
+use super::scale::Axis;
+use super::style::{ALLOWANCE, MEASURED, REFERENCE, Stroke, Styles, lies_beneath};
+
+const DISTANCE: &str = "max |y′ − y|, log scale";
+const MEASURED_LABEL: &str = "measured, largest over images";
+const MEDIAN_LABEL: &str = "down to the median image";
+const ALLOWANCE_LABEL: &str = "floating-point allowance";
+const INVALID_LABEL: &str = "NaN or infinite";
+
+/// What a figure shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Depth,
+    Bits,
+    Top1,
+}
+
+/// A chart with its place on the page.
+pub struct Figure {
+    /// File stem.
+    pub name: String,
+    pub kind: Kind,
+    /// Shown without a click even among many.
+    pub first: bool,
+    pub plot: Plot,
+}
+
+/// Every chart, in page order.
+pub fn all(run: &Run, styles: &Styles) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    for group in groups(&run.cells, |c| {
+        let key = &c.summary.key;
+        (key.model.clone(), key.quantizer.clone(), key.bits)
+    }) {
+        let key = &group[0].summary.key;
+        let usual = usual_bits(&run.cells, &key.model, &key.quantizer);
+        for (i, cells) in group.chunks(2).enumerate() {
+            let mut figure = depth(cells, styles, i);
+            figure.first = i == 0 && Some(key.bits) == usual;
+            figures.push(figure);
+        }
+    }
+    for kind in [Kind::Bits, Kind::Top1] {
+        for group in groups(&run.cells, |c| {
+            let key = &c.summary.key;
+            (key.model.clone(), key.quantizer.clone())
+        }) {
+            let logits = group.iter().any(|c| c.output.logits > 0);
+            let widths: BTreeSet<u32> = group.iter().map(|c| c.summary.key.bits).collect();
+            match kind {
+                _ if widths.len() < 2 => {}
+                Kind::Bits => figures.push(bits(&group, styles)),
+                Kind::Top1 if logits => figures.push(top1(&group)),
+                Kind::Top1 | Kind::Depth => {}
+            }
+        }
+    }
+    figures
+}
+
+/// The bit width nearest to 8, which most readers look for.
+fn usual_bits(cells: &[Cell], model: &str, quantizer: &str) -> Option<u32> {
+    let keys = cells.iter().map(|c| &c.summary.key);
+    keys.filter(|k| k.model == model && k.quantizer == quantizer)
+        .map(|k| k.bits)
+        .min_by_key(|b| b.abs_diff(8))
+}
+
+/// Cells of equal key together, in the order of their first.
+fn groups<K: PartialEq>(cells: &[Cell], key: impl Fn(&Cell) -> K) -> Vec<Vec<&Cell>> {
+    let mut groups: Vec<(K, Vec<&Cell>)> = Vec::new();
+    for cell in cells {
+        let k = key(cell);
+        match groups.iter_mut().find(|(known, _)| *known == k) {
+            Some((_, group)) => group.push(cell),
+            None => groups.push((k, vec![cell])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+fn file_stem(parts: &[&str]) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let name: String = parts.join("-").chars().map(plain).collect();
+    name.to_lowercase()
+}
+
+/// A point with its value in log10, unless it has no place on a log axis.
+fn log_point(x: u32, value: Option<f64>) -> Option<(f64, f64)> {
+    point(x, value.map(f64::log10))
+}
+
+fn point(x: u32, log10: Option<f64>) -> Option<(f64, f64)> {
+    log10.filter(|v| v.is_finite()).map(|v| (f64::from(x), v))
+}
+
+fn values<'a>(panels: &'a [Panel]) -> impl Iterator<Item = f64> + 'a {
+    let lines = panels.iter().flat_map(|p| &p.lines);
+    let lines = lines.flat_map(|l| l.points.iter().flatten().map(|q| q.1));
+    let bands = panels.iter().flat_map(|p| &p.bands);
+    lines.chain(bands.flat_map(|b| b.points.iter().map(|q| q.1)))
+}
+
+/// Gives all panels one y axis that holds everything they show.
+fn share_y(panels: &mut [Panel], lines: f64) {
+    let axis = Axis::log(DISTANCE, values(panels), lines);
+    for panel in panels {
+        if values(std::slice::from_ref(panel)).next().is_none() {
+            panel.empty = Some("nothing above zero".to_string());
+        }
+        panel.y = axis.clone();
+    }
+}
+
+/// Bounds from the largest last value to the smallest, as the eye meets them at the right edge.
+fn legend(panels: &[Panel], styles: &Styles, ids: &[String], dots: bool) -> Vec<Entry> {
+    let last = |id: &String| {
+        let lines = panels.iter().rev().flat_map(|p| &p.lines);
+        lines
+            .filter(|l| l.label == *id)
+            .find_map(|l| l.points.iter().flatten().last().map(|q| q.1))
+            .unwrap_or(f64::NEG_INFINITY)
+    };
+    let mut order: Vec<(f64, &String)> = ids.iter().map(|id| (last(id), id)).collect();
+    order.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut entries: Vec<Entry> = order
+        .into_iter()
+        .map(|(at, id)| Entry {
+            label: if at.is_finite() {
+                id.clone()
+            } else {
+                format!("{id} (not on this scale)")
+            },
+            key: Key::Line(styles.stroke(id), dots),
+        })
+        .collect();
+    entries.push(entry(MEASURED_LABEL, MEASURED, dots));
+    let all = || panels.iter().flat_map(|p| &p.lines);
+    if panels.iter().any(|p| !p.bands.is_empty()) {
+        entries.push(Entry {
+            label: MEDIAN_LABEL.to_string(),
+            key: Key::Area(MEASURED.colour),
+        });
+    }
+    if all().any(|l| l.label == ALLOWANCE_LABEL) {
+        entries.push(entry(ALLOWANCE_LABEL, ALLOWANCE, false));
+    }
+    if panels.iter().any(|p| !p.invalid.is_empty()) {
+        entries.push(Entry {
+            label: INVALID_LABEL.to_string(),
+            key: Key::Cross,
+        });
+    }
+    entries
+}
+
+fn entry(label: &str, stroke: Stroke, dots: bool) -> Entry {
+    Entry {
+        label: label.to_string(),
+        key: Key::Line(stroke, dots),
+    }
+}
+
+fn bound_ids(cells: &[&Cell]) -> Vec<String> {
+    let mut ids: Vec<String> = Vec::new();
+    for (id, _) in cells.iter().flat_map(|c| &c.bounds) {
+        if !ids.contains(id) {
+            ids.push(id.clone());
+        }
+    }
+    ids
+}
+
+/// The measurement of one cell against depth: largest, band to the median, allowance.
+fn measured_panel(cell: &Cell, x: &Axis) -> Panel {
+    let at = |f: &dyn Fn(&super::data::Depth) -> Option<f64>| {
+        let points = cell.depths.iter().map(|(&d, stat)| log_point(d, f(stat)));
+        points.collect::<Vec<_>>()
+    };
+    let mut lines = vec![Line {
+        label: MEASURED_LABEL.to_string(),
+        stroke: MEASURED,
+        points: at(&|stat| stat.measured.max()),
+        dots: false,
+    }];
+    let allowance = at(&|stat| stat.fp_allowance);
+    if allowance.iter().any(Option::is_some) {
+        lines.push(Line {
+            label: ALLOWANCE_LABEL.to_string(),
+            stroke: ALLOWANCE,
+            points: allowance,
+            dots: false,
+        });
+    }
+    let high = at(&|stat| stat.measured.max());
+    let low = at(&|stat| stat.measured.median());
+    let both = low.into_iter().zip(high);
+    let band: Vec<(f64, f64, f64)> = both
+        .filter_map(|(low, high)| Some((low?.0, low?.1, high?.1)))
+        .collect();
+    let broken = cell.depths.iter().filter(|(_, s)| s.measured.invalid > 0);
+    Panel {
+        title: cell.summary.key.granularity.name().to_string(),
+        x: x.clone(),
+        y: x.clone(),
+        bands: vec![Band {
+            colour: MEASURED.colour,
+            points: band,
+        }],
+        lines,
+        invalid: broken.map(|(&d, _)| f64::from(d)).collect(),
+        empty: None,
+    }
+}
+
+fn depth(cells: &[&Cell], styles: &Styles, chunk: usize) -> Figure {
+    let key = &cells[0].summary.key;
+    let last = cells.iter().map(|c| c.last_depth()).max().unwrap_or(1);
+    let x = Axis::counts("depth (layers from the input)", 1.0, f64::from(last.max(1)));
+    let ids = bound_ids(cells);
+    let mut wide: Vec<Panel> = Vec::new();
+    for cell in cells {
+        let mut panel = measured_panel(cell, &x);
+        panel.title = format!("{}: bounds and measurement", panel.title);
+        let bounds = cell.bounds.iter().map(|(id, at)| Line {
+            label: id.clone(),
+            stroke: styles.stroke(id),
+            points: at.iter().map(|(&d, &log)| point(d, Some(log))).collect(),
+            dots: false,
+        });
+        // Bounds lie under the measurement.
+        panel.lines.splice(0..0, bounds);
+        panel.lines.sort_by_key(|l| !lies_beneath(&l.label));
+        wide.push(panel);
+    }
+    let mut near: Vec<Panel> = cells.iter().map(|c| measured_panel(c, &x)).collect();
+    for panel in &mut near {
+        panel.title = format!("{}: the measurement alone", panel.title);
+    }
+    share_y(&mut wide, 9.0);
+    share_y(&mut near, 5.0);
+    let legend = legend(&wide, styles, &ids, false);
+    let mut name = file_stem(&[
+        "depth",
+        &key.model,
+        &key.quantizer,
+        &format!("{}bit", key.bits),
+    ]);
+    if chunk > 0 {
+        name.push_str(&format!("-{}", chunk + 1));
+    }
+    Figure {
+        name,
+        kind: Kind::Depth,
+        first: false,
+        plot: Plot {
+            title: format!(
+                "{}, {} weights at {} bits: discrepancy after each layer",
+                key.model, key.quantizer, key.bits
+            ),
+            rows: vec![
+                Row {
+                    height: 330.0,
+                    panels: wide,
+                },
+                Row {
+                    height: 170.0,
+                    panels: near,
+                },
+            ],
+            legend,
+        },
+    }
+}
+
+fn sorted_by_bits<'a>(cells: &[&'a Cell]) -> Vec<&'a Cell> {
+    let mut sorted = cells.to_vec();
+    sorted.sort_by_key(|c| c.summary.key.bits);
+    sorted
+}
+
+fn bits_axis(cells: &[&Cell]) -> Axis {
+    let widths: BTreeSet<u32> = cells.iter().map(|c| c.summary.key.bits).collect();
+    let widths: Vec<f64> = widths.into_iter().map(f64::from).collect();
+    Axis::at("bits per weight", &widths)
+}
+
+/// The cells of each granularity, in order of appearance.
+fn by_granularity<'a>(cells: &[&'a Cell]) -> Vec<(&'static str, Vec<&'a Cell>)> {
+    let mut found: Vec<(&'static str, Vec<&Cell>)> = Vec::new();
+    for cell in sorted_by_bits(cells) {
+        let name = cell.summary.key.granularity.name();
+        match found.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, group)) => group.push(cell),
+            None => found.push((name, vec![cell])),
+        }
+    }
+    found
+}
+
+fn bits(cells: &[&Cell], styles: &Styles) -> Figure {
+    let key = &cells[0].summary.key;
+    let x = bits_axis(cells);
+    let ids = bound_ids(cells);
+    let (mut panels, mut near) = (Vec::new(), Vec::new());
+    for (granularity, group) in by_granularity(cells) {
+        let series = |label: &str, stroke: Stroke, f: &dyn Fn(&Cell) -> Option<f64>| Line {
+            label: label.to_string(),
+            stroke,
+            points: group
+                .iter()
+                .map(|c| point(c.summary.key.bits, f(c)))
+                .collect(),
+            dots: true,
+        };
+        let mut lines: Vec<Line> = ids
+            .iter()
+            .map(|id| series(id, styles.stroke(id), &|c| c.bound(id, c.last_depth())))
+            .collect();
+        let measured = || {
+            series(MEASURED_LABEL, MEASURED, &|c| {
+                c.output.measured.max().map(f64::log10)
+            })
+        };
+        lines.push(measured());
+        lines.sort_by_key(|l| !lies_beneath(&l.label));
+        let broken = group.iter().filter(|c| c.output.measured.invalid > 0);
+        let broken: Vec<f64> = broken.map(|c| f64::from(c.summary.key.bits)).collect();
+        let panel = |what: &str, lines: Vec<Line>| Panel {
+            title: format!("{granularity}: {what}"),
+            x: x.clone(),
+            y: x.clone(),
+            bands: Vec::new(),
+            lines,
+            invalid: broken.clone(),
+            empty: None,
+        };
+        panels.push(panel("bounds and measurement", lines));
+        near.push(panel("the measurement alone", vec![measured()]));
+    }
+    share_y(&mut near, 5.0);
+    share_y(&mut panels, 9.0);
+    let legend = legend(&panels, styles, &ids, true);
+    Figure {
+        name: file_stem(&["bits", &key.model, &key.quantizer]),
+        kind: Kind::Bits,
+        first: true,
+        plot: Plot {
+            title: format!(
+                "{}, {} weights: discrepancy at the output against bits",
+                key.model, key.quantizer
+            ),
+            rows: vec![
+                Row {
+                    height: 330.0,
+                    panels,
+                },
+                Row {
+                    height: 170.0,
+                    panels: near,
+                },
+            ],
+            legend,
+        },
+    }
+}
+
+const GRANULARITY_COLOURS: [&str; 2] = ["#0077bb", "#ee7733"];
+
+fn top1(cells: &[&Cell]) -> Figure {
+    let key = &cells[0].summary.key;
+    let mut lines = Vec::new();
+    for (i, (granularity, group)) in by_granularity(cells).into_iter().enumerate() {
+        let colour = GRANULARITY_COLOURS[i % GRANULARITY_COLOURS.len()];
+        let mut series = |label: String, dash: &'static [f64], f: &dyn Fn(&Cell) -> Option<f64>| {
+            let points: Vec<_> = group
+                .iter()
+                .map(|c| f(c).map(|v| (f64::from(c.summary.key.bits), v)))
+                .collect();
+            if points.iter().any(Option::is_some) {
+                lines.push(Line {
+                    label,
+                    stroke: Stroke {
+                        colour,
+                        // The first lies wider under the second: equal values show both.
+                        width: if i == 0 { 4.5 } else { 2.0 },
+                        dash,
+                    },
+                    points,
+                    dots: true,
+                });
+            }
+        };
+        series(
+            format!("{granularity}: same class as full precision"),
+            &[],
+            &|c| percent(c.output.agree, c.output.logits),
+        );
+        series(format!("{granularity}: right class"), &[6.0, 4.0], &|c| {
+            percent(c.output.quant_right, c.output.labelled)
+        });
+    }
+    let level: Vec<_> = sorted_by_bits(cells)
+        .iter()
+        .map(|c| {
+            percent(c.output.ref_right, c.output.labelled)
+                .map(|v| (f64::from(c.summary.key.bits), v))
+        })
+        .collect();
+    if level.iter().any(Option::is_some) {
+        lines.push(Line {
+            label: "full precision: right class".to_string(),
+            stroke: REFERENCE,
+            points: level,
+            dots: false,
+        });
+    }
+    let legend = lines
+        .iter()
+        .map(|l| entry(&l.label, l.stroke, l.dots))
+        .collect();
+    Figure {
+        name: file_stem(&["top1", &key.model, &key.quantizer]),
+        kind: Kind::Top1,
+        first: true,
+        plot: Plot {
+            title: format!(
+                "{}, {} weights: top-1 against bits",
+                key.model, key.quantizer
+            ),
+            rows: vec![Row {
+                height: 280.0,
+                panels: vec![Panel {
+                    title: String::new(),
+                    x: bits_axis(cells),
+                    y: Axis::percent("images"),
+                    bands: Vec::new(),
+                    lines,
+                    invalid: Vec::new(),
+                    empty: None,
+                }],
+            }],
+            legend,
+        },
+    }
+}

@@ -1,0 +1,495 @@
+//! The page: what the template is given.
+
+use minijinja::value::{Serde, Value};
+use minijinja::{Environment, context};
+use serde::Serialize;
+
+use super::data::{Cell, Run, percent};
+use super::draw;
+use super::figures::{Figure, Kind};
+use super::scale::short;
+use super::style::{Styles, describe, is_plain_a_priori};
+use crate::experiment::schema::{Finding, VerdictCounts};
+
+/// A number of a table: what is shown, and what it is sorted by and checked against.
+#[derive(Serialize)]
+struct Number {
+    /// The value with every digit; `NaN` sorts last.
+    value: String,
+    text: String,
+    /// Shown as `10^text`.
+    power: bool,
+    invalid: bool,
+}
+
+impl Number {
+    fn plain(value: f64) -> Self {
+        Self {
+            value: format!("{value:e}"),
+            text: short(value),
+            power: false,
+            invalid: value.is_nan(),
+        }
+    }
+
+    /// A value known by its log10.
+    fn log(log10: f64) -> Self {
+        let small = log10.abs() <= 3.0;
+        Self {
+            value: format!("{log10}"),
+            text: match log10 {
+                v if v == f64::NEG_INFINITY => "0".to_string(),
+                v if v == f64::INFINITY => "∞".to_string(),
+                v if small => short(10f64.powf(v)),
+                v => format!("{v:.1}"),
+            },
+            power: log10.is_finite() && !small,
+            invalid: log10.is_nan(),
+        }
+    }
+
+    fn invalid(text: String) -> Self {
+        Self {
+            value: "NaN".to_string(),
+            text,
+            power: false,
+            invalid: true,
+        }
+    }
+
+    fn measured(spread: &super::data::Spread) -> Self {
+        match spread.sound_max() {
+            Some(max) => Self::plain(max),
+            None => Self::invalid(format!(
+                "invalid: {} of {} rows NaN or infinite",
+                spread.invalid,
+                spread.count()
+            )),
+        }
+    }
+
+    fn looseness(bound: Option<f64>, measured: Option<f64>) -> Self {
+        match (bound, measured) {
+            (Some(bound), Some(measured)) if measured == 0.0 && bound == f64::NEG_INFINITY => {
+                Self::log(0.0)
+            }
+            (Some(bound), Some(measured)) => Self::log(bound - measured.log10()),
+            _ => Self::invalid("invalid".to_string()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CellRow {
+    id: String,
+    model: String,
+    quantizer: String,
+    bits: u32,
+    granularity: &'static str,
+    images: u64,
+    per_second: Number,
+    device: String,
+    measured: Number,
+    agree: Option<Number>,
+    ref_right: Option<Number>,
+    quant_right: Option<Number>,
+}
+
+#[derive(Serialize)]
+struct LooseRow {
+    cell: usize,
+    bound: String,
+    layer: String,
+    layer_measured: Number,
+    layer_bound: Number,
+    layer_looseness: Number,
+    output_measured: Number,
+    output_bound: Number,
+    output_looseness: Number,
+}
+
+#[derive(Serialize)]
+struct VerdictCell {
+    class: &'static str,
+    text: String,
+    sort: u64,
+}
+
+#[derive(Serialize)]
+struct FigureView {
+    name: String,
+    svg: Value,
+    title: String,
+    open: bool,
+}
+
+/// A value for the template.
+fn given(value: impl Serialize) -> Value {
+    Value::from(Serde(value))
+}
+
+/// The page as one self-contained HTML document.
+pub fn render(run: &Run, styles: &Styles, figures: &[Figure]) -> Result<String, minijinja::Error> {
+    let mut env = Environment::new();
+    env.add_template("report.html", include_str!("template.html"))?;
+    let ids = run.bound_ids();
+    let legend: Vec<_> = ids
+        .iter()
+        .map(|id| context! { id, text => describe(id), swatch => swatch(styles, id) })
+        .collect();
+    let models = distinct(run.cells.iter().map(|c| c.summary.key.model.clone()));
+    let devices = distinct(run.cells.iter().map(|c| c.summary.device.clone()));
+    let cells: Vec<CellRow> = run.cells.iter().map(cell_row).collect();
+    let invalid_rows: usize = run.cells.iter().map(Cell::invalid_rows).sum();
+    env.get_template("report.html")?.render(context! {
+        models,
+        counts => given(run.summary.counts),
+        cells => given(cells),
+        images => given(run.cells.iter().map(|c| c.summary.images).max()),
+        headline => headline(run),
+        software => software(&devices, &run.provenance),
+        devices,
+        invalid_rows,
+        doubts => doubts(run),
+        depth_figures => given(views(figures, Kind::Depth)),
+        bits_figures => given(views(figures, Kind::Bits)),
+        top1_figures => given(views(figures, Kind::Top1)),
+        legend,
+        ends_in_layer => run.cells.iter().all(|c| c.summary.final_layer.depth == c.last_depth()),
+        loose => given(loose_rows(run)),
+        bound_ids => ids,
+        verdicts => given(verdict_rows(run)),
+        violations => given(findings(run, &run.summary.violations)),
+        invalid => given(findings(run, &run.summary.invalid)),
+        provenance => given(flatten(&run.provenance)),
+    })
+}
+
+fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for value in values {
+        if !found.contains(&value) {
+            found.push(value);
+        }
+    }
+    found
+}
+
+fn views(figures: &[Figure], kind: Kind) -> Vec<FigureView> {
+    let chosen: Vec<&Figure> = figures.iter().filter(|f| f.kind == kind).collect();
+    let many = kind == Kind::Depth && chosen.len() > 3;
+    chosen
+        .iter()
+        .map(|f| FigureView {
+            name: f.name.clone(),
+            svg: Value::from_safe_string(draw::inline_svg(&f.plot)),
+            title: f.plot.title.clone(),
+            open: !many || f.first,
+        })
+        .collect()
+}
+
+fn swatch(styles: &Styles, id: &str) -> Value {
+    let stroke = styles.stroke(id);
+    let dash: Vec<String> = stroke.dash.iter().map(f64::to_string).collect();
+    Value::from_safe_string(format!(
+        "<svg width=\"44\" height=\"12\" viewBox=\"0 0 44 12\" aria-hidden=\"true\"><path d=\"M1 6H43\" \
+         stroke=\"{}\" stroke-width=\"{}\" stroke-dasharray=\"{}\"/></svg>",
+        stroke.colour,
+        stroke.width,
+        dash.join(" ")
+    ))
+}
+
+fn cell_row(cell: &Cell) -> CellRow {
+    let key = &cell.summary.key;
+    let out = &cell.output;
+    let share = |part, whole| {
+        percent(part, whole).map(|p| Number {
+            value: format!("{p}"),
+            text: format!("{p:.1} % ({part} of {whole})"),
+            power: false,
+            invalid: false,
+        })
+    };
+    CellRow {
+        id: key.cell_id.clone(),
+        model: key.model.clone(),
+        quantizer: key.quantizer.clone(),
+        bits: key.bits,
+        granularity: key.granularity.name(),
+        images: cell.summary.images,
+        per_second: Number::plain(cell.summary.images_per_second),
+        device: cell.summary.device.clone(),
+        measured: Number::measured(&out.measured),
+        agree: share(out.agree, out.logits),
+        ref_right: share(out.ref_right, out.labelled),
+        quant_right: share(out.quant_right, out.labelled),
+    }
+}
+
+fn loose_rows(run: &Run) -> Vec<LooseRow> {
+    let mut rows = Vec::new();
+    for (i, cell) in run.cells.iter().enumerate() {
+        let last = &cell.summary.final_layer;
+        let layer = cell.depths.get(&last.depth);
+        let layer_max = layer.and_then(|d| d.measured.sound_max());
+        let output_max = cell.output.measured.sound_max();
+        let log = |bound: Option<f64>| match bound {
+            Some(log10) => Number::log(log10),
+            None => Number::invalid("not given".to_string()),
+        };
+        for (id, _) in &cell.bounds {
+            let at_layer = cell.bound(id, last.depth);
+            let at_output = cell.bound(id, cell.last_depth());
+            rows.push(LooseRow {
+                cell: i,
+                bound: id.clone(),
+                layer: format!("{} (depth {})", last.layer, last.depth),
+                layer_measured: layer.map_or(Number::invalid("not measured".to_string()), |d| {
+                    Number::measured(&d.measured)
+                }),
+                layer_bound: log(at_layer),
+                layer_looseness: Number::looseness(at_layer, layer_max),
+                output_measured: Number::measured(&cell.output.measured),
+                output_bound: log(at_output),
+                output_looseness: Number::looseness(at_output, output_max),
+            });
+        }
+    }
+    rows
+}
+
+/// `measured <= bound` at every depth, from the tables alone and without the f64 evaluation.
+fn recount(cell: &Cell, id: &str) -> VerdictCounts {
+    let mut counts = VerdictCounts::default();
+    for (depth, stat) in &cell.depths {
+        let Some(bound) = cell.bound(id, *depth) else {
+            continue;
+        };
+        let mut measured = stat.measured.sound_max();
+        if *depth == cell.last_depth() {
+            let output = cell.output.measured.sound_max();
+            measured = measured.zip(output).map(|(a, b)| a.max(b));
+        }
+        match measured {
+            Some(max) if !bound.is_nan() && bound < f64::INFINITY => {
+                if max > 0.0 && max.log10() > bound {
+                    counts.violated += 1;
+                } else {
+                    counts.holds += 1;
+                }
+            }
+            _ => counts.invalid += 1,
+        }
+    }
+    counts
+}
+
+fn stored(cell: &Cell, id: &str) -> Option<VerdictCounts> {
+    let verdicts = &cell.summary.verdicts;
+    verdicts.iter().find(|v| v.bound == id).map(|v| v.counts)
+}
+
+/// One list per cell, one entry per bound of the run.
+fn verdict_rows(run: &Run) -> Vec<Vec<VerdictCell>> {
+    let ids = run.bound_ids();
+    let cell_verdicts = |cell: &Cell| {
+        let one = |id: &String| {
+            let Some(counts) = stored(cell, id) else {
+                return VerdictCell {
+                    class: "none",
+                    text: "–".to_string(),
+                    sort: 0,
+                };
+            };
+            let invalid = counts.invalid.max(recount(cell, id).invalid);
+            let mut parts = Vec::new();
+            if counts.violated > 0 {
+                parts.push(format!("✗ {} violated", counts.violated));
+            }
+            if invalid > 0 {
+                parts.push(format!("? {invalid} invalid"));
+            }
+            if counts.holds > 0 || parts.is_empty() {
+                parts.push(format!("✓ {}", counts.holds));
+            }
+            VerdictCell {
+                class: match (counts.violated, invalid) {
+                    (1.., _) => "violated",
+                    (0, 1..) => "invalid",
+                    _ => "holds",
+                },
+                text: parts.join(", "),
+                sort: counts.violated * 1_000_000 + invalid * 1000 + counts.holds,
+            }
+        };
+        ids.iter().map(one).collect()
+    };
+    run.cells.iter().map(cell_verdicts).collect()
+}
+
+/// Where the tables and the summary do not say the same.
+fn doubts(run: &Run) -> Vec<String> {
+    let mut doubts = Vec::new();
+    for cell in &run.cells {
+        for (id, _) in &cell.bounds {
+            let rows = recount(cell, id);
+            let Some(stored) = stored(cell, id) else {
+                doubts.push(format!(
+                    "{}: the summary has no verdicts of {id}.",
+                    cell.title()
+                ));
+                continue;
+            };
+            if rows.invalid > stored.invalid {
+                doubts.push(format!(
+                    "{}, {id}: {} depths have NaN or infinite rows, the summary counts {} as invalid.",
+                    cell.title(),
+                    rows.invalid,
+                    stored.invalid
+                ));
+            }
+            if rows.violated > stored.violated {
+                doubts.push(format!(
+                    "{}, {id}: {} depths are above the bound as measured, {} of them in f64 too.",
+                    cell.title(),
+                    rows.violated,
+                    stored.violated
+                ));
+            }
+        }
+    }
+    doubts
+}
+
+/// The tightest plain a-priori bound at the output, and the range of measurements.
+fn headline(run: &Run) -> Value {
+    let mut tightest: Option<(f64, String, String)> = None;
+    let mut loosest = f64::NEG_INFINITY;
+    for cell in &run.cells {
+        let Some(measured) = cell.output.measured.sound_max().filter(|m| *m > 0.0) else {
+            continue;
+        };
+        let sound = cell.bounds.iter().filter(|(id, _)| {
+            is_plain_a_priori(id) && stored(cell, id).is_some_and(|v| v.violated == 0)
+        });
+        let loose = |id: &String| Some(cell.bound(id, cell.last_depth())? - measured.log10());
+        let best = sound
+            .filter_map(|(id, _)| loose(id).map(|v| (v, id)))
+            .filter(|(v, _)| v.is_finite())
+            .min_by(|a, b| a.0.total_cmp(&b.0));
+        let Some((value, id)) = best else { continue };
+        loosest = loosest.max(value);
+        if tightest.as_ref().is_none_or(|(least, ..)| value < *least) {
+            tightest = Some((value, id.clone(), cell.title()));
+        }
+    }
+    let number = |v: Option<f64>| given(v.map(Number::plain));
+    let outputs = run.cells.iter().map(|c| c.output.measured.sound_max());
+    let measured: Vec<f64> = outputs.flatten().collect();
+    context! {
+        tightest => tightest.map(|(value, bound, cell)| context! {
+            looseness => given(Number::log(value)), bound, cell,
+            loosest => given(Number::log(loosest)),
+        }),
+        least => number(measured.iter().copied().reduce(f64::min)),
+        most => number(measured.iter().copied().reduce(f64::max)),
+    }
+}
+
+/// Does any part of the run say that it ran on a software adapter?
+fn software(devices: &[String], provenance: &serde_json::Value) -> bool {
+    if provenance["software_adapter"] == true {
+        return true;
+    }
+    let mut texts: Vec<String> = devices.to_vec();
+    texts.extend(flatten(provenance).into_iter().map(|(_, value)| value));
+    texts.iter().any(|t| {
+        let t = t.to_lowercase();
+        ["llvmpipe", "lavapipe", "swiftshader", "software-gpu"]
+            .iter()
+            .any(|name| t.contains(name))
+    })
+}
+
+#[derive(Serialize)]
+struct FindingView {
+    cell: String,
+    bound: String,
+    depth: u32,
+    layer: String,
+    image: String,
+    measured: Number,
+    f64_measured: Option<Number>,
+    log10_bound: Number,
+}
+
+fn findings(run: &Run, found: &[Finding]) -> Vec<FindingView> {
+    let title = |id: &str| {
+        let cell = run.cells.iter().find(|c| c.summary.key.cell_id == id);
+        cell.map_or(id.to_string(), Cell::title)
+    };
+    found
+        .iter()
+        .map(|f| FindingView {
+            cell: title(&f.cell_id),
+            bound: f.bound.clone(),
+            depth: f.depth,
+            layer: f.layer.clone(),
+            image: f.image.clone(),
+            measured: Number::plain(f.measured),
+            f64_measured: f.f64_measured.map(Number::plain),
+            log10_bound: Number::log(f.log10_bound),
+        })
+        .collect()
+}
+
+/// Entries of a list that are worth a line each.
+const LISTED: usize = 12;
+
+/// Nested JSON as `a.b.c` and its value; long lists say their length.
+fn flatten(value: &serde_json::Value) -> Vec<(String, String)> {
+    fn visit(path: String, value: &serde_json::Value, out: &mut Vec<(String, String)>) {
+        let under = |name: &str| match path.is_empty() {
+            true => name.to_string(),
+            false => format!("{path}.{name}"),
+        };
+        match value {
+            serde_json::Value::Object(map) => {
+                for (name, inner) in map {
+                    visit(under(name), inner, out);
+                }
+            }
+            serde_json::Value::Array(list) if list.iter().all(|v| !v.is_object()) => {
+                let texts: Vec<String> = list.iter().take(LISTED).map(text).collect();
+                let more = list.len().saturating_sub(LISTED);
+                let tail = if more > 0 {
+                    format!(", and {more} more")
+                } else {
+                    String::new()
+                };
+                out.push((path, texts.join(", ") + &tail));
+            }
+            serde_json::Value::Array(list) => {
+                for (i, inner) in list.iter().take(LISTED).enumerate() {
+                    visit(under(&(i + 1).to_string()), inner, out);
+                }
+                if list.len() > LISTED {
+                    out.push((path, format!("{} entries in all", list.len())));
+                }
+            }
+            plain => out.push((path, text(plain))),
+        }
+    }
+    fn text(value: &serde_json::Value) -> String {
+        match value {
+            serde_json::Value::String(s) => s.clone(),
+            serde_json::Value::Null => "–".to_string(),
+            other => other.to_string(),
+        }
+    }
+    let mut out = Vec::new();
+    visit(String::new(), value, &mut out);
+    out
+}

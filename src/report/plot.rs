@@ -1,0 +1,59 @@
+//! Line charts as plain data: panels in a grid, one legend beside them.
+
+use super::scale::Axis;
+use super::style::Stroke;
+
+/// A chart.
+pub struct Plot {
+    pub title: String,
+    /// Rows of panels; panels of a row share their height.
+    pub rows: Vec<Row>,
+    pub legend: Vec<Entry>,
+}
+
+/// One row of panels.
+pub struct Row {
+    pub height: f64,
+    pub panels: Vec<Panel>,
+}
+
+/// One pair of axes.
+pub struct Panel {
+    pub title: String,
+    pub x: Axis,
+    pub y: Axis,
+    pub bands: Vec<Band>,
+    pub lines: Vec<Line>,
+    /// Places on the x axis where a measurement is NaN or infinite.
+    pub invalid: Vec<f64>,
+    /// Said in the middle of a panel that has nothing to show.
+    pub empty: Option<String>,
+}
+
+/// A line through points in x order; `None` breaks it.
+pub struct Line {
+    pub label: String,
+    pub stroke: Stroke,
+    pub points: Vec<Option<(f64, f64)>>,
+    /// Dots at the points.
+    pub dots: bool,
+}
+
+/// The area between two lines, `(x, low, high)`.
+pub struct Band {
+    pub colour: &'static str,
+    pub points: Vec<(f64, f64, f64)>,
+}
+
+/// A line of the legend.
+pub struct Entry {
+    pub label: String,
+    pub key: Key,
+}
+
+/// What stands before a legend's label.
+pub enum Key {
+    Line(Stroke, bool),
+    Area(&'static str),
+    Cross,
+}

@@ -1,0 +1,209 @@
+//! Axes, ticks and the writing of numbers.
+
+/// An axis from `min` to `max` in its own unit; a log axis holds `log10` values.
+#[derive(Clone, Debug)]
+pub struct Axis {
+    pub min: f64,
+    pub max: f64,
+    pub ticks: Vec<(f64, String)>,
+    pub title: String,
+}
+
+/// `10ᵏ` for whole `k`.
+pub fn power_of_ten(k: i64) -> String {
+    let digits = k.to_string();
+    let raised = digits.chars().map(|c| match c {
+        '-' => '⁻',
+        '1' => '¹',
+        '2' => '²',
+        '3' => '³',
+        '0' => '⁰',
+        c => char::from_u32('⁰' as u32 + c as u32 - '0' as u32).unwrap_or(c),
+    });
+    format!("10{}", raised.collect::<String>())
+}
+
+/// Three significant digits: `0.0123`, `12.3`, `1.23e-9`.
+pub fn short(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_string();
+    }
+    if !value.is_finite() {
+        return value.to_string();
+    }
+    // Rounding first: 9.996 has its digits one place further left than its logarithm says.
+    let rounded = format!("{value:.2e}");
+    let exponent: i32 = rounded
+        .split_once('e')
+        .and_then(|(_, e)| e.parse().ok())
+        .unwrap_or(0);
+    match exponent {
+        -3..=3 => format!("{value:.*}", (2 - exponent).max(0) as usize),
+        _ => rounded,
+    }
+}
+
+/// A whole step of 1, 2 or 5 times a power of ten, with at most `count` steps over `span`.
+fn step(span: f64, count: f64) -> f64 {
+    let raw = (span / count).max(f64::MIN_POSITIVE);
+    let base = 10f64.powf(raw.log10().floor());
+    [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .map(|m| m * base)
+        .find(|s| *s >= raw * (1.0 - 1e-9))
+        .unwrap_or(10.0 * base)
+}
+
+impl Axis {
+    /// Whole numbers from `min` to `max`.
+    pub fn counts(title: &str, min: f64, max: f64) -> Self {
+        let step = step(max - min, 8.0).max(1.0);
+        let mut ticks: Vec<f64> = Vec::new();
+        let mut at = (min / step).ceil() * step;
+        while at <= max {
+            ticks.push(at);
+            at += step;
+        }
+        let margin = (0.02 * (max - min)).max(0.3);
+        Self {
+            min: min - margin,
+            max: max + margin,
+            ticks: ticks.into_iter().map(|t| (t, format!("{t}"))).collect(),
+            title: title.to_string(),
+        }
+    }
+
+    /// Ticks at these values alone.
+    pub fn at(title: &str, values: &[f64]) -> Self {
+        let (min, max) = range(values.iter().copied()).unwrap_or((0.0, 1.0));
+        let margin = (0.05 * (max - min)).max(0.5);
+        let mut ticks: Vec<(f64, String)> = Vec::new();
+        let room = (max - min) / 14.0;
+        for &v in values {
+            if ticks.last().is_none_or(|(t, _)| v - t >= room) {
+                ticks.push((v, format!("{v}")));
+            }
+        }
+        Self {
+            min: min - margin,
+            max: max + margin,
+            ticks,
+            title: title.to_string(),
+        }
+    }
+
+    /// 0 to 100 percent.
+    pub fn percent(title: &str) -> Self {
+        Self {
+            min: 0.0,
+            max: 102.0,
+            ticks: (0..=5)
+                .map(|i| (20.0 * f64::from(i), format!("{} %", 20 * i)))
+                .collect(),
+            title: title.to_string(),
+        }
+    }
+
+    /// A log axis around these `log10` values; powers of ten, or 1, 2 and 5 times them when there are few.
+    pub fn log(title: &str, values: impl Iterator<Item = f64>, lines: f64) -> Self {
+        let (low, high) = range(values.filter(|v| v.is_finite())).unwrap_or((-1.0, 1.0));
+        let margin = (0.04 * (high - low)).max(0.1);
+        let (min, max) = (low - margin, high + margin);
+        let ticks = if max - min > 2.0 {
+            let step = step(max - min, lines).max(1.0);
+            let first = (min / step).ceil() as i64;
+            let last = (max / step).floor() as i64;
+            (first..=last)
+                .map(|i| {
+                    let k = i * step as i64;
+                    (k as f64, power_of_ten(k))
+                })
+                .collect()
+        } else {
+            let decades = (min.floor() as i32)..=(max.ceil() as i32);
+            let values = decades.flat_map(|k| {
+                [1.0, 2.0, 5.0].map(|m: f64| (m.log10() + f64::from(k), m * 10f64.powi(k)))
+            });
+            values
+                .filter(|(at, _)| (min..=max).contains(at))
+                .map(|(at, v)| (at, plain(v)))
+                .collect()
+        };
+        Self {
+            min,
+            max,
+            ticks,
+            title: title.to_string(),
+        }
+    }
+
+    /// Place of `value` between 0 (`min`) and 1 (`max`).
+    pub fn place(&self, value: f64) -> f64 {
+        (value - self.min) / (self.max - self.min)
+    }
+}
+
+/// One significant digit, as short as it goes.
+fn plain(value: f64) -> String {
+    if (1e-4..1e5).contains(&value) {
+        let text = format!("{value:.4}");
+        text.trim_end_matches('0').trim_end_matches('.').to_string()
+    } else {
+        format!("{value:.0e}")
+    }
+}
+
+fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    values.fold(None, |range, v| match range {
+        None => Some((v, v)),
+        Some((low, high)) => Some((f64::min(low, v), f64::max(high, v))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_right() {
+        for (value, text) in [
+            (0.0, "0"),
+            (1.0, "1.00"),
+            (9.996, "10.0"),
+            (0.012345, "0.0123"),
+            (1234.4, "1234"),
+            (12345.0, "1.23e4"),
+            (1.2e-9, "1.20e-9"),
+            (-0.5, "-0.500"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(short(value), text);
+        }
+        assert_eq!(power_of_ten(-104), "10⁻¹⁰⁴");
+        assert_eq!(power_of_ten(25), "10²⁵");
+    }
+
+    #[test]
+    fn log_axes_have_a_readable_number_of_ticks() {
+        for (low, high) in [
+            (-9.0, 308.0),
+            (-1.0, 60.0),
+            (-3.0, 1.0),
+            (0.1, 0.4),
+            (2.0, 2.0),
+        ] {
+            let axis = Axis::log("y", [low, high].into_iter(), 8.0);
+            let n = axis.ticks.len();
+            assert!(
+                (1..=9).contains(&n),
+                "{low}..{high}: {n} ticks {:?}",
+                axis.ticks
+            );
+            assert!(
+                axis.ticks
+                    .iter()
+                    .all(|(t, _)| (0.0..=1.0).contains(&axis.place(*t)))
+            );
+        }
+    }
+}

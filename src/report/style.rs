@@ -1,0 +1,277 @@
+//! One look per series through all figures, and what each bound is.
+
+use std::collections::BTreeMap;
+
+/// How a line is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stroke {
+    /// `#rrggbb`.
+    pub colour: &'static str,
+    pub width: f64,
+    /// Lengths of dashes and gaps; empty for a solid line.
+    pub dash: &'static [f64],
+}
+
+const SOLID: &[f64] = &[];
+const DOTTED: &[f64] = &[1.5, 3.5];
+const DASHED: &[f64] = &[7.0, 4.0];
+const DASH_DOT: &[f64] = &[9.0, 3.0, 1.5, 3.0];
+const LONG: &[f64] = &[14.0, 4.0];
+
+/// The largest discrepancy measured.
+pub const MEASURED: Stroke = Stroke {
+    colour: "#000000",
+    width: 2.6,
+    dash: SOLID,
+};
+/// The floating-point allowance.
+pub const ALLOWANCE: Stroke = Stroke {
+    colour: "#7a7a7a",
+    width: 1.6,
+    dash: &[4.0, 3.0],
+};
+/// Full precision, where it is a level to compare with.
+pub const REFERENCE: Stroke = Stroke {
+    colour: "#7a7a7a",
+    width: 1.6,
+    dash: DASHED,
+};
+
+struct Known {
+    id: &'static str,
+    colour: &'static str,
+    dash: &'static [f64],
+    text: &'static str,
+}
+
+const fn known(
+    id: &'static str,
+    colour: &'static str,
+    dash: &'static [f64],
+    text: &'static str,
+) -> Known {
+    Known {
+        id,
+        colour,
+        dash,
+        text,
+    }
+}
+
+/// The ladder of bounds, loosest first; colours stay apart under the common colour-vision deficiencies, and no two
+/// ids share both colour and dashes.
+const LADDER: [Known; 14] = [
+    known(
+        "gonon2023",
+        "#882255",
+        DASHED,
+        "Closed form from the largest layer norm, the width and the largest weight change (Gonon et al. 2023).",
+    ),
+    known(
+        "houache2025-conv",
+        "#aa4499",
+        DASH_DOT,
+        "The mean-norm closed form with weight-sharing counts of convolutions (Houache, Aujol, Traonmilin 2025).",
+    ),
+    known(
+        "houache2025",
+        "#aa4499",
+        DASHED,
+        "Closed form from the mean layer norm and the sizes of the feature maps (Houache, Aujol, Traonmilin 2025).",
+    ),
+    known(
+        "layerwise",
+        "#332288",
+        SOLID,
+        "Recursion over layers with each layer's own operator norm and own weight change.",
+    ),
+    known(
+        "path-metric",
+        "#999933",
+        SOLID,
+        "Path metric: a forward pass with absolute weights, which no rescaling between layers can change.",
+    ),
+    known(
+        "channelwise",
+        "#0077bb",
+        SOLID,
+        "The layerwise recursion with one error per channel instead of one per layer.",
+    ),
+    known(
+        "interval",
+        "#44aa99",
+        DASH_DOT,
+        "The channelwise recursion with signed intervals for activations and their difference.",
+    ),
+    known(
+        "fused",
+        "#117733",
+        SOLID,
+        "The channelwise recursion with linear layers composed where no activation stands between them.",
+    ),
+    known(
+        "spectral-fused",
+        "#ee7733",
+        DASHED,
+        "The spectral recursion with linear layers composed where no activation stands between them.",
+    ),
+    known(
+        "spectral",
+        "#ee7733",
+        SOLID,
+        "The layerwise recursion in the l2 norm, with certified spectral norms.",
+    ),
+    known(
+        "best",
+        "#f4bfa8",
+        SOLID,
+        "The smallest of all sound bounds at every layer.",
+    ),
+    known(
+        "sample",
+        "#661100",
+        DASH_DOT,
+        "Per sample: the exact local error of each layer on that image, propagated with absolute weights.",
+    ),
+    known(
+        "ball",
+        "#661100",
+        DASHED,
+        "Per sample, around a ball of inputs.",
+    ),
+    known(
+        "measured",
+        "#000000",
+        SOLID,
+        "The largest measured discrepancy over the images.",
+    ),
+];
+
+const SPARE_COLOURS: [&str; 5] = ["#6699cc", "#cc6677", "#997700", "#555555", "#88ccaa"];
+/// Dashes of variants of a known bound, after those of the bound itself.
+const VARIANTS: [&[f64]; 4] = [SOLID, DASHED, DASH_DOT, LONG];
+
+const CAP: &str = "+cap";
+
+fn base(id: &str) -> &str {
+    id.strip_suffix(CAP).unwrap_or(id)
+}
+
+fn ladder(id: &str) -> Option<&'static Known> {
+    let base = base(id);
+    let exact = LADDER.iter().find(|k| k.id == base);
+    exact.or_else(|| {
+        LADDER
+            .iter()
+            .filter(|k| base.starts_with(k.id))
+            .max_by_key(|k| k.id.len())
+    })
+}
+
+/// Does the bound hold for every input of the domain, without clamping the error to the activations' range?
+pub fn is_plain_a_priori(id: &str) -> bool {
+    !id.ends_with(CAP) && !id.starts_with("sample") && !id.starts_with("ball")
+}
+
+/// What a bound is, in a sentence.
+pub fn describe(id: &str) -> String {
+    let mut text = ladder(id).map_or("No description.", |k| k.text).to_string();
+    if id.ends_with(CAP) {
+        text.push_str(
+            " Clamped to the activations' range, which alone says nothing about weights.",
+        );
+    }
+    text
+}
+
+/// Is the line a wide one to be drawn beneath the others, because it runs along one of them?
+pub fn lies_beneath(id: &str) -> bool {
+    id == "best"
+}
+
+/// The look of every bound of a run.
+pub struct Styles {
+    strokes: BTreeMap<String, Stroke>,
+}
+
+impl Styles {
+    pub fn new(ids: Vec<String>) -> Self {
+        let mut strokes: BTreeMap<String, Stroke> = BTreeMap::new();
+        let mut spare = 0;
+        for id in ids
+            .iter()
+            .filter(|id| ladder(id).is_some_and(|k| k.id == base(id)))
+        {
+            if let Some(k) = ladder(id) {
+                strokes.insert(id.clone(), stroke(id, k.colour, k.dash));
+            }
+        }
+        for id in ids {
+            if strokes.contains_key(&id) {
+                continue;
+            }
+            let colour = match ladder(&id) {
+                Some(k) => k.colour,
+                None => {
+                    spare += 1;
+                    SPARE_COLOURS[(spare - 1) % SPARE_COLOURS.len()]
+                }
+            };
+            let free = VARIANTS.iter().find(|dash| {
+                let wanted = stroke(&id, colour, dash);
+                !strokes.values().any(|taken| *taken == wanted)
+            });
+            strokes.insert(id.clone(), stroke(&id, colour, free.unwrap_or(&LONG)));
+        }
+        Self { strokes }
+    }
+
+    /// The look of bound `id`.
+    pub fn stroke(&self, id: &str) -> Stroke {
+        self.strokes
+            .get(id)
+            .copied()
+            .unwrap_or(stroke(id, SPARE_COLOURS[0], SOLID))
+    }
+}
+
+fn stroke(id: &str, colour: &'static str, dash: &'static [f64]) -> Stroke {
+    let colour = if id == "best+cap" { "#cc3311" } else { colour };
+    Stroke {
+        colour,
+        width: if id == "best" { 7.0 } else { 1.8 },
+        dash: if id.ends_with(CAP) { DOTTED } else { dash },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_bounds_look_alike() {
+        let mut ids: Vec<String> = LADDER[..13].iter().map(|k| k.id.to_string()).collect();
+        ids.extend(
+            [
+                "houache2025-geometric",
+                "houache2025-arithmetic",
+                "mine",
+                "other",
+            ]
+            .map(String::from),
+        );
+        ids.extend(["layerwise+cap", "best+cap", "fused+cap"].map(String::from));
+        let styles = Styles::new(ids.clone());
+        for (i, a) in ids.iter().enumerate() {
+            for b in &ids[..i] {
+                assert_ne!(styles.stroke(a), styles.stroke(b), "{a} and {b} look alike");
+            }
+        }
+        assert_eq!(
+            styles.stroke("fused").colour,
+            styles.stroke("fused+cap").colour
+        );
+        assert!(describe("layerwise+cap").contains("Clamped"));
+        assert!(is_plain_a_priori("fused") && !is_plain_a_priori("fused+cap"));
+    }
+}

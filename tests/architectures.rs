@@ -1,7 +1,18 @@
 //! Architectures: the counts of the bounds papers, names, and agreement with PyTorch node by node.
 
+mod common {
+    pub mod naive;
+}
+
+use common::naive;
+use quantbound::engine::cpu::CpuEngine;
+use quantbound::engine::{Engine, EngineError};
 use quantbound::network::counts::Totals;
-use quantbound::network::zoo;
+use quantbound::network::naming::Naming;
+use quantbound::network::zoo::{self, Model};
+use quantbound::network::{Network, NetworkError, random};
+use quantbound::tensor::tolerance::{UNIT_F32, gamma};
+use quantbound::tensor::{Batch, Shape};
 
 /// Layers, `sum p^2 c / groups`, `sum N`, weights, at 224x224 with 1000 classes.
 const PUBLISHED: [(&str, [usize; 4]); 6] = [
@@ -60,4 +71,121 @@ fn misspelt_names_get_a_suggestion() {
     }
     assert!(zoo::skeleton("mobilenet_v2_0.001").is_err());
     assert!(zoo::skeleton("cifar_resnet18446744073709551615").is_err());
+}
+
+/// One node on the CPU engine, as calibration asks for it.
+fn run(network: &Network, batch: &Batch) -> Result<Batch, Failure> {
+    let engine = CpuEngine::f32(None).map_err(Failure::Engine)?;
+    let mut runner = engine.prepare(network).map_err(Failure::Engine)?;
+    let mut traced = runner.trace(batch, None).map_err(Failure::Engine)?;
+    let output = traced.pop().expect("a network has nodes");
+    Ok(Batch {
+        shape: output.shape,
+        data: output.data.iter().map(|&x| x as f32).collect(),
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Network(#[from] NetworkError),
+    #[error("{0}")]
+    Engine(EngineError),
+}
+
+/// Asserts that every node's root mean square and share of zeros are those of a living network.
+fn assert_alive(network: &Network, label: &str, images: &Batch) -> Vec<Batch<f64>> {
+    let engine = CpuEngine::f32(None).unwrap();
+    let mut runner = engine.prepare(network).unwrap();
+    let traced = runner.trace(images, None).unwrap();
+    for (node, batch) in network.nodes.iter().zip(&traced) {
+        let n = batch.data.len() as f64;
+        let rms = (batch.data.iter().map(|x| x * x).sum::<f64>() / n).sqrt();
+        let zeros = batch.data.iter().filter(|&&x| x == 0.0).count() as f64 / n;
+        let at = format!(
+            "{} {label}, {}: rms {rms}, zeros {zeros}",
+            network.name, node.name
+        );
+        assert!((0.05..25.0).contains(&rms), "{at}");
+        assert!(zeros < 0.9, "{at}");
+    }
+    traced
+}
+
+#[test]
+fn random_networks_neither_die_nor_explode() {
+    for model in [
+        "resnet152",
+        "resnext50_32x4d",
+        "mobilenet_v1",
+        "mobilenet_v2",
+        "efficientnet_lite4",
+        "cifar_resnet110",
+    ] {
+        let found = Model::find(model).unwrap();
+        let side = found.side().min(64);
+        let blueprint = found.blueprint(Some(10), side, found.namings()[0]);
+        let measured = random::random_images(blueprint.input, 4, 1);
+        let calibrated = random::calibrated_network(&blueprint, 7, &measured, run).unwrap();
+        let assumed = random::random_network(&blueprint, 7).unwrap();
+        assert_eq!(calibrated.label, "random:7+calibrated");
+        assert_eq!(assumed.label, "random:7");
+        let other = random::random_images(blueprint.input, 2, 2);
+        assert_alive(&assumed.network, &assumed.label, &other);
+        let traced = assert_alive(&calibrated.network, &calibrated.label, &other);
+        let logits = traced.last().unwrap();
+        let apart = logits.image(0).iter().zip(logits.image(1));
+        let apart = apart.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(
+            apart > 0.1,
+            "{model}: logits of two images differ by {apart}"
+        );
+    }
+}
+
+#[test]
+fn random_weights_follow_from_the_seed() {
+    let blueprint = Model::find("mobilenet_v2_0.35").unwrap().standard();
+    let network = |seed| random::random_network(&blueprint, seed).unwrap().network;
+    let first = network(7);
+    assert_eq!(first, network(7));
+    assert_ne!(first, network(8));
+    let path = std::path::Path::new("random:7");
+    assert_eq!(zoo::load("mobilenet_v2_0.35", path).unwrap(), first);
+    assert!(random::parse_label("random:x").is_none());
+    // The same bits on every machine; these come from a separate implementation.
+    let classifier = first.nodes.last().unwrap().affine().unwrap();
+    let bits: Vec<u32> = classifier.weight[..4].iter().map(|w| w.to_bits()).collect();
+    assert_eq!(bits, [1017747679, 1023314293, 1029484669, 1032065069]);
+}
+
+#[test]
+fn calibration_normalizes_what_it_measures() {
+    let blueprint =
+        Model::find("cifar_resnet20")
+            .unwrap()
+            .blueprint(Some(10), 32, Naming::Torchvision);
+    let images = random::random_images(blueprint.input, 3, 1);
+    let network = random::calibrated_network(&blueprint, 3, &images, run)
+        .unwrap()
+        .network;
+    let mut means = vec![0.0; 10];
+    for i in 0..3 {
+        let input: Vec<f64> = images.image(i).iter().map(|&x| f64::from(x)).collect();
+        let output = naive::forward(&network, &input).pop().unwrap();
+        means
+            .iter_mut()
+            .zip(&output)
+            .for_each(|(m, y)| *m += y / 3.0);
+    }
+    // Logits are centred by the biases, up to the roundings of 22 layers of at most 576 inputs, times their size.
+    let tolerance = 10.0 * gamma(22 * 580, UNIT_F32);
+    for (class, mean) in means.iter().enumerate() {
+        assert!(
+            mean.abs() <= tolerance,
+            "class {class}: mean {mean}, tolerance {tolerance}"
+        );
+    }
+    let wrong = random::random_images(Shape::new(3, 31, 32), 1, 1);
+    assert!(random::calibrated_network(&blueprint, 3, &wrong, run).is_err());
 }

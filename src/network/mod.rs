@@ -12,6 +12,7 @@ pub mod mobilenet_v2;
 pub mod naming;
 pub mod onnx;
 pub mod pytorch;
+pub mod random;
 pub mod resnet;
 pub mod safetensors;
 pub mod shape;

@@ -47,7 +47,8 @@ impl Domain {
     }
 }
 
-/// Which weights of a layer: `W`, `W'`, or their difference.
+/// Which magnitudes of a layer's parameters. With `c = min(|w|, |w'|)` where the signs of `w` and `w'` agree,
+/// else 0, the last three are `c`, `|w| - c` and `|w'| - c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
     /// `W` and `b` of the reference network.
@@ -56,6 +57,12 @@ pub enum Weights {
     Quantized,
     /// `W' - W` and `b' - b`.
     Difference,
+    /// What both networks have in common.
+    Common,
+    /// What only the reference network has.
+    ReferenceOnly,
+    /// What only the quantized network has.
+    QuantizedOnly,
 }
 
 /// Norms of one parametric layer, each rounded upward.
@@ -186,12 +193,20 @@ impl<'a> Setting<'a> {
     }
 }
 
-/// `|w|`, `|w'|` or `|w' - w|`; the difference is rounded to nearest and zero only when exactly zero.
+/// The magnitude asked for; differences are rounded to nearest and zero only when exactly zero.
 fn magnitude(w: f32, quantized: f32, which: Weights) -> f64 {
+    let (w, quantized) = (f64::from(w), f64::from(quantized));
+    let common = match w * quantized > 0.0 {
+        true => w.abs().min(quantized.abs()),
+        false => 0.0,
+    };
     match which {
-        Weights::Reference => f64::from(w).abs(),
-        Weights::Quantized => f64::from(quantized).abs(),
-        Weights::Difference => (f64::from(quantized) - f64::from(w)).abs(),
+        Weights::Reference => w.abs(),
+        Weights::Quantized => quantized.abs(),
+        Weights::Difference => (quantized - w).abs(),
+        Weights::Common => common,
+        Weights::ReferenceOnly => w.abs() - common,
+        Weights::QuantizedOnly => quantized.abs() - common,
     }
 }
 

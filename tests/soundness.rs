@@ -211,6 +211,9 @@ const ORDER: &[(&str, &str)] = &[
     ("channelwise+cap", "layerwise+cap"),
     ("interval", "channelwise"),
     ("interval+cap", "interval"),
+    ("fused", "channelwise"),
+    ("fused+cap", "fused"),
+    ("fused+cap", "channelwise+cap"),
     ("best+cap", "best"),
 ];
 

@@ -7,6 +7,9 @@
 
 mod best;
 mod channelwise;
+mod dense;
+mod expression;
+mod fused;
 mod gonon2023;
 mod houache2025;
 mod interval;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::best::{Best, intersection};
 use super::channelwise::Channelwise;
+use super::fused::Fused;
 use super::gonon2023::Gonon2023;
 use super::houache2025::{Houache2025, Mean};
 use super::interval::Interval;
@@ -38,6 +39,8 @@ static REGISTRY: &[&dyn Bound] = &[
     &Channelwise { cap: true },
     &Interval { cap: false },
     &Interval { cap: true },
+    &Fused { cap: false },
+    &Fused { cap: true },
     &BEST[0],
     &BEST[1],
 ];

@@ -214,6 +214,7 @@ const ORDER: &[(&str, &str)] = &[
     ("fused", "channelwise"),
     ("fused+cap", "fused"),
     ("fused+cap", "channelwise+cap"),
+    ("spectral+cap", "spectral"),
     ("best+cap", "best"),
 ];
 

@@ -173,7 +173,8 @@ fn activated_difference(activation: Activation, d: Range, y: Range, q: Range) ->
     // For a step s >= 0: largest and least sigma(x + s) - sigma(x) for x in a range, by the range of the lower
     // end x or of the upper end x + s.
     let most_from = |low: Range, s: f64| s.min(sum_up(low.hi, s).max(0.0));
-    let most_to = |high: Range, s: f64| s.min(high.hi.max(0.0));
+    // Not min(s, high.hi): that would clamp the error to the range of the value, which is what +cap is for.
+    let most_to = |high: Range, s: f64| if high.hi <= 0.0 { 0.0 } else { s };
     let least_from = |low: Range, s: f64| match sum_up(low.hi, s) <= top {
         true => s.min(sum_down(low.lo, s)).max(0.0),
         false => 0.0,

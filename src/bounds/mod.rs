@@ -18,6 +18,8 @@ mod path_metric;
 mod registry;
 pub mod scaled;
 mod setting;
+mod spectral;
+mod spectral_norm;
 
 pub use best::intersection;
 pub use registry::{find, is_plain, ladder, registry};

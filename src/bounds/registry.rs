@@ -10,6 +10,7 @@ use super::houache2025::{Houache2025, Mean};
 use super::interval::Interval;
 use super::layerwise::Layerwise;
 use super::path_metric::PathMetric;
+use super::spectral::Spectral;
 use super::{Bound, BoundError, Series, Setting};
 
 static BEST: [Best; 2] = [Best { cap: false }, Best { cap: true }];
@@ -41,6 +42,8 @@ static REGISTRY: &[&dyn Bound] = &[
     &Interval { cap: true },
     &Fused { cap: false },
     &Fused { cap: true },
+    &Spectral { cap: false },
+    &Spectral { cap: true },
     &BEST[0],
     &BEST[1],
 ];

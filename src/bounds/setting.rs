@@ -1,7 +1,10 @@
 //! What every bound starts from: two networks of one graph, the inputs they may see, and layer norms.
 
+use std::sync::OnceLock;
+
 use super::BoundError;
 use super::scaled::{UpVec, inflate};
+use super::spectral::{self, SpectralFacts};
 use crate::network::{Activation, Affine, Network, Node, Op, ValueId};
 
 /// The inputs a bound speaks of: every pixel of channel `c` lies in `[lo[c], hi[c]]`.
@@ -98,6 +101,8 @@ pub struct Setting<'a> {
     domain: &'a Domain,
     layers: Vec<Option<LayerFacts>>,
     nonnegative: Vec<bool>,
+    /// Dear to compute, and only some bounds need them.
+    spectral: OnceLock<Vec<Option<SpectralFacts>>>,
 }
 
 impl<'a> Setting<'a> {
@@ -132,6 +137,7 @@ impl<'a> Setting<'a> {
             domain,
             layers,
             nonnegative,
+            spectral: OnceLock::new(),
         })
     }
 
@@ -158,6 +164,11 @@ impl<'a> Setting<'a> {
     /// True when a value is never negative in either network, by the activations before it.
     pub fn is_nonnegative(&self, value: ValueId) -> bool {
         self.nonnegative[value]
+    }
+
+    /// Certified spectral norms of node `node`; `None` when it has no parameters.
+    pub(super) fn spectral(&self, node: usize) -> Option<&SpectralFacts> {
+        self.spectral.get_or_init(|| spectral::facts(self))[node].as_ref()
     }
 
     /// The affine maps of node `node` in both networks.

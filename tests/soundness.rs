@@ -215,6 +215,9 @@ const ORDER: &[(&str, &str)] = &[
     ("fused+cap", "fused"),
     ("fused+cap", "channelwise+cap"),
     ("spectral+cap", "spectral"),
+    ("spectral-fused", "spectral"),
+    ("spectral-fused+cap", "spectral+cap"),
+    ("spectral-fused+cap", "spectral-fused"),
     ("best+cap", "best"),
 ];
 

@@ -19,6 +19,7 @@ mod registry;
 pub mod scaled;
 mod setting;
 mod spectral;
+mod spectral_fused;
 mod spectral_norm;
 
 pub use best::intersection;

@@ -11,6 +11,7 @@ use super::interval::Interval;
 use super::layerwise::Layerwise;
 use super::path_metric::PathMetric;
 use super::spectral::Spectral;
+use super::spectral_fused::SpectralFused;
 use super::{Bound, BoundError, Series, Setting};
 
 static BEST: [Best; 2] = [Best { cap: false }, Best { cap: true }];
@@ -44,6 +45,8 @@ static REGISTRY: &[&dyn Bound] = &[
     &Fused { cap: true },
     &Spectral { cap: false },
     &Spectral { cap: true },
+    &SpectralFused { cap: false },
+    &SpectralFused { cap: true },
     &BEST[0],
     &BEST[1],
 ];

@@ -209,6 +209,15 @@ const ORDER: &[(&str, &str)] = &[
     ("channelwise", "layerwise"),
     ("channelwise+cap", "channelwise"),
     ("channelwise+cap", "layerwise+cap"),
+    ("interval", "channelwise"),
+    ("interval+cap", "interval"),
+    ("fused", "channelwise"),
+    ("fused+cap", "fused"),
+    ("fused+cap", "channelwise+cap"),
+    ("spectral+cap", "spectral"),
+    ("spectral-fused", "spectral"),
+    ("spectral-fused+cap", "spectral+cap"),
+    ("spectral-fused+cap", "spectral-fused"),
     ("best+cap", "best"),
 ];
 
@@ -298,6 +307,20 @@ fn outward(case: &Case) -> Case {
     out
 }
 
+/// Bounds that see parameters only through magnitudes.
+const MONOTONE: &[&str] = &[
+    "gonon2023",
+    "houache2025-arithmetic",
+    "houache2025",
+    "houache2025-conv-arithmetic",
+    "houache2025-conv",
+    "layerwise",
+    "layerwise+cap",
+    "path-metric",
+    "channelwise",
+    "channelwise+cap",
+];
+
 #[test]
 fn bounds_grow_with_the_perturbation() {
     let result = runner(300).run(&cases(6), |case| {
@@ -306,6 +329,10 @@ fn bounds_grow_with_the_perturbation() {
             all_bounds(&farther(&outward(&case))),
         );
         for ((id, near), (_, far)) in near.iter().zip(&far) {
+            // Signs and cancellation are not monotone in the magnitude of a change.
+            if !MONOTONE.contains(&id.as_str()) {
+                continue;
+            }
             assert_below(&format!("{id} of the smaller perturbation"), near, far)?;
         }
         Ok(())

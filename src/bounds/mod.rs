@@ -7,12 +7,20 @@
 
 mod best;
 mod channelwise;
+mod dense;
+mod expression;
+mod fused;
 mod gonon2023;
 mod houache2025;
+mod interval;
 mod layerwise;
+mod path_metric;
 mod registry;
 pub mod scaled;
 mod setting;
+mod spectral;
+mod spectral_fused;
+mod spectral_norm;
 
 pub use best::intersection;
 pub use registry::{find, is_plain, ladder, registry};

@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 
 use super::best::{Best, intersection};
 use super::channelwise::Channelwise;
+use super::fused::Fused;
 use super::gonon2023::Gonon2023;
 use super::houache2025::{Houache2025, Mean};
+use super::interval::Interval;
 use super::layerwise::Layerwise;
+use super::path_metric::PathMetric;
+use super::spectral::Spectral;
+use super::spectral_fused::SpectralFused;
 use super::{Bound, BoundError, Series, Setting};
 
 static BEST: [Best; 2] = [Best { cap: false }, Best { cap: true }];
@@ -31,8 +36,17 @@ static REGISTRY: &[&dyn Bound] = &[
     },
     &Layerwise { cap: false },
     &Layerwise { cap: true },
+    &PathMetric,
     &Channelwise { cap: false },
     &Channelwise { cap: true },
+    &Interval { cap: false },
+    &Interval { cap: true },
+    &Fused { cap: false },
+    &Fused { cap: true },
+    &Spectral { cap: false },
+    &Spectral { cap: true },
+    &SpectralFused { cap: false },
+    &SpectralFused { cap: true },
     &BEST[0],
     &BEST[1],
 ];

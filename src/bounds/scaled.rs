@@ -79,6 +79,16 @@ impl Up {
         self.mantissa == 0.0
     }
 
+    /// An upper bound as f64; infinite beyond its range, and never zero for a number above zero.
+    pub fn to_f64(self) -> f64 {
+        match self.exponent {
+            _ if self.is_zero() => 0.0,
+            1024.. => f64::INFINITY,
+            e @ -1022.. => self.mantissa * power_of_two(e),
+            _ => f64::MIN_POSITIVE,
+        }
+    }
+
     /// `self^n`
     pub fn powi(self, mut n: usize) -> Self {
         let (mut result, mut base) = (Self::ONE, self);

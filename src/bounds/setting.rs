@@ -1,7 +1,10 @@
 //! What every bound starts from: two networks of one graph, the inputs they may see, and layer norms.
 
+use std::sync::OnceLock;
+
 use super::BoundError;
 use super::scaled::{UpVec, inflate};
+use super::spectral::{self, SpectralFacts};
 use crate::network::{Activation, Affine, Network, Node, Op, ValueId};
 
 /// The inputs a bound speaks of: every pixel of channel `c` lies in `[lo[c], hi[c]]`.
@@ -47,7 +50,8 @@ impl Domain {
     }
 }
 
-/// Which weights of a layer: `W`, `W'`, or their difference.
+/// Which magnitudes of a layer's parameters. With `c = min(|w|, |w'|)` where the signs of `w` and `w'` agree,
+/// else 0, the last three are `c`, `|w| - c` and `|w'| - c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
     /// `W` and `b` of the reference network.
@@ -56,6 +60,12 @@ pub enum Weights {
     Quantized,
     /// `W' - W` and `b' - b`.
     Difference,
+    /// What both networks have in common.
+    Common,
+    /// What only the reference network has.
+    ReferenceOnly,
+    /// What only the quantized network has.
+    QuantizedOnly,
 }
 
 /// Norms of one parametric layer, each rounded upward.
@@ -91,6 +101,8 @@ pub struct Setting<'a> {
     domain: &'a Domain,
     layers: Vec<Option<LayerFacts>>,
     nonnegative: Vec<bool>,
+    /// Dear to compute, and only some bounds need them.
+    spectral: OnceLock<Vec<Option<SpectralFacts>>>,
 }
 
 impl<'a> Setting<'a> {
@@ -125,6 +137,7 @@ impl<'a> Setting<'a> {
             domain,
             layers,
             nonnegative,
+            spectral: OnceLock::new(),
         })
     }
 
@@ -151,6 +164,11 @@ impl<'a> Setting<'a> {
     /// True when a value is never negative in either network, by the activations before it.
     pub fn is_nonnegative(&self, value: ValueId) -> bool {
         self.nonnegative[value]
+    }
+
+    /// Certified spectral norms of node `node`; `None` when it has no parameters.
+    pub(super) fn spectral(&self, node: usize) -> Option<&SpectralFacts> {
+        self.spectral.get_or_init(|| spectral::facts(self))[node].as_ref()
     }
 
     /// The affine maps of node `node` in both networks.
@@ -186,12 +204,20 @@ impl<'a> Setting<'a> {
     }
 }
 
-/// `|w|`, `|w'|` or `|w' - w|`; the difference is rounded to nearest and zero only when exactly zero.
+/// The magnitude asked for; differences are rounded to nearest and zero only when exactly zero.
 fn magnitude(w: f32, quantized: f32, which: Weights) -> f64 {
+    let (w, quantized) = (f64::from(w), f64::from(quantized));
+    let common = match w * quantized > 0.0 {
+        true => w.abs().min(quantized.abs()),
+        false => 0.0,
+    };
     match which {
-        Weights::Reference => f64::from(w).abs(),
-        Weights::Quantized => f64::from(quantized).abs(),
-        Weights::Difference => (f64::from(quantized) - f64::from(w)).abs(),
+        Weights::Reference => w.abs(),
+        Weights::Quantized => quantized.abs(),
+        Weights::Difference => (quantized - w).abs(),
+        Weights::Common => common,
+        Weights::ReferenceOnly => w.abs() - common,
+        Weights::QuantizedOnly => quantized.abs() - common,
     }
 }
 

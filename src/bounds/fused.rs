@@ -1,0 +1,218 @@
+//! The channel recursion over linear chains: matrices that no activation separates are multiplied first.
+
+use super::expression::{Expression, SourceId, Sources, Vectors, is_padded, sequential, total};
+use super::scaled::UpVec;
+use super::setting::capped;
+use super::{Bound, BoundError, Series, Setting};
+use crate::network::{Activation, Conv, Node, Op, Pad};
+
+/// Each value without an activation is kept as `sum_t M_t s_t` over earlier values `s_t`.
+pub(super) struct Fused {
+    /// Clamps the error by what the magnitudes allow.
+    pub cap: bool,
+}
+
+/// What is known of a value.
+struct Known {
+    bounds: Vectors,
+    /// Its form over earlier values, when there is one.
+    expression: Option<Expression>,
+    /// Its own number as a source, once it is used as one.
+    source: Option<SourceId>,
+}
+
+impl Known {
+    /// The value as an expression, over itself when it has no other form.
+    fn as_expression(&mut self, sources: &mut Sources) -> Expression {
+        if let Some(expression) = &self.expression
+            && expression.is_extensible()
+        {
+            return expression.clone();
+        }
+        let id = *self
+            .source
+            .get_or_insert_with(|| sources.add(self.bounds.clone()));
+        Expression::source(sources, id)
+    }
+
+    fn is_chain(&self) -> bool {
+        self.expression
+            .as_ref()
+            .is_some_and(Expression::is_extensible)
+    }
+}
+
+impl Bound for Fused {
+    fn id(&self) -> &'static str {
+        if self.cap { "fused+cap" } else { "fused" }
+    }
+
+    fn title(&self) -> &'static str {
+        match self.cap {
+            false => "recursion over channels, linear chains multiplied first",
+            true => "linear chains multiplied first, errors clamped to the range of the values",
+        }
+    }
+
+    fn source(&self) -> &'static str {
+        "derived (docs/bounds.md, fused)"
+    }
+
+    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+        let magnitudes = UpVec::new(setting.domain().magnitudes());
+        let mut sources = Sources::new();
+        let mut values = vec![Known {
+            bounds: Vectors {
+                error: UpVec::zeros(magnitudes.len()),
+                reference: magnitudes.clone(),
+                quantized: magnitudes,
+            },
+            expression: None,
+            source: None,
+        }];
+        let last_uses = setting.network().last_uses();
+        let mut series = Vec::new();
+        for (i, node) in setting.network().nodes.iter().enumerate() {
+            let mut known = before_activation(setting, i, node, &mut values, &mut sources);
+            self.activate(setting, i, node.activation, &mut known);
+            series.push(known.bounds.error.max_entry());
+            values.push(known);
+            for &v in &node.inputs {
+                if last_uses[v] == Some(i) {
+                    values[v].expression = None;
+                }
+            }
+        }
+        Ok(Series::of(series))
+    }
+}
+
+impl Fused {
+    fn activate(&self, setting: &Setting, node: usize, activation: Activation, known: &mut Known) {
+        let Vectors {
+            error,
+            reference,
+            quantized,
+        } = &mut known.bounds;
+        *reference = capped(activation, reference.clone());
+        *quantized = capped(activation, quantized.clone());
+        if self.cap {
+            *error = error.min(&match setting.is_nonnegative(node + 1) {
+                true => reference.max(quantized),
+                false => reference.add(quantized),
+            });
+        }
+        if activation != Activation::Identity {
+            known.expression = None;
+        }
+    }
+}
+
+fn before_activation(
+    setting: &Setting,
+    index: usize,
+    node: &Node,
+    values: &mut [Known],
+    sources: &mut Sources,
+) -> Known {
+    let linear = node.activation == Activation::Identity;
+    let bounds_of = |values: &[Known], v: usize| values[v].bounds.clone();
+    let first = node.inputs[0];
+    let plain = |bounds: Vectors| Known {
+        bounds,
+        expression: None,
+        source: None,
+    };
+    match &node.op {
+        Op::Conv(_) | Op::Linear(_) => {
+            let bounds = sequential(setting, index, &values[first].bounds);
+            let keep = linear && starts_or_continues_chain(setting, index);
+            if !values[first].is_chain() && !keep {
+                return plain(bounds);
+            }
+            let mut input = values[first].as_expression(sources);
+            if is_strided(node) {
+                input = input.relocated(sources);
+            }
+            match input.through(setting, index, sources, keep) {
+                Some((fused, expression)) => Known {
+                    bounds: bounds.min(&fused),
+                    expression,
+                    source: None,
+                },
+                None => plain(bounds),
+            }
+        }
+        Op::Add => {
+            let parts: Vec<&Vectors> = node.inputs.iter().map(|&v| &values[v].bounds).collect();
+            let bounds = total(&parts);
+            if !node.inputs.iter().any(|&v| values[v].is_chain()) {
+                return plain(bounds);
+            }
+            let parts: Vec<Expression> = node
+                .inputs
+                .iter()
+                .map(|&v| values[v].as_expression(sources))
+                .collect();
+            let sum = Expression::sum(&parts);
+            Known {
+                bounds: bounds.min(&sum.bounds(sources)),
+                expression: linear.then_some(sum),
+                source: None,
+            }
+        }
+        Op::Concat => {
+            let join = |pick: fn(&Vectors) -> &UpVec| {
+                let parts: Vec<_> = node
+                    .inputs
+                    .iter()
+                    .map(|&v| pick(&values[v].bounds))
+                    .collect();
+                UpVec::concat(&parts)
+            };
+            plain(Vectors {
+                error: join(|b| &b.error),
+                reference: join(|b| &b.reference),
+                quantized: join(|b| &b.quantized),
+            })
+        }
+        Op::Flatten => {
+            let pixels = setting.network().shape(first).pixels();
+            let known = &values[first];
+            Known {
+                bounds: Vectors {
+                    error: known.bounds.error.repeat_each(pixels),
+                    reference: known.bounds.reference.repeat_each(pixels),
+                    quantized: known.bounds.quantized.repeat_each(pixels),
+                },
+                expression: known.expression.clone().filter(|_| linear && pixels == 1),
+                source: None,
+            }
+        }
+        Op::GlobalAvgPool | Op::AvgPool { .. } => {
+            // An average of weights that sum to 1 keeps constants; one that counts padding does not.
+            let counts_padding = matches!(&node.op, Op::AvgPool { window, count_include_pad: true }
+                if window.pad != Pad::default());
+            let expression = values[first].expression.as_ref();
+            Known {
+                bounds: bounds_of(values, first),
+                expression: expression
+                    .filter(|_| linear && !counts_padding)
+                    .map(|e| e.relocated(sources)),
+                source: None,
+            }
+        }
+        Op::MaxPool(_) => plain(bounds_of(values, first)),
+    }
+}
+
+/// True for a layer that reads one pixel and no padding, so that it composes with what follows.
+fn starts_or_continues_chain(setting: &Setting, index: usize) -> bool {
+    let single = setting.affine(index).is_some_and(|(a, _)| a.taps == 1);
+    single && !is_padded(setting, index)
+}
+
+/// True when output pixels are not the input's pixels one by one.
+fn is_strided(node: &Node) -> bool {
+    matches!(&node.op, Op::Conv(Conv { stride, .. }) if *stride != [1, 1])
+}

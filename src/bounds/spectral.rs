@@ -1,0 +1,227 @@
+//! The operator-norm recursion in l2, with certified spectral norms.
+
+use super::scaled::{Up, UpVec};
+use super::setting::Weights;
+use super::spectral_norm::{group_norm, layer_norm};
+use super::{Bound, BoundError, Series, Setting};
+use crate::network::{Conv, Node, Op, Window};
+use crate::tensor::Shape;
+
+/// `E_l = ||W'_l||_2 E + ||dW_l||_2 B + ||db_l||_2`, or the same with `W` and `B'`.
+pub(super) struct Spectral {
+    /// Clamps the error by what the magnitudes allow.
+    pub cap: bool,
+}
+
+/// Bounds on the l2 norms over a whole map: of the error, and of the values in each network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Norms {
+    pub error: Up,
+    pub reference: Up,
+    pub quantized: Up,
+}
+
+impl Norms {
+    pub fn zip(self, other: Norms, f: impl Fn(Up, Up) -> Up) -> Norms {
+        Norms {
+            error: f(self.error, other.error),
+            reference: f(self.reference, other.reference),
+            quantized: f(self.quantized, other.quantized),
+        }
+    }
+
+    pub fn scaled(self, gain: Up) -> Norms {
+        self.zip(self, |x, _| x * gain)
+    }
+
+    /// The norms of the input.
+    pub fn of_input(setting: &Setting) -> Norms {
+        let magnitude = over_pixels(
+            &UpVec::new(setting.domain().magnitudes()),
+            setting.network().input,
+        );
+        Norms {
+            error: Up::ZERO,
+            reference: magnitude,
+            quantized: magnitude,
+        }
+    }
+
+    /// What the activation of node `index` leaves, and with `cap` what the magnitudes allow.
+    pub fn activated(mut self, setting: &Setting, index: usize, cap: bool) -> Norms {
+        let node = &setting.network().nodes[index];
+        let limit = node
+            .activation
+            .cap()
+            .map(|cap| over_pixels(&UpVec::splat(node.shape.c, cap), node.shape));
+        if let Some(limit) = limit {
+            self.reference = self.reference.min(limit);
+            self.quantized = self.quantized.min(limit);
+        }
+        if cap {
+            self.error = self.error.min(match setting.is_nonnegative(index + 1) {
+                // |a - b| <= max(a, b), so the squares add.
+                true => (self.reference * self.reference + self.quantized * self.quantized).sqrt(),
+                false => self.reference + self.quantized,
+            });
+            self.error = self.error.min(limit.unwrap_or(self.error));
+        }
+        self
+    }
+}
+
+/// The inf-norm that follows from an l2 error, with `cap` no more than the activation's range.
+pub(super) fn reported(node: &Node, error: Up, cap: bool) -> Up {
+    match node.activation.cap().filter(|_| cap) {
+        Some(range) => error.min(Up::new(range)),
+        None => error,
+    }
+}
+
+/// The l2 norm of a map whose channels are bounded by `magnitudes` at every pixel.
+pub(super) fn over_pixels(magnitudes: &UpVec, shape: Shape) -> Up {
+    magnitudes.norm_l2() * Up::new(shape.pixels() as f64).sqrt()
+}
+
+/// Certified spectral norms of one parametric layer, and of the biases over the output map.
+#[derive(Clone, Debug)]
+pub(super) struct SpectralFacts {
+    /// `||W||_2`
+    pub reference: Up,
+    /// `||W'||_2`
+    pub quantized: Up,
+    /// `||W' - W||_2`
+    pub difference: Up,
+    /// For a depthwise layer with one kernel per channel, the gain of each channel in `W` and in `W'`.
+    pub gains: Option<[Vec<Up>; 2]>,
+}
+
+/// The norms of every parametric node.
+pub(super) fn facts(setting: &Setting) -> Vec<Option<SpectralFacts>> {
+    let network = setting.network();
+    let nodes = network.nodes.iter().enumerate();
+    nodes
+        .map(|(i, node)| {
+            let (a, b) = setting.affine(i)?;
+            let input = network.shape(node.inputs[0]);
+            let conv: Option<&Conv> = match &node.op {
+                Op::Conv(conv) => Some(conv),
+                _ => None,
+            };
+            let reference = |i: usize| f64::from(a.weight[i]);
+            let quantized = |i: usize| f64::from(b.weight[i]);
+            let difference = |i: usize| quantized(i) - reference(i);
+            let norm = |w: &dyn Fn(usize) -> f64| layer_norm(&a, w, conv, input);
+            let single = a.in_per_group == 1 && a.out == a.groups && a.groups > 1;
+            let gains = |w: &dyn Fn(usize) -> f64| {
+                let groups = 0..a.groups;
+                groups
+                    .map(|g| group_norm(&a, w, conv, input, g))
+                    .collect::<Vec<Up>>()
+            };
+            let gains = single.then(|| [gains(&reference), gains(&quantized)]);
+            let largest = |gains: &[Up]| gains.iter().copied().fold(Up::ZERO, Up::max);
+            Some(SpectralFacts {
+                reference: gains
+                    .as_ref()
+                    .map_or_else(|| norm(&reference), |g| largest(&g[0])),
+                quantized: gains
+                    .as_ref()
+                    .map_or_else(|| norm(&quantized), |g| largest(&g[1])),
+                difference: norm(&difference),
+                gains,
+            })
+        })
+        .collect()
+}
+
+impl Bound for Spectral {
+    fn id(&self) -> &'static str {
+        if self.cap { "spectral+cap" } else { "spectral" }
+    }
+
+    fn title(&self) -> &'static str {
+        match self.cap {
+            false => "recursion over certified spectral norms",
+            true => "recursion over spectral norms, errors clamped to the range of the values",
+        }
+    }
+
+    fn source(&self) -> &'static str {
+        "derived (docs/bounds.md, spectral)"
+    }
+
+    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+        let mut states = vec![Norms::of_input(setting)];
+        let mut series = Vec::new();
+        for (i, node) in setting.network().nodes.iter().enumerate() {
+            let norms = before_activation(setting, i, node, &states);
+            let norms = norms.activated(setting, i, self.cap);
+            series.push(reported(node, norms.error, self.cap));
+            states.push(norms);
+        }
+        Ok(Series::of(series))
+    }
+}
+
+/// One node of the plain recursion.
+pub(super) fn before_activation(
+    setting: &Setting,
+    index: usize,
+    node: &Node,
+    states: &[Norms],
+) -> Norms {
+    let first = states[node.inputs[0]];
+    let rest = || node.inputs[1..].iter().map(|&v| states[v]);
+    let input = setting.network().shape(node.inputs[0]);
+    match &node.op {
+        Op::Conv(_) | Op::Linear(_) => {
+            let Some(layer) = setting.spectral(index) else {
+                return first;
+            };
+            let bias = |which| over_pixels(&setting.bias_magnitudes(index, which), node.shape);
+            let one = layer.quantized * first.error + layer.difference * first.reference;
+            let other = layer.reference * first.error + layer.difference * first.quantized;
+            Norms {
+                error: one.min(other) + bias(Weights::Difference),
+                reference: layer.reference * first.reference + bias(Weights::Reference),
+                quantized: layer.quantized * first.quantized + bias(Weights::Quantized),
+            }
+        }
+        Op::Add => rest().fold(first, |a, b| a.zip(b, |x, y| x + y)),
+        Op::Concat => rest().fold(first, |a, b| a.zip(b, |x, y| (x * x + y * y).sqrt())),
+        Op::Flatten => first,
+        Op::MaxPool(window) => first.scaled(Up::new(overlap(window) as f64).sqrt()),
+        Op::AvgPool {
+            window,
+            count_include_pad,
+        } => {
+            let pixels = match count_include_pad {
+                true => window.kernel[0] * window.kernel[1],
+                false => fewest_pixels(window, input, node.shape),
+            };
+            let squared = Up::new(overlap(window) as f64).over(Up::new(pixels as f64));
+            first.scaled(squared.sqrt())
+        }
+        Op::GlobalAvgPool => first.scaled(Up::ONE.over(Up::new(input.pixels() as f64)).sqrt()),
+    }
+}
+
+/// How many windows share a pixel at most.
+fn overlap(window: &Window) -> usize {
+    let along = |i: usize| window.kernel[i].div_ceil(window.stride[i]);
+    along(0) * along(1)
+}
+
+/// The fewest real pixels in any window.
+fn fewest_pixels(window: &Window, input: Shape, output: Shape) -> usize {
+    let fewest = |outputs: usize, extent: usize, before: usize, i: usize| {
+        let real = |o: usize| {
+            let start = o * window.stride[i];
+            let end = (start + window.kernel[i]).min(before + extent);
+            end.saturating_sub(start.max(before))
+        };
+        (0..outputs).map(real).min().unwrap_or(1).max(1)
+    };
+    fewest(output.h, input.h, window.pad.top, 0) * fewest(output.w, input.w, window.pad.left, 1)
+}

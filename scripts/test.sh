@@ -17,6 +17,9 @@ if [ "$(uname)" = Linux ] && ! { drivers && ldconfig -p | grep -q libvulkan.so.1
   DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq mesa-vulkan-drivers libvulkan1 >/dev/null
 fi
 
+# Mesa complains in every test where this is not set.
+export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-${TMPDIR:-/tmp}}"
+
 scripts/fetch-assets
 cargo fmt --check
 cargo clippy --release --locked --all-targets -- -D warnings

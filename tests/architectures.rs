@@ -1,18 +1,24 @@
 //! Architectures: the counts of the bounds papers, names, and agreement with PyTorch node by node.
 
 mod common {
+    pub mod architecture_golden;
     pub mod naive;
+    #[allow(dead_code)]
+    pub mod onnx_golden;
 }
 
+use common::architecture_golden::{Golden, compare, fnv1a};
 use common::naive;
+use common::onnx_golden::uniform;
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::engine::{Engine, EngineError};
+use quantbound::network::blueprint::{Blueprint, Parameters, Slot};
 use quantbound::network::counts::Totals;
 use quantbound::network::naming::Naming;
 use quantbound::network::zoo::{self, Model};
-use quantbound::network::{Network, NetworkError, random};
+use quantbound::network::{Network, NetworkError, StateDict, random};
 use quantbound::tensor::tolerance::{UNIT_F32, gamma};
-use quantbound::tensor::{Batch, Shape};
+use quantbound::tensor::{Batch, Shape, Tensor};
 
 /// Layers, `sum p^2 c / groups`, `sum N`, weights, at 224x224 with 1000 classes.
 const PUBLISHED: [(&str, [usize; 4]); 6] = [
@@ -169,7 +175,7 @@ fn calibration_normalizes_what_it_measures() {
     let network = random::calibrated_network(&blueprint, 3, &images, run)
         .unwrap()
         .network;
-    let mut means = vec![0.0; 10];
+    let mut means = [0.0; 10];
     for i in 0..3 {
         let input: Vec<f64> = images.image(i).iter().map(|&x| f64::from(x)).collect();
         let output = naive::forward(&network, &input).pop().unwrap();
@@ -188,4 +194,126 @@ fn calibration_normalizes_what_it_measures() {
     }
     let wrong = random::random_images(Shape::new(3, 31, 32), 1, 1);
     assert!(random::calibrated_network(&blueprint, 3, &wrong, run).is_err());
+}
+
+/// Notes the parameters that an architecture asks for.
+#[derive(Default)]
+struct Asked(Vec<(String, Vec<usize>)>);
+
+impl Parameters for Asked {
+    fn layer(&mut self, slot: Slot<'_>) -> (Tensor, Vec<f32>) {
+        let out = slot.dims[0];
+        let name = slot.name;
+        self.0.push((format!("{name}.weight"), slot.dims.to_vec()));
+        if slot.bias {
+            self.0.push((format!("{name}.bias"), vec![out]));
+        }
+        if let Some((norm, _)) = slot.norm {
+            for part in ["weight", "bias", "running_mean", "running_var"] {
+                self.0.push((format!("{norm}.{part}"), vec![out]));
+            }
+        }
+        (Tensor::zeros(slot.dims), vec![0.0; out])
+    }
+}
+
+/// The checkpoint that scripts/oracle/architectures.py fills in for this blueprint's names.
+fn checkpoint(blueprint: &Blueprint) -> StateDict {
+    let mut asked = Asked::default();
+    blueprint.build(&mut asked).unwrap();
+    let mut dict = StateDict::default();
+    for (name, dims) in asked.0 {
+        let fan_in: usize = dims[1..].iter().product();
+        let value = |u: f32| -> f32 {
+            let u = f64::from(u);
+            let value = if name.ends_with("running_var") {
+                1.0 + 0.5 * u
+            } else if dims.len() > 1 {
+                u * (6.0 / fan_in as f64).sqrt()
+            } else if name.ends_with(".weight") {
+                0.9 + 0.2 * u
+            } else {
+                0.1 * u
+            };
+            value as f32
+        };
+        let numbers = uniform(fnv1a(&name), dims.iter().product());
+        let tensor = Tensor::new(dims.clone(), numbers.into_iter().map(value).collect());
+        dict.tensors.insert(name.clone(), tensor.unwrap());
+    }
+    dict
+}
+
+/// torchvision, timm and the CIFAR networks of the oracle, at small inputs of even and odd sides.
+#[test]
+fn every_node_agrees_with_pytorch() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/architectures.json"
+    );
+    let goldens: Vec<Golden> =
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert!(goldens.len() >= 28, "{} architectures", goldens.len());
+    let engine = CpuEngine::f64(None).unwrap();
+    for golden in &goldens {
+        let model = Model::find(&golden.model).unwrap();
+        // The naming whose layers the golden names.
+        let naming = model.namings().iter().find(|&&naming| {
+            let blueprint = model.blueprint(Some(7), golden.side, naming);
+            blueprint
+                .steps
+                .iter()
+                .all(|s| golden.nodes.contains_key(&s.name))
+        });
+        let naming = *naming.unwrap_or_else(|| panic!("{}: no naming fits", golden.model));
+        let dict = checkpoint(&model.blueprint(Some(7), golden.side, naming));
+        let loaded = model.load(&dict, golden.side).unwrap();
+        assert!(
+            loaded.report.is_clean(),
+            "{}\n{}",
+            golden.model,
+            loaded.report
+        );
+        assert_eq!(loaded.naming, naming, "{}", golden.model);
+        let shape = loaded.network.input;
+        let input = Batch::new(shape, uniform(fnv1a("input"), shape.len())).unwrap();
+        let traced = engine
+            .prepare(&loaded.network)
+            .unwrap()
+            .trace(&input, None)
+            .unwrap();
+        let traced: Vec<Vec<f64>> = traced.into_iter().map(|batch| batch.data).collect();
+        let worst = compare(&loaded.network, golden, &traced);
+        println!(
+            "{} at {}, {naming}: largest error {worst:.1e} of its tolerance",
+            golden.model, golden.side
+        );
+    }
+}
+
+/// A checkpoint that fits no naming is refused, and the report is that of the naming that comes closest.
+#[test]
+fn the_closest_naming_is_reported() {
+    let model = Model::find("mobilenet_v2").unwrap();
+    for &naming in model.namings() {
+        let mut dict = checkpoint(&model.blueprint(Some(7), 224, naming));
+        assert_eq!(model.load(&dict, 224).unwrap().naming, naming);
+        let lost = dict.tensors.keys().nth(20).unwrap().clone();
+        dict.tensors.remove(&lost);
+        let loaded = model.load(&dict, 224).unwrap();
+        assert_eq!(loaded.naming, naming);
+        assert_eq!(loaded.report.missing, [lost]);
+        assert!(loaded.report.unused.is_empty());
+    }
+    // Half a classifier is a fault, none at all is a feature extractor.
+    let mut dict = checkpoint(&model.blueprint(Some(7), 224, Naming::Timm));
+    dict.tensors.remove("classifier.bias");
+    assert_eq!(
+        model.load(&dict, 224).unwrap().report.missing,
+        ["classifier.bias"]
+    );
+    dict.tensors.remove("classifier.weight");
+    let features = model.load(&dict, 224).unwrap();
+    assert!(features.report.is_clean());
+    assert_eq!(features.network.output().len(), 1280);
 }

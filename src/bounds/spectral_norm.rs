@@ -339,6 +339,70 @@ mod tests {
         }
     }
 
+    /// A convolution over zero-padded maps as an explicit matrix.
+    fn explicit(conv: &Conv, input: Shape, output: (usize, usize)) -> Dense {
+        let d = conv.weight.dims();
+        let (rows_per_group, [kh, kw]) = (d[0] / conv.groups, conv.kernel());
+        let pixels = output.0 * output.1;
+        let mut matrix = Dense::zeros(d[0] * pixels, input.len());
+        for o in 0..d[0] {
+            for (p, i, a, b) in (0..pixels * d[1] * kh * kw).map(|k| {
+                (
+                    k / (d[1] * kh * kw),
+                    k / (kh * kw) % d[1],
+                    k / kw % kh,
+                    k % kw,
+                )
+            }) {
+                let y = (p / output.1 * conv.stride[0] + a * conv.dilation[0])
+                    .wrapping_sub(conv.pad.top);
+                let x = (p % output.1 * conv.stride[1] + b * conv.dilation[1])
+                    .wrapping_sub(conv.pad.left);
+                if y < input.h && x < input.w {
+                    let channel = o / rows_per_group * d[1] + i;
+                    let column = (channel * input.h + y) * input.w + x;
+                    let weight = conv.weight.data()[((o * d[1] + i) * kh + a) * kw + b];
+                    matrix.data[(o * pixels + p) * input.len() + column] += f64::from(weight);
+                }
+            }
+        }
+        matrix
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn convolutions_are_not_above_their_bound(
+            (groups, rows, n) in (1usize..3, 1usize..4, 1usize..4),
+            kernel in [1usize..4, 1..4],
+            (stride, dilation) in (1usize..3, 1usize..3),
+            (h, w) in (1usize..5, 1usize..5),
+            seed in any::<u64>(),
+        ) {
+            use crate::network::{Activation, INPUT, Network, Op, Pad};
+            let reach = |k: usize| dilation * (k - 1);
+            let dims = [groups * rows, n, kernel[0], kernel[1]];
+            let flat = matrix(1, dims.iter().product(), seed);
+            let conv = Conv {
+                weight: crate::tensor::Tensor::new(dims, flat.data.iter().map(|&x| x as f32).collect()).unwrap(),
+                bias: vec![0.0; dims[0]],
+                stride: [stride; 2],
+                pad: Pad { top: reach(kernel[0]), left: reach(kernel[1]), bottom: reach(kernel[0]), right: reach(kernel[1]) },
+                dilation: [dilation; 2],
+                groups,
+            };
+            let input = Shape::new(groups * n, h, w);
+            let mut network = Network::new("one", input);
+            network.push("conv", Op::Conv(conv.clone()), &[INPUT], Activation::Identity).unwrap();
+            let affine = network.nodes[0].affine().unwrap();
+            let weight = |i: usize| f64::from(affine.weight[i]);
+            let bound = 10f64.powf(layer_norm(&affine, &weight, Some(&conv), input).log10());
+            let output = network.output();
+            let exact = power_iteration(&explicit(&conv, input, (output.h, output.w)));
+            prop_assert!(bound >= exact * (1.0 - 1e-9), "{bound} < {exact}");
+        }
+    }
+
     #[test]
     fn known_norms() {
         assert!(spectral_norm(&Dense::zeros(3, 4)).is_zero());

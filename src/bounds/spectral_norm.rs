@@ -6,13 +6,22 @@ use crate::network::{Affine, Conv};
 use crate::tensor::Shape;
 use crate::tensor::tolerance::{UNIT_F64, gamma};
 
-/// Squarings of the Gram matrix: the Frobenius norm of a `2^k`-th power is at most `n^(1/2)` too large, and
-/// so its `2^(k+1)`-th root at most `n^(1/2^(k+2))`.
-const SQUARINGS: usize = 6;
+/// Squarings of an `n x n` Gram matrix: the Frobenius norm is at most `n^(1/2)` too large, and so after `k`
+/// squarings the norm of the matrix at most `n^(1/2^(k+2))`. Fewer where each costs more.
+fn squarings(n: usize) -> usize {
+    match n {
+        ..=160 => 6,
+        ..=512 => 5,
+        _ => 4,
+    }
+}
+
 /// The same in the factored form, whose rounding errors grow faster.
 const FACTORED_SQUARINGS: usize = 5;
 /// Multiplications that the exact frequency responses of one layer may cost.
 const FREQUENCY_BUDGET: usize = 1 << 31;
+/// Channels up to which the taps of a kernel are also bounded one by one.
+const SEPARATE: usize = 128;
 /// Covers products that underflow in matrices scaled to entries near 1.
 const UNDERFLOW: f64 = 1e-290;
 
@@ -77,7 +86,7 @@ pub(super) fn spectral_norm(a: &Dense) -> Up {
     // lambda_j bounds the norm of the j-th power; errors[j] is how far rounding moved the next one.
     let first = total * total * up_gamma(wide.cols + 4) + floor;
     let mut levels = Vec::new();
-    for _ in 0..SQUARINGS {
+    for _ in 0..squarings(n) {
         let (matrix, unit) = normalised(&gram);
         let size = frobenius(&matrix);
         let mut square = Dense::zeros(n, n);
@@ -198,8 +207,12 @@ pub(super) fn group_norm(
     // A patch repeats each input at most `taps` times.
     let patches = Dense::from_fn(rows, n * taps, |o, c| at(o, c / taps, c % taps));
     let unfolded = spectral_norm(&patches) * Up::new(taps as f64).sqrt();
-    let separate = (0..taps).map(|t| spectral_norm(&tap(t))).sum::<Up>();
-    crude.min(unfolded).min(separate)
+    // Seldom the smallest, and as dear as the rest together.
+    let separate = (rows.min(n) <= SEPARATE).then(|| {
+        let taps = 0..taps;
+        taps.map(|t| spectral_norm(&tap(t))).sum::<Up>()
+    });
+    crude.min(unfolded).min(separate.unwrap_or(crude))
 }
 
 /// The largest norm of the frequency response on a torus that the kernel cannot wrap around:
@@ -220,7 +233,7 @@ fn frequency_norm(
     let small = rows.min(n);
     let gram = match small {
         1 => rows.max(n),
-        _ => 8 * small * small * (rows.max(n) + SQUARINGS * small) + 256,
+        _ => 8 * small * small * (rows.max(n) + squarings(small) * small) + 256,
     };
     let frequencies = (height / 2 + 1) * width;
     let cost = frequencies.checked_mul(rows * n * kh * kw * 4 + gram)?;

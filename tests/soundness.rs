@@ -6,7 +6,7 @@ mod naive;
 #[path = "common/random_network.rs"]
 mod random_network;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
 
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 use quantbound::bounds::{Bound, BoundError, Domain, Series, Setting, ladder, registry};
@@ -99,9 +99,19 @@ fn prefix(network: &Network, last: usize) -> Network {
     result
 }
 
-/// Compares every node's measurement with every series; the number of comparisons, or the first violation.
-fn check(case: &Case, series: &[(String, Series)]) -> Result<usize, String> {
-    let mut checks = 0;
+/// How many comparisons were made, and how many of them say something.
+#[derive(Clone, Copy, Debug, Default)]
+struct Checks {
+    all: usize,
+    /// The networks do differ at the node.
+    nonzero: usize,
+    /// The bound is less than twice what was measured.
+    tight: usize,
+}
+
+/// Compares every node's measurement with every series; the comparisons, or the first violation.
+fn check(case: &Case, series: &[(String, Series)]) -> Result<Checks, String> {
+    let mut checks = Checks::default();
     for (k, input) in inputs(case).iter().enumerate() {
         let measured = measure(case, input);
         for (id, series) in series {
@@ -115,18 +125,18 @@ fn check(case: &Case, series: &[(String, Series)]) -> Result<usize, String> {
             for (n, (&m, &bound)) in measured.iter().zip(&series.log10).enumerate() {
                 let log = m.log10();
                 // The logarithm of the measurement is itself rounded.
-                let slack = if m > 0.0 {
-                    4.0 * UNIT_F64 * (1.0 + log.abs())
-                } else {
-                    0.0
-                };
+                let slack = 4.0 * UNIT_F64 * (1.0 + log.abs());
                 if bound.is_nan() || (m > 0.0 && log - slack > bound) {
-                    let name = &case.network.nodes[n].op;
+                    let node = &case.network.nodes[n];
                     return Err(format!(
-                        "{id} at node {n} ({name:?}), input {k}: measured {m:e} (log10 {log}), bound log10 {bound}"
+                        "{id} at node {n} ({:?}, {:?}), input {k}: measured {m:e} (log10 {log}), \
+                         bound log10 {bound}",
+                        node.op, node.activation
                     ));
                 }
-                checks += 1;
+                checks.all += 1;
+                checks.nonzero += usize::from(m > 0.0);
+                checks.tight += usize::from(m > 0.0 && bound - log < 2f64.log10());
             }
         }
     }
@@ -145,24 +155,29 @@ fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config {
         cases,
         failure_persistence: None,
+        max_shrink_iters: Config::default().max_shrink_iters.min(1000),
         ..Config::default()
     })
 }
 
 #[test]
 fn no_measurement_exceeds_any_bound() {
-    let checks = AtomicUsize::new(0);
-    let result = runner(1000).run(&cases(7), |case| {
-        let count = check(&case, &all_bounds(&case)).map_err(TestCaseError::fail)?;
-        checks.fetch_add(count, Ordering::Relaxed);
+    let total = Mutex::new(Checks::default());
+    let result = runner(2000).run(&cases(7), |case| {
+        let checks = check(&case, &all_bounds(&case)).map_err(TestCaseError::fail)?;
+        let mut total = total.lock().unwrap();
+        total.all += checks.all;
+        total.nonzero += checks.nonzero;
+        total.tight += checks.tight;
         Ok(())
     });
     if let Err(error) = result {
         panic!("{error}");
     }
-    let checks = checks.into_inner();
-    println!("{checks} checks");
-    assert!(checks >= 100_000, "{checks}");
+    let total = total.into_inner().unwrap();
+    println!("{total:?}");
+    assert!(total.nonzero >= 100_000, "{total:?}");
+    assert!(total.tight >= 20_000, "{total:?}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! All bounds, from the loosest to the sharpest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
 
 use super::best::{Best, intersection};
 use super::channelwise::Channelwise;
@@ -73,32 +75,31 @@ pub fn is_plain(id: &str) -> bool {
     !id.ends_with("+cap")
 }
 
-/// Evaluates the bounds of the given ids, or all, each theorem once, in the order of `ids` or of the registry.
+/// Evaluates the bounds of the given ids, or all, in the order of `ids` or of the registry; each theorem once,
+/// in parallel.
 pub fn ladder(
     setting: &Setting,
     ids: Option<&[&str]>,
 ) -> Vec<(String, Result<Series, BoundError>)> {
     let all: Vec<&str> = REGISTRY.iter().map(|b| b.id()).collect();
     let wanted = ids.unwrap_or(&all);
-    let mut done: BTreeMap<&str, Result<Series, BoundError>> = BTreeMap::new();
-    for &id in wanted {
-        let best = BEST.iter().find(|b| b.id() == id);
-        let parts: Vec<&str> = match best {
-            Some(best) => best.parts(),
-            None => vec![id],
-        };
-        for &part in &parts {
-            if !done.contains_key(part) {
-                done.insert(part, find(part).and_then(|b| b.evaluate(setting)));
-            }
-        }
-        if best.is_some() {
-            let result = intersection(parts.iter().map(|p| &done[p]));
-            done.insert(id, result);
-        }
-    }
+    let intersected = |id: &str| BEST.iter().find(|b| b.id() == id).map(Best::parts);
+    let single: BTreeSet<&str> = wanted
+        .iter()
+        .flat_map(|&id| intersected(id).unwrap_or_else(|| vec![id]))
+        .collect();
+    let done: BTreeMap<&str, Result<Series, BoundError>> = single
+        .into_par_iter()
+        .map(|id| (id, find(id).and_then(|b| b.evaluate(setting))))
+        .collect();
     wanted
         .iter()
-        .map(|&id| (id.to_string(), done[id].clone()))
+        .map(|&id| {
+            let result = match intersected(id) {
+                Some(parts) => intersection(parts.iter().map(|p| &done[p])),
+                None => done[id].clone(),
+            };
+            (id.to_string(), result)
+        })
         .collect()
 }

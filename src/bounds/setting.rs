@@ -1,9 +1,10 @@
 //! What every bound starts from: two networks of one graph, the inputs they may see, and layer norms.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::BoundError;
-use super::scaled::{UpVec, inflate};
+use super::scaled::{Up, UpVec, inflate};
 use super::spectral::{self, SpectralFacts};
 use crate::network::{Activation, Affine, Network, Node, Op, ValueId};
 
@@ -103,7 +104,12 @@ pub struct Setting<'a> {
     nonnegative: Vec<bool>,
     /// Dear to compute, and only some bounds need them.
     spectral: OnceLock<Vec<Option<SpectralFacts>>>,
+    products: ProductNorms,
 }
+
+/// A layer, the layer before it in a chain, and which rows are scaled: see `spectral_fused`.
+pub(super) type ProductKey = (usize, usize, u8);
+type ProductNorms = Mutex<BTreeMap<ProductKey, Arc<OnceLock<[Up; 3]>>>>;
 
 impl<'a> Setting<'a> {
     /// Checks that both networks have one graph and finite parameters and that the domain is a box of as many
@@ -138,6 +144,7 @@ impl<'a> Setting<'a> {
             layers,
             nonnegative,
             spectral: OnceLock::new(),
+            products: Mutex::default(),
         })
     }
 
@@ -169,6 +176,18 @@ impl<'a> Setting<'a> {
     /// Certified spectral norms of node `node`; `None` when it has no parameters.
     pub(super) fn spectral(&self, node: usize) -> Option<&SpectralFacts> {
         self.spectral.get_or_init(|| spectral::facts(self))[node].as_ref()
+    }
+
+    /// The norms stored under `key`, computed on first use.
+    pub(super) fn product_norms(
+        &self,
+        key: ProductKey,
+        compute: impl FnOnce() -> [Up; 3],
+    ) -> [Up; 3] {
+        let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
+        let cell = Arc::clone(products.entry(key).or_default());
+        drop(products);
+        *cell.get_or_init(compute)
     }
 
     /// The affine maps of node `node` in both networks.

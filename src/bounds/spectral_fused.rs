@@ -133,8 +133,8 @@ fn chain_node(setting: &Setting, index: usize, values: &[Known]) -> Known {
             }];
             let weighted = gains_after(setting, index).map(|[reference, quantized]| {
                 [
-                    chain.weighted_error(reference),
-                    chain.weighted_error(quantized),
+                    chain.weighted_error(REFERENCE, reference),
+                    chain.weighted_error(QUANTIZED, quantized),
                 ]
             });
             Known {
@@ -196,7 +196,7 @@ impl<'s, 'a> Chain<'s, 'a> {
         let apart = norm.map_or([m, q, d].map(spectral_norm), |n| {
             [n.reference, n.quantized, n.difference]
         });
-        let gains = self.term_norms(&self.matrices, apart);
+        let gains = self.term_norms(&self.matrices, apart, 0);
         let sum = |f: &dyn Fn(&[Up; 3], &Norms) -> Up| -> Up {
             let pairs = gains.iter().zip(&self.terms);
             pairs.map(|(g, t)| f(g, &t.source)).sum()
@@ -211,8 +211,8 @@ impl<'s, 'a> Chain<'s, 'a> {
         }
     }
 
-    /// The error with channel `o` multiplied by `gains[o]`.
-    fn weighted_error(&self, gains: &[Up]) -> Up {
+    /// The error with channel `o` multiplied by `gains[o]`, the gains of the depthwise layer in one network.
+    fn weighted_error(&self, network: usize, gains: &[Up]) -> Up {
         // A common power of ten keeps the weights within f64; they are rounded up, which only raises norms.
         let largest = gains.iter().copied().fold(Up::ZERO, Up::max);
         if largest.is_zero() {
@@ -223,7 +223,7 @@ impl<'s, 'a> Chain<'s, 'a> {
             |m: &Dense| Dense::from_fn(m.rows, m.cols, |r, c| weights[r] * m.data[r * m.cols + c]);
         let matrices = [0, 1, 2].map(|i| scaled(&self.matrices[i]));
         let apart = [0, 1, 2].map(|i| spectral_norm(&matrices[i]));
-        let norms = self.term_norms(&matrices, apart);
+        let norms = self.term_norms(&matrices, apart, 1 + network as u8);
         let sum = |f: &dyn Fn(&[Up; 3], &Norms) -> Up| -> Up {
             let pairs = norms.iter().zip(&self.terms);
             pairs.map(|(g, t)| f(g, &t.source)).sum()
@@ -235,8 +235,8 @@ impl<'s, 'a> Chain<'s, 'a> {
         (one.min(other) + over_pixels(&constant, shape)) * largest
     }
 
-    /// For every term, bounds on the norms of `W M`, `W' M'` and `W' M' - W M`.
-    fn term_norms(&self, matrices: &[Dense; 3], apart: [Up; 3]) -> Vec<[Up; 3]> {
+    /// For every term, bounds on the norms of `W M`, `W' M'` and `W' M' - W M`; `scaling` names the rows' weights.
+    fn term_norms(&self, matrices: &[Dense; 3], apart: [Up; 3], scaling: u8) -> Vec<[Up; 3]> {
         let of = |term: &Term| -> [Up; 3] {
             let Some((inner, norms)) = term
                 .layer
@@ -244,23 +244,27 @@ impl<'s, 'a> Chain<'s, 'a> {
             else {
                 return apart;
             };
-            let [m, q, d] = matrices;
-            let [im, iq, id] = &self::matrices(self.setting, inner);
-            // W' M' - W M = [W' dW] [dM; M]
-            let change = match (d.is_zero(), id.is_zero()) {
-                (true, true) => Up::ZERO,
-                (true, false) => product_norm(q, id, (apart[QUANTIZED], norms.difference)),
-                (false, true) => product_norm(d, im, (apart[CHANGE], norms.reference)),
-                (false, false) => {
-                    let sum = apart[QUANTIZED] * norms.difference + apart[CHANGE] * norms.reference;
-                    balanced(q, d, id, im).min(sum)
-                }
-            };
-            [
-                product_norm(m, im, (apart[REFERENCE], norms.reference)),
-                product_norm(q, iq, (apart[QUANTIZED], norms.quantized)),
-                change,
-            ]
+            let key = (self.layer, inner, scaling);
+            self.setting.product_norms(key, || {
+                let [m, q, d] = matrices;
+                let [im, iq, id] = &self::matrices(self.setting, inner);
+                // W' M' - W M = [W' dW] [dM; M]
+                let change = match (d.is_zero(), id.is_zero()) {
+                    (true, true) => Up::ZERO,
+                    (true, false) => product_norm(q, id, (apart[QUANTIZED], norms.difference)),
+                    (false, true) => product_norm(d, im, (apart[CHANGE], norms.reference)),
+                    (false, false) => {
+                        let sum =
+                            apart[QUANTIZED] * norms.difference + apart[CHANGE] * norms.reference;
+                        balanced(q, d, id, im).min(sum)
+                    }
+                };
+                [
+                    product_norm(m, im, (apart[REFERENCE], norms.reference)),
+                    product_norm(q, iq, (apart[QUANTIZED], norms.quantized)),
+                    change,
+                ]
+            })
         };
         self.terms.iter().map(of).collect()
     }

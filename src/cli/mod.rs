@@ -5,6 +5,7 @@ mod bench;
 mod bounds;
 mod devices;
 mod doctor;
+mod doctor_images;
 mod fetch;
 mod inspect;
 mod options;
@@ -60,7 +61,7 @@ enum Command {
     Fetch(fetch::Args),
     /// List adapters, and say which one `auto` takes and why
     Devices(devices::Args),
-    /// Check driver, assets, preprocessing and full-precision accuracy
+    /// Check driver, assets, preprocessing and full-precision accuracy, or one's own images and weights
     Doctor(doctor::Args),
 }
 

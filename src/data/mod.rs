@@ -1,12 +1,15 @@
 //! Images and their preprocessing, and the manifests of what scripts/fetch-assets puts in place.
 
 pub mod image_set;
+pub mod labels;
 pub mod manifest;
 pub mod preprocessing;
 
 mod decode;
+mod labels_csv;
 
 pub use image_set::{ImageFile, ImageSet};
+pub use labels::Labels;
 pub use manifest::{Manifest, ManifestError};
 pub use preprocessing::{EFFICIENTNET_LITE, IMAGENET, Interpolation, Preprocessing};
 
@@ -39,6 +42,14 @@ pub enum DataError {
         path: String,
         /// Directory entries of other kinds.
         entries: usize,
+    },
+    /// Labels cannot be learnt, or are ambiguous.
+    #[error("{path}: {problem}")]
+    Labels {
+        /// The directory or the table.
+        path: String,
+        /// What is wrong, with the line of a table, and what to do.
+        problem: String,
     },
     /// The preprocessing is impossible.
     #[error("preprocessing: expected {expected}, got {got}")]

@@ -7,7 +7,6 @@ use super::table;
 use crate::data::{ImageSet, Labels};
 use crate::engine::Engine;
 use crate::experiment::diagnosis::{Diagnosis, Finding, Score, Variant, diagnose, variants};
-use crate::experiment::measure::top1;
 use crate::experiment::model::LoadedModel;
 use crate::tensor::Batch;
 
@@ -51,43 +50,45 @@ pub fn check(
         );
     }
     let variants = variants(&model.preprocessing);
-    let answers = answers(model, &variants, &labelled, engine)?;
-    let diagnosis = diagnose(&answers, &known, classes);
+    let outputs = outputs(model, &variants, &labelled, engine)?;
+    let diagnosis = diagnose(&outputs, &known);
     print(&diagnosis, &variants)?;
     let (fine, text) = conclusion(&diagnosis, &variants, classes);
     println!("{}  {text}", if fine { "ok  " } else { "FAIL" });
     Ok(fine)
 }
 
-/// Top-1 per variant and image.
-fn answers(
+/// Logits per variant and image.
+fn outputs(
     model: &LoadedModel,
     variants: &[Variant],
     images: &[(&Path, u32)],
     engine: &dyn Engine,
-) -> anyhow::Result<Vec<Vec<Option<u32>>>> {
+) -> anyhow::Result<Vec<Vec<Vec<f32>>>> {
     let mut runner = engine.prepare(&model.network)?;
-    let mut answers = vec![Vec::with_capacity(images.len()); variants.len()];
+    let mut outputs = vec![Vec::with_capacity(images.len()); variants.len()];
     for chunk in images.chunks(BATCH.min(runner.max_batch()).max(1)) {
         let mut pixels = Vec::with_capacity(chunk.len());
         for (path, _) in chunk {
             pixels.push(model.preprocessing.pixels(path)?);
         }
-        for (variant, answers) in variants.iter().zip(&mut answers) {
+        for (variant, outputs) in variants.iter().zip(&mut outputs) {
             let data = pixels.iter().flat_map(|p| variant.input(p.as_raw()));
             let batch = Batch {
                 shape: model.preprocessing.shape(),
                 data: data.collect(),
             };
-            answers.extend(runner.reference(&batch)?.iter().map(|o| top1(o)));
+            outputs.extend(runner.reference(&batch)?);
         }
     }
-    Ok(answers)
+    Ok(outputs)
 }
 
 fn print(diagnosis: &Diagnosis, variants: &[Variant]) -> std::io::Result<()> {
     let shown = |s: &&Score| match &diagnosis.finding {
-        Finding::Better(best) => s.shift == 0 || s.shift == best.shift || s.variant == 0,
+        Finding::Better(best) | Finding::Suspect(best) => {
+            s.shift == 0 || s.shift == best.shift || s.variant == 0
+        }
         _ => s.shift == 0 || s.variant == 0,
     };
     let rows: Vec<Vec<String>> = diagnosis
@@ -103,11 +104,16 @@ fn print(diagnosis: &Diagnosis, variants: &[Variant]) -> std::io::Result<()> {
                     _ => "plus one".into(),
                 },
                 format!("{}/{}", score.right, diagnosis.images),
+                format!("{:.2}", score.log_likelihood),
             ]
         })
         .collect();
     let mut out = std::io::stdout().lock();
-    table::print(&mut out, &["images", "labels", "top-1 right"], &rows)?;
+    table::print(
+        &mut out,
+        &["images", "labels", "top-1 right", "ln p(label)"],
+        &rows,
+    )?;
     out.flush()
 }
 
@@ -122,8 +128,12 @@ fn conclusion(diagnosis: &Diagnosis, variants: &[Variant], classes: usize) -> (b
                 format!("{given} of {n} right as given, and no usual mistake would explain more"),
             );
         }
-        Finding::Better(score) => {
+        found @ (Finding::Better(score) | Finding::Suspect(score)) => {
             let mut text = format!("{given} of {n} right as given, {} with ", score.right);
+            let doubt = match found {
+                Finding::Suspect(_) => " (probably: give more images to be sure)",
+                _ => "",
+            };
             let variant = &variants[score.variant];
             let mut parts = Vec::new();
             if score.variant > 0 {
@@ -138,7 +148,7 @@ fn conclusion(diagnosis: &Diagnosis, variants: &[Variant], classes: usize) -> (b
                 text += &format!("labels {} one", if minus { "minus" } else { "plus" });
                 parts.push(off_by_one(minus, classes));
             }
-            format!("{text}: {}", parts.join("; and "))
+            format!("{text}{doubt}: {}", parts.join("; and "))
         }
         Finding::Collapsed(class) => format!(
             "{given} of {n} right: nearly every image is answered with class {class}; the weights or the preprocessing \

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::labels::{self, Labels, Listing};
+use super::labels::{self, Labelled, Labels, Listing};
 use super::{DataError, Preprocessing};
 use crate::tensor::Batch;
 
@@ -118,8 +118,6 @@ impl ImageSet {
         preprocessing.load_batch(&paths)
     }
 }
-
-type Labelled = Vec<(String, Option<u32>)>;
 
 /// The first `limit` of images in name order, round after round through their folders; in name order again.
 fn first(images: Labelled, limit: Option<usize>) -> Labelled {

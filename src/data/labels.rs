@@ -66,6 +66,9 @@ impl fmt::Display for Labels {
     }
 }
 
+/// Image names with their labels.
+pub type Labelled = Vec<(String, Option<u32>)>;
+
 /// What a folder of images looks like.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -113,8 +116,8 @@ pub fn assign(
     directory: &Path,
     listing: &Listing,
     source: &Labels,
-) -> Result<(Vec<(String, Option<u32>)>, String), DataError> {
-    let mut images: Vec<(String, Option<u32>)> = Vec::new();
+) -> Result<(Labelled, String), DataError> {
+    let mut images = Labelled::new();
     let mut named = String::new();
     match source {
         Labels::FileName => {
@@ -171,7 +174,7 @@ fn match_rows(
     path: &Path,
     listing: &Listing,
     rows: &BTreeMap<String, Row>,
-    images: &mut Vec<(String, Option<u32>)>,
+    images: &mut Labelled,
 ) -> Result<usize, DataError> {
     let problem = |problem: String| DataError::Labels {
         path: path.display().to_string(),

@@ -223,10 +223,9 @@ fn names(directory: &Path) -> Result<Vec<String>, ManifestError> {
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let stem = path.file_stem().and_then(|s| s.to_str());
-        if let (Some(stem), Some("toml")) = (stem, path.extension().and_then(|e| e.to_str())) {
-            if stem != NO_MANIFEST {
-                names.push(stem.to_string());
-            }
+        let is_table = path.extension().is_some_and(|e| e == "toml");
+        if let Some(stem) = stem.filter(|s| is_table && *s != NO_MANIFEST) {
+            names.push(stem.to_string());
         }
     }
     names.sort();

@@ -3,13 +3,15 @@
 //!
 //! The map of the house, strictly downward:
 //! [`tensor`] <- [`network`] <- [`quant`] <- [`bounds`]; [`engine`] and [`data`] beside them;
-//! [`experiment`] on all of these, then [`report`] (stored results only) and [`cli`].
+//! [`hub`] (downloads) on [`data`]; [`experiment`] on all but that, then [`report`] (stored results only) and
+//! [`cli`].
 
 pub mod bounds;
 pub mod cli;
 pub mod data;
 pub mod engine;
 pub mod experiment;
+pub mod hub;
 pub mod network;
 pub mod quant;
 pub mod report;

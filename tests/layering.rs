@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each layer may import of the crate, itself included.
-const MAY_IMPORT: [(&str, &[&str]); 9] = [
+const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("tensor", &["tensor"]),
     ("network", &["network", "tensor", "suggest"]),
     ("quant", &["quant", "network", "tensor", "suggest"]),
@@ -17,6 +17,7 @@ const MAY_IMPORT: [(&str, &[&str]); 9] = [
         &["engine", "quant", "network", "tensor", "suggest"],
     ),
     ("data", &["data", "tensor", "suggest"]),
+    ("hub", &["hub", "data", "suggest"]),
     (
         "experiment",
         &[
@@ -36,6 +37,7 @@ const MAY_IMPORT: [(&str, &[&str]); 9] = [
         "cli",
         &[
             "cli",
+            "hub",
             "report",
             "experiment",
             "engine",

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Outcome;
-use crate::data::{ImageSet, Manifest, reference};
+use super::options::EngineOptions;
+use super::{Outcome, doctor_images};
+use crate::data::{ImageSet, Labels, Manifest, reference};
 use crate::engine::Engine;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::gpu::GpuEngine;
@@ -19,6 +20,23 @@ pub struct Args {
     /// Folder of the manifests and of what scripts/fetch-assets put there
     #[arg(long, default_value = "datasets", value_name = "DIR")]
     datasets: PathBuf,
+    /// Check these images with --model and --weights instead: labels, channel order, normalization
+    #[arg(long, value_name = "DIR", requires = "model", requires = "weights")]
+    images: Option<PathBuf>,
+    /// Architecture, e.g. efficientnet_lite0
+    #[arg(long, value_name = "M", requires = "images")]
+    model: Option<String>,
+    /// Checkpoint with a classifier
+    #[arg(long, value_name = "FILE", requires = "images")]
+    weights: Option<PathBuf>,
+    /// Labels: file-name, folders or a .csv file [default: what the folder's layout speaks for]
+    #[arg(long, value_name = "SOURCE", requires = "images")]
+    labels: Option<Labels>,
+    /// Use only so many images, of class folders the first ones of each
+    #[arg(long, default_value_t = 100, value_name = "N", requires = "images")]
+    limit: usize,
+    #[command(flatten)]
+    engine: EngineOptions,
 }
 
 /// Right answers of full-precision EfficientNet-Lite0 on the 20 sample images, as PyTorch has it.
@@ -27,6 +45,20 @@ const EXPECTED_RIGHT: usize = 18;
 impl Args {
     /// Runs every check, tells each outcome, and fails when one does.
     pub fn run(self) -> anyhow::Result<Outcome> {
+        if let (Some(images), Some(name), Some(weights)) =
+            (&self.images, &self.model, &self.weights)
+        {
+            anyhow::ensure!(self.limit > 0, "--limit 0: give at least one image");
+            let model = LoadedModel::load(&Model {
+                name: name.clone(),
+                weights: weights.clone(),
+                preprocessing: None,
+            })?;
+            let engine = self.engine.select()?.engine;
+            let labels = self.labels.as_ref();
+            let fine = doctor_images::check(&model, images, labels, self.limit, engine.as_ref())?;
+            return Ok(if fine { Outcome::Fine } else { Outcome::Failed });
+        }
         let checks: [(&str, Check<'_>); 4] = [
             ("devices", &devices),
             ("assets", &|| assets(&self.datasets)),

@@ -5,6 +5,8 @@ mod bench;
 mod bounds;
 mod devices;
 mod doctor;
+mod doctor_images;
+mod fetch;
 mod inspect;
 mod options;
 mod progress;
@@ -55,9 +57,11 @@ enum Command {
     Bench(bench::Args),
     /// Rebuild the report of a run from its stored results
     Report(report::Args),
+    /// Download published weights into the cache, verified and resumable
+    Fetch(fetch::Args),
     /// List adapters, and say which one `auto` takes and why
     Devices(devices::Args),
-    /// Check driver, assets, preprocessing and full-precision accuracy
+    /// Check driver, assets, preprocessing and full-precision accuracy, or one's own images and weights
     Doctor(doctor::Args),
 }
 
@@ -71,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => args.run(),
         Command::Bench(args) => args.run(),
         Command::Report(args) => args.run(),
+        Command::Fetch(args) => args.run(),
         Command::Devices(args) => args.run(),
         Command::Doctor(args) => args.run(),
     };

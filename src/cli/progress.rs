@@ -34,6 +34,7 @@ impl Progress {
                 self.bar.set_position(done as u64);
                 self.bar.reset_eta();
             }
+            Event::Note(text) => self.bar.suspend(|| eprintln!("{text}")),
             Event::Now(what) if self.bar.is_hidden() => eprintln!("{what}"),
             Event::Now(what) => self.bar.set_message(what),
             Event::PartDone => self.bar.inc(1),

@@ -7,6 +7,7 @@ use super::Outcome;
 use super::options::{EngineOptions, ModelOptions, QuantizeOptions};
 use super::sweep::{conclude, execute};
 use super::table::{self, number};
+use crate::data::Labels;
 use crate::experiment::plan::{Images, Plan, Quantize};
 use crate::experiment::schema::{CellSummary, Summary};
 
@@ -15,9 +16,13 @@ use crate::experiment::schema::{CellSummary, Summary};
 pub struct Args {
     #[command(flatten)]
     model: ModelOptions,
-    /// Folder of images; labels stand at the end of the file names, as in name_243.jpg
+    /// Folder of images
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
+    /// Labels: file-name (as in name_243.jpg), folders (one per class) or a .csv file
+    /// [default: what the folder's layout speaks for]
+    #[arg(long, value_name = "SOURCE")]
+    labels: Option<Labels>,
     /// Use only the first so many images
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -42,6 +47,7 @@ impl Args {
             bounds: None,
             images: Images {
                 dir: self.images,
+                labels: self.labels,
                 limit: self.limit,
             },
             model: vec![self.model.planned()],

@@ -1,11 +1,13 @@
 //! A directory of images, in a fixed order, with labels and content hashes.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::labels::{self, Labelled, Labels, Listing};
 use super::{DataError, Preprocessing};
 use crate::tensor::Batch;
 
@@ -14,56 +16,63 @@ use crate::tensor::Batch;
 pub struct ImageFile {
     /// Where it is.
     pub path: PathBuf,
-    /// File name.
+    /// File name, behind `folder/` if it lies in a sub-folder.
     pub name: String,
-    /// Class index, from a file name that ends in `_<label>` before its extension.
+    /// Class index.
     pub label: Option<u32>,
     /// blake3 of the file's bytes, in hexadecimal.
     pub hash: String,
 }
 
-/// The images of a directory, sorted by file name.
+/// The images of a directory, sorted by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSet {
     /// The directory.
     pub directory: PathBuf,
     /// Its images; never empty.
     pub images: Vec<ImageFile>,
+    /// Where the labels come from, and how many images have one; for logs and provenance.
+    pub labels: String,
 }
 
 impl ImageSet {
-    /// Lists `.jpg`, `.jpeg` and `.png` files (of any case, hidden ones aside, not in subdirectories) and hashes
-    /// them; at most `limit` of them where one is given.
+    /// [`ImageSet::open_labelled`] with the labels that the layout speaks for.
     pub fn open(directory: &Path, limit: Option<usize>) -> Result<Self, DataError> {
-        let unreadable = |path: &Path| {
-            let path = path.display().to_string();
-            move |problem| DataError::Read { path, problem }
+        Self::open_labelled(directory, limit, None)
+    }
+
+    /// Lists `.jpg`, `.jpeg` and `.png` files (of any case, hidden ones aside), learns their labels and hashes them.
+    /// Without `labels`: from a `labels.csv` among the images, else from sub-folders with images, else from file
+    /// names; a layout that allows more than one is an error. File names label the images of the directory itself,
+    /// sub-folders the images one level down, a table both.
+    ///
+    /// At most `limit` images are taken where one is given: the first in name order, from sub-folders the first of
+    /// each, then the second of each, and so on.
+    pub fn open_labelled(
+        directory: &Path,
+        limit: Option<usize>,
+        labels: Option<&Labels>,
+    ) -> Result<Self, DataError> {
+        let listing = list(directory)?;
+        let source = match labels {
+            Some(source) => source.clone(),
+            None => listing.automatic(directory)?,
         };
-        let mut found: Vec<(String, PathBuf)> = Vec::new();
-        let mut entries = 0;
-        for entry in std::fs::read_dir(directory).map_err(unreadable(directory))? {
-            let entry = entry.map_err(unreadable(directory))?;
-            entries += 1;
-            let path = entry.path();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.starts_with('.') && is_image(&path) && path.is_file() {
-                found.push((name, path));
-            }
+        let empty = || empty(directory, &listing, &source);
+        if listing.images.is_empty() {
+            return Err(empty());
         }
-        found.sort();
-        found.truncate(limit.unwrap_or(usize::MAX));
+        let (found, line) = labels::assign(directory, &listing, &source)?;
         if found.is_empty() {
-            return Err(DataError::Empty {
-                path: directory.display().to_string(),
-                entries,
-            });
+            return Err(empty());
         }
-        let images: Vec<Result<ImageFile, DataError>> = found
+        let images: Vec<Result<ImageFile, DataError>> = first(found, limit)
             .into_par_iter()
-            .map(|(name, path)| {
+            .map(|(name, label)| {
+                let path = directory.join(&name);
                 let bytes = std::fs::read(&path).map_err(unreadable(&path))?;
                 Ok(ImageFile {
-                    label: label(&path),
+                    label,
                     hash: blake3::hash(&bytes).to_hex().to_string(),
                     path,
                     name,
@@ -73,6 +82,7 @@ impl ImageSet {
         Ok(Self {
             directory: directory.to_path_buf(),
             images: images.into_iter().collect::<Result<_, _>>()?,
+            labels: line,
         })
     }
 
@@ -109,33 +119,126 @@ impl ImageSet {
     }
 }
 
-fn is_image(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .and_then(|e| e.to_str())
-        .unwrap_or_default();
+/// The first `limit` of images in name order, round after round through their folders; in name order again.
+fn first(images: Labelled, limit: Option<usize>) -> Labelled {
+    let Some(limit) = limit.filter(|&l| l < images.len()) else {
+        return images;
+    };
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut order: Vec<(usize, usize)> = Vec::with_capacity(images.len());
+    for (i, (name, _)) in images.iter().enumerate() {
+        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let round = seen.entry(folder).or_default();
+        order.push((*round, i));
+        *round += 1;
+    }
+    order.sort_unstable();
+    let mut taken: Vec<usize> = order[..limit].iter().map(|&(_, i)| i).collect();
+    taken.sort_unstable();
+    taken.into_iter().map(|i| images[i].clone()).collect()
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> DataError + use<> {
+    let path = path.display().to_string();
+    move |problem| DataError::Read { path, problem }
+}
+
+/// Files and folders of a directory, hidden ones aside, sorted, and how many entries there are in all.
+struct Entries {
+    files: Vec<String>,
+    folders: Vec<String>,
+    all: usize,
+}
+
+fn entries(directory: &Path) -> Result<Entries, DataError> {
+    let (mut files, mut folders, mut all) = (Vec::new(), Vec::new(), 0);
+    for entry in std::fs::read_dir(directory).map_err(unreadable(directory))? {
+        let entry = entry.map_err(unreadable(directory))?;
+        all += 1;
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        match path.is_dir() {
+            true => folders.push(name),
+            false if path.is_file() => files.push(name),
+            false => {}
+        }
+    }
+    files.sort();
+    folders.sort();
+    Ok(Entries {
+        files,
+        folders,
+        all,
+    })
+}
+
+fn list(directory: &Path) -> Result<Listing, DataError> {
+    let top = entries(directory)?;
+    let mut listing = Listing {
+        table: top.files.iter().any(|name| name == labels::TABLE),
+        images: top.files.into_iter().filter(|n| is_image(n)).collect(),
+        entries: top.all,
+        ..Listing::default()
+    };
+    let mut below = Vec::new();
+    for folder in &top.folders {
+        let inner = entries(&directory.join(folder))?;
+        let images = inner.files.into_iter().filter(|n| is_image(n));
+        listing
+            .images
+            .extend(images.map(|n| format!("{folder}/{n}")));
+        below.extend(inner.folders.into_iter().map(|f| format!("{folder}/{f}")));
+    }
+    listing.folders = top.folders;
+    if listing.images.is_empty() {
+        for folder in below {
+            let inner = entries(&directory.join(&folder))?;
+            if let Some(name) = inner.files.iter().find(|n| is_image(n)) {
+                listing.deeper = Some(format!("{folder}/{name}"));
+                break;
+            }
+        }
+    }
+    listing.images.sort();
+    Ok(listing)
+}
+
+/// Why no image fits: none at all, or none at the depth that the labels ask for.
+fn empty(directory: &Path, listing: &Listing, source: &Labels) -> DataError {
+    let path = directory.display().to_string();
+    let labels = |problem: String| DataError::Labels {
+        path: path.clone(),
+        problem,
+    };
+    if let Some(deeper) = &listing.deeper {
+        let folder = deeper.split('/').next().unwrap_or_default();
+        return labels(format!(
+            "images lie two levels down ({deeper}); name the folder of the class folders, perhaps {}",
+            directory.join(folder).display()
+        ));
+    }
+    match (listing.images.first(), source) {
+        (Some(name), Labels::FileName) => labels(format!(
+            "images lie in sub-folders ({name}), not in the folder itself; take labels = \"folders\", or name the \
+             folder of the images"
+        )),
+        (Some(name), Labels::Folders) => labels(format!(
+            "images lie in the folder itself ({name}), not in a sub-folder per class; take labels = \"file-name\" or \
+             a table, or name the folder above"
+        )),
+        _ => DataError::Empty {
+            path,
+            entries: listing.entries,
+        },
+    }
+}
+
+fn is_image(name: &str) -> bool {
+    let extension = Path::new(name).extension().and_then(|e| e.to_str());
     ["jpg", "jpeg", "png"]
         .iter()
-        .any(|known| extension.eq_ignore_ascii_case(known))
-}
-
-fn label(path: &Path) -> Option<u32> {
-    let (_, label) = path.file_stem()?.to_str()?.rsplit_once('_')?;
-    (!label.is_empty() && label.bytes().all(|b| b.is_ascii_digit()))
-        .then(|| label.parse().ok())
-        .flatten()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_are_the_last_number_of_the_name() {
-        assert_eq!(label(Path::new("a/imagenet_00_243.jpg")), Some(243));
-        assert_eq!(label(Path::new("7.png")), None);
-        assert_eq!(label(Path::new("x_+7.png")), None);
-        assert_eq!(label(Path::new("x_y.png")), None);
-        assert_eq!(label(Path::new("x_99999999999.png")), None);
-    }
+        .any(|known| extension.is_some_and(|e| e.eq_ignore_ascii_case(known)))
 }

@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use super::Preprocessing;
 
 const ADVICE: &str = "run scripts/fetch-assets";
+/// The table of downloads lies beside the manifests and is none.
+const NO_MANIFEST: &str = "hub";
 
 /// `datasets/<name>.toml`; its files lie in `datasets/<name>/`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -221,7 +223,8 @@ fn names(directory: &Path) -> Result<Vec<String>, ManifestError> {
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let stem = path.file_stem().and_then(|s| s.to_str());
-        if let (Some(stem), Some("toml")) = (stem, path.extension().and_then(|e| e.to_str())) {
+        let is_table = path.extension().is_some_and(|e| e == "toml");
+        if let Some(stem) = stem.filter(|s| is_table && *s != NO_MANIFEST) {
             names.push(stem.to_string());
         }
     }

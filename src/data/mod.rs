@@ -1,13 +1,16 @@
 //! Images and their preprocessing, and the manifests of what scripts/fetch-assets puts in place.
 
 pub mod image_set;
+pub mod labels;
 pub mod manifest;
 pub mod preprocessing;
 pub mod reference;
 
 mod decode;
+mod labels_csv;
 
 pub use image_set::{ImageFile, ImageSet};
+pub use labels::Labels;
 pub use manifest::{Manifest, ManifestError};
 pub use preprocessing::{EFFICIENTNET_LITE, IMAGENET, Interpolation, Preprocessing};
 
@@ -40,6 +43,14 @@ pub enum DataError {
         path: String,
         /// Directory entries of other kinds.
         entries: usize,
+    },
+    /// Labels cannot be learnt, or are ambiguous.
+    #[error("{path}: {problem}")]
+    Labels {
+        /// The directory or the table.
+        path: String,
+        /// What is wrong, with the line of a table, and what to do.
+        problem: String,
     },
     /// The preprocessing is impossible.
     #[error("preprocessing: expected {expected}, got {got}")]

@@ -1,6 +1,7 @@
 //! A sweep: a plan becomes cells, each cell a set of measurements, bounds and verdicts.
 
 pub mod cell;
+pub mod diagnosis;
 pub mod measure;
 pub mod model;
 pub mod plan;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::bounds;
-use crate::data::Preprocessing;
+use crate::data::{Labels, Preprocessing};
 use crate::quant::uniform::{Scheme, Uniform};
 use crate::quant::{Granularity, QuantError, Quantizer};
 
@@ -83,8 +83,11 @@ fn default_subset() -> usize {
 /// A folder of images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Images {
-    /// The folder; labels stand at the end of the file names, as in `name_243.jpg`.
+    /// The folder.
     pub dir: PathBuf,
+    /// Where the labels come from; what the folder's layout speaks for when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
     /// Use only the first so many, in name order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -157,7 +160,7 @@ const KEYS: [(&str, &[&str]); 5] = [
             "quantize",
         ],
     ),
-    ("images", &["dir", "limit"]),
+    ("images", &["dir", "labels", "limit"]),
     ("model", &["name", "weights", "preprocessing"]),
     ("quantize", &["method", "scheme", "bits", "granularity"]),
     (

@@ -32,7 +32,10 @@ pub struct Provenance {
     pub images_dir: String,
     /// How many.
     pub images: usize,
-    /// Hash over names and contents.
+    /// Where their labels come from, and how many have one.
+    #[serde(default)]
+    pub labels: String,
+    /// Hash over names, labels and contents.
     pub images_hash: String,
     /// The networks.
     pub models: Vec<ModelProvenance>,
@@ -70,6 +73,7 @@ impl Provenance {
             command: std::env::args().collect(),
             images_dir: String::new(),
             images: 0,
+            labels: String::new(),
             images_hash: String::new(),
             models: Vec::new(),
         }

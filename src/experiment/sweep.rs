@@ -61,6 +61,8 @@ pub enum Event {
         /// Parts already stored.
         done: usize,
     },
+    /// Something to know.
+    Note(String),
     /// What is being worked on.
     Now(String),
     /// One more part is stored.
@@ -102,7 +104,9 @@ pub struct Finished {
 impl Sweep<'_> {
     /// Runs what is not stored yet, then merges and judges.
     pub fn run(&self, tell: &mut dyn FnMut(Event)) -> Result<Finished, SweepError> {
-        let images = ImageSet::open(&self.plan.images.dir, self.plan.images.limit)?;
+        let planned = &self.plan.images;
+        let images = ImageSet::open_labelled(&planned.dir, planned.limit, planned.labels.as_ref())?;
+        tell(Event::Note(images.labels.clone()));
         let models = self
             .plan
             .model
@@ -186,6 +190,7 @@ impl Sweep<'_> {
         let mut record = Provenance::new(self.engine.device(), self.device_reason.clone());
         record.images_dir = self.plan.images.dir.display().to_string();
         record.images = images.len();
+        record.labels = images.labels.clone();
         record.images_hash = images.hash();
         record.models = self
             .plan

@@ -1,0 +1,186 @@
+//! `quantbound doctor --images`: are these images, labels and preprocessing what the weights expect?
+
+use std::io::Write;
+use std::path::Path;
+
+use super::table;
+use crate::data::{ImageSet, Labels};
+use crate::engine::Engine;
+use crate::experiment::diagnosis::{Diagnosis, Finding, Score, Variant, diagnose, variants};
+use crate::experiment::model::LoadedModel;
+use crate::tensor::Batch;
+
+/// Images of one forward pass.
+const BATCH: usize = 20;
+
+/// Evaluates the variants and tells what they say; `true` when nothing is wrong.
+pub fn check(
+    model: &LoadedModel,
+    directory: &Path,
+    labels: Option<&Labels>,
+    limit: usize,
+    engine: &dyn Engine,
+) -> anyhow::Result<bool> {
+    anyhow::ensure!(
+        model.has_logits(),
+        "{} has no classifier in this checkpoint, so no answers to judge; take a checkpoint with one",
+        model.network.name
+    );
+    let images = ImageSet::open_labelled(directory, Some(limit), labels)?;
+    println!("{}", images.labels);
+    let labelled: Vec<(&Path, u32)> = images
+        .images
+        .iter()
+        .filter_map(|f| Some((f.path.as_path(), f.label?)))
+        .collect();
+    anyhow::ensure!(
+        !labelled.is_empty(),
+        "{}: none of the images has a label; expected name_243.jpg, a folder per class, or a labels.csv",
+        directory.display()
+    );
+    let classes = model.network.output().c;
+    let known: Vec<u32> = labelled.iter().map(|l| l.1).collect();
+    // A label one too large is left to the search for shifts.
+    if let Some((path, label)) = labelled.iter().find(|l| l.1 as usize > classes) {
+        anyhow::bail!(
+            "{}: label {label}, but {} has {classes} classes (0 to {}); these are labels of another data set",
+            path.display(),
+            model.network.name,
+            classes - 1
+        );
+    }
+    let variants = variants(&model.preprocessing);
+    let outputs = outputs(model, &variants, &labelled, engine)?;
+    let diagnosis = diagnose(&outputs, &known);
+    print(&diagnosis, &variants)?;
+    let (fine, text) = conclusion(&diagnosis, &variants, classes);
+    println!("{}  {text}", if fine { "ok  " } else { "FAIL" });
+    Ok(fine)
+}
+
+/// Logits per variant and image.
+fn outputs(
+    model: &LoadedModel,
+    variants: &[Variant],
+    images: &[(&Path, u32)],
+    engine: &dyn Engine,
+) -> anyhow::Result<Vec<Vec<Vec<f32>>>> {
+    let mut runner = engine.prepare(&model.network)?;
+    let mut outputs = vec![Vec::with_capacity(images.len()); variants.len()];
+    for chunk in images.chunks(BATCH.min(runner.max_batch()).max(1)) {
+        let mut pixels = Vec::with_capacity(chunk.len());
+        for (path, _) in chunk {
+            pixels.push(model.preprocessing.pixels(path)?);
+        }
+        for (variant, outputs) in variants.iter().zip(&mut outputs) {
+            let data = pixels.iter().flat_map(|p| variant.input(p.as_raw()));
+            let batch = Batch {
+                shape: model.preprocessing.shape(),
+                data: data.collect(),
+            };
+            outputs.extend(runner.reference(&batch)?);
+        }
+    }
+    Ok(outputs)
+}
+
+fn print(diagnosis: &Diagnosis, variants: &[Variant]) -> std::io::Result<()> {
+    let shown = |s: &&Score| match &diagnosis.finding {
+        Finding::Better(best) | Finding::Suspect(best) => {
+            s.shift == 0 || s.shift == best.shift || s.variant == 0
+        }
+        _ => s.shift == 0 || s.variant == 0,
+    };
+    let rows: Vec<Vec<String>> = diagnosis
+        .scores
+        .iter()
+        .filter(shown)
+        .map(|score| {
+            vec![
+                variants[score.variant].name.to_string(),
+                match score.shift {
+                    0 => "as given".into(),
+                    1 => "minus one".into(),
+                    _ => "plus one".into(),
+                },
+                format!("{}/{}", score.right, diagnosis.images),
+                format!("{:.2}", score.log_likelihood),
+            ]
+        })
+        .collect();
+    let mut out = std::io::stdout().lock();
+    table::print(
+        &mut out,
+        &["images", "labels", "top-1 right", "ln p(label)"],
+        &rows,
+    )?;
+    out.flush()
+}
+
+/// What the finding means and what to do.
+fn conclusion(diagnosis: &Diagnosis, variants: &[Variant], classes: usize) -> (bool, String) {
+    let n = diagnosis.images;
+    let given = diagnosis.scores.first().map_or(0, |s| s.right);
+    let text = match &diagnosis.finding {
+        Finding::Fine => {
+            return (
+                true,
+                format!("{given} of {n} right as given, and no usual mistake would explain more"),
+            );
+        }
+        found @ (Finding::Better(score) | Finding::Suspect(score)) => {
+            let mut text = format!("{given} of {n} right as given, {} with ", score.right);
+            let doubt = match found {
+                Finding::Suspect(_) => " (probably: give more images to be sure)",
+                _ => "",
+            };
+            let variant = &variants[score.variant];
+            let mut parts = Vec::new();
+            if score.variant > 0 {
+                text += variant.name;
+                parts.push(variant.advice());
+            }
+            if score.shift != 0 {
+                if score.variant > 0 {
+                    text += " and ";
+                }
+                let minus = score.shift == 1;
+                text += &format!("labels {} one", if minus { "minus" } else { "plus" });
+                parts.push(off_by_one(minus, classes));
+            }
+            format!("{text}{doubt}: {}", parts.join("; and "))
+        }
+        Finding::Collapsed(class) => format!(
+            "{given} of {n} right: nearly every image is answered with class {class}; the weights or the preprocessing \
+             do not belong to this network, or a file of the weights is damaged"
+        ),
+        Finding::Permuted => format!(
+            "{given} of {n} right, yet images of one label get the same answer: the labels count the classes in another \
+             order than the network; ImageNet networks take the sorted synsets (n01440764 is 0), not the order of the \
+             ILSVRC development kit, and a folder with some of the synsets only needs a labels.csv"
+        ),
+        Finding::Chance => format!(
+            "{given} of {n} right, as guessing among {classes} classes would have: weights, images and labels do not \
+             belong together; are the labels those of this data set, and is the checkpoint a trained one?"
+        ),
+        Finding::Low => format!(
+            "{given} of {n} right, less than half, and no usual mistake explains it; compare resize, crop and \
+             interpolation with those that the weights were evaluated with"
+        ),
+    };
+    (false, text)
+}
+
+fn off_by_one(minus: bool, classes: usize) -> String {
+    match minus {
+        true => "the labels are off by one: they count from 1 (or from a background class 0 of 1001), the network \
+                 counts from 0; take one from every label"
+            .into(),
+        false if classes == 1001 => {
+            "the labels are off by one: the network has 1001 classes, of which 0 is the background; add one to every \
+             label"
+                .into()
+        }
+        false => "the labels are off by one: add one to every label".into(),
+    }
+}

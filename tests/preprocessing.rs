@@ -6,7 +6,9 @@ mod goldens;
 use std::path::Path;
 
 use image::{Rgb, RgbImage};
-use quantbound::data::{DataError, IMAGENET, ImageSet, Interpolation, Preprocessing};
+use quantbound::data::{
+    ChannelOrder, DataError, IMAGENET, ImageSet, Interpolation, OPENNSFW, Preprocessing,
+};
 use safetensors::SafeTensors;
 
 /// How two sets of 8-bit samples differ.
@@ -206,6 +208,24 @@ fn normalisation_is_torchvisions_arithmetic() {
     // PyTorch 2: ((torch.tensor([0, 1, 128, 255], dtype=torch.uint8) / 255) - mean) / std, first channel.
     let expected: [f32; 4] = [-2.117_904, -2.100_779_3, 0.074_064_63, 2.248_908_3];
     assert_eq!([0, 1, 128, 255].map(|v: usize| planes[v]), expected);
+}
+
+#[test]
+fn bgr_networks_see_blue_first() {
+    let bgr = Preprocessing {
+        order: ChannelOrder::Bgr,
+        ..OPENNSFW
+    };
+    let rgb = Preprocessing {
+        order: ChannelOrder::Rgb,
+        ..OPENNSFW
+    };
+    assert_eq!(bgr.normalize(&[1, 2, 3]), rgb.normalize(&[3, 2, 1]));
+    let caffe = OPENNSFW.normalize(&[255, 117, 0]);
+    for (got, expected) in caffe.iter().zip([-104.0, 0.0, 132.0]) {
+        // Two roundings of numbers up to 255.
+        assert!((got - expected).abs() <= 255.0 * f32::EPSILON, "{got}");
+    }
 }
 
 fn message(result: Result<impl Sized, DataError>) -> String {

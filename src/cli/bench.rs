@@ -50,7 +50,7 @@ impl Args {
                     weights: weights.clone(),
                     preprocessing: None,
                 };
-                LoadedModel::load(&model)?.network
+                LoadedModel::load(&model, None)?.network
             }
             None => made_up(zoo::skeleton(&self.model)?),
         };

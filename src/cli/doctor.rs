@@ -49,11 +49,14 @@ impl Args {
             (&self.images, &self.model, &self.weights)
         {
             anyhow::ensure!(self.limit > 0, "--limit 0: give at least one image");
-            let model = LoadedModel::load(&Model {
-                name: name.clone(),
-                weights: weights.clone(),
-                preprocessing: None,
-            })?;
+            let model = LoadedModel::load(
+                &Model {
+                    name: name.clone(),
+                    weights: weights.clone(),
+                    preprocessing: None,
+                },
+                None,
+            )?;
             let engine = self.engine.select()?.engine;
             let labels = self.labels.as_ref();
             let fine = doctor_images::check(&model, images, labels, self.limit, engine.as_ref())?;
@@ -135,11 +138,14 @@ fn preprocessing(datasets: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn accuracy(datasets: &Path) -> anyhow::Result<Vec<String>> {
-    let model = LoadedModel::load(&Model {
-        name: "efficientnet_lite0".into(),
-        weights: datasets.join("efficientnet_lite0/efficientnet-lite0-57934424.pth"),
-        preprocessing: None,
-    })?;
+    let model = LoadedModel::load(
+        &Model {
+            name: "efficientnet_lite0".into(),
+            weights: datasets.join("efficientnet_lite0/efficientnet-lite0-57934424.pth"),
+            preprocessing: None,
+        },
+        None,
+    )?;
     let images = ImageSet::open(&datasets.join("imagenet-samples"), None)?;
     let input = images.load(0..images.len(), &model.preprocessing)?;
     let engine = CpuEngine::f32(None)?;

@@ -36,7 +36,7 @@ impl Args {
                     weights: weights.clone(),
                     preprocessing: None,
                 };
-                LoadedModel::load(&model)?.network
+                LoadedModel::load(&model, None)?.network
             }
             None => zoo::skeleton(&self.model)?,
         };

@@ -69,10 +69,10 @@ impl EngineOptions {
 /// A network with weights.
 #[derive(Args, Clone)]
 pub struct ModelOptions {
-    /// Architecture, e.g. mobilenet_v2 or efficientnet_lite0
+    /// Architecture, e.g. mobilenet_v2 or resnet50; any name for an ONNX file
     #[arg(long, value_name = "M")]
     pub model: String,
-    /// Checkpoint: safetensors, or a PyTorch state dict
+    /// Checkpoint (safetensors or PyTorch state dict), .onnx file, or random:SEED
     #[arg(long, value_name = "FILE")]
     pub weights: PathBuf,
 }
@@ -87,9 +87,14 @@ impl ModelOptions {
         }
     }
 
-    /// Loads the checkpoint.
+    /// Loads the checkpoint and tells what its import had to say.
     pub fn load(&self) -> anyhow::Result<LoadedModel> {
-        Ok(LoadedModel::load(&self.planned())?)
+        let model = LoadedModel::load(&self.planned(), None)?;
+        model
+            .notes
+            .iter()
+            .for_each(|note| eprintln!("note: {note}"));
+        Ok(model)
     }
 }
 

@@ -12,7 +12,9 @@ mod labels_csv;
 pub use image_set::{ImageFile, ImageSet};
 pub use labels::Labels;
 pub use manifest::{Manifest, ManifestError};
-pub use preprocessing::{EFFICIENTNET_LITE, IMAGENET, Interpolation, Preprocessing};
+pub use preprocessing::{
+    ChannelOrder, EFFICIENTNET_LITE, IMAGENET, Interpolation, OPENNSFW, Preprocessing,
+};
 
 /// What can be wrong with images.
 #[derive(Debug, thiserror::Error)]

@@ -23,7 +23,25 @@ pub enum Interpolation {
     Bicubic,
 }
 
-/// From an image to a network's input; channels are R, G, B.
+/// Order of a network's input channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelOrder {
+    /// Red, green, blue.
+    #[default]
+    Rgb,
+    /// Blue, green, red (Caffe).
+    Bgr,
+}
+
+impl ChannelOrder {
+    /// True for red first.
+    pub fn is_rgb(&self) -> bool {
+        *self == Self::Rgb
+    }
+}
+
+/// From an image to a network's input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
@@ -33,10 +51,13 @@ pub struct Preprocessing {
     pub crop: usize,
     /// Kernel of the resizing.
     pub interpolation: Interpolation,
-    /// Subtracted from `pixel / 255`, per channel.
+    /// Subtracted from `pixel / 255`, per channel of the network's input.
     pub mean: [f32; 3],
-    /// Divides the difference, per channel.
+    /// Divides the difference, per channel of the network's input.
     pub std: [f32; 3],
+    /// Order of the network's input channels.
+    #[serde(default, skip_serializing_if = "ChannelOrder::is_rgb")]
+    pub order: ChannelOrder,
 }
 
 /// torchvision's for ImageNet classifiers.
@@ -46,6 +67,7 @@ pub const IMAGENET: Preprocessing = Preprocessing {
     interpolation: Interpolation::Bilinear,
     mean: [0.485, 0.456, 0.406],
     std: [0.229, 0.224, 0.225],
+    order: ChannelOrder::Rgb,
 };
 
 /// EfficientNet-Lite's: pixels become `(pixel - 127) / 128`.
@@ -55,6 +77,17 @@ pub const EFFICIENTNET_LITE: Preprocessing = Preprocessing {
     interpolation: Interpolation::Bicubic,
     mean: [127.0 / 255.0; 3],
     std: [128.0 / 255.0; 3],
+    order: ChannelOrder::Rgb,
+};
+
+/// OpenNSFW's, as Caffe has it: BGR pixels of 0 to 255 less the mean of each channel.
+pub const OPENNSFW: Preprocessing = Preprocessing {
+    resize: 256,
+    crop: 224,
+    interpolation: Interpolation::Bilinear,
+    mean: [104.0 / 255.0, 117.0 / 255.0, 123.0 / 255.0],
+    std: [1.0 / 255.0; 3],
+    order: ChannelOrder::Bgr,
 };
 
 impl Preprocessing {
@@ -74,13 +107,14 @@ impl Preprocessing {
         (f32::from(pixel) / 255.0 - self.mean[channel]) / self.std[channel]
     }
 
-    /// Interleaved RGB pixels to normalised planes (CHW).
+    /// Interleaved RGB pixels to normalised planes (CHW), in the network's channel order.
     pub fn normalize(&self, rgb: &[u8]) -> Vec<f32> {
         let tables: [[f32; 256]; 3] =
             std::array::from_fn(|c| std::array::from_fn(|pixel| self.value(c, pixel as u8)));
         let (pixels, _) = rgb.as_chunks::<3>();
+        let source = |c: usize| if self.order.is_rgb() { c } else { 2 - c };
         (0..3)
-            .flat_map(|c| pixels.iter().map(move |p| (c, p[c])))
+            .flat_map(|c| pixels.iter().map(move |p| (c, p[source(c)])))
             .map(|(c, pixel)| tables[c][usize::from(pixel)])
             .collect()
     }

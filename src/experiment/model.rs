@@ -1,36 +1,85 @@
-//! A model of a plan, loaded: network, preprocessing and the checkpoint's hash.
+//! A model of a plan, loaded: network, preprocessing and what identifies the weights.
 
 use super::plan::Model;
+use super::sweep::SweepError;
 use crate::bounds::Domain;
-use crate::data::{EFFICIENTNET_LITE, IMAGENET, Preprocessing, manifest};
-use crate::network::{Network, NetworkError, Op, zoo};
+use crate::data::{EFFICIENTNET_LITE, IMAGENET, ImageSet, OPENNSFW, Preprocessing, manifest};
+use crate::engine::cpu::CpuEngine;
+use crate::engine::{Engine, EngineError};
+use crate::network::random::{self, Synthetic};
+use crate::network::{Network, NetworkError, Op, onnx, zoo};
+use crate::tensor::Batch;
+
+/// Images that set the batch-norm statistics of synthetic weights.
+const CALIBRATION_IMAGES: usize = 8;
 
 /// A network ready to be swept.
 #[derive(Clone, Debug)]
 pub struct LoadedModel {
-    /// The folded full-precision network.
+    /// The folded full-precision network; synthetic weights stand in its name, as in `resnet18 random:7`.
     pub network: Network,
     /// Resize, crop and normalization of its images.
     pub preprocessing: Preprocessing,
-    /// SHA-256 of the checkpoint file.
+    /// SHA-256 of the checkpoint file; the label of synthetic weights.
     pub weights_sha256: String,
+    /// What the import of the file had to say.
+    pub notes: Vec<String>,
 }
 
 impl LoadedModel {
-    /// Loads the checkpoint, strictly.
-    pub fn load(model: &Model) -> Result<Self, NetworkError> {
-        let network = zoo::load(&model.name, &model.weights)?;
-        let preprocessing = model
-            .preprocessing
-            .clone()
-            .unwrap_or_else(|| default_preprocessing(&model.name, network.input.h));
+    /// Loads a checkpoint strictly, imports an ONNX file, or makes `random:SEED` weights. The batch-norm
+    /// statistics of the latter are measured on the first of `images`, or follow from the weights without them.
+    pub fn load(model: &Model, images: Option<&ImageSet>) -> Result<Self, SweepError> {
+        let weights = model.weights.to_string_lossy();
+        if let Some(seed) = random::parse_label(&weights) {
+            return Self::synthetic(model, seed, images);
+        }
+        let mut notes = Vec::new();
+        let network = if model.weights.extension().is_some_and(|e| e == "onnx") {
+            let side = model.preprocessing.as_ref().map(|p| p.crop);
+            let imported = onnx::import_file(&model.weights, side)?;
+            notes = imported.notes;
+            Network {
+                name: model.name.clone(),
+                ..imported.network
+            }
+        } else {
+            zoo::load(&model.name, &model.weights)?
+        };
+        let sha256 = manifest::sha256(&model.weights).map_err(|e| NetworkError::File {
+            path: model.weights.display().to_string(),
+            problem: format!("cannot be read: {e}"),
+        })?;
         Ok(Self {
+            preprocessing: preprocessing(model, &network),
             network,
+            weights_sha256: sha256,
+            notes,
+        })
+    }
+
+    fn synthetic(model: &Model, seed: u64, images: Option<&ImageSet>) -> Result<Self, SweepError> {
+        let blueprint = zoo::Model::find(&model.name)?.standard();
+        let preprocessing = preprocessing(model, &blueprint.skeleton()?);
+        let Synthetic { network, label } = match images {
+            None => random::random_network(&blueprint, seed)?,
+            Some(images) => {
+                let count = images.len().min(CALIBRATION_IMAGES);
+                let input = images.load(0..count, &preprocessing)?;
+                let engine = CpuEngine::f32(None)?;
+                random::calibrated_network(&blueprint, seed, &input, |network, input| {
+                    run(&engine, network, input)
+                })?
+            }
+        };
+        Ok(Self {
+            network: Network {
+                name: format!("{} random:{seed}", model.name),
+                ..network
+            },
             preprocessing,
-            weights_sha256: manifest::sha256(&model.weights).map_err(|e| NetworkError::File {
-                path: model.weights.display().to_string(),
-                problem: format!("cannot be read: {e}"),
-            })?,
+            weights_sha256: label,
+            notes: vec!["synthetic weights: shapes and depth are real, values are not".into()],
         })
     }
 
@@ -50,16 +99,30 @@ impl LoadedModel {
     }
 }
 
-/// What the architecture's published checkpoints expect, for a crop of `side` pixels.
-pub fn default_preprocessing(model: &str, side: usize) -> Preprocessing {
-    let base = if model.starts_with("efficientnet_lite") {
-        EFFICIENTNET_LITE
-    } else {
-        IMAGENET
+/// The output of a network, on an engine of f32.
+fn run(engine: &dyn Engine, network: &Network, input: &Batch) -> Result<Batch, SweepError> {
+    let outputs = engine.prepare(network)?.trace(input, None)?;
+    let last = outputs
+        .into_iter()
+        .last()
+        .ok_or_else(|| EngineError::Usage(format!("{}: a network without nodes", network.name)))?;
+    Ok(Batch {
+        shape: last.shape,
+        data: last.data.iter().map(|&x| x as f32).collect(),
+    })
+}
+
+/// The plan's preprocessing, or what the architecture's published checkpoints expect.
+fn preprocessing(model: &Model, network: &Network) -> Preprocessing {
+    let side = network.input.h;
+    let usual = match model.name.as_str() {
+        "opennsfw" => OPENNSFW,
+        name if name.starts_with("efficientnet_lite") => EFFICIENTNET_LITE,
+        _ => IMAGENET,
     };
-    Preprocessing {
+    model.preprocessing.clone().unwrap_or(Preprocessing {
         resize: side + 32,
         crop: side,
-        ..base
-    }
+        ..usual
+    })
 }

@@ -96,9 +96,9 @@ pub struct Images {
 /// A network and its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Model {
-    /// Architecture, as `quantbound inspect --model` takes it.
+    /// Architecture, as `quantbound inspect --model` takes it; any name for an ONNX file.
     pub name: String,
-    /// Checkpoint.
+    /// Checkpoint, ONNX file, or `random:SEED` for synthetic weights.
     pub weights: PathBuf,
     /// Overrides the architecture's usual preprocessing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,7 +165,7 @@ const KEYS: [(&str, &[&str]); 5] = [
     ("quantize", &["method", "scheme", "bits", "granularity"]),
     (
         "preprocessing",
-        &["resize", "crop", "interpolation", "mean", "std"],
+        &["resize", "crop", "interpolation", "mean", "std", "order"],
     ),
 ];
 

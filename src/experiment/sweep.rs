@@ -111,7 +111,7 @@ impl Sweep<'_> {
             .plan
             .model
             .iter()
-            .map(LoadedModel::load)
+            .map(|model| LoadedModel::load(model, Some(&images)))
             .collect::<Result<Vec<_>, _>>()?;
         let cells = self.cells(&models, &images)?;
         let store = RunStore::create_or_open(self.out)?;

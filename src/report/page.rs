@@ -403,13 +403,10 @@ fn software(devices: &[String], provenance: &serde_json::Value) -> bool {
     if provenance["software_adapter"] == true {
         return true;
     }
-    let mut texts: Vec<String> = devices.to_vec();
-    texts.extend(flatten(provenance).into_iter().map(|(_, value)| value));
-    texts.iter().any(|t| {
-        let t = t.to_lowercase();
-        ["llvmpipe", "lavapipe", "swiftshader", "software-gpu"]
-            .iter()
-            .any(|name| t.contains(name))
+    devices.iter().any(|device| {
+        let device = device.to_lowercase();
+        let names = ["llvmpipe", "lavapipe", "swiftshader"];
+        names.iter().any(|name| device.contains(name))
     })
 }
 

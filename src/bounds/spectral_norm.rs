@@ -10,8 +10,8 @@ use crate::tensor::tolerance::{UNIT_F64, gamma};
 /// squarings the norm of the matrix at most `n^(1/2^(k+2))`. Fewer where each costs more.
 fn squarings(n: usize) -> usize {
     match n {
-        ..=160 => 6,
-        ..=512 => 5,
+        0..=160 => 6,
+        161..=512 => 5,
         _ => 4,
     }
 }

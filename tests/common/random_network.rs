@@ -1,5 +1,7 @@
 //! Random small networks, their quantized forms, input boxes and inputs that try to break a bound.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use proptest::prelude::*;
 use quantbound::bounds::Domain;
 use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad, ValueId, Window};

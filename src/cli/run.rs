@@ -7,8 +7,9 @@ use super::Outcome;
 use super::options::{EngineOptions, ModelOptions, QuantizeOptions};
 use super::sweep::{conclude, execute};
 use super::table::{self, number};
-use crate::experiment::plan::{Images, Plan, Quantize};
+use crate::experiment::plan::{Images, Method, Plan, Quantize};
 use crate::experiment::schema::{CellSummary, Summary};
+use crate::quant::{Range, Rounding};
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -45,10 +46,14 @@ impl Args {
                 limit: self.limit,
             },
             model: vec![self.model.planned()],
-            quantize: vec![Quantize::Uniform {
-                scheme: self.quantize.scheme,
+            quantize: vec![Quantize {
                 bits: self.quantize.bits,
                 granularity: self.quantize.granularity,
+                method: Method::Uniform {
+                    scheme: self.quantize.scheme,
+                    range: Range::MaxAbs,
+                    rounding: Rounding::TiesEven,
+                },
             }],
         };
         // The same checks as for a plan on disk.

@@ -5,6 +5,7 @@ pub mod measure;
 pub mod model;
 pub mod plan;
 pub mod provenance;
+pub mod quantizers;
 pub mod schema;
 pub mod store;
 pub mod summary;

@@ -43,8 +43,10 @@ impl Args {
             bounds: None,
             images: Images {
                 dir: self.images,
+                skip: 0,
                 limit: self.limit,
             },
+            calibration: None,
             model: vec![self.model.planned()],
             quantize: vec![Quantize {
                 bits: self.quantize.bits,
@@ -53,6 +55,7 @@ impl Args {
                     scheme: self.quantize.scheme,
                     range: Range::MaxAbs,
                     rounding: Rounding::TiesEven,
+                    bias_correction: false,
                 },
             }],
         };

@@ -1,5 +1,6 @@
 //! A sweep: a plan becomes cells, each cell a set of measurements, bounds and verdicts.
 
+pub mod calibration;
 pub mod cell;
 pub mod measure;
 pub mod model;
@@ -10,4 +11,5 @@ pub mod schema;
 pub mod store;
 pub mod summary;
 pub mod sweep;
+pub mod variants;
 pub mod verdict;

@@ -65,6 +65,9 @@ pub struct Plan {
     pub bounds: Option<Vec<String>>,
     /// Where the images are.
     pub images: Images,
+    /// Images for methods that calibrate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Images>,
     /// The networks.
     pub model: Vec<Model>,
     /// The quantizers.
@@ -79,12 +82,19 @@ fn default_subset() -> usize {
     1
 }
 
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
 /// A folder of images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Images {
     /// The folder; labels stand at the end of the file names, as in `name_243.jpg`.
     pub dir: PathBuf,
-    /// Use only the first so many, in name order.
+    /// Leave out the first so many, in name order: calibration and measurement may share a folder.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skip: usize,
+    /// Use only the first so many of the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
@@ -102,7 +112,7 @@ pub struct Model {
 }
 
 /// Keys of each table, for the check that names a mistyped one.
-const KEYS: [(&str, &[&str]); 4] = [
+const KEYS: [(&str, &[&str]); 5] = [
     (
         "the plan",
         &[
@@ -110,11 +120,13 @@ const KEYS: [(&str, &[&str]); 4] = [
             "f64_images",
             "bounds",
             "images",
+            "calibration",
             "model",
             "quantize",
         ],
     ),
-    ("images", &["dir", "limit"]),
+    ("images", &["dir", "skip", "limit"]),
+    ("calibration", &["dir", "skip", "limit"]),
     ("model", &["name", "weights", "preprocessing"]),
     (
         "preprocessing",
@@ -168,14 +180,23 @@ impl Plan {
         if self.batch == 0 {
             return Err("batch = 0: a batch holds at least one image".into());
         }
-        if self.images.limit == Some(0) {
-            return Err("images.limit = 0: leave it out to use every image".into());
+        let calibration = self.calibration.iter().map(|c| ("calibration", c));
+        for (name, images) in [("images", &self.images)].into_iter().chain(calibration) {
+            if images.limit == Some(0) {
+                return Err(format!("{name}.limit = 0: leave it out to use every image"));
+            }
         }
         if self.model.is_empty() {
             return Err("no [[model]]: name at least one network".into());
         }
         for spec in self.quantizers() {
-            spec.build().map_err(|e| format!("quantize: {e}"))?;
+            let quantizer = spec.build().map_err(|e| format!("quantize: {e}"))?;
+            if quantizer.needs_calibration() && self.calibration.is_none() {
+                return Err(format!(
+                    "{} needs calibration images: add [calibration] with a dir",
+                    quantizer.name()
+                ));
+            }
         }
         if self.quantizers().is_empty() {
             return Err("no quantizers: [[quantize]] needs at least one bit width".into());

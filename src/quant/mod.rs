@@ -3,12 +3,18 @@
 //! Data-free methods look at the weights alone. Calibrated ones also see what each layer reads, in the
 //! full-precision and in the partly quantized network, through [`Calibration`].
 
+pub mod bias;
 pub mod calibration;
+pub mod gpfq;
+pub mod greedy;
 pub mod layer;
+pub mod patches;
+pub mod path;
 pub mod random;
 pub mod range;
 pub mod rex;
 pub mod rounding;
+pub mod spfq;
 pub mod uniform;
 
 pub use calibration::{Calibration, LayerInputs, Walk};

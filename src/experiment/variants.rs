@@ -1,0 +1,85 @@
+//! The quantized networks of a sweep's cells; calibrated ones are made once per run.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::calibration::ImageCalibration;
+use super::model::LoadedModel;
+use super::plan::{Images, PlanError};
+use super::sweep::{Cell, SweepError};
+use crate::data::ImageSet;
+use crate::engine::cpu::CpuEngine;
+use crate::quant::QuantizedNetwork;
+
+/// Makes and keeps quantized networks.
+pub struct Variants {
+    /// Calibration runs here whatever engine measures, so that a cell's codes do not depend on the device.
+    engine: CpuEngine<f32>,
+    images: Option<ImageSet>,
+    /// By cell, of one model at a time.
+    kept: RefCell<(usize, HashMap<String, Arc<QuantizedNetwork>>)>,
+}
+
+impl Variants {
+    /// `images`: for methods that need calibration.
+    pub fn new(images: Option<ImageSet>) -> Result<Self, SweepError> {
+        Ok(Self {
+            engine: CpuEngine::f32(None)?,
+            images,
+            kept: RefCell::default(),
+        })
+    }
+
+    /// Hash of the calibration images, where there are any.
+    pub fn calibration_hash(&self) -> Option<String> {
+        self.images.as_ref().map(ImageSet::hash)
+    }
+
+    /// The cell's quantized network.
+    pub fn quantized(
+        &self,
+        cell: &Cell,
+        model: &LoadedModel,
+    ) -> Result<Arc<QuantizedNetwork>, SweepError> {
+        let quantizer = cell.spec.quantizer.build()?;
+        let images = match &self.images {
+            Some(images) if quantizer.needs_calibration() => images,
+            _ => return Ok(Arc::new(quantizer.quantize(&model.network)?)),
+        };
+        let id = &cell.key.cell_id;
+        {
+            let mut kept = self.kept.borrow_mut();
+            if kept.0 != cell.model {
+                *kept = (cell.model, HashMap::new());
+            }
+            if let Some(found) = kept.1.get(id) {
+                return Ok(found.clone());
+            }
+        }
+        let batch = images.load(0..images.len(), &model.preprocessing)?;
+        let calibration = ImageCalibration::new(&self.engine, batch);
+        let quantized = Arc::new(quantizer.calibrate(&model.network, &calibration)?);
+        let mut kept = self.kept.borrow_mut();
+        kept.1.insert(id.clone(), quantized.clone());
+        Ok(quantized)
+    }
+}
+
+/// The images a plan names: those after the first `skip`, at most `limit`.
+pub fn open_images(images: &Images) -> Result<ImageSet, SweepError> {
+    let most = images.limit.map(|n| n.saturating_add(images.skip));
+    let mut set = ImageSet::open(&images.dir, most)?;
+    if images.skip >= set.len() {
+        return Err(SweepError::Plan(PlanError::Value {
+            path: images.dir.clone(),
+            problem: format!(
+                "skip = {}: the folder has {} images",
+                images.skip,
+                set.len()
+            ),
+        }));
+    }
+    set.images.drain(..images.skip);
+    Ok(set)
+}

@@ -5,9 +5,9 @@ use quantbound::network::{Network, Op};
 use quantbound::quant::gpfq::{Gpfq, Threshold};
 use quantbound::quant::greedy::{Inputs, align};
 use quantbound::quant::patches::{Patches, Sampling};
-use quantbound::quant::path::{Alphabet, PathSettings};
+use quantbound::quant::path::{Alphabet, Alphabets, PathSettings};
 use quantbound::quant::spfq::Spfq;
-use quantbound::quant::{QuantError, QuantizedLayer, QuantizedNetwork, Quantizer};
+use quantbound::quant::{Granularity, QuantError, QuantizedLayer, QuantizedNetwork, Quantizer};
 use quantbound::tensor::Batch;
 use quantbound::tensor::tolerance::{UNIT_F32, UNIT_F64, gamma};
 
@@ -22,6 +22,7 @@ use common::chain::{Plan, build, images, noise, plans};
 fn settings(bits: u32, scalar: f64, fraction: f64, seed: u64) -> PathSettings {
     PathSettings {
         bits,
+        granularity: Granularity::PerTensor,
         scalar,
         sampling: Sampling { fraction, seed },
         bias_correction: false,
@@ -149,12 +150,39 @@ fn check_network(
         let own = layer_input(&done.dequantize(network), node, batch);
         let full = layer_input(network, node, batch);
         let places = Patches::draw(network, node, batch.images(), settings.sampling).places;
-        let alphabet = Alphabet::new(&affine, settings.bits, settings.scalar);
-        prop_assert_eq!(layer.scale[0], alphabet.step);
+        let alphabets = Alphabets::new(
+            &affine,
+            settings.bits,
+            settings.scalar,
+            settings.granularity,
+        );
+        let largest = |o: usize| {
+            affine
+                .row(o)
+                .iter()
+                .fold(0.0f64, |m, &w| m.max(f64::from(w.abs())))
+        };
+        let mean = (0..affine.out).map(largest).sum::<f64>() / affine.out as f64;
         let levels = levels(layer);
-        prop_assert!(levels.iter().all(|l| l.abs() <= f64::from(alphabet.top)));
+        prop_assert!(
+            levels
+                .iter()
+                .all(|l| l.abs() <= f64::from(1u32 << (settings.bits - 1)))
+        );
         for o in 0..affine.out {
             let group = o / (affine.out / affine.groups);
+            let alphabet = alphabets.of(o);
+            let range = match settings.granularity {
+                Granularity::PerTensor => mean,
+                Granularity::PerChannel => largest(o),
+            };
+            let step = settings.scalar * range / f64::from(alphabet.top);
+            prop_assert_eq!(layer.parameters(o).0, alphabet.step);
+            prop_assert!(
+                (f64::from(alphabet.step) / step - 1.0).abs() <= gamma(2, UNIT_F32),
+                "{} and {step}",
+                alphabet.step
+            );
             let x = matrix(network, node, &full, &places, group);
             let own = matrix(network, node, &own, &places, group);
             let weights: Vec<f64> = affine.row(o).iter().map(|&w| f64::from(w)).collect();
@@ -172,6 +200,10 @@ fn check_network(
     Ok(())
 }
 
+fn granularities() -> impl Strategy<Value = Granularity> {
+    prop_oneof![Just(Granularity::PerTensor), Just(Granularity::PerChannel)]
+}
+
 fn thresholds() -> impl Strategy<Value = Threshold> {
     prop_oneof![
         3 => Just(Threshold::None),
@@ -186,11 +218,11 @@ proptest! {
     #[test]
     fn every_choice_is_that_of_the_literal_recursion(
         plan in plans(), bits in 2u32..=6, scalar in 0.5f64..2.5, fraction in 0.05f64..=1.0,
-        threshold in thresholds(),
+        threshold in thresholds(), granularity in granularities(),
     ) {
         let network = build(&plan);
         let batch = images(&network, 3, plan.seed);
-        let settings = settings(bits, scalar, fraction, plan.seed);
+        let settings = PathSettings { granularity, ..settings(bits, scalar, fraction, plan.seed) };
         let gpfq = Gpfq::new(settings, threshold).unwrap();
         let quantized = gpfq.calibrate(&network, &Naive(batch.clone())).unwrap();
         prop_assert_eq!(quantized.layers.len(), network.layers().count());
@@ -200,10 +232,11 @@ proptest! {
     #[test]
     fn the_first_layers_error_stays_under_half_a_step_times_the_data(
         plan in plans(), bits in 2u32..=8, scalar in 1.0f64..4.0,
+        granularity in granularities(),
     ) {
         let network = build(&plan);
         let batch = images(&network, 4, plan.seed);
-        let settings = settings(bits, scalar, 1.0, plan.seed);
+        let settings = PathSettings { granularity, ..settings(bits, scalar, 1.0, plan.seed) };
         let gpfq = Gpfq::new(settings, Threshold::None).unwrap();
         let quantized = gpfq.calibrate(&network, &Naive(batch.clone())).unwrap();
         let (unclipped, worst) = first_layer(&network, &quantized, &batch, settings);
@@ -222,7 +255,7 @@ proptest! {
             let spfq = Spfq::new(settings, 1).unwrap();
             let quantized = spfq.calibrate(&network, &Naive(batch.clone())).unwrap();
             let levels = levels(&quantized.layers[0]);
-            let alphabet = Alphabet::new(&affine, bits, 3.0);
+            let alphabet = Alphabets::new(&affine, bits, 3.0, Granularity::PerTensor).of(0);
             prop_assume!(levels.iter().all(|l| l.abs() < f64::from(alphabet.top)));
             let places = Patches::draw(&network, 0, batch.images(), settings.sampling).places;
             let x = matrix(&network, 0, &batch, &places, 0);
@@ -320,11 +353,18 @@ fn first_layer(
     let affine = network.nodes[layer.node].affine().unwrap();
     let input = layer_input(network, layer.node, batch);
     let places = Patches::draw(network, layer.node, batch.images(), settings.sampling).places;
-    let alphabet = Alphabet::new(&affine, settings.bits, settings.scalar);
-    let (levels, step) = (levels(layer), f64::from(alphabet.step));
+    let alphabets = Alphabets::new(
+        &affine,
+        settings.bits,
+        settings.scalar,
+        settings.granularity,
+    );
+    let levels = levels(layer);
     let (mut unclipped, mut worst) = (0, 0.0f64);
     for o in 0..affine.out {
         let group = o / (affine.out / affine.groups);
+        let alphabet = alphabets.of(o);
+        let step = f64::from(alphabet.step);
         let x = matrix(network, layer.node, &input, &places, group);
         let w: Vec<f64> = affine.row(o).iter().map(|&w| f64::from(w)).collect();
         let levels = &levels[o * w.len()..(o + 1) * w.len()];
@@ -368,7 +408,7 @@ fn the_bound_of_the_first_layer_is_really_tested() {
         *code = (*code + 3).min(16);
     }
     let affine = network.nodes[0].affine().unwrap();
-    let alphabet = Alphabet::new(&affine, 4, 2.0);
+    let alphabet = Alphabets::new(&affine, 4, 2.0, Granularity::PerTensor).of(0);
     let places = Patches::draw(&network, 0, 4, settings.sampling).places;
     let x = matrix(&network, 0, &batch, &places, 0);
     let w: Vec<f64> = affine.row(0).iter().map(|&w| f64::from(w)).collect();

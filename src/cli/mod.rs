@@ -8,6 +8,7 @@ mod doctor;
 mod inspect;
 mod options;
 mod progress;
+mod quantize;
 mod report;
 mod run;
 mod sweep;
@@ -47,6 +48,8 @@ enum Command {
     Run(run::Args),
     /// The ladder of bounds per depth; needs no images
     Bounds(bounds::Args),
+    /// Quantize a network and store codes, scales and zero points as safetensors
+    Quantize(quantize::Args),
     /// Store the input and every node's output as safetensors
     Trace(trace::Args),
     /// Layers with shapes, fan-in, parameters, MACs and operator norms
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Sweep(args) => args.run(),
         Command::Run(args) => args.run(),
         Command::Bounds(args) => args.run(),
+        Command::Quantize(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),
         Command::Bench(args) => args.run(),

@@ -208,7 +208,7 @@ impl Plan {
     }
 }
 
-fn check_keys(name: &str, table: &toml::Table, path: &Path) -> Result<(), PlanError> {
+pub(super) fn check_keys(name: &str, table: &toml::Table, path: &Path) -> Result<(), PlanError> {
     let known = match name {
         "quantize" => method_keys(table, path)?,
         _ => match KEYS.iter().find(|(n, _)| *n == name) {

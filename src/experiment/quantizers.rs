@@ -1,8 +1,12 @@
 //! `[[quantize]]` tables of a plan: methods, their options and the axes they are swept over.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
+use super::plan::{PlanError, check_keys};
 use crate::quant::bias::BiasCorrected;
+use crate::quant::dfq::Dfq;
 use crate::quant::gpfq::{Gpfq, Threshold};
 use crate::quant::patches::Sampling;
 use crate::quant::path::PathSettings;
@@ -55,9 +59,24 @@ pub enum Method {
         #[serde(default, skip_serializing_if = "is_false")]
         bias_correction: bool,
     },
+    /// An evenly spaced grid after cross-layer equalization.
+    Dfq {
+        /// As for `uniform`.
+        #[serde(default)]
+        scheme: Scheme,
+        /// As for `uniform`.
+        #[serde(default)]
+        range: Range,
+        /// As for `uniform`.
+        #[serde(default)]
+        rounding: Rounding,
+        /// As for `uniform`.
+        #[serde(default, skip_serializing_if = "is_false")]
+        bias_correction: bool,
+    },
     /// Greedy path following, calibrated.
     Gpfq {
-        /// C: the step is `C * mean over neurons of max|row| / 2^(b-1)`.
+        /// C: the step is `C * mean over neurons of max|row| / 2^(b-1)`, or of the neuron's own row per channel.
         scalar: f64,
         /// Patches drawn of each convolution's input, as a fraction of all non-overlapping ones.
         #[serde(default = "quarter")]
@@ -91,6 +110,17 @@ pub enum Method {
     },
 }
 
+/// Keys of the methods with a uniform grid.
+const GRID: &[&str] = &[
+    "method",
+    "bits",
+    "granularity",
+    "scheme",
+    "range",
+    "rounding",
+    "bias_correction",
+];
+
 fn is_false(b: &bool) -> bool {
     !b
 }
@@ -113,19 +143,9 @@ fn two() -> u32 {
 
 impl Method {
     /// Every method's name with the keys of its table.
-    pub const KEYS: [(&str, &[&str]); 4] = [
-        (
-            "uniform",
-            &[
-                "method",
-                "bits",
-                "granularity",
-                "scheme",
-                "range",
-                "rounding",
-                "bias_correction",
-            ],
-        ),
+    pub const KEYS: [(&str, &[&str]); 5] = [
+        ("uniform", GRID),
+        ("dfq", GRID),
         (
             "rex",
             &["method", "bits", "orders", "budget", "bias_correction"],
@@ -135,6 +155,7 @@ impl Method {
             &[
                 "method",
                 "bits",
+                "granularity",
                 "scalar",
                 "sample",
                 "seed",
@@ -147,6 +168,7 @@ impl Method {
             &[
                 "method",
                 "bits",
+                "granularity",
                 "scalar",
                 "order",
                 "sample",
@@ -160,7 +182,7 @@ impl Method {
     fn usual_granularity(&self) -> Granularity {
         match self {
             Self::Uniform { .. } | Self::Rex { .. } => Granularity::PerChannel,
-            Self::Gpfq { .. } | Self::Spfq { .. } => Granularity::PerTensor,
+            Self::Dfq { .. } | Self::Gpfq { .. } | Self::Spfq { .. } => Granularity::PerTensor,
         }
     }
 }
@@ -212,6 +234,42 @@ impl QuantizerSpec {
         }
     }
 
+    /// From a method's name and options as a plan writes them, each `(key, value)`; a value that is no TOML is taken as
+    /// a string.
+    pub fn from_options(
+        method: &str,
+        bits: u32,
+        granularity: Option<Granularity>,
+        options: &[(&str, &str)],
+    ) -> Result<Self, PlanError> {
+        let path = Path::new("quantize");
+        let mut table = toml::Table::new();
+        table.insert("method".into(), method.into());
+        table.insert("bits".into(), vec![i64::from(bits)].into());
+        if let Some(g) = granularity {
+            table.insert("granularity".into(), vec![g.name()].into());
+        }
+        for &(key, text) in options {
+            let parsed = format!("value = {text}").parse::<toml::Table>();
+            let parsed = parsed.ok().and_then(|mut t| t.remove("value"));
+            table.insert(key.into(), parsed.unwrap_or_else(|| text.into()));
+        }
+        check_keys("quantize", &table, path)?;
+        let syntax = |e: toml::de::Error| PlanError::Syntax {
+            path: path.to_path_buf(),
+            problem: e.to_string().trim_end().to_string(),
+        };
+        let value = |problem: String| PlanError::Value {
+            path: path.to_path_buf(),
+            problem,
+        };
+        let quantize: Quantize = table.try_into().map_err(syntax)?;
+        let spec = quantize.specs().next();
+        let spec = spec.ok_or_else(|| value("no bit width".into()))?;
+        spec.build().map_err(|e| value(e.to_string()))?;
+        Ok(spec)
+    }
+
     /// The quantizer itself.
     pub fn build(&self) -> Result<Box<dyn Quantizer>, QuantError> {
         let bits = self.bits;
@@ -226,6 +284,16 @@ impl QuantizerSpec {
                 let uniform = uniform.with_range(range)?.with_rounding(rounding);
                 with_bias(bias_correction, Box::new(uniform))
             }
+            Method::Dfq {
+                scheme,
+                range,
+                rounding,
+                bias_correction,
+            } => {
+                let uniform = Uniform::new(bits, self.granularity, scheme)?;
+                let uniform = uniform.with_range(range)?.with_rounding(rounding);
+                with_bias(bias_correction, Box::new(Dfq(uniform)))
+            }
             Method::Rex {
                 orders,
                 budget,
@@ -238,7 +306,7 @@ impl QuantizerSpec {
                 threshold,
                 bias_correction,
             } => {
-                let settings = path(bits, scalar, sample, seed, bias_correction);
+                let settings = self.path(scalar, sample, seed, bias_correction);
                 Box::new(Gpfq::new(settings, threshold)?)
             }
             Method::Spfq {
@@ -248,10 +316,22 @@ impl QuantizerSpec {
                 seed,
                 bias_correction,
             } => {
-                let settings = path(bits, scalar, sample, seed, bias_correction);
+                let settings = self.path(scalar, sample, seed, bias_correction);
                 Box::new(Spfq::new(settings, order)?)
             }
         })
+    }
+}
+
+impl QuantizerSpec {
+    fn path(&self, scalar: f64, fraction: f64, seed: u64, bias_correction: bool) -> PathSettings {
+        PathSettings {
+            bits: self.bits,
+            granularity: self.granularity,
+            scalar,
+            sampling: Sampling { fraction, seed },
+            bias_correction,
+        }
     }
 }
 
@@ -259,14 +339,5 @@ fn with_bias(correct: bool, quantizer: Box<dyn Quantizer>) -> Box<dyn Quantizer>
     match correct {
         true => Box::new(BiasCorrected(quantizer)),
         false => quantizer,
-    }
-}
-
-fn path(bits: u32, scalar: f64, fraction: f64, seed: u64, bias_correction: bool) -> PathSettings {
-    PathSettings {
-        bits,
-        scalar,
-        sampling: Sampling { fraction, seed },
-        bias_correction,
     }
 }

@@ -9,8 +9,9 @@ use super::model::LoadedModel;
 use super::plan::{Images, PlanError};
 use super::sweep::{Cell, SweepError};
 use crate::data::ImageSet;
+use crate::engine::Engine;
 use crate::engine::cpu::CpuEngine;
-use crate::quant::QuantizedNetwork;
+use crate::quant::{QuantizedNetwork, Quantizer};
 
 /// Makes and keeps quantized networks.
 pub struct Variants {
@@ -57,13 +58,35 @@ impl Variants {
                 return Ok(found.clone());
             }
         }
-        let batch = images.load(0..images.len(), &model.preprocessing)?;
-        let calibration = ImageCalibration::new(&self.engine, batch);
-        let quantized = Arc::new(quantizer.calibrate(&model.network, &calibration)?);
+        let quantized = calibrate_on(&self.engine, quantizer.as_ref(), model, images)?;
+        let quantized = Arc::new(quantized);
         let mut kept = self.kept.borrow_mut();
         kept.1.insert(id.clone(), quantized.clone());
         Ok(quantized)
     }
+}
+
+/// Quantizes a model, on calibration images where the method needs them.
+pub fn calibrate(
+    quantizer: &dyn Quantizer,
+    model: &LoadedModel,
+    images: Option<&ImageSet>,
+) -> Result<QuantizedNetwork, SweepError> {
+    match images {
+        None => Ok(quantizer.quantize(&model.network)?),
+        Some(images) => calibrate_on(&CpuEngine::f32(None)?, quantizer, model, images),
+    }
+}
+
+fn calibrate_on(
+    engine: &dyn Engine,
+    quantizer: &dyn Quantizer,
+    model: &LoadedModel,
+    images: &ImageSet,
+) -> Result<QuantizedNetwork, SweepError> {
+    let batch = images.load(0..images.len(), &model.preprocessing)?;
+    let calibration = ImageCalibration::new(engine, batch);
+    Ok(quantizer.calibrate(&model.network, &calibration)?)
 }
 
 /// The images a plan names: those after the first `skip`, at most `limit`.

@@ -76,7 +76,7 @@ impl Gpfq {
     }
 
     /// The level that takes the place of a projection.
-    fn choose(&self, alphabet: &Alphabet, projection: f64) -> f64 {
+    fn choose(&self, alphabet: Alphabet, projection: f64) -> f64 {
         let index = self.threshold.apply(alphabet.index(projection));
         alphabet.value(index.round_ties_even())
     }
@@ -105,8 +105,10 @@ impl Quantizer for Gpfq {
         self.settings.walk(
             network,
             calibration,
-            |alphabet, inputs, weights, first, _| {
-                follow(inputs, weights, first, |_, _, z| self.choose(alphabet, z))
+            |alphabets, inputs, weights, first, _| {
+                follow(inputs, weights, first, |o, _, z| {
+                    self.choose(alphabets.of(o), z)
+                })
             },
         )
     }

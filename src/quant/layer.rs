@@ -64,6 +64,23 @@ impl QuantizedLayer {
         self.residuals.is_empty() && self.columns.is_none()
     }
 
+    /// Bits that packed codes, scales (32 each), zero points and replaced biases take. Channels that an order beyond
+    /// the first leaves at zero cost nothing there.
+    pub fn stored_bits(&self) -> u64 {
+        let parameters = |scale: &[f32]| scale.len() as u64 * (32 + u64::from(self.bits));
+        let mut bits = self.codes.len() as u64 * u64::from(self.bits) + parameters(&self.scale);
+        for t in &self.residuals {
+            let row = (t.codes.len() / t.scale.len().max(1)).max(1);
+            let channels = t.codes.chunks(row).zip(&t.zero_point);
+            let kept = channels.filter(|(codes, zero)| codes.iter().any(|c| c != *zero));
+            let channel = row as u64 * u64::from(self.bits) + 32 + u64::from(self.bits);
+            bits += kept.count() as u64 * channel;
+        }
+        let floats = [&self.bias, &self.columns.as_ref().map(|c| c.scale.clone())];
+        let floats = floats.into_iter().flatten().map(|f| f.len() as u64 * 32);
+        bits + floats.sum::<u64>()
+    }
+
     /// The weights the codes stand for, `out` channels.
     pub fn dequantize(&self, out: usize) -> Vec<f32> {
         let row = (self.codes.len() / out.max(1)).max(1);

@@ -5,6 +5,8 @@
 
 pub mod bias;
 pub mod calibration;
+pub mod dfq;
+pub mod equalize;
 pub mod gpfq;
 pub mod greedy;
 pub mod layer;
@@ -14,6 +16,7 @@ pub mod random;
 pub mod range;
 pub mod rex;
 pub mod rounding;
+pub mod saved;
 pub mod spfq;
 pub mod uniform;
 
@@ -52,6 +55,14 @@ pub enum QuantError {
         layer: String,
         /// Bit width.
         bits: u32,
+    },
+    /// A channel cannot be rescaled through a ReLU6.
+    #[error(
+        "layer {layer}: its channels pass a ReLU6, which a rescaling does not leave as it is; replace ReLU6 by ReLU first, which changes the function, or use method \"dfq\", which moves the caps"
+    )]
+    Capped {
+        /// Layer name.
+        layer: String,
     },
     /// The method looks at activations, and there are none.
     #[error("{method} needs calibration images; name a folder of them")]

@@ -4,7 +4,7 @@ use super::bias::corrected;
 use super::greedy::Inputs;
 use super::patches::{Patches, Sampling};
 use super::uniform::check_finite;
-use super::{Calibration, QuantError, QuantizedLayer, QuantizedNetwork};
+use super::{Calibration, Granularity, QuantError, QuantizedLayer, QuantizedNetwork};
 use crate::network::{Affine, Network};
 
 /// The levels `step * {-2^(b-1), .., 2^(b-1)}`: `2^b + 1` of them, so that codes are stored in b + 1 bits.
@@ -16,23 +16,62 @@ pub struct Alphabet {
     pub top: u32,
 }
 
-impl Alphabet {
-    /// `step = scalar * mean over rows of max|row| / 2^(b-1)`.
-    pub fn new(affine: &Affine<'_>, bits: u32, scalar: f64) -> Self {
+/// The alphabets of a layer's neurons.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alphabets {
+    /// One for all neurons, or one each.
+    each: Vec<Alphabet>,
+}
+
+impl Alphabets {
+    /// Per tensor, as published, `step = scalar * mean over rows of max|row| / 2^(b-1)`; per channel, `scalar * max|row| / 2^(b-1)`
+    /// for each row: folded batch norms leave rows of very different ranges, which one step clips or wastes.
+    pub fn new(affine: &Affine<'_>, bits: u32, scalar: f64, granularity: Granularity) -> Self {
         let largest = |o: usize| affine.row(o).iter().fold(0.0f32, |m, w| m.max(w.abs()));
-        let sum: f64 = (0..affine.out).map(|o| f64::from(largest(o))).sum();
+        let largest: Vec<f64> = (0..affine.out).map(|o| f64::from(largest(o))).collect();
         let top = 1u32 << (bits - 1);
-        let step = (scalar * sum / affine.out.max(1) as f64 / f64::from(top)) as f32;
-        Self {
-            step: if sum == 0.0 {
-                1.0
-            } else {
-                step.max(f32::MIN_POSITIVE)
+        let alphabet = |range: f64| Alphabet {
+            step: match range {
+                0.0 => 1.0,
+                range => ((scalar * range / f64::from(top)) as f32).max(f32::MIN_POSITIVE),
             },
             top,
+        };
+        let mean = || largest.iter().sum::<f64>() / affine.out.max(1) as f64;
+        Self {
+            each: match granularity {
+                Granularity::PerTensor => vec![alphabet(mean())],
+                Granularity::PerChannel => largest.iter().map(|&m| alphabet(m)).collect(),
+            },
         }
     }
 
+    /// The alphabet of output channel `o`.
+    pub fn of(&self, o: usize) -> Alphabet {
+        self.each[if self.each.len() == 1 { 0 } else { o }]
+    }
+
+    /// The layer of values that [`Alphabet::value`] gave, `[out][fan_in]`.
+    fn layer(&self, node: usize, values: &[f64], fan_in: usize) -> QuantizedLayer {
+        let top = self.each[0].top;
+        let rows = values.chunks(fan_in.max(1)).enumerate();
+        let codes = rows.flat_map(|(o, row)| {
+            let alphabet = self.of(o);
+            let code = move |&v: &f64| (alphabet.index(v).round() + f64::from(top)) as u16;
+            row.iter().map(code)
+        });
+        QuantizedLayer {
+            node,
+            bits: top.ilog2() + 2,
+            codes: codes.collect(),
+            scale: self.each.iter().map(|a| a.step).collect(),
+            zero_point: vec![top as u16; self.each.len()],
+            ..QuantizedLayer::default()
+        }
+    }
+}
+
+impl Alphabet {
     /// The value of the level nearest to `index`, an integer; the ends clip.
     pub fn value(&self, index: f64) -> f64 {
         let top = f64::from(self.top);
@@ -43,19 +82,6 @@ impl Alphabet {
     pub fn index(&self, z: f64) -> f64 {
         z / f64::from(self.step)
     }
-
-    /// The layer of values that [`Alphabet::value`] gave.
-    fn layer(&self, node: usize, values: &[f64]) -> QuantizedLayer {
-        let code = |&v: &f64| (self.index(v).round() + f64::from(self.top)) as u16;
-        QuantizedLayer {
-            node,
-            bits: self.top.ilog2() + 2,
-            codes: values.iter().map(code).collect(),
-            scale: vec![self.step],
-            zero_point: vec![self.top as u16],
-            ..QuantizedLayer::default()
-        }
-    }
 }
 
 /// Settings that the path-following methods share.
@@ -63,6 +89,8 @@ impl Alphabet {
 pub struct PathSettings {
     /// Bit width b, 2..=15.
     pub bits: u32,
+    /// One step per layer, as published, or per neuron.
+    pub granularity: Granularity,
     /// The scalar C of the step.
     pub scalar: f64,
     /// Which patches are looked at.
@@ -116,12 +144,12 @@ impl PathSettings {
         suffix
     }
 
-    /// Walks the layers in order; `values(alphabet, inputs, weights, first neuron, node)` quantizes the neurons of a group.
+    /// Walks the layers in order; `values(alphabets, inputs, weights, first neuron, node)` quantizes the neurons of a group.
     pub fn walk(
         &self,
         network: &Network,
         calibration: &dyn Calibration,
-        values: impl Fn(&Alphabet, &Inputs, &[f32], usize, usize) -> Vec<f64>,
+        values: impl Fn(&Alphabets, &Inputs, &[f32], usize, usize) -> Vec<f64>,
     ) -> Result<QuantizedNetwork, QuantError> {
         let mut walk = calibration.walk(network)?;
         let mut layers = Vec::new();
@@ -130,7 +158,7 @@ impl PathSettings {
                 continue;
             };
             let batches = walk.inputs(node)?;
-            let alphabet = Alphabet::new(&affine, self.bits, self.scalar);
+            let alphabets = Alphabets::new(&affine, self.bits, self.scalar, self.granularity);
             let patches = Patches::draw(network, node, batches.full.images(), self.sampling);
             let (neurons, channels) = (affine.out / affine.groups, affine.in_per_group);
             let mut chosen = Vec::with_capacity(affine.weight.len());
@@ -146,9 +174,9 @@ impl PathSettings {
                 };
                 let per_group = neurons * affine.fan_in();
                 let weights = &affine.weight[g * per_group..(g + 1) * per_group];
-                chosen.extend(values(&alphabet, &inputs, weights, g * neurons, node));
+                chosen.extend(values(&alphabets, &inputs, weights, g * neurons, node));
             }
-            let mut layer = alphabet.layer(node, &chosen);
+            let mut layer = alphabets.layer(node, &chosen, affine.fan_in());
             if self.bias_correction {
                 layer.bias = Some(corrected(network, &layer, batches));
             }

@@ -6,7 +6,7 @@
 //! `E ||X~ w~ - X~ q||_2^2 <= (step^2 / 4) ||X~||_F^2`: the error along `X~_t` has mean 0 and variance at most `step^2 / 4`.
 
 use super::greedy::{Inputs, align, follow};
-use super::path::{Alphabet, PathSettings};
+use super::path::{Alphabets, PathSettings};
 use super::random::Stream;
 use super::rounding::stochastic;
 use super::{Calibration, QuantError, QuantizedNetwork, Quantizer};
@@ -38,7 +38,7 @@ impl Spfq {
 
     fn group(
         &self,
-        alphabet: &Alphabet,
+        alphabets: &Alphabets,
         inputs: &Inputs,
         weights: &[f32],
         first: usize,
@@ -54,6 +54,7 @@ impl Spfq {
         let stream = Stream::new(self.settings.sampling.seed, ROUNDING + node as u64);
         follow(&own, &aligned, first, |neuron, t, z| {
             let u = stream.at(neuron as u64).unit(t as u64);
+            let alphabet = alphabets.of(neuron);
             alphabet.value(stochastic(alphabet.index(z), u))
         })
     }
@@ -82,8 +83,8 @@ impl Quantizer for Spfq {
         self.settings.walk(
             network,
             calibration,
-            |alphabet, inputs, weights, first, node| {
-                self.group(alphabet, inputs, weights, first, node)
+            |alphabets, inputs, weights, first, node| {
+                self.group(alphabets, inputs, weights, first, node)
             },
         )
     }

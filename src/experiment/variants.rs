@@ -89,20 +89,26 @@ fn calibrate_on(
     Ok(quantizer.calibrate(&model.network, &calibration)?)
 }
 
-/// The images a plan names: those after the first `skip`, at most `limit`.
+/// The images a plan names: of the first `skip + limit`, those that are not among the first `skip`.
 pub fn open_images(images: &Images) -> Result<ImageSet, SweepError> {
+    let open = |limit| ImageSet::open(&images.dir, limit);
     let most = images.limit.map(|n| n.saturating_add(images.skip));
-    let mut set = ImageSet::open(&images.dir, most)?;
-    if images.skip >= set.len() {
+    let mut set = open(most)?;
+    if images.skip == 0 {
+        return Ok(set);
+    }
+    let skipped = open(Some(images.skip))?.images;
+    set.images
+        .retain(|image| skipped.iter().all(|s| s.path != image.path));
+    if set.images.is_empty() {
         return Err(SweepError::Plan(PlanError::Value {
             path: images.dir.clone(),
             problem: format!(
                 "skip = {}: the folder has {} images",
                 images.skip,
-                set.len()
+                skipped.len()
             ),
         }));
     }
-    set.images.drain(..images.skip);
     Ok(set)
 }

@@ -46,9 +46,9 @@ pub enum QuantError {
         /// What is allowed.
         allowed: &'static str,
     },
-    /// A layer's dequantized weights are not finite.
+    /// A layer's weights, or what they would become, are not finite.
     #[error(
-        "layer {layer}: its range overflows f32 at {bits} bits; the weights span more than f32 can step through"
+        "layer {layer}: its weights are not finite, or span more than f32 can step through at {bits} bits"
     )]
     NotFinite {
         /// Layer name.

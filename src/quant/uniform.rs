@@ -152,18 +152,17 @@ impl Uniform {
     }
 }
 
-/// Refuses layers whose weights would not be finite.
+/// Refuses layers whose weights are not finite, or would not be.
 pub fn check_finite(
     network: &Network,
     layer: QuantizedLayer,
 ) -> Result<QuantizedLayer, QuantError> {
     let node = &network.nodes[layer.node];
-    let out = node.affine().map_or(1, |a| a.out);
+    let (own, out) = node.affine().map_or((&[][..], 1), |a| (a.weight, a.out));
+    // A NaN weight has a finite code: look at both sides.
+    let dequantized = layer.dequantize(out);
     let bias = layer.bias.as_deref().unwrap_or_default();
-    let mut values = layer
-        .dequantize(out)
-        .into_iter()
-        .chain(bias.iter().copied());
+    let mut values = own.iter().chain(&dequantized).chain(bias);
     if values.any(|w| !w.is_finite()) {
         return Err(QuantError::NotFinite {
             layer: node.name.clone(),

@@ -27,10 +27,7 @@ fn bound(row: &[f32], bits: u32, orders: u32) -> f64 {
 /// the largest residual is clipped), and the sum of the orders is rounded to f32 once. Scales stop at the smallest normal f32.
 fn slack(row: &[f32], w: f32, bits: u32, orders: u32) -> f64 {
     let levels = f64::from((1u32 << (bits - 1)) - 1);
-    let scales: f64 = (1..=orders)
-        .map(|k| 2.0 * bound(row, bits, k) * levels * gamma(2 * k as usize, UNIT_F32))
-        .last()
-        .unwrap();
+    let scales = 2.0 * bound(row, bits, orders) * levels * gamma(2 * orders as usize, UNIT_F32);
     scales + f64::from(w.abs()) * gamma(2, UNIT_F32) + f64::from(f32::MIN_POSITIVE)
 }
 

@@ -42,11 +42,11 @@ fn greedy(bencher: divan::Bencher, (samples, weights, neurons): (usize, usize, u
 }
 
 #[divan::bench(args = LAYERS, max_time = 1)]
-fn round_to_nearest(bencher: divan::Bencher, (samples, weights, neurons): (usize, usize, usize)) {
+fn round_to_nearest(bencher: divan::Bencher, (_, weights, neurons): (usize, usize, usize)) {
     let w = noise(3, weights * neurons);
     let step = 1.0 / 8.0;
     bencher
-        .counter(ItemsCount::new(samples * weights * neurons))
+        .counter(ItemsCount::new(weights * neurons))
         .bench(|| -> Vec<f64> {
             let level = |&w: &f32| (f64::from(w) / step).round_ties_even().clamp(-8.0, 8.0) * step;
             w.iter().map(level).collect()

@@ -102,13 +102,7 @@ impl Walk for EngineWalk<'_> {
 
     fn set(&mut self, layer: &QuantizedLayer) {
         let mut node = self.network.nodes[layer.node].clone();
-        let out = node.affine().map_or(1, |a| a.out);
-        if let Some(weight) = node.weight_mut() {
-            weight.data_mut().copy_from_slice(&layer.dequantize(out));
-        }
-        if let (Some(bias), Some(values)) = (node.bias_mut(), &layer.bias) {
-            bias.copy_from_slice(values);
-        }
+        layer.apply_to(&mut node);
         self.replaced.insert(layer.node, node);
     }
 }

@@ -102,6 +102,18 @@ impl QuantizedLayer {
         weights
     }
 
+    /// Replaces a node's weights by the dequantized ones, and its bias where the layer has another; `node` is one
+    /// that the layer [`fits`](Self::fits).
+    pub fn apply_to(&self, node: &mut Node) {
+        if let Some(weight) = node.weight_mut() {
+            let values = self.dequantize(weight.dims()[0]);
+            weight.data_mut().copy_from_slice(&values);
+        }
+        if let (Some(bias), Some(values)) = (node.bias_mut(), &self.bias) {
+            bias.copy_from_slice(values);
+        }
+    }
+
     /// Checks that this is a quantized form of `node`; `Err` says what does not fit.
     pub fn fits(&self, node: &Node) -> Result<(), String> {
         let Some(affine) = node.affine() else {
@@ -168,14 +180,7 @@ impl QuantizedNetwork {
     pub fn dequantize(&self, network: &Network) -> Network {
         let mut result = network.clone();
         for layer in &self.layers {
-            let node = &mut result.nodes[layer.node];
-            if let Some(weight) = node.weight_mut() {
-                let values = layer.dequantize(weight.dims()[0]);
-                weight.data_mut().copy_from_slice(&values);
-            }
-            if let (Some(bias), Some(values)) = (node.bias_mut(), &layer.bias) {
-                bias.copy_from_slice(values);
-            }
+            layer.apply_to(&mut result.nodes[layer.node]);
         }
         result
     }

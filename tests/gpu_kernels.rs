@@ -130,6 +130,7 @@ fn extreme_codes_survive_packing() {
                         .collect(),
                     scale: (0..affine.out).map(|o| 0.01 + o as f32).collect(),
                     zero_point: (0..affine.out).map(|o| [0, top, top / 2][o % 3]).collect(),
+                    ..Default::default()
                 }],
             };
             let input = random_input(&network, 1, 5);

@@ -126,15 +126,13 @@ fn load_variants(
 ) -> anyhow::Result<Vec<VariantId>> {
     (0..count)
         .map(|i| {
-            let spec = QuantizerSpec {
-                scheme: Scheme::Symmetric,
-                bits: if i % 2 == 0 { 8 } else { 4 },
-                granularity: if i / 2 % 2 == 0 {
-                    Granularity::PerChannel
-                } else {
-                    Granularity::PerTensor
-                },
+            let bits = if i % 2 == 0 { 8 } else { 4 };
+            let granularity = if i / 2 % 2 == 0 {
+                Granularity::PerChannel
+            } else {
+                Granularity::PerTensor
             };
+            let spec = QuantizerSpec::uniform(bits, granularity, Scheme::Symmetric);
             Ok(runner.load_variant(&spec.build()?.quantize(network)?)?)
         })
         .collect()

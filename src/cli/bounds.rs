@@ -41,11 +41,7 @@ impl Args {
         let mut out = std::io::stdout().lock();
         for &bits in &self.quantize.bits {
             for &granularity in &self.quantize.granularity {
-                let spec = QuantizerSpec {
-                    scheme: self.quantize.scheme,
-                    bits,
-                    granularity,
-                };
+                let spec = QuantizerSpec::uniform(bits, granularity, self.quantize.scheme);
                 let quantized = spec.build()?.quantize(&model.network)?;
                 let quantized = quantized.dequantize(&model.network);
                 let setting = Setting::new(&model.network, &quantized, &domain)?;
@@ -91,7 +87,7 @@ fn as_json(setting: &Setting<'_>, ladder: &Ladder, spec: &QuantizerSpec) -> Valu
         "model": network.name,
         "bits": spec.bits,
         "granularity": spec.granularity,
-        "scheme": spec.scheme,
+        "method": spec.method,
         "domain_magnitude": setting.domain().magnitude(),
         "depths": depths,
         "output": {"log10": at(network.nodes.len() - 1)},

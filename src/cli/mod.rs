@@ -10,6 +10,7 @@ mod fetch;
 mod inspect;
 mod options;
 mod progress;
+mod quantize;
 mod report;
 mod run;
 mod sweep;
@@ -49,6 +50,8 @@ enum Command {
     Run(run::Args),
     /// The ladder of bounds per depth; needs no images
     Bounds(bounds::Args),
+    /// Quantize a network and store codes, scales and zero points as safetensors
+    Quantize(quantize::Args),
     /// Store the input and every node's output as safetensors
     Trace(trace::Args),
     /// Layers with shapes, fan-in, parameters, MACs and operator norms
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Sweep(args) => args.run(),
         Command::Run(args) => args.run(),
         Command::Bounds(args) => args.run(),
+        Command::Quantize(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),
         Command::Bench(args) => args.run(),

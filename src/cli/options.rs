@@ -134,13 +134,12 @@ pub fn scheme(text: &str) -> Result<Scheme, String> {
 pub fn quantizer(text: &str) -> Result<QuantizerSpec, String> {
     let mut parts = text.split(':');
     let bits = parts.next().and_then(|b| b.parse().ok());
-    let spec = QuantizerSpec {
-        bits: bits
-            .filter(|b| (2..=16).contains(b))
+    let spec = QuantizerSpec::uniform(
+        bits.filter(|b| (2..=16).contains(b))
             .ok_or("expected BITS[:GRANULARITY[:SCHEME]] with 2 to 16 bits")?,
-        granularity: granularity(parts.next().unwrap_or("per-channel"))?,
-        scheme: scheme(parts.next().unwrap_or("symmetric"))?,
-    };
+        granularity(parts.next().unwrap_or("per-channel"))?,
+        scheme(parts.next().unwrap_or("symmetric"))?,
+    );
     match parts.next() {
         None => Ok(spec),
         Some(rest) => Err(format!(

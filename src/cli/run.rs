@@ -8,8 +8,9 @@ use super::options::{EngineOptions, ModelOptions, QuantizeOptions};
 use super::sweep::{conclude, execute};
 use super::table::{self, number};
 use crate::data::Labels;
-use crate::experiment::plan::{Images, Plan, Quantize};
+use crate::experiment::plan::{Images, Method, Plan, Quantize};
 use crate::experiment::schema::{CellSummary, Summary};
+use crate::quant::{Range, Rounding};
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -48,13 +49,20 @@ impl Args {
             images: Images {
                 dir: self.images,
                 labels: self.labels,
+                skip: 0,
                 limit: self.limit,
             },
+            calibration: None,
             model: vec![self.model.planned()],
-            quantize: vec![Quantize::Uniform {
-                scheme: self.quantize.scheme,
+            quantize: vec![Quantize {
                 bits: self.quantize.bits,
                 granularity: self.quantize.granularity,
+                method: Method::Uniform {
+                    scheme: self.quantize.scheme,
+                    range: Range::MaxAbs,
+                    rounding: Rounding::TiesEven,
+                    bias_correction: false,
+                },
             }],
         };
         // The same checks as for a plan on disk.

@@ -21,6 +21,9 @@ pub struct CellSpec {
     pub images: String,
     /// The quantizer.
     pub quantizer: QuantizerSpec,
+    /// Hash of the calibration images; absent for methods that look at none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<String>,
     /// `accumulated`: all layers up to the measured one are quantized.
     pub mode: &'static str,
     /// `cpu-f32` or `wgpu-f32`: their roundings differ.

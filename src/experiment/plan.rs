@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use super::quantizers::{Method, Quantize, QuantizerSpec};
 use crate::bounds;
 use crate::data::{Labels, Preprocessing};
-use crate::quant::uniform::{Scheme, Uniform};
-use crate::quant::{Granularity, QuantError, Quantizer};
 
 /// What can be wrong with a plan.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +65,9 @@ pub struct Plan {
     pub bounds: Option<Vec<String>>,
     /// Where the images are.
     pub images: Images,
+    /// Images for methods that calibrate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Images>,
     /// The networks.
     pub model: Vec<Model>,
     /// The quantizers.
@@ -80,6 +82,10 @@ fn default_subset() -> usize {
     1
 }
 
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
 /// A folder of images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Images {
@@ -88,7 +94,10 @@ pub struct Images {
     /// Where the labels come from; what the folder's layout speaks for when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,
-    /// Use only the first so many, in name order.
+    /// Leave out the first so many, in name order: calibration and measurement may share a folder.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skip: usize,
+    /// Use only the first so many of the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
@@ -105,48 +114,6 @@ pub struct Model {
     pub preprocessing: Option<Preprocessing>,
 }
 
-/// A quantization method with the axes it is swept over.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "method", rename_all = "kebab-case")]
-pub enum Quantize {
-    /// Round to nearest on a uniform grid.
-    Uniform {
-        /// Symmetric (max-abs range) or asymmetric (min-max range).
-        #[serde(default = "default_scheme")]
-        scheme: Scheme,
-        /// Bit widths, 2..=16.
-        bits: Vec<u32>,
-        /// Per tensor, per channel, or both.
-        granularity: Vec<Granularity>,
-    },
-}
-
-fn default_scheme() -> Scheme {
-    Scheme::Symmetric
-}
-
-/// One quantizer of a sweep.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct QuantizerSpec {
-    /// `uniform-symmetric`, `uniform-asymmetric`.
-    pub scheme: Scheme,
-    /// Bit width.
-    pub bits: u32,
-    /// One scale per tensor or per output channel.
-    pub granularity: Granularity,
-}
-
-impl QuantizerSpec {
-    /// The quantizer itself.
-    pub fn build(&self) -> Result<Box<dyn Quantizer>, QuantError> {
-        Ok(Box::new(Uniform::new(
-            self.bits,
-            self.granularity,
-            self.scheme,
-        )?))
-    }
-}
-
 /// Keys of each table, for the check that names a mistyped one.
 const KEYS: [(&str, &[&str]); 5] = [
     (
@@ -156,13 +123,14 @@ const KEYS: [(&str, &[&str]); 5] = [
             "f64_images",
             "bounds",
             "images",
+            "calibration",
             "model",
             "quantize",
         ],
     ),
-    ("images", &["dir", "labels", "limit"]),
+    ("images", &["dir", "labels", "skip", "limit"]),
+    ("calibration", &["dir", "labels", "skip", "limit"]),
     ("model", &["name", "weights", "preprocessing"]),
-    ("quantize", &["method", "scheme", "bits", "granularity"]),
     (
         "preprocessing",
         &["resize", "crop", "interpolation", "mean", "std", "order"],
@@ -203,23 +171,9 @@ impl Plan {
     /// Every quantizer of the sweep, in plan order, without repeats.
     pub fn quantizers(&self) -> Vec<QuantizerSpec> {
         let mut specs: Vec<QuantizerSpec> = Vec::new();
-        for Quantize::Uniform {
-            scheme,
-            bits,
-            granularity,
-        } in &self.quantize
-        {
-            for &bits in bits {
-                for &granularity in granularity {
-                    let spec = QuantizerSpec {
-                        scheme: *scheme,
-                        bits,
-                        granularity,
-                    };
-                    if !specs.contains(&spec) {
-                        specs.push(spec);
-                    }
-                }
+        for spec in self.quantize.iter().flat_map(Quantize::specs) {
+            if !specs.contains(&spec) {
+                specs.push(spec);
             }
         }
         specs
@@ -229,17 +183,26 @@ impl Plan {
         if self.batch == 0 {
             return Err("batch = 0: a batch holds at least one image".into());
         }
-        if self.images.limit == Some(0) {
-            return Err("images.limit = 0: leave it out to use every image".into());
+        let calibration = self.calibration.iter().map(|c| ("calibration", c));
+        for (name, images) in [("images", &self.images)].into_iter().chain(calibration) {
+            if images.limit == Some(0) {
+                return Err(format!("{name}.limit = 0: leave it out to use every image"));
+            }
         }
         if self.model.is_empty() {
             return Err("no [[model]]: name at least one network".into());
         }
         for spec in self.quantizers() {
-            spec.build().map_err(|e| format!("quantize: {e}"))?;
+            let quantizer = spec.build().map_err(|e| format!("quantize: {e}"))?;
+            if quantizer.needs_calibration() && self.calibration.is_none() {
+                return Err(format!(
+                    "{} needs calibration images: add [calibration] with a dir",
+                    quantizer.name()
+                ));
+            }
         }
         if self.quantizers().is_empty() {
-            return Err("no quantizers: [[quantize]] needs bits and granularity".into());
+            return Err("no quantizers: [[quantize]] needs at least one bit width".into());
         }
         for id in self.bounds.iter().flatten() {
             bounds::find(id).map_err(|e| e.to_string())?;
@@ -248,9 +211,17 @@ impl Plan {
     }
 }
 
-fn check_keys(name: &str, table: &toml::Table, path: &Path) -> Result<(), PlanError> {
-    let Some((_, known)) = KEYS.iter().find(|(n, _)| *n == name) else {
-        return Ok(());
+pub(super) fn check_keys(name: &str, table: &toml::Table, path: &Path) -> Result<(), PlanError> {
+    let known = match name {
+        "quantize" => method_keys(table, path)?,
+        _ => match KEYS.iter().find(|(n, _)| *n == name) {
+            Some((_, known)) => known,
+            None => return Ok(()),
+        },
+    };
+    let place = match table.get("method").and_then(toml::Value::as_str) {
+        Some(method) if name == "quantize" => format!("quantize, method {method}"),
+        _ => name.to_string(),
     };
     for (key, value) in table {
         if !known.contains(&key.as_str()) {
@@ -258,7 +229,7 @@ fn check_keys(name: &str, table: &toml::Table, path: &Path) -> Result<(), PlanEr
             return Err(PlanError::UnknownKey {
                 path: path.to_path_buf(),
                 key: key.clone(),
-                table: name.to_string(),
+                table: place,
                 known: known.join(", "),
                 hint: hint.map_or(String::new(), |h| format!("; did you mean `{h}`?")),
             });
@@ -274,6 +245,31 @@ fn check_keys(name: &str, table: &toml::Table, path: &Path) -> Result<(), PlanEr
         }
     }
     Ok(())
+}
+
+/// The keys that a `[[quantize]]` table may have, by its method.
+fn method_keys(table: &toml::Table, path: &Path) -> Result<&'static [&'static str], PlanError> {
+    let names = || Method::KEYS.iter().map(|(n, _)| *n);
+    let wrong = |problem: String| PlanError::Value {
+        path: path.to_path_buf(),
+        problem,
+    };
+    let known = || names().collect::<Vec<_>>().join(", ");
+    let Some(method) = table.get("method").and_then(toml::Value::as_str) else {
+        return Err(wrong(format!(
+            "[[quantize]] needs a method; known methods: {}",
+            known()
+        )));
+    };
+    let found = Method::KEYS.iter().find(|(n, _)| *n == method);
+    found.map(|(_, keys)| *keys).ok_or_else(|| {
+        let hint = crate::suggest(method, names());
+        wrong(format!(
+            "unknown method {method:?} in quantize; known methods: {}{}",
+            known(),
+            hint.map_or(String::new(), |h| format!("; did you mean {h:?}?"))
+        ))
+    })
 }
 
 #[cfg(test)]

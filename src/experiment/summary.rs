@@ -9,7 +9,8 @@ use super::schema::{
     SCHEMA_VERSION, Summary, VerdictCounts, VerdictsOf,
 };
 use super::store::RunStore;
-use super::sweep::{Cell, Sweep, SweepError, compare_once, quantize};
+use super::sweep::{Cell, Sweep, SweepError, compare_once};
+use super::variants::Variants;
 use super::verdict::{Verdict, judge as verdict_of};
 use crate::data::ImageSet;
 use crate::network::Tap;
@@ -38,6 +39,7 @@ pub fn judge(
     models: &[LoadedModel],
     cells: &[Cell],
     images: &ImageSet,
+    variants: &Variants,
     store: &RunStore,
 ) -> Result<Summary, SweepError> {
     let mut summary = Summary {
@@ -53,6 +55,7 @@ pub fn judge(
             model: &models[cell.model],
             cell,
             images,
+            variants,
             exact: BTreeMap::new(),
         }
         .run(store, &mut summary)?;
@@ -67,6 +70,7 @@ struct Judge<'a> {
     model: &'a LoadedModel,
     cell: &'a Cell,
     images: &'a ImageSet,
+    variants: &'a Variants,
     /// Per image that needed it: the discrepancy at every tap in f64.
     exact: BTreeMap<String, Vec<f64>>,
 }
@@ -186,7 +190,7 @@ impl Judge<'_> {
             let values = match names {
                 Some(i) => {
                     let input = self.images.load(i..i + 1, &self.model.preprocessing)?;
-                    let quantized = quantize(self.cell, network)?;
+                    let quantized = self.variants.quantized(self.cell, self.model)?;
                     let exact = compare_once(self.sweep.reference, network, &quantized, &input)?;
                     exact.stats[0].iter().map(max_abs_diff).collect()
                 }

@@ -11,6 +11,7 @@ use super::provenance::{ModelProvenance, Provenance};
 use super::schema::{CellKey, Summary};
 use super::store::{PartMeta, RunStore, StoreError};
 use super::summary;
+use super::variants::{Variants, open_images};
 use crate::bounds::{self, BoundError, Setting};
 use crate::data::{DataError, ImageSet};
 use crate::engine::{Comparison, Engine, EngineError, Runner, VariantId};
@@ -104,16 +105,17 @@ pub struct Finished {
 impl Sweep<'_> {
     /// Runs what is not stored yet, then merges and judges.
     pub fn run(&self, tell: &mut dyn FnMut(Event)) -> Result<Finished, SweepError> {
-        let planned = &self.plan.images;
-        let images = ImageSet::open_labelled(&planned.dir, planned.limit, planned.labels.as_ref())?;
+        let images = open_images(&self.plan.images)?;
         tell(Event::Note(images.labels.clone()));
+        let calibration = self.plan.calibration.as_ref().map(open_images);
+        let variants = Variants::new(calibration.transpose()?)?;
         let models = self
             .plan
             .model
             .iter()
             .map(|model| LoadedModel::load(model, Some(&images)))
             .collect::<Result<Vec<_>, _>>()?;
-        let cells = self.cells(&models, &images)?;
+        let cells = self.cells(&models, &images, &variants)?;
         let store = RunStore::create_or_open(self.out)?;
         store.write_plan(&self.plan.to_toml())?;
         let provenance = self.provenance(&models, &images);
@@ -137,14 +139,14 @@ impl Sweep<'_> {
 
         for (index, model) in models.iter().enumerate() {
             let mine: Vec<&Cell> = cells.iter().filter(|c| c.model == index).collect();
-            self.bound_model(model, &mine, &store, tell)?;
-            self.measure_model(model, &mine, &images, &store, tell)?;
+            self.bound_model(model, &mine, &variants, &store, tell)?;
+            self.measure_model(model, &mine, &images, &variants, &store, tell)?;
         }
 
         tell(Event::Now("merging and judging".into()));
         let order: Vec<&String> = cells.iter().map(|c| &c.key.cell_id).collect();
         store.finish(&order)?;
-        let summary = summary::judge(self, &models, &cells, &images, &store)?;
+        let summary = summary::judge(self, &models, &cells, &images, &variants, &store)?;
         store.write_summary(&summary)?;
         Ok(Finished {
             summary,
@@ -153,17 +155,25 @@ impl Sweep<'_> {
     }
 
     /// Every cell of the plan, model by model.
-    fn cells(&self, models: &[LoadedModel], images: &ImageSet) -> Result<Vec<Cell>, QuantError> {
+    fn cells(
+        &self,
+        models: &[LoadedModel],
+        images: &ImageSet,
+        variants: &Variants,
+    ) -> Result<Vec<Cell>, QuantError> {
         let engine = self.engine.device().engine;
         let quantizers = self.plan.quantizers();
         let cell = |model: usize, quantizer: &QuantizerSpec| {
             let loaded = &models[model];
+            let built = quantizer.build()?;
+            let calibration = variants.calibration_hash();
             let spec = CellSpec {
                 model: loaded.network.name.clone(),
                 weights: loaded.weights_sha256.clone(),
                 preprocessing: loaded.preprocessing.clone(),
                 images: images.hash(),
                 quantizer: quantizer.clone(),
+                calibration: calibration.filter(|_| built.needs_calibration()),
                 mode: "accumulated",
                 engine: engine.clone(),
                 batch: self.plan.batch,
@@ -173,7 +183,7 @@ impl Sweep<'_> {
             let key = CellKey {
                 cell_id: spec.id(),
                 model: spec.model.clone(),
-                quantizer: quantizer.build()?.name(),
+                quantizer: built.name(),
                 bits: quantizer.bits,
                 granularity: quantizer.granularity,
             };
@@ -213,6 +223,7 @@ impl Sweep<'_> {
         &self,
         model: &LoadedModel,
         cells: &[&Cell],
+        variants: &Variants,
         store: &RunStore,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
@@ -224,7 +235,7 @@ impl Sweep<'_> {
             .map(|ids| ids.iter().map(String::as_str).collect());
         for cell in cells.iter().filter(|c| !store.has_bounds(&c.key.cell_id)) {
             tell(Event::Now(format!("{} bounds", label(cell))));
-            let quantized = quantize(cell, &model.network)?.dequantize(&model.network);
+            let quantized = variants.quantized(cell, model)?.dequantize(&model.network);
             let stated = |source| SweepError::Bound {
                 model: model.network.name.clone(),
                 source,
@@ -251,6 +262,7 @@ impl Sweep<'_> {
         model: &LoadedModel,
         cells: &[&Cell],
         images: &ImageSet,
+        variants: &Variants,
         store: &RunStore,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
@@ -285,7 +297,7 @@ impl Sweep<'_> {
                 let share = started.elapsed().as_secs_f64() / pending.len() as f64;
                 for (cell, part) in pending.iter().zip(&mut parts) {
                     tell(Event::Now(label(cell)));
-                    let quantized = quantize(cell, &model.network)?;
+                    let quantized = variants.quantized(cell, model)?;
                     let started = Instant::now();
                     let comparison =
                         with_variant(runner.as_mut(), &quantized, |r, v| r.compare(v))?;
@@ -328,20 +340,16 @@ impl Sweep<'_> {
     }
 }
 
-/// `model bits granularity`, for progress and messages.
+/// `model quantizer bits granularity`, for progress and messages.
 pub fn label(cell: &Cell) -> String {
     let q = &cell.spec.quantizer;
     format!(
-        "{} {} bit {}",
+        "{} {} {} bit {}",
         cell.spec.model,
+        cell.key.quantizer,
         q.bits,
         q.granularity.name()
     )
-}
-
-/// The cell's quantized network.
-pub fn quantize(cell: &Cell, network: &Network) -> Result<QuantizedNetwork, QuantError> {
-    cell.spec.quantizer.build()?.quantize(network)
 }
 
 /// Loads a variant, uses it and frees it whatever came of it.

@@ -1,6 +1,29 @@
 //! Weight quantizers: a network in, integer codes with scales and zero points out.
+//!
+//! Data-free methods look at the weights alone. Calibrated ones also see what each layer reads, in the
+//! full-precision and in the partly quantized network, through [`Calibration`].
 
+pub mod bias;
+pub mod calibration;
+pub mod dfq;
+pub mod equalize;
+pub mod gpfq;
+pub mod greedy;
+pub mod layer;
+pub mod patches;
+pub mod path;
+pub mod random;
+pub mod range;
+pub mod rex;
+pub mod rounding;
+pub mod saved;
+pub mod spfq;
 pub mod uniform;
+
+pub use calibration::{Calibration, LayerInputs, Walk};
+pub use layer::{Columns, QuantizedLayer, QuantizedNetwork, Term};
+pub use range::Range;
+pub use rounding::Rounding;
 
 use crate::network::Network;
 
@@ -13,6 +36,16 @@ pub enum QuantError {
         /// What was asked for.
         bits: u32,
     },
+    /// An option outside its range.
+    #[error("{option} = {value}: {allowed}")]
+    Option {
+        /// The option's name.
+        option: &'static str,
+        /// What was asked for.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
     /// A layer's weights, or what they would become, are not finite.
     #[error(
         "layer {layer}: its weights are not finite, or span more than f32 can step through at {bits} bits"
@@ -23,6 +56,36 @@ pub enum QuantError {
         /// Bit width.
         bits: u32,
     },
+    /// A channel cannot be rescaled through a ReLU6.
+    #[error(
+        "layer {layer}: its channels pass a ReLU6, which a rescaling does not leave as it is; replace ReLU6 by ReLU first, which changes the function, or use method \"dfq\", which moves the caps"
+    )]
+    Capped {
+        /// Layer name.
+        layer: String,
+    },
+    /// The method looks at activations, and there are none.
+    #[error("{method} needs calibration images; name a folder of them")]
+    NeedsCalibration {
+        /// [`Quantizer::name`].
+        method: String,
+    },
+    /// Calibration images could not be run.
+    #[error("calibration, {layer}: {problem}")]
+    Calibration {
+        /// Layer name.
+        layer: String,
+        /// What went wrong.
+        problem: String,
+    },
+}
+
+/// Refuses bit widths outside 2..=16.
+fn check_bits(bits: u32) -> Result<(), QuantError> {
+    match (2..=16).contains(&bits) {
+        true => Ok(()),
+        false => Err(QuantError::Bits { bits }),
+    }
 }
 
 /// How many scales a layer has.
@@ -45,78 +108,30 @@ impl Granularity {
     }
 }
 
-/// How a real number becomes an integer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rounding {
-    /// To nearest, ties to the even integer.
-    TiesEven,
-}
-
-/// One layer's quantized weights. `w' = scale * (code - zero_point)`, computed in f32 with one rounding.
-#[derive(Clone, Debug, PartialEq)]
-pub struct QuantizedLayer {
-    /// Index into `Network::nodes`.
-    pub node: usize,
-    /// Bit width, 2..=16; codes are below `2^bits`.
-    pub bits: u32,
-    /// Unsigned codes in the weight tensor's order, `[out][in / groups][kh][kw]`.
-    pub codes: Vec<u16>,
-    /// One scale, or one per output channel; positive.
-    pub scale: Vec<f32>,
-    /// As many zero points as scales; below `2^bits`. Symmetric codes have it at `2^(bits-1) - 1`.
-    pub zero_point: Vec<u16>,
-}
-
-impl QuantizedLayer {
-    /// Scale and zero point of output channel `o`.
-    pub fn parameters(&self, o: usize) -> (f32, u16) {
-        let i = if self.scale.len() == 1 { 0 } else { o };
-        (self.scale[i], self.zero_point[i])
-    }
-
-    /// The weights the codes stand for, `out` channels.
-    pub fn dequantize(&self, out: usize) -> Vec<f32> {
-        let row = self.codes.len() / out.max(1);
-        let mut weights = Vec::with_capacity(self.codes.len());
-        for (o, codes) in self.codes.chunks(row.max(1)).enumerate() {
-            let (scale, zero) = self.parameters(o);
-            let zero = i32::from(zero);
-            weights.extend(codes.iter().map(|&c| (i32::from(c) - zero) as f32 * scale));
-        }
-        weights
-    }
-}
-
-/// A network's quantized layers; layers not listed, and all biases, keep full precision.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct QuantizedNetwork {
-    /// In topological order.
-    pub layers: Vec<QuantizedLayer>,
-}
-
-impl QuantizedNetwork {
-    /// The network with each quantized layer's weights replaced by the dequantized ones.
-    pub fn dequantize(&self, network: &Network) -> Network {
-        let mut result = network.clone();
-        for layer in &self.layers {
-            if let Some(weight) = result.nodes[layer.node].weight_mut() {
-                let values = layer.dequantize(weight.dims()[0]);
-                weight.data_mut().copy_from_slice(&values);
-            }
-        }
-        result
-    }
-
-    /// The quantized form of node `node`, if it has one.
-    pub fn layer(&self, node: usize) -> Option<&QuantizedLayer> {
-        self.layers.iter().find(|l| l.node == node)
-    }
-}
-
-/// Maps a network to its quantized form; a pure function of the network and its own settings.
+/// Maps a network to its quantized form; a pure function of the network, its own settings and, for calibrated
+/// methods, the calibration images.
 pub trait Quantizer: Send + Sync {
-    /// Name used in plans and results, e.g. `uniform-symmetric`.
+    /// Name used in results; tells apart every setting but bit width and granularity, e.g. `uniform-symmetric`.
     fn name(&self) -> String;
-    /// Quantizes every layer.
+
+    /// True when [`Quantizer::quantize`] cannot do and [`Quantizer::calibrate`] must be called.
+    fn needs_calibration(&self) -> bool {
+        false
+    }
+
+    /// Quantizes every layer from the weights alone.
+    ///
+    /// # Errors
+    /// [`QuantError::NeedsCalibration`] from methods that look at activations.
     fn quantize(&self, network: &Network) -> Result<QuantizedNetwork, QuantError>;
+
+    /// Quantizes every layer with calibration images at hand; data-free methods do not look at them.
+    fn calibrate(
+        &self,
+        network: &Network,
+        calibration: &dyn Calibration,
+    ) -> Result<QuantizedNetwork, QuantError> {
+        let _ = calibration;
+        self.quantize(network)
+    }
 }

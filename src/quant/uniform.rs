@@ -1,20 +1,25 @@
-//! Uniform (affine) quantization: symmetric with max-abs range, asymmetric with min-max range.
+//! Uniform (affine) quantization: symmetric or asymmetric grids over a chosen range.
 
-use super::{Granularity, QuantError, QuantizedLayer, QuantizedNetwork, Quantizer, Rounding};
+use super::{
+    Granularity, QuantError, QuantizedLayer, QuantizedNetwork, Quantizer, Range, Rounding,
+};
 use crate::network::Network;
 
 /// Whether the grid is centred on zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheme {
-    /// Levels `-(2^(b-1) - 1)..=2^(b-1) - 1`, `scale = max|w| / (2^(b-1) - 1)`.
+    /// Levels `-(2^(b-1) - 1)..=2^(b-1) - 1`, `scale = m / (2^(b-1) - 1)` for the range `[-m, m]`.
+    #[default]
     Symmetric,
     /// Levels `0..2^b`, `scale = (max - min) / (2^b - 1)` with zero inside the range.
     Asymmetric,
 }
 
-/// Round-to-nearest on an evenly spaced grid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An evenly spaced grid per tensor or per output channel.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Uniform {
     /// Bit width, 2..=16.
     pub bits: u32,
@@ -22,109 +27,168 @@ pub struct Uniform {
     pub granularity: Granularity,
     /// Symmetric or asymmetric grid.
     pub scheme: Scheme,
+    /// The interval that is covered.
+    pub range: Range,
     /// Rounding mode.
     pub rounding: Rounding,
 }
 
-impl Uniform {
-    /// A quantizer that rounds ties to even.
-    pub fn new(bits: u32, granularity: Granularity, scheme: Scheme) -> Result<Self, QuantError> {
-        if !(2..=16).contains(&bits) {
-            return Err(QuantError::Bits { bits });
-        }
-        Ok(Self {
-            bits,
-            granularity,
-            scheme,
-            rounding: Rounding::TiesEven,
-        })
-    }
+/// An evenly spaced grid: `scale * (code - zero)` for codes `0..=top`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grid {
+    /// Distance of neighbours, positive.
+    pub scale: f32,
+    /// Code of zero.
+    pub zero: u16,
+    /// Largest code.
+    pub top: u16,
+}
 
-    /// Scale, zero point and largest code for the given weights.
-    fn grid(&self, weights: &[f32]) -> (f32, u16, f64) {
-        let (steps, zero_at) = match self.scheme {
-            Scheme::Symmetric => ((1u32 << (self.bits - 1)) - 1, None),
-            Scheme::Asymmetric => ((1u32 << self.bits) - 1, Some(())),
+impl Grid {
+    /// The grid of `bits` over an interval that contains zero; symmetric grids take its larger end.
+    pub fn new(scheme: Scheme, bits: u32, (low, high): (f64, f64)) -> Self {
+        let steps = match scheme {
+            Scheme::Symmetric => (1u32 << (bits - 1)) - 1,
+            Scheme::Asymmetric => (1u32 << bits) - 1,
         };
-        let wide =
-            |pick: fn(f64, f64) -> f64| weights.iter().fold(0.0, |m, &w| pick(m, f64::from(w)));
-        let (low, high) = (wide(f64::min), wide(f64::max));
-        let range = match zero_at {
-            None => high.max(-low),
-            Some(()) => high - low,
+        let range = match scheme {
+            Scheme::Symmetric => high.max(-low),
+            Scheme::Asymmetric => high - low,
         };
         let scale = match (range / f64::from(steps)) as f32 {
             // An all-zero channel: any positive scale represents it.
             s if range == 0.0 && s == 0.0 => 1.0,
             s => s.max(f32::MIN_POSITIVE),
         };
-        match zero_at {
-            None => (scale, steps as u16, f64::from(2 * steps)),
-            Some(()) => {
-                let zero = self
-                    .round(-low / f64::from(scale))
-                    .clamp(0.0, f64::from(steps));
-                (scale, zero as u16, f64::from(steps))
+        let (zero, top) = match scheme {
+            Scheme::Symmetric => (steps as u16, 2 * steps),
+            Scheme::Asymmetric => {
+                let zero = (-low / f64::from(scale)).round_ties_even();
+                (zero.clamp(0.0, f64::from(steps)) as u16, steps)
             }
+        };
+        Self {
+            scale,
+            zero,
+            top: top as u16,
         }
     }
 
-    fn round(&self, x: f64) -> f64 {
-        match self.rounding {
-            Rounding::TiesEven => x.round_ties_even(),
-        }
+    /// The code of `w`, clipped to the grid, after `w / scale` has been `rounded`.
+    pub fn code(&self, w: f64, round: impl Fn(f64) -> f64) -> u16 {
+        let level = round(w / f64::from(self.scale)) + f64::from(self.zero);
+        level.clamp(0.0, f64::from(self.top)) as u16
     }
+
+    /// What a code stands for.
+    pub fn value(&self, code: u16) -> f64 {
+        f64::from(i32::from(code) - i32::from(self.zero)) * f64::from(self.scale)
+    }
+}
+
+impl Uniform {
+    /// A quantizer over the whole range that rounds ties to even.
+    pub fn new(bits: u32, granularity: Granularity, scheme: Scheme) -> Result<Self, QuantError> {
+        super::check_bits(bits)?;
+        Ok(Self {
+            bits,
+            granularity,
+            scheme,
+            range: Range::MaxAbs,
+            rounding: Rounding::TiesEven,
+        })
+    }
+
+    /// The same with another range.
+    pub fn with_range(self, range: Range) -> Result<Self, QuantError> {
+        range.check()?;
+        Ok(Self { range, ..self })
+    }
+
+    /// The same with another rounding mode.
+    pub fn with_rounding(self, rounding: Rounding) -> Self {
+        Self { rounding, ..self }
+    }
+
+    /// The grid for a group of weights.
+    pub fn grid(&self, weights: &[f32]) -> Grid {
+        let grid = |ends| Grid::new(self.scheme, self.bits, ends);
+        let squared_error = |ends| -> f64 {
+            let grid = grid(ends);
+            let error = |&w: &f32| {
+                let code = grid.code(f64::from(w), f64::round_ties_even);
+                (grid.value(code) - f64::from(w)).powi(2)
+            };
+            weights.iter().map(error).sum()
+        };
+        let symmetric = self.scheme == Scheme::Symmetric;
+        grid(self.range.ends(weights, symmetric, squared_error))
+    }
+
+    /// Quantizes the weights `[out][fan_in]` of node `node`.
+    pub fn layer(&self, node: usize, weights: &[f32], fan_in: usize) -> QuantizedLayer {
+        let group = match self.granularity {
+            Granularity::PerTensor => weights.len(),
+            Granularity::PerChannel => fan_in,
+        }
+        .max(1);
+        let round = self.rounding.of_layer(node);
+        let mut layer = QuantizedLayer {
+            node,
+            bits: self.bits,
+            codes: Vec::with_capacity(weights.len()),
+            ..QuantizedLayer::default()
+        };
+        for (g, weights) in weights.chunks(group).enumerate() {
+            let grid = self.grid(weights);
+            let codes = weights.iter().enumerate();
+            layer
+                .codes
+                .extend(codes.map(|(i, &w)| grid.code(f64::from(w), |x| round(x, g * group + i))));
+            layer.scale.push(grid.scale);
+            layer.zero_point.push(grid.zero);
+        }
+        layer
+    }
+}
+
+/// Refuses layers whose weights are not finite, or would not be.
+pub fn check_finite(
+    network: &Network,
+    layer: QuantizedLayer,
+) -> Result<QuantizedLayer, QuantError> {
+    let node = &network.nodes[layer.node];
+    let (own, out) = node.affine().map_or((&[][..], 1), |a| (a.weight, a.out));
+    // A NaN weight has a finite code: look at both sides.
+    let dequantized = layer.dequantize(out);
+    let bias = layer.bias.as_deref().unwrap_or_default();
+    let mut values = own.iter().chain(&dequantized).chain(bias);
+    if values.any(|w| !w.is_finite()) {
+        return Err(QuantError::NotFinite {
+            layer: node.name.clone(),
+            bits: layer.bits,
+        });
+    }
+    Ok(layer)
 }
 
 impl Quantizer for Uniform {
     fn name(&self) -> String {
-        match self.scheme {
-            Scheme::Symmetric => "uniform-symmetric".into(),
-            Scheme::Asymmetric => "uniform-asymmetric".into(),
-        }
+        let scheme = match self.scheme {
+            Scheme::Symmetric => "uniform-symmetric",
+            Scheme::Asymmetric => "uniform-asymmetric",
+        };
+        format!("{scheme}{}{}", self.range.suffix(), self.rounding.suffix())
     }
 
     fn quantize(&self, network: &Network) -> Result<QuantizedNetwork, QuantError> {
-        let mut layers = Vec::new();
-        for node in network.layers() {
-            let Some(affine) = network.nodes[node].affine() else {
-                continue;
-            };
-            let group = match self.granularity {
-                Granularity::PerTensor => affine.weight.len(),
-                Granularity::PerChannel => affine.fan_in(),
-            };
-            let mut layer = QuantizedLayer {
-                node,
-                bits: self.bits,
-                codes: Vec::with_capacity(affine.weight.len()),
-                scale: Vec::new(),
-                zero_point: Vec::new(),
-            };
-            for weights in affine.weight.chunks(group.max(1)) {
-                let (scale, zero, top) = self.grid(weights);
-                layer.codes.extend(weights.iter().map(|&w| {
-                    let level = self.round(f64::from(w) / f64::from(scale)) + f64::from(zero);
-                    level.clamp(0.0, top) as u16
-                }));
-                layer.scale.push(scale);
-                layer.zero_point.push(zero);
-            }
-            // A NaN weight has a finite code: look at both sides.
-            let dequantized = layer.dequantize(affine.out);
-            if affine
-                .weight
-                .iter()
-                .chain(&dequantized)
-                .any(|w| !w.is_finite())
-            {
-                return Err(QuantError::NotFinite {
-                    layer: network.nodes[node].name.clone(),
-                    bits: self.bits,
-                });
-            }
-            layers.push(layer);
-        }
-        Ok(QuantizedNetwork { layers })
+        let layers = network.layers().filter_map(|node| {
+            let affine = network.nodes[node].affine()?;
+            let layer = self.layer(node, affine.weight, affine.fan_in());
+            Some(check_finite(network, layer))
+        });
+        Ok(QuantizedNetwork {
+            layers: layers.collect::<Result<_, _>>()?,
+        })
     }
 }

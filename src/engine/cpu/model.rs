@@ -48,24 +48,15 @@ impl<T: Real> Model<T> {
                     format!("the network has {} nodes", network.nodes.len()),
                 ));
             };
-            let affine = node.affine().filter(|a| {
-                layer.codes.len() == a.weight.len()
-                    && layer.scale.len() == layer.zero_point.len()
-                    && [1, a.out].contains(&layer.scale.len())
-            });
-            let Some(affine) = affine else {
-                return Err((
-                    node.name.clone(),
-                    format!(
-                        "{} codes and {} scales do not fit it",
-                        layer.codes.len(),
-                        layer.scale.len()
-                    ),
-                ));
+            layer
+                .fits(node)
+                .map_err(|problem| (node.name.clone(), problem))?;
+            let Some(affine) = node.affine() else {
+                continue;
             };
             model.0[layer.node] = Some(Arc::new(Params {
                 weight: widen(&layer.dequantize(affine.out)),
-                bias: widen(affine.bias),
+                bias: widen(layer.bias.as_deref().unwrap_or(affine.bias)),
             }));
         }
         Ok(model)

@@ -4,7 +4,7 @@ use super::arena::Arena;
 use super::device::Gpu;
 use super::kernels::Map;
 use super::pass::Recorder;
-use super::weights::{self, LayerWeights};
+use super::weights::LayerWeights;
 use super::{add, compare, concat, conv, depthwise, flatten, gemm, global_pool, layout, pool};
 use crate::engine::{Comparison, EngineError, Runner, VariantId};
 use crate::network::{INPUT, Network, Op, Tap};
@@ -270,8 +270,14 @@ impl Runner for GpuRunner<'_> {
                     self.network.nodes.len()
                 ))
             })?;
-            weights::check(node, layer)?;
-            layers[layer.node] = LayerWeights::upload(self.gpu, node, Some(layer))?;
+            layer
+                .fits(node)
+                .map_err(|why| EngineError::Usage(format!("node {}: {why}", node.name)))?;
+            // What one term of codes cannot say (residuals, column scales) goes up as plain f32 weights.
+            let mut own = node.clone();
+            layer.apply_to(&mut own);
+            let codes = layer.is_single_term().then_some(layer);
+            layers[layer.node] = LayerWeights::upload(self.gpu, &own, codes)?;
         }
         self.variants.push(Some(layers));
         Ok(VariantId(self.variants.len() - 1))

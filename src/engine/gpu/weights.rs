@@ -199,36 +199,3 @@ fn channels(
     }
     words
 }
-
-/// Checks that a quantized layer fits its node; the error says what does not.
-pub fn check(node: &Node, layer: &QuantizedLayer) -> Result<(), EngineError> {
-    let wrong = |problem: String| EngineError::Usage(format!("node {}: {problem}", node.name));
-    let Some(affine) = node.affine() else {
-        return Err(wrong("has no weights to quantize".into()));
-    };
-    if !(2..=16).contains(&layer.bits) {
-        return Err(wrong(format!("{} bits; 2 to 16 are possible", layer.bits)));
-    }
-    let counts = [1, affine.out];
-    if layer.codes.len() != affine.weight.len()
-        || !counts.contains(&layer.scale.len())
-        || layer.scale.len() != layer.zero_point.len()
-    {
-        return Err(wrong(format!(
-            "expected {} codes and one scale and zero point, or {}; got {} codes, {} scales, {} zero points",
-            affine.weight.len(),
-            affine.out,
-            layer.codes.len(),
-            layer.scale.len(),
-            layer.zero_point.len()
-        )));
-    }
-    let top = (1u32 << layer.bits) - 1;
-    match layer.codes.iter().position(|&c| u32::from(c) > top) {
-        Some(i) => Err(wrong(format!(
-            "code {} at index {i} does not fit {} bits",
-            layer.codes[i], layer.bits
-        ))),
-        None => Ok(()),
-    }
-}

@@ -1,0 +1,209 @@
+//! Calibration images run through an engine: what each layer reads in full precision and in the partly
+//! quantized network.
+//!
+//! A walk evaluates every node once in each network and keeps the values that later nodes still read, for all
+//! images at once: memory for two networks' largest live set times the number of images.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::engine::{Engine, EngineError};
+use crate::network::{Activation, INPUT, Network, NetworkError, Node, Op};
+use crate::quant::{Calibration, LayerInputs, QuantError, QuantizedLayer, Walk};
+use crate::tensor::Batch;
+
+/// Calibration images and the engine they run on.
+pub struct ImageCalibration<'e> {
+    engine: &'e dyn Engine,
+    images: Batch,
+}
+
+impl<'e> ImageCalibration<'e> {
+    /// Normalized images, NCHW.
+    pub fn new(engine: &'e dyn Engine, images: Batch) -> Self {
+        Self { engine, images }
+    }
+}
+
+impl Calibration for ImageCalibration<'_> {
+    fn walk<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Walk + 'a>, QuantError> {
+        if self.images.shape != network.input || self.images.images() == 0 {
+            return Err(QuantError::Calibration {
+                layer: network.name.clone(),
+                problem: format!(
+                    "{} images of shape {}, expected at least one of shape {}",
+                    self.images.images(),
+                    self.images.shape,
+                    network.input
+                ),
+            });
+        }
+        let input = Rc::new(self.images.clone());
+        let mut values = vec![None; network.nodes.len() + 1];
+        values[INPUT] = Some(Pair {
+            full: input.clone(),
+            quantized: input,
+        });
+        Ok(Box::new(EngineWalk {
+            engine: self.engine,
+            network,
+            last_uses: network.last_uses(),
+            values,
+            next: 0,
+            replaced: HashMap::new(),
+        }))
+    }
+}
+
+/// A value in both networks; one allocation as long as they agree.
+#[derive(Clone)]
+struct Pair {
+    full: Rc<Batch>,
+    quantized: Rc<Batch>,
+}
+
+struct EngineWalk<'a> {
+    engine: &'a dyn Engine,
+    network: &'a Network,
+    last_uses: Vec<Option<usize>>,
+    /// By value, as long as a node to come reads it.
+    values: Vec<Option<Pair>>,
+    /// The node to be evaluated next.
+    next: usize,
+    replaced: HashMap<usize, Node>,
+}
+
+impl Walk for EngineWalk<'_> {
+    fn inputs(&mut self, node: usize) -> Result<LayerInputs<'_>, QuantError> {
+        let network = self.network;
+        let wrong = |problem: String| QuantError::Calibration {
+            layer: network
+                .nodes
+                .get(node)
+                .map_or(node.to_string(), |n| n.name.clone()),
+            problem,
+        };
+        while self.next < node.min(network.nodes.len()) {
+            self.step().map_err(|e| QuantError::Calibration {
+                layer: network.nodes[self.next].name.clone(),
+                problem: e.to_string(),
+            })?;
+        }
+        let value = network.nodes.get(node).map(|n| n.inputs[0]);
+        let passed = || wrong("the walk has passed it; layers come in topological order".into());
+        match value.and_then(|v| self.values[v].as_ref()) {
+            Some(pair) if self.next == node => Ok(LayerInputs {
+                full: &pair.full,
+                quantized: &pair.quantized,
+            }),
+            _ => Err(passed()),
+        }
+    }
+
+    fn set(&mut self, layer: &QuantizedLayer) {
+        let mut node = self.network.nodes[layer.node].clone();
+        layer.apply_to(&mut node);
+        self.replaced.insert(layer.node, node);
+    }
+}
+
+impl EngineWalk<'_> {
+    /// Evaluates the next node in both networks and forgets what nobody reads any more.
+    fn step(&mut self) -> Result<(), StepError> {
+        let at = self.next;
+        let node = &self.network.nodes[at];
+        let inputs: Vec<Pair> = node
+            .inputs
+            .iter()
+            .filter_map(|&v| self.values[v].clone())
+            .collect();
+        let full: Vec<&Batch> = inputs.iter().map(|p| &*p.full).collect();
+        let own: Vec<&Batch> = inputs.iter().map(|p| &*p.quantized).collect();
+        let result = Rc::new(self.evaluate(node, &full)?);
+        let replaced = self.replaced.remove(&at);
+        let same = replaced.is_none() && inputs.iter().all(|p| Rc::ptr_eq(&p.full, &p.quantized));
+        let quantized = match same {
+            true => result.clone(),
+            false => Rc::new(self.evaluate(replaced.as_ref().unwrap_or(node), &own)?),
+        };
+        self.values[at + 1] = Some(Pair {
+            full: result,
+            quantized,
+        });
+        for &v in node.inputs.iter().chain([&(at + 1)]) {
+            if self.last_uses[v].is_none_or(|last| last <= at) {
+                self.values[v] = None;
+            }
+        }
+        self.next += 1;
+        Ok(())
+    }
+
+    fn evaluate(&self, node: &Node, inputs: &[&Batch]) -> Result<Batch, StepError> {
+        let input = inputs[0];
+        match node.op {
+            Op::Add => {
+                let mut sum = input.clone();
+                for other in &inputs[1..] {
+                    for (s, &x) in sum.data.iter_mut().zip(&other.data) {
+                        *s += x;
+                    }
+                }
+                activate(node.activation, &mut sum.data);
+                return Ok(sum);
+            }
+            Op::Concat => {
+                let images = 0..input.images();
+                let maps = images.flat_map(|i| inputs.iter().map(move |b| b.image(i)));
+                let mut data = maps.collect::<Vec<_>>().concat();
+                activate(node.activation, &mut data);
+                return Ok(Batch {
+                    shape: node.shape,
+                    data,
+                });
+            }
+            _ => {}
+        }
+        let mut alone = Network::new(&node.name, input.shape);
+        alone.push(&node.name, node.op.clone(), &[INPUT], node.activation)?;
+        let mut runner = self.engine.prepare(&alone)?;
+        let mut data = Vec::with_capacity(input.images() * node.shape.len());
+        for part in input
+            .data
+            .chunks(runner.max_batch().max(1) * input.shape.len())
+        {
+            let part = Batch {
+                shape: input.shape,
+                data: part.to_vec(),
+            };
+            for output in runner.reference(&part)? {
+                data.extend(output);
+            }
+        }
+        Ok(Batch {
+            shape: node.shape,
+            data,
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+}
+
+fn activate(activation: Activation, values: &mut [f32]) {
+    // Comparisons, not `max` and `min`: those swallow NaN.
+    let relu = |x: f32| if x < 0.0 { 0.0 } else { x };
+    match activation {
+        Activation::Identity => {}
+        Activation::Relu => values.iter_mut().for_each(|x| *x = relu(*x)),
+        Activation::Relu6 => values.iter_mut().for_each(|x| {
+            let y = relu(*x);
+            *x = if y > 6.0 { 6.0 } else { y };
+        }),
+    }
+}

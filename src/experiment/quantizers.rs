@@ -1,0 +1,343 @@
+//! `[[quantize]]` tables of a plan: methods, their options and the axes they are swept over.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::{PlanError, check_keys};
+use crate::quant::bias::BiasCorrected;
+use crate::quant::dfq::Dfq;
+use crate::quant::gpfq::{Gpfq, Threshold};
+use crate::quant::patches::Sampling;
+use crate::quant::path::PathSettings;
+use crate::quant::rex::Rex;
+use crate::quant::spfq::Spfq;
+use crate::quant::uniform::{Scheme, Uniform};
+use crate::quant::{Granularity, QuantError, Quantizer, Range, Rounding};
+
+/// A quantization method with the axes it is swept over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantize {
+    /// Bit widths, 2..=16.
+    pub bits: Vec<u32>,
+    /// Per tensor, per channel, or both, for methods that leave the choice; the method's usual one when absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub granularity: Vec<Granularity>,
+    /// The method and its options.
+    #[serde(flatten)]
+    pub method: Method,
+}
+
+/// A method and its options; everything that its codes depend on beside bit width and granularity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "kebab-case")]
+pub enum Method {
+    /// An evenly spaced grid.
+    Uniform {
+        /// Symmetric or asymmetric grid.
+        #[serde(default)]
+        scheme: Scheme,
+        /// `"max-abs"`, `"mse"` or `{ percentile = 99.9 }`.
+        #[serde(default)]
+        range: Range,
+        /// `"ties-even"`, `"floor"` or `{ stochastic = { seed = 0 } }`.
+        #[serde(default)]
+        rounding: Rounding,
+        /// Whether biases take up the mean error of each channel, on calibration images.
+        #[serde(default, skip_serializing_if = "is_false")]
+        bias_correction: bool,
+    },
+    /// Residual expansion.
+    Rex {
+        /// Orders, 1..=4.
+        #[serde(default = "two")]
+        orders: u32,
+        /// Fraction of the channels that orders beyond the first keep.
+        #[serde(default = "one")]
+        budget: f64,
+        /// As for `uniform`.
+        #[serde(default, skip_serializing_if = "is_false")]
+        bias_correction: bool,
+    },
+    /// An evenly spaced grid after cross-layer equalization.
+    Dfq {
+        /// As for `uniform`.
+        #[serde(default)]
+        scheme: Scheme,
+        /// As for `uniform`.
+        #[serde(default)]
+        range: Range,
+        /// As for `uniform`.
+        #[serde(default)]
+        rounding: Rounding,
+        /// As for `uniform`.
+        #[serde(default, skip_serializing_if = "is_false")]
+        bias_correction: bool,
+    },
+    /// Greedy path following, calibrated.
+    Gpfq {
+        /// C: the step is `C * mean over neurons of max|row| / 2^(b-1)`, or of the neuron's own row per channel.
+        scalar: f64,
+        /// Patches drawn of each convolution's input, as a fraction of all non-overlapping ones.
+        #[serde(default = "quarter")]
+        sample: f64,
+        /// Of the drawing of patches.
+        #[serde(default)]
+        seed: u64,
+        /// `"none"`, `{ soft = 0.5 }` or `{ hard = 0.5 }`, in steps: for sparse codes.
+        #[serde(default)]
+        threshold: Threshold,
+        /// As for `uniform`.
+        #[serde(default, skip_serializing_if = "is_false")]
+        bias_correction: bool,
+    },
+    /// Path following with data alignment and stochastic rounding, calibrated.
+    Spfq {
+        /// As for `gpfq`.
+        scalar: f64,
+        /// Passes of data alignment.
+        #[serde(default = "order_one")]
+        order: u32,
+        /// As for `gpfq`.
+        #[serde(default = "quarter")]
+        sample: f64,
+        /// Of the drawing of patches and of rounding.
+        #[serde(default)]
+        seed: u64,
+        /// As for `uniform`.
+        #[serde(default, skip_serializing_if = "is_false")]
+        bias_correction: bool,
+    },
+}
+
+/// Keys of the methods with a uniform grid.
+const GRID: &[&str] = &[
+    "method",
+    "bits",
+    "granularity",
+    "scheme",
+    "range",
+    "rounding",
+    "bias_correction",
+];
+
+fn is_false(b: &bool) -> bool {
+    !b
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn order_one() -> u32 {
+    1
+}
+
+fn quarter() -> f64 {
+    0.25
+}
+
+fn two() -> u32 {
+    2
+}
+
+impl Method {
+    /// Every method's name with the keys of its table.
+    pub const KEYS: [(&str, &[&str]); 5] = [
+        ("uniform", GRID),
+        ("dfq", GRID),
+        (
+            "rex",
+            &["method", "bits", "orders", "budget", "bias_correction"],
+        ),
+        (
+            "gpfq",
+            &[
+                "method",
+                "bits",
+                "granularity",
+                "scalar",
+                "sample",
+                "seed",
+                "threshold",
+                "bias_correction",
+            ],
+        ),
+        (
+            "spfq",
+            &[
+                "method",
+                "bits",
+                "granularity",
+                "scalar",
+                "order",
+                "sample",
+                "seed",
+                "bias_correction",
+            ],
+        ),
+    ];
+
+    /// The granularity it has unless told otherwise.
+    fn usual_granularity(&self) -> Granularity {
+        match self {
+            Self::Uniform { .. } | Self::Rex { .. } => Granularity::PerChannel,
+            Self::Dfq { .. } | Self::Gpfq { .. } | Self::Spfq { .. } => Granularity::PerTensor,
+        }
+    }
+}
+
+impl Quantize {
+    /// One quantizer for each point of the axes.
+    pub fn specs(&self) -> impl Iterator<Item = QuantizerSpec> + '_ {
+        let usual = [self.method.usual_granularity()];
+        let granularity = match self.granularity.is_empty() {
+            true => usual.to_vec(),
+            false => self.granularity.clone(),
+        };
+        self.bits.iter().flat_map(move |&bits| {
+            let spec = move |granularity| QuantizerSpec {
+                bits,
+                granularity,
+                method: self.method.clone(),
+            };
+            granularity.clone().into_iter().map(spec)
+        })
+    }
+}
+
+/// One quantizer of a sweep.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuantizerSpec {
+    /// Bit width.
+    pub bits: u32,
+    /// One scale per tensor or per output channel.
+    pub granularity: Granularity,
+    /// The method and its options.
+    #[serde(flatten)]
+    pub method: Method,
+}
+
+impl QuantizerSpec {
+    /// Round to nearest over the whole range.
+    pub fn uniform(bits: u32, granularity: Granularity, scheme: Scheme) -> Self {
+        let method = Method::Uniform {
+            scheme,
+            range: Range::MaxAbs,
+            rounding: Rounding::TiesEven,
+            bias_correction: false,
+        };
+        Self {
+            bits,
+            granularity,
+            method,
+        }
+    }
+
+    /// From a method's name and options as a plan writes them, each `(key, value)`; a value that is no TOML is taken as
+    /// a string.
+    pub fn from_options(
+        method: &str,
+        bits: u32,
+        granularity: Option<Granularity>,
+        options: &[(&str, &str)],
+    ) -> Result<Self, PlanError> {
+        let path = Path::new("quantize");
+        let mut table = toml::Table::new();
+        table.insert("method".into(), method.into());
+        table.insert("bits".into(), vec![i64::from(bits)].into());
+        if let Some(g) = granularity {
+            table.insert("granularity".into(), vec![g.name()].into());
+        }
+        for &(key, text) in options {
+            let parsed = format!("value = {text}").parse::<toml::Table>();
+            let parsed = parsed.ok().and_then(|mut t| t.remove("value"));
+            table.insert(key.into(), parsed.unwrap_or_else(|| text.into()));
+        }
+        check_keys("quantize", &table, path)?;
+        let syntax = |e: toml::de::Error| PlanError::Syntax {
+            path: path.to_path_buf(),
+            problem: e.to_string().trim_end().to_string(),
+        };
+        let value = |problem: String| PlanError::Value {
+            path: path.to_path_buf(),
+            problem,
+        };
+        let quantize: Quantize = table.try_into().map_err(syntax)?;
+        let spec = quantize.specs().next();
+        let spec = spec.ok_or_else(|| value("no bit width".into()))?;
+        spec.build().map_err(|e| value(e.to_string()))?;
+        Ok(spec)
+    }
+
+    /// The quantizer itself.
+    pub fn build(&self) -> Result<Box<dyn Quantizer>, QuantError> {
+        let bits = self.bits;
+        Ok(match self.method {
+            Method::Uniform {
+                scheme,
+                range,
+                rounding,
+                bias_correction,
+            } => {
+                let uniform = Uniform::new(bits, self.granularity, scheme)?;
+                let uniform = uniform.with_range(range)?.with_rounding(rounding);
+                with_bias(bias_correction, Box::new(uniform))
+            }
+            Method::Dfq {
+                scheme,
+                range,
+                rounding,
+                bias_correction,
+            } => {
+                let uniform = Uniform::new(bits, self.granularity, scheme)?;
+                let uniform = uniform.with_range(range)?.with_rounding(rounding);
+                with_bias(bias_correction, Box::new(Dfq(uniform)))
+            }
+            Method::Rex {
+                orders,
+                budget,
+                bias_correction,
+            } => with_bias(bias_correction, Box::new(Rex::new(bits, orders, budget)?)),
+            Method::Gpfq {
+                scalar,
+                sample,
+                seed,
+                threshold,
+                bias_correction,
+            } => {
+                let settings = self.path(scalar, sample, seed, bias_correction);
+                Box::new(Gpfq::new(settings, threshold)?)
+            }
+            Method::Spfq {
+                scalar,
+                order,
+                sample,
+                seed,
+                bias_correction,
+            } => {
+                let settings = self.path(scalar, sample, seed, bias_correction);
+                Box::new(Spfq::new(settings, order)?)
+            }
+        })
+    }
+}
+
+impl QuantizerSpec {
+    fn path(&self, scalar: f64, fraction: f64, seed: u64, bias_correction: bool) -> PathSettings {
+        PathSettings {
+            bits: self.bits,
+            granularity: self.granularity,
+            scalar,
+            sampling: Sampling { fraction, seed },
+            bias_correction,
+        }
+    }
+}
+
+fn with_bias(correct: bool, quantizer: Box<dyn Quantizer>) -> Box<dyn Quantizer> {
+    match correct {
+        true => Box::new(BiasCorrected(quantizer)),
+        false => quantizer,
+    }
+}

@@ -1,0 +1,34 @@
+//! What calibrated methods see of a network: the inputs of each layer, in full precision and after the layers
+//! before it have been quantized.
+
+use super::{QuantError, QuantizedLayer};
+use crate::network::Network;
+use crate::tensor::Batch;
+
+/// Calibration images, ready to be run through networks.
+pub trait Calibration {
+    /// Starts a walk over `network` and a copy of it that is quantized as the walk goes on.
+    fn walk<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Walk + 'a>, QuantError>;
+}
+
+/// One walk from the first layer to the last, in topological order.
+pub trait Walk {
+    /// What layer `node` reads on every calibration image.
+    ///
+    /// # Errors
+    /// [`QuantError::Calibration`] when the walk has passed `node` already, or a pass fails.
+    fn inputs(&mut self, node: usize) -> Result<LayerInputs<'_>, QuantError>;
+
+    /// Gives the layer that [`Walk::inputs`] was last called for its quantized form. A layer without one
+    /// keeps full precision.
+    fn set(&mut self, layer: &QuantizedLayer);
+}
+
+/// The inputs of one layer, the same images in both.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerInputs<'a> {
+    /// In the full-precision network.
+    pub full: &'a Batch,
+    /// In the network whose earlier layers are quantized.
+    pub quantized: &'a Batch,
+}

@@ -1,0 +1,57 @@
+//! Calibration by the literal forward pass: every walk step runs both networks from the start.
+
+use quantbound::network::{INPUT, Network};
+use quantbound::quant::{
+    Calibration, LayerInputs, QuantError, QuantizedLayer, QuantizedNetwork, Walk,
+};
+use quantbound::tensor::Batch;
+
+use super::naive::forward;
+
+/// Images for [`forward`].
+pub struct Naive(pub Batch);
+
+impl Calibration for Naive {
+    fn walk<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Walk + 'a>, QuantError> {
+        Ok(Box::new(NaiveWalk {
+            images: &self.0,
+            network,
+            done: QuantizedNetwork::default(),
+            inputs: [self.0.clone(), self.0.clone()],
+        }))
+    }
+}
+
+struct NaiveWalk<'a> {
+    images: &'a Batch,
+    network: &'a Network,
+    done: QuantizedNetwork,
+    inputs: [Batch; 2],
+}
+
+impl Walk for NaiveWalk<'_> {
+    fn inputs(&mut self, node: usize) -> Result<LayerInputs<'_>, QuantError> {
+        let quantized = self.done.dequantize(self.network);
+        self.inputs = [self.network, &quantized].map(|n| layer_input(n, node, self.images));
+        let [full, quantized] = &self.inputs;
+        Ok(LayerInputs { full, quantized })
+    }
+
+    fn set(&mut self, layer: &QuantizedLayer) {
+        self.done.layers.push(layer.clone());
+    }
+}
+
+/// What node `node` reads on every image, rounded to f32.
+pub fn layer_input(network: &Network, node: usize, images: &Batch) -> Batch {
+    let value = network.nodes[node].inputs[0];
+    let mut data = Vec::new();
+    for i in 0..images.images() {
+        let image: Vec<f64> = images.image(i).iter().map(|&x| f64::from(x)).collect();
+        match value {
+            INPUT => data.extend(image.iter().map(|&x| x as f32)),
+            v => data.extend(forward(network, &image)[v - 1].iter().map(|&x| x as f32)),
+        }
+    }
+    Batch::new(network.shape(value), data).unwrap()
+}

@@ -139,6 +139,13 @@ impl QuantizedLayer {
                     scale.len()
                 ));
             }
+            // A packed kernel would read such a code as another one, and spoil its neighbour.
+            if let Some(i) = codes.iter().position(|&c| u32::from(c) >> self.bits != 0) {
+                return Err(format!(
+                    "code {} at index {i} does not fit {} bits",
+                    codes[i], self.bits
+                ));
+            }
         }
         let inputs = affine.in_per_group * affine.groups;
         match &self.columns {

@@ -11,6 +11,7 @@ use common::architecture_golden::{Golden, compare, fnv1a};
 use common::naive;
 use common::onnx_golden::uniform;
 use quantbound::engine::cpu::CpuEngine;
+use quantbound::engine::gpu::GpuEngine;
 use quantbound::engine::{Engine, EngineError};
 use quantbound::network::blueprint::{Blueprint, Parameters, Slot};
 use quantbound::network::counts::Totals;
@@ -254,7 +255,11 @@ fn every_node_agrees_with_pytorch() {
     let goldens: Vec<Golden> =
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert!(goldens.len() >= 28, "{} architectures", goldens.len());
-    let engine = CpuEngine::f64(None).unwrap();
+    let engines: [Box<dyn Engine>; 3] = [
+        Box::new(CpuEngine::f64(None).unwrap()),
+        Box::new(CpuEngine::f32(None).unwrap()),
+        Box::new(GpuEngine::new(None).expect("a Vulkan adapter; scripts/test.sh installs one")),
+    ];
     for golden in &goldens {
         let model = Model::find(&golden.model).unwrap();
         // The naming whose layers the golden names.
@@ -277,17 +282,21 @@ fn every_node_agrees_with_pytorch() {
         assert_eq!(loaded.naming, naming, "{}", golden.model);
         let shape = loaded.network.input;
         let input = Batch::new(shape, uniform(fnv1a("input"), shape.len())).unwrap();
-        let traced = engine
-            .prepare(&loaded.network)
-            .unwrap()
-            .trace(&input, None)
-            .unwrap();
-        let traced: Vec<Vec<f64>> = traced.into_iter().map(|batch| batch.data).collect();
-        let worst = compare(&loaded.network, golden, &traced);
-        println!(
-            "{} at {}, {naming}: largest error {worst:.1e} of its tolerance",
-            golden.model, golden.side
-        );
+        for engine in &engines {
+            let traced = engine
+                .prepare(&loaded.network)
+                .unwrap()
+                .trace(&input, None)
+                .unwrap();
+            let traced: Vec<Vec<f64>> = traced.into_iter().map(|batch| batch.data).collect();
+            let worst = compare(&loaded.network, golden, &traced);
+            println!(
+                "{} at {}, {naming}, {}: largest error {worst:.1e} of its tolerance",
+                golden.model,
+                golden.side,
+                engine.device().engine
+            );
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::Outcome;
 use super::options::EngineOptions;
 use super::progress::Progress;
 use super::table::number;
+use crate::bounds;
 use crate::engine::cpu::CpuEngine;
 use crate::experiment::plan::Plan;
 use crate::experiment::schema::Summary;
@@ -98,7 +99,8 @@ fn headline(summary: &Summary) -> [String; 3] {
     let low = finals().fold(f64::INFINITY, f64::min);
     let high = finals().fold(f64::NEG_INFINITY, f64::max);
     let tightest = summary.cells.iter().flat_map(|cell| {
-        let plain = cell.final_layer.bounds.iter().filter(|b| b.bound == "best");
+        let sound = cell.final_layer.bounds.iter();
+        let plain = sound.filter(|b| bounds::is_plain(&b.bound));
         plain.map(move |b| (b.looseness, &cell.key))
     });
     let tightest = tightest.min_by(|a, b| a.0.total_cmp(&b.0));

@@ -8,6 +8,7 @@ pub mod model;
 pub mod plan;
 pub mod provenance;
 pub mod quantizers;
+pub mod saved;
 pub mod schema;
 pub mod store;
 pub mod summary;

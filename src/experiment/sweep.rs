@@ -8,6 +8,7 @@ use super::measure::{CellRows, Part};
 use super::model::LoadedModel;
 use super::plan::{Plan, PlanError, QuantizerSpec};
 use super::provenance::{ModelProvenance, Provenance};
+use super::saved::models_for;
 use super::schema::{CellKey, Summary};
 use super::store::{PartMeta, RunStore, StoreError};
 use super::summary;
@@ -189,11 +190,17 @@ impl Sweep<'_> {
             };
             Ok(Cell { spec, key, model })
         };
-        let models = 0..models.len();
-        models
-            .flat_map(|m| quantizers.iter().map(move |q| (m, q)))
-            .map(|(m, q)| cell(m, q))
-            .collect()
+        let mut pairs = Vec::new();
+        for quantizer in &quantizers {
+            pairs.extend(
+                models_for(quantizer, models)?
+                    .into_iter()
+                    .map(|m| (m, quantizer)),
+            );
+        }
+        // Model by model, in plan order.
+        pairs.sort_by_key(|&(m, _)| m);
+        pairs.into_iter().map(|(m, q)| cell(m, q)).collect()
     }
 
     fn provenance(&self, models: &[LoadedModel], images: &ImageSet) -> Provenance {

@@ -12,6 +12,7 @@ use super::table::{self, number};
 use crate::data::Labels;
 use crate::experiment::plan::{Images, Plan};
 use crate::experiment::schema::{CellSummary, Summary};
+use crate::experiment::studies::Studies;
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -62,6 +63,7 @@ impl Args {
             calibration,
             model: vec![self.model.planned()],
             quantize: vec![table],
+            studies: Studies::default(),
         };
         // The same checks as for a plan on disk.
         let plan = Plan::parse(&plan.to_toml(), Path::new("command line"))?;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Outcome;
 use super::options::{ModelOptions, QuantizeOptions};
 use super::table;
-use crate::bounds::{self, Series, Setting};
+use crate::bounds::{self, ReferenceNorms, Series, Setting};
 use crate::experiment::plan::QuantizerSpec;
 
 /// Arguments of `bounds`.
@@ -37,6 +37,7 @@ impl Args {
             .map(|ids| ids.iter().map(String::as_str).collect());
         let model = self.model.load()?;
         let domain = model.domain();
+        let norms = ReferenceNorms::new(&model.network);
         let mut objects = Vec::new();
         let mut out = std::io::stdout().lock();
         for &bits in &self.quantize.bits {
@@ -44,7 +45,7 @@ impl Args {
                 let spec = QuantizerSpec::uniform(bits, granularity, self.quantize.scheme);
                 let quantized = spec.build()?.quantize(&model.network)?;
                 let quantized = quantized.dequantize(&model.network);
-                let setting = Setting::new(&model.network, &quantized, &domain)?;
+                let setting = Setting::sharing(&norms, &quantized, &domain)?;
                 let ladder = bounds::ladder(&setting, only.as_deref())
                     .into_iter()
                     .map(|(id, series)| Ok((id, series?)))

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Outcome;
 use super::options::{ModelOptions, VariantOptions};
 use super::table;
-use crate::bounds::{self, Series, Setting};
+use crate::bounds::{self, ReferenceNorms, Series, Setting};
 use crate::experiment::plan::QuantizerSpec;
 
 /// Arguments of `bounds`.
@@ -38,13 +38,14 @@ impl Args {
         let table = self.variants.required()?;
         let model = self.model.load()?;
         let domain = model.domain();
+        let norms = ReferenceNorms::new(&model.network);
         let mut objects = Vec::new();
         let mut out = std::io::stdout().lock();
         for variant in self.variants.quantize(&table, &model)? {
             let (spec, quantized) = variant?;
             let name = spec.build()?.name();
             let quantized = quantized.dequantize(&model.network);
-            let setting = Setting::new(&model.network, &quantized, &domain)?;
+            let setting = Setting::sharing(&norms, &quantized, &domain)?;
             let ladder = bounds::ladder(&setting, only.as_deref())
                 .into_iter()
                 .map(|(id, series)| Ok((id, series?)))

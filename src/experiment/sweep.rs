@@ -13,7 +13,7 @@ use super::store::{RunStore, StoreError};
 use super::studies::schedule::Scheduled;
 use super::summary;
 use super::variants::{Variants, open_images};
-use crate::bounds::{self, BoundError, Setting};
+use crate::bounds::{self, BoundError, ReferenceNorms, Setting};
 use crate::data::{DataError, ImageSet};
 use crate::engine::{Comparison, Engine, EngineError, Runner, VariantId};
 use crate::network::{Network, NetworkError};
@@ -239,6 +239,7 @@ impl Sweep<'_> {
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
         let domain = model.domain();
+        let norms = ReferenceNorms::new(&model.network);
         let ids: Option<Vec<&str>> = self
             .plan
             .bounds
@@ -251,7 +252,7 @@ impl Sweep<'_> {
                 model: model.network.name.clone(),
                 source,
             };
-            let setting = Setting::new(&model.network, &quantized, &domain).map_err(stated)?;
+            let setting = Setting::sharing(&norms, &quantized, &domain).map_err(stated)?;
             let taps = model.network.taps();
             let mut rows = Vec::new();
             for (id, series) in bounds::ladder(&setting, ids.as_deref()) {

@@ -7,6 +7,7 @@ mod activation;
 mod buffers;
 mod conv;
 mod depthwise;
+mod distribution;
 mod elementwise;
 mod model;
 mod real;

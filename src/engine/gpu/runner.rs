@@ -6,10 +6,11 @@ use super::kernels::Map;
 use super::pass::Recorder;
 use super::weights::LayerWeights;
 use super::{add, compare, concat, conv, depthwise, flatten, gemm, global_pool, layout, pool};
-use crate::engine::{Comparison, EngineError, Runner, VariantId};
+use crate::engine::{Comparison, Distribution, EngineError, Runner, VariantId, check_bins};
 use crate::network::{INPUT, Network, Op, Tap};
 use crate::quant::QuantizedNetwork;
 use crate::tensor::Batch;
+use crate::tensor::histogram::Bins;
 
 /// Bytes that the maps of a batch may take on a GPU; how much memory it has cannot be asked.
 const GPU_BUDGET: u64 = 4 << 30;
@@ -20,28 +21,28 @@ const MOST_IMAGES: u64 = 256;
 
 /// Runs one network on one device.
 pub struct GpuRunner<'a> {
-    gpu: &'a Gpu,
-    network: &'a Network,
-    taps: Vec<Tap>,
+    pub(super) gpu: &'a Gpu,
+    pub(super) network: &'a Network,
+    pub(super) taps: Vec<Tap>,
     last_uses: Vec<Option<usize>>,
     weights: Vec<Option<LayerWeights>>,
     variants: Vec<Option<Vec<Option<LayerWeights>>>>,
-    arena: Arena,
+    pub(super) arena: Arena,
     reference: Option<Reference>,
     max_batch: usize,
 }
 
 /// What a full-precision pass leaves on the device.
-struct Reference {
-    images: usize,
-    input: wgpu::Buffer,
+pub(super) struct Reference {
+    pub(super) images: usize,
+    pub(super) input: wgpu::Buffer,
     /// One buffer per tap.
-    taps: Vec<wgpu::Buffer>,
+    pub(super) taps: Vec<wgpu::Buffer>,
 }
 
 /// Which values outlive their last use.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
+pub(super) enum Keep {
     Taps,
     Nothing,
     Everything,
@@ -109,7 +110,7 @@ impl<'a> GpuRunner<'a> {
 
     /// Records all nodes. `after` sees each node's output right after it is made. Returns the buffers of the
     /// values that `keep` names and of the output; the others are back in the arena.
-    fn record(
+    pub(super) fn record(
         &mut self,
         rec: &mut Recorder<'_>,
         input: (&wgpu::Buffer, usize),
@@ -203,7 +204,7 @@ impl<'a> GpuRunner<'a> {
         Ok(values)
     }
 
-    fn staging(&self, bytes: u64) -> Result<wgpu::Buffer, EngineError> {
+    pub(super) fn staging(&self, bytes: u64) -> Result<wgpu::Buffer, EngineError> {
         self.gpu.create(
             "read-back",
             bytes,
@@ -336,6 +337,25 @@ impl Runner for GpuRunner<'_> {
             ));
         };
         let result = self.compare_with(variant, &reference);
+        self.reference = Some(reference);
+        result
+    }
+
+    fn distributions(
+        &mut self,
+        variant: Option<VariantId>,
+        bins: Option<&[Bins]>,
+    ) -> Result<Vec<Distribution>, EngineError> {
+        if let Some(id) = variant {
+            self.variant(id)?;
+        }
+        check_bins(bins, self.network)?;
+        let Some(reference) = self.reference.take() else {
+            return Err(EngineError::Usage(
+                "distributions need a reference pass first".into(),
+            ));
+        };
+        let result = self.distributions_with(variant, bins, &reference);
         self.reference = Some(reference);
         result
     }

@@ -57,6 +57,7 @@ impl Args {
             quantize: vec![Quantize {
                 bits: self.quantize.bits,
                 granularity: self.quantize.granularity,
+                activations: None,
                 method: Method::Uniform {
                     scheme: self.quantize.scheme,
                     range: Range::MaxAbs,

@@ -115,7 +115,7 @@ pub struct Model {
 }
 
 /// Keys of each table, for the check that names a mistyped one.
-const KEYS: [(&str, &[&str]); 5] = [
+const KEYS: [(&str, &[&str]); 6] = [
     (
         "the plan",
         &[
@@ -131,6 +131,7 @@ const KEYS: [(&str, &[&str]); 5] = [
     ("images", &["dir", "labels", "skip", "limit"]),
     ("calibration", &["dir", "labels", "skip", "limit"]),
     ("model", &["name", "weights", "preprocessing"]),
+    ("activations", &["bits", "range", "percentile"]),
     (
         "preprocessing",
         &["resize", "crop", "interpolation", "mean", "std", "order"],

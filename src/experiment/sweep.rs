@@ -234,6 +234,11 @@ impl Sweep<'_> {
             .as_ref()
             .map(|ids| ids.iter().map(String::as_str).collect());
         for cell in cells.iter().filter(|c| !store.has_bounds(&c.key.cell_id)) {
+            if cell.spec.quantizer.activations.is_some() {
+                // A bound on the error of weights says nothing of a network whose activations are rounded too.
+                store.write_bounds(&cell.key.cell_id, &[])?;
+                continue;
+            }
             tell(Event::Now(format!("{} bounds", label(cell))));
             let quantized = variants.quantized(cell, model)?.dequantize(&model.network);
             let stated = |source| SweepError::Bound {

@@ -10,6 +10,7 @@ mod depthwise;
 mod distribution;
 mod elementwise;
 mod model;
+mod quantize;
 mod real;
 mod reduce;
 mod runner;

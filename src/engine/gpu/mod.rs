@@ -24,6 +24,7 @@ pub mod layout;
 pub mod moments;
 mod pass;
 mod pool;
+mod quantize;
 mod runner;
 pub mod weights;
 

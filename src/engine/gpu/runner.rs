@@ -5,10 +5,12 @@ use super::device::Gpu;
 use super::kernels::Map;
 use super::pass::Recorder;
 use super::weights::LayerWeights;
-use super::{add, compare, concat, conv, depthwise, flatten, gemm, global_pool, layout, pool};
+use super::{
+    add, compare, concat, conv, depthwise, flatten, gemm, global_pool, layout, pool, quantize,
+};
 use crate::engine::{Comparison, Distribution, EngineError, Runner, VariantId, check_bins};
 use crate::network::{INPUT, Network, Op, Tap};
-use crate::quant::QuantizedNetwork;
+use crate::quant::{QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Batch;
 use crate::tensor::histogram::Bins;
 
@@ -26,10 +28,16 @@ pub struct GpuRunner<'a> {
     pub(super) taps: Vec<Tap>,
     last_uses: Vec<Option<usize>>,
     weights: Vec<Option<LayerWeights>>,
-    variants: Vec<Option<Vec<Option<LayerWeights>>>>,
+    variants: Vec<Option<Variant>>,
     pub(super) arena: Arena,
     reference: Option<Reference>,
     max_batch: usize,
+}
+
+/// What a quantized network has in place of the full-precision one's, by node.
+struct Variant {
+    layers: Vec<Option<LayerWeights>>,
+    activations: Vec<Option<QuantizedActivation>>,
 }
 
 /// What a full-precision pass leaves on the device.
@@ -76,10 +84,10 @@ impl<'a> GpuRunner<'a> {
         })
     }
 
-    fn variant(&self, id: VariantId) -> Result<&[Option<LayerWeights>], EngineError> {
+    fn variant(&self, id: VariantId) -> Result<&Variant, EngineError> {
         self.variants
             .get(id.0)
-            .and_then(Option::as_deref)
+            .and_then(Option::as_ref)
             .ok_or_else(|| EngineError::Usage(format!("variant {} is not loaded", id.0)))
     }
 
@@ -143,10 +151,9 @@ impl<'a> GpuRunner<'a> {
                 images,
             };
             let full = self.weights[i].as_ref();
-            let layer = match variant {
-                Some(id) => self.variant(id)?[i].as_ref().or(full),
-                None => full,
-            };
+            let own = variant.map(|id| self.variant(id)).transpose()?;
+            let layer = own.and_then(|v| v.layers[i].as_ref()).or(full);
+            let grid = own.and_then(|v| v.activations[i]);
             let (x, act) = (inputs[0], node.activation);
             match (&node.op, layer) {
                 (Op::Conv(c), Some(w)) if c.is_pointwise() => gemm::record(rec, w, x, y, act)?,
@@ -181,6 +188,9 @@ impl<'a> GpuRunner<'a> {
                         problem: "its weights are not on the device".into(),
                     });
                 }
+            }
+            if let Some(grid) = &grid {
+                quantize::record(rec, grid, y)?;
             }
             after(rec, i, y)?;
             rec.account(node.macs() as u64 * images as u64)?;
@@ -280,7 +290,16 @@ impl Runner for GpuRunner<'_> {
             let codes = layer.is_single_term().then_some(layer);
             layers[layer.node] = LayerWeights::upload(self.gpu, &own, codes)?;
         }
-        self.variants.push(Some(layers));
+        let mut activations = vec![None; self.network.nodes.len()];
+        for grid in &variant.activations {
+            grid.fits(self.network)
+                .map_err(|why| EngineError::Usage(format!("node {}: {why}", grid.node)))?;
+            activations[grid.node] = Some(*grid);
+        }
+        self.variants.push(Some(Variant {
+            layers,
+            activations,
+        }));
         Ok(VariantId(self.variants.len() - 1))
     }
 

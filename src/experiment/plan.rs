@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use super::quantizers::{Method, Quantize, QuantizerSpec};
+use super::studies::Studies;
 use crate::bounds;
 use crate::data::{Labels, Preprocessing};
 
@@ -72,6 +73,9 @@ pub struct Plan {
     pub model: Vec<Model>,
     /// The quantizers.
     pub quantize: Vec<Quantize>,
+    /// What to find out beside discrepancies and bounds.
+    #[serde(default, skip_serializing_if = "Studies::is_empty")]
+    pub studies: Studies,
 }
 
 fn default_batch() -> usize {
@@ -126,8 +130,10 @@ const KEYS: [(&str, &[&str]); 6] = [
             "calibration",
             "model",
             "quantize",
+            "studies",
         ],
     ),
+    ("studies", Studies::KEYS),
     ("images", &["dir", "labels", "skip", "limit"]),
     ("calibration", &["dir", "labels", "skip", "limit"]),
     ("model", &["name", "weights", "preprocessing"]),
@@ -208,7 +214,7 @@ impl Plan {
         for id in self.bounds.iter().flatten() {
             bounds::find(id).map_err(|e| e.to_string())?;
         }
-        Ok(())
+        self.studies.check().map_err(|e| format!("studies: {e}"))
     }
 }
 

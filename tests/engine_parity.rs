@@ -253,6 +253,7 @@ fn weights_that_are_not_finite_are_counted_where_they_act() {
         layer.scale = vec![1.0, 1.0, bad, 1.0];
         let variant = QuantizedNetwork {
             layers: vec![layer.clone()],
+            ..QuantizedNetwork::default()
         };
         for subject in subjects() {
             let mut runner = subject.engine.prepare(&network).unwrap();
@@ -307,6 +308,7 @@ fn calls_out_of_order_and_wrong_shapes_are_refused() {
     let layer = quantized.layers[0].clone();
     let with = |layer| QuantizedNetwork {
         layers: vec![layer],
+        ..QuantizedNetwork::default()
     };
     for subject in subjects() {
         let mut runner = subject.engine.prepare(&network).unwrap();

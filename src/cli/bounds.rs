@@ -44,6 +44,10 @@ impl Args {
         for variant in self.variants.quantize(&table, &model)? {
             let (spec, quantized) = variant?;
             let name = spec.build()?.name();
+            anyhow::ensure!(
+                quantized.activations.is_empty(),
+                "{name}: activations are quantized too, and bounds on weights do not speak of that; leave out `activations`"
+            );
             let quantized = quantized.dequantize(&model.network);
             let setting = Setting::sharing(&norms, &quantized, &domain)?;
             let ladder = bounds::ladder(&setting, only.as_deref())

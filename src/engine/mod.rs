@@ -1,17 +1,20 @@
 //! Engines run forward passes and reduce the layerwise discrepancy where the data is.
 
 pub mod cpu;
+pub mod distribution;
 pub mod gpu;
 pub mod sample;
 pub mod select;
 pub mod stats;
 
+pub use distribution::{ChannelMoments, Distribution};
 pub use sample::SampleBound;
 pub use stats::TapStats;
 
 use crate::network::Network;
 use crate::quant::QuantizedNetwork;
 use crate::tensor::Batch;
+use crate::tensor::histogram::Bins;
 
 /// What can go wrong while running a network.
 #[derive(Debug, thiserror::Error)]
@@ -113,10 +116,30 @@ pub trait Runner {
         variant: VariantId,
         radius: f64,
     ) -> Result<Vec<Vec<SampleBound>>, EngineError>;
+    /// Runs the variant, or the full-precision network, on the batch of the last [`Runner::reference`] and reduces how
+    /// each node's output is distributed; one per node. With `bins`, one per node, values are counted too. Distances to
+    /// full precision are NaN at nodes that are no taps: their full-precision values are not kept.
+    fn distributions(
+        &mut self,
+        variant: Option<VariantId>,
+        bins: Option<&[Bins]>,
+    ) -> Result<Vec<Distribution>, EngineError>;
     /// Every node's output, in f64 on an f64 engine (widened otherwise), for checking. NCHW.
     fn trace(
         &mut self,
         input: &Batch,
         variant: Option<VariantId>,
     ) -> Result<Vec<Batch<f64>>, EngineError>;
+}
+
+/// Refuses a number of bins that is not one per node.
+fn check_bins(bins: Option<&[Bins]>, network: &Network) -> Result<(), EngineError> {
+    match bins {
+        Some(bins) if bins.len() != network.nodes.len() => Err(EngineError::Usage(format!(
+            "{} nodes need as many bins, got {}",
+            network.nodes.len(),
+            bins.len()
+        ))),
+        _ => Ok(()),
+    }
 }

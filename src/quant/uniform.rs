@@ -189,6 +189,7 @@ impl Quantizer for Uniform {
         });
         Ok(QuantizedNetwork {
             layers: layers.collect::<Result<_, _>>()?,
+            ..QuantizedNetwork::default()
         })
     }
 }

@@ -6,15 +6,19 @@ use super::buffers::{Buffer, Buffers};
 use super::conv::{Params, conv, linear};
 use super::depthwise::depthwise;
 use super::elementwise::{Pool, add, concat, global_avg_pool, pool};
+use super::quantize::quantize;
 use super::real::Real;
 use super::split::Split;
 use crate::network::{Activation, INPUT, Network, Node, Op};
-use crate::quant::QuantizedNetwork;
+use crate::quant::{QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Shape;
 
-/// Parameters of every layer, by node.
+/// What a pass needs beside the graph, by node.
 #[derive(Clone, Debug)]
-pub struct Model<T>(Vec<Option<Arc<Params<T>>>>);
+pub struct Model<T> {
+    params: Vec<Option<Arc<Params<T>>>>,
+    activations: Vec<Option<QuantizedActivation>>,
+}
 
 fn widen<T: Real>(values: &[f32]) -> Vec<T> {
     values.iter().map(|&x| x.into()).collect()
@@ -31,7 +35,10 @@ impl<T: Real> Model<T> {
                 })
             })
         };
-        Self(network.nodes.iter().map(params).collect())
+        Self {
+            params: network.nodes.iter().map(params).collect(),
+            activations: vec![None; network.nodes.len()],
+        }
     }
 
     /// The same with a variant's dequantized weights; `Err` says which layer does not fit.
@@ -54,17 +61,22 @@ impl<T: Real> Model<T> {
             let Some(affine) = node.affine() else {
                 continue;
             };
-            model.0[layer.node] = Some(Arc::new(Params {
+            model.params[layer.node] = Some(Arc::new(Params {
                 weight: widen(&layer.dequantize(affine.out)),
                 bias: widen(layer.bias.as_deref().unwrap_or(affine.bias)),
             }));
+        }
+        for grid in &variant.activations {
+            grid.fits(network)
+                .map_err(|problem| (grid.node.to_string(), problem))?;
+            model.activations[grid.node] = Some(*grid);
         }
         Ok(model)
     }
 
     /// The parameters of node `i`, if it is a layer.
     pub fn params(&self, i: usize) -> Option<&Params<T>> {
-        self.0[i].as_deref()
+        self.params[i].as_deref()
     }
 }
 
@@ -119,6 +131,9 @@ impl<T: Real> Pass<'_, T> {
                 self.split,
                 self.buffers,
             );
+            if let Some(grid) = &self.model.activations[i] {
+                quantize(&mut out, grid, self.split);
+            }
             visit(i, &out);
             values.0[i + 1] = out;
             let dead = |v: usize| !self.keep[v] && self.last_uses[v].is_none_or(|last| last == i);

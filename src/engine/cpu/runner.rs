@@ -5,16 +5,20 @@ use rayon::prelude::*;
 
 use super::CpuEngine;
 use super::buffers::Buffers;
+use super::distribution::distribution;
 use super::model::{Model, Pass, Values};
 use super::real::Real;
 use super::reduce::reduce;
 use super::sample::SamplePass;
 use super::split::Split;
 use crate::engine::sample::{check_radius, drifting};
-use crate::engine::{Comparison, EngineError, Runner, SampleBound, TapStats, VariantId};
+use crate::engine::{
+    Comparison, Distribution, EngineError, Runner, SampleBound, TapStats, VariantId, check_bins,
+};
 use crate::network::{Network, Tap};
 use crate::quant::QuantizedNetwork;
 use crate::tensor::Batch;
+use crate::tensor::histogram::Bins;
 
 /// One network on the CPU.
 pub struct CpuRunner<'a, T> {
@@ -127,6 +131,15 @@ impl<'a, T: Real> CpuRunner<'a, T> {
         )))
     }
 
+    fn check_images(&self) -> Result<(), EngineError> {
+        match self.images.is_empty() {
+            true => Err(EngineError::Usage(
+                "nothing to compare with: run the reference on a batch first".into(),
+            )),
+            false => Ok(()),
+        }
+    }
+
     fn variant(&self, variant: VariantId) -> Result<&Model<T>, EngineError> {
         let model = self.variants.get(variant.0).and_then(Option::as_ref);
         model.ok_or_else(|| EngineError::Usage(format!("variant {} is not loaded", variant.0)))
@@ -176,11 +189,7 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
 
     fn compare(&mut self, variant: VariantId) -> Result<Comparison, EngineError> {
         let model = self.variant(variant)?;
-        if self.images.is_empty() {
-            return Err(EngineError::Usage(
-                "nothing to compare with: run the reference on a batch first".into(),
-            ));
-        }
+        self.check_images()?;
         let keep = self.keep(Keep::Output);
         let mut tap_of = vec![None; self.network.nodes.len()];
         for (i, tap) in self.taps.iter().enumerate() {
@@ -231,6 +240,43 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
             let bounds = pass.run(&image.input);
             self.taps.iter().map(|t| bounds[t.node]).collect()
         }))
+    }
+
+    fn distributions(
+        &mut self,
+        variant: Option<VariantId>,
+        bins: Option<&[Bins]>,
+    ) -> Result<Vec<Distribution>, EngineError> {
+        let model = match variant {
+            None => &self.reference,
+            Some(variant) => self.variant(variant)?,
+        };
+        self.check_images()?;
+        check_bins(bins, self.network)?;
+        let keep = self.keep(Keep::Output);
+        let nodes = &self.network.nodes;
+        let mut kept = vec![false; nodes.len()];
+        self.taps.iter().for_each(|t| kept[t.node] = true);
+        let mut images: Vec<&Reference<T>> = self.images.iter().collect();
+        let results = self.each(&mut images, |_, image, split| {
+            let mut found = vec![Distribution::default(); nodes.len()];
+            let mut values = Values::default();
+            let pass = self.pass(model, &keep, split);
+            pass.run(&image.input, &mut values, |node, value| {
+                let reference = kept[node].then(|| &*image.values.0[node + 1]);
+                let bins = bins.map(|b| &b[node]);
+                found[node] = distribution(value, reference, nodes[node].shape, bins, split);
+            });
+            values.0.into_iter().for_each(|v| pass.buffers.give(v));
+            found
+        });
+        let mut all = vec![Distribution::default(); nodes.len()];
+        for image in &results {
+            for (all, one) in all.iter_mut().zip(image) {
+                all.merge(one);
+            }
+        }
+        Ok(all)
     }
 
     fn trace(

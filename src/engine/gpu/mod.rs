@@ -13,14 +13,18 @@ mod concat;
 mod conv;
 mod depthwise;
 pub mod device;
+mod distribute;
 mod flatten;
 mod gemm;
 mod gemm_tiled;
 mod global_pool;
+pub mod histogram;
 mod kernels;
 pub mod layout;
+pub mod moments;
 mod pass;
 mod pool;
+mod quantize;
 mod runner;
 pub mod weights;
 

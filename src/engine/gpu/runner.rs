@@ -5,11 +5,14 @@ use super::device::Gpu;
 use super::kernels::Map;
 use super::pass::Recorder;
 use super::weights::LayerWeights;
-use super::{add, compare, concat, conv, depthwise, flatten, gemm, global_pool, layout, pool};
-use crate::engine::{Comparison, EngineError, Runner, VariantId};
+use super::{
+    add, compare, concat, conv, depthwise, flatten, gemm, global_pool, layout, pool, quantize,
+};
+use crate::engine::{Comparison, Distribution, EngineError, Runner, VariantId, check_bins};
 use crate::network::{INPUT, Network, Op, Tap};
-use crate::quant::QuantizedNetwork;
+use crate::quant::{QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Batch;
+use crate::tensor::histogram::Bins;
 
 /// Bytes that the maps of a batch may take on a GPU; how much memory it has cannot be asked.
 const GPU_BUDGET: u64 = 4 << 30;
@@ -20,28 +23,34 @@ const MOST_IMAGES: u64 = 256;
 
 /// Runs one network on one device.
 pub struct GpuRunner<'a> {
-    gpu: &'a Gpu,
-    network: &'a Network,
-    taps: Vec<Tap>,
+    pub(super) gpu: &'a Gpu,
+    pub(super) network: &'a Network,
+    pub(super) taps: Vec<Tap>,
     last_uses: Vec<Option<usize>>,
     weights: Vec<Option<LayerWeights>>,
-    variants: Vec<Option<Vec<Option<LayerWeights>>>>,
-    arena: Arena,
+    variants: Vec<Option<Variant>>,
+    pub(super) arena: Arena,
     reference: Option<Reference>,
     max_batch: usize,
 }
 
+/// What a quantized network has in place of the full-precision one's, by node.
+struct Variant {
+    layers: Vec<Option<LayerWeights>>,
+    activations: Vec<Option<QuantizedActivation>>,
+}
+
 /// What a full-precision pass leaves on the device.
-struct Reference {
-    images: usize,
-    input: wgpu::Buffer,
+pub(super) struct Reference {
+    pub(super) images: usize,
+    pub(super) input: wgpu::Buffer,
     /// One buffer per tap.
-    taps: Vec<wgpu::Buffer>,
+    pub(super) taps: Vec<wgpu::Buffer>,
 }
 
 /// Which values outlive their last use.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
+pub(super) enum Keep {
     Taps,
     Nothing,
     Everything,
@@ -75,10 +84,10 @@ impl<'a> GpuRunner<'a> {
         })
     }
 
-    fn variant(&self, id: VariantId) -> Result<&[Option<LayerWeights>], EngineError> {
+    fn variant(&self, id: VariantId) -> Result<&Variant, EngineError> {
         self.variants
             .get(id.0)
-            .and_then(Option::as_deref)
+            .and_then(Option::as_ref)
             .ok_or_else(|| EngineError::Usage(format!("variant {} is not loaded", id.0)))
     }
 
@@ -109,7 +118,7 @@ impl<'a> GpuRunner<'a> {
 
     /// Records all nodes. `after` sees each node's output right after it is made. Returns the buffers of the
     /// values that `keep` names and of the output; the others are back in the arena.
-    fn record(
+    pub(super) fn record(
         &mut self,
         rec: &mut Recorder<'_>,
         input: (&wgpu::Buffer, usize),
@@ -142,10 +151,9 @@ impl<'a> GpuRunner<'a> {
                 images,
             };
             let full = self.weights[i].as_ref();
-            let layer = match variant {
-                Some(id) => self.variant(id)?[i].as_ref().or(full),
-                None => full,
-            };
+            let own = variant.map(|id| self.variant(id)).transpose()?;
+            let layer = own.and_then(|v| v.layers[i].as_ref()).or(full);
+            let grid = own.and_then(|v| v.activations[i]);
             let (x, act) = (inputs[0], node.activation);
             match (&node.op, layer) {
                 (Op::Conv(c), Some(w)) if c.is_pointwise() => gemm::record(rec, w, x, y, act)?,
@@ -181,6 +189,9 @@ impl<'a> GpuRunner<'a> {
                     });
                 }
             }
+            if let Some(grid) = &grid {
+                quantize::record(rec, grid, y)?;
+            }
             after(rec, i, y)?;
             rec.account(node.macs() as u64 * images as u64)?;
             values[i + 1] = Some(buffer);
@@ -203,7 +214,7 @@ impl<'a> GpuRunner<'a> {
         Ok(values)
     }
 
-    fn staging(&self, bytes: u64) -> Result<wgpu::Buffer, EngineError> {
+    pub(super) fn staging(&self, bytes: u64) -> Result<wgpu::Buffer, EngineError> {
         self.gpu.create(
             "read-back",
             bytes,
@@ -279,7 +290,16 @@ impl Runner for GpuRunner<'_> {
             let codes = layer.is_single_term().then_some(layer);
             layers[layer.node] = LayerWeights::upload(self.gpu, &own, codes)?;
         }
-        self.variants.push(Some(layers));
+        let mut activations = vec![None; self.network.nodes.len()];
+        for grid in &variant.activations {
+            grid.fits(self.network)
+                .map_err(|why| EngineError::Usage(format!("node {}: {why}", grid.node)))?;
+            activations[grid.node] = Some(*grid);
+        }
+        self.variants.push(Some(Variant {
+            layers,
+            activations,
+        }));
         Ok(VariantId(self.variants.len() - 1))
     }
 
@@ -349,6 +369,25 @@ impl Runner for GpuRunner<'_> {
             node: "input".into(),
             problem: "per-sample bounds run on the CPU engine; use the CPU backend".into(),
         })
+    }
+
+    fn distributions(
+        &mut self,
+        variant: Option<VariantId>,
+        bins: Option<&[Bins]>,
+    ) -> Result<Vec<Distribution>, EngineError> {
+        if let Some(id) = variant {
+            self.variant(id)?;
+        }
+        check_bins(bins, self.network)?;
+        let Some(reference) = self.reference.take() else {
+            return Err(EngineError::Usage(
+                "distributions need a reference pass first".into(),
+            ));
+        };
+        let result = self.distributions_with(variant, bins, &reference);
+        self.reference = Some(reference);
+        result
     }
 
     fn trace(

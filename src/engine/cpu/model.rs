@@ -34,6 +34,11 @@ impl<T: Real> Model<T> {
         Self(network.nodes.iter().map(params).collect())
     }
 
+    /// Parameters of node `i`, if it is a layer.
+    pub fn params(&self, i: usize) -> Option<&Params<T>> {
+        self.0[i].as_deref()
+    }
+
     /// The same with a variant's dequantized weights; `Err` says which layer does not fit.
     pub fn variant(
         &self,
@@ -121,7 +126,7 @@ impl<T: Real> Pass<'_, T> {
         let (split, activation) = (self.split, node.activation);
         let (x, shape) = inputs[0];
         let maps = || inputs.iter().map(|&(x, _)| x).collect::<Vec<&[T]>>();
-        let params = || self.model.0[i].as_deref();
+        let params = || self.model.params(i);
         match &node.op {
             Op::Conv(c) => {
                 let Some(params) = params() else { return };

@@ -61,9 +61,8 @@ fn the_backward_pass_is_the_slope_of_the_forward_pass() {
         let bits = 2 + random.below(4) as u32;
         let codes = quantize(network, bits);
         let quantized = codes.dequantize(network);
-        let mut draw = |n: usize| -> Vec<f32> {
-            (0..n).map(|_| (2.0 * random.unit() - 1.0) as f32).collect()
-        };
+        let mut draw =
+            |n: usize| -> Vec<f32> { (0..n).map(|_| (2.0 * random.unit() - 1.0) as f32).collect() };
         let (point, along) = (draw(network.input.len()), draw(network.input.len()));
         let weights = draw(network.output().len());
         let engine = CpuEngine::f64(Some(1)).unwrap();
@@ -71,10 +70,14 @@ fn the_backward_pass_is_the_slope_of_the_forward_pass() {
         let variant = engine.load_variant(&codes).unwrap();
         let input = Batch::new(network.input, point.clone()).unwrap();
         let wide: Vec<f64> = weights.iter().map(|&g| f64::from(g)).collect();
-        let slope = &engine.slopes(&input, variant, |_, _, _| wide.clone()).unwrap()[0];
+        let slope = &engine
+            .slopes(&input, variant, |_, _, _| wide.clone())
+            .unwrap()[0];
         let at = |t: f64| -> Vec<f64> {
             let pairs = point.iter().zip(&along);
-            pairs.map(|(&x, &d)| f64::from(x) + t * f64::from(d)).collect()
+            pairs
+                .map(|(&x, &d)| f64::from(x) + t * f64::from(d))
+                .collect()
         };
         let value = |t: f64| -> f64 {
             let y = naive::forward(network, &at(t)).pop().unwrap();
@@ -92,7 +95,12 @@ fn the_backward_pass_is_the_slope_of_the_forward_pass() {
             told.lock().unwrap().1 += 1;
             return Ok(());
         }
-        let got: f64 = slope.gradient.iter().zip(&along).map(|(g, &d)| g * f64::from(d)).sum();
+        let got: f64 = slope
+            .gradient
+            .iter()
+            .zip(&along)
+            .map(|(g, &d)| g * f64::from(d))
+            .sum();
         let want = 0.5 * (left + right);
         if (got - want).abs() > slack || got.is_nan() {
             return Err(TestCaseError::fail(format!(

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod provenance;
 pub mod quantizers;
 pub mod schema;
+pub mod search;
 pub mod store;
 pub mod studies;
 pub mod summary;

@@ -8,6 +8,7 @@ use super::pass::Pass;
 use super::plan::{Plan, PlanError, QuantizerSpec};
 use super::provenance::{ModelProvenance, Provenance};
 use super::schema::{CellKey, Summary};
+use super::search::SearchError;
 use super::store::{RunStore, StoreError};
 use super::studies::schedule::Scheduled;
 use super::summary;
@@ -40,6 +41,9 @@ pub enum SweepError {
     /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// See [`SearchError`].
+    #[error(transparent)]
+    Search(#[from] SearchError),
     /// A bound that a plan asked for cannot be stated for a network.
     #[error("{model}: {source}")]
     Bound {

@@ -78,7 +78,12 @@ impl<'a, T: Real> CpuRunner<'a, T> {
         kept
     }
 
-    pub(super) fn pass<'p>(&'p self, model: &'p Model<T>, keep: &'p [bool], split: Split) -> Pass<'p, T> {
+    pub(super) fn pass<'p>(
+        &'p self,
+        model: &'p Model<T>,
+        keep: &'p [bool],
+        split: Split,
+    ) -> Pass<'p, T> {
         let thread = rayon::current_thread_index().unwrap_or_default();
         Pass {
             network: self.network,

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::Outcome;
-use super::options::{EngineOptions, ModelOptions, granularity, scheme};
+use super::options::{EngineOptions, ModelOptions, granularity};
 use super::progress::counter;
 use super::table::{self, number};
 use crate::data::ImageSet;
@@ -32,15 +32,12 @@ use crate::quant::{Granularity, QuantizedNetwork};
 pub struct Args {
     #[command(flatten)]
     model: ModelOptions,
-    /// Bit width of the weights, 2 to 16
+    /// Bit width of the weights, 2 to 16; they are quantized uniformly and symmetrically
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(2..=16))]
     bits: u32,
     /// Scales per-tensor or per-channel
     #[arg(long, default_value = "per-channel", value_parser = granularity)]
     granularity: Granularity,
-    /// symmetric (max-abs range) or asymmetric (min-max range)
-    #[arg(long, default_value = "symmetric", value_parser = scheme)]
-    scheme: Scheme,
     /// Folder of images to begin with
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
@@ -89,7 +86,7 @@ impl Args {
     pub fn run(self) -> anyhow::Result<Outcome> {
         let model = self.model.load()?;
         let tap = tap(&model, self.depth)?;
-        let spec = QuantizerSpec::uniform(self.bits, self.granularity, self.scheme);
+        let spec = QuantizerSpec::uniform(self.bits, self.granularity, Scheme::Symmetric);
         let quantized = spec.build()?.quantize(&model.network)?;
         let images = ImageSet::open(&self.images, self.limit)?;
         let selected = self.engine.select()?;
@@ -139,7 +136,7 @@ impl Args {
         let text = json!({
             "model": model.network.name, "weights": model.weights_sha256, "code": CODE,
             "preprocessing": model.preprocessing, "images": images.hash(), "bits": self.bits,
-            "granularity": self.granularity, "scheme": format!("{:?}", self.scheme),
+            "granularity": self.granularity,
             "budget": self.budget, "seed": self.seed, "depth": self.depth,
             "engine": engine.device().engine, "version": searching::VERSION,
         });

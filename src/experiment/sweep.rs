@@ -7,13 +7,14 @@ use super::model::LoadedModel;
 use super::pass::Pass;
 use super::plan::{Plan, PlanError, QuantizerSpec};
 use super::provenance::{ModelProvenance, Provenance};
+use super::saved::models_for;
 use super::schema::{CellKey, Summary};
 use super::search::SearchError;
 use super::store::{RunStore, StoreError};
 use super::studies::schedule::Scheduled;
 use super::summary;
 use super::variants::{Variants, open_images};
-use crate::bounds::{self, BoundError, Setting};
+use crate::bounds::{self, BoundError, ReferenceNorms, Setting};
 use crate::data::{DataError, ImageSet};
 use crate::engine::{Comparison, Engine, EngineError, Runner, VariantId};
 use crate::network::{Network, NetworkError};
@@ -197,11 +198,17 @@ impl Sweep<'_> {
             };
             Ok(Cell { spec, key, model })
         };
-        let models = 0..models.len();
-        models
-            .flat_map(|m| quantizers.iter().map(move |q| (m, q)))
-            .map(|(m, q)| cell(m, q))
-            .collect()
+        let mut pairs = Vec::new();
+        for quantizer in &quantizers {
+            pairs.extend(
+                models_for(quantizer, models)?
+                    .into_iter()
+                    .map(|m| (m, quantizer)),
+            );
+        }
+        // Model by model, in plan order.
+        pairs.sort_by_key(|&(m, _)| m);
+        pairs.into_iter().map(|(m, q)| cell(m, q)).collect()
     }
 
     fn provenance(&self, models: &[LoadedModel], images: &ImageSet) -> Provenance {
@@ -236,6 +243,7 @@ impl Sweep<'_> {
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
         let domain = model.domain();
+        let norms = ReferenceNorms::new(&model.network);
         let ids: Option<Vec<&str>> = self
             .plan
             .bounds
@@ -248,7 +256,7 @@ impl Sweep<'_> {
                 model: model.network.name.clone(),
                 source,
             };
-            let setting = Setting::new(&model.network, &quantized, &domain).map_err(stated)?;
+            let setting = Setting::sharing(&norms, &quantized, &domain).map_err(stated)?;
             let taps = model.network.taps();
             let mut rows = Vec::new();
             for (id, series) in bounds::ladder(&setting, ids.as_deref()) {

@@ -15,6 +15,7 @@ mod model;
 mod real;
 mod reduce;
 mod runner;
+mod sample;
 mod simd;
 mod slope;
 mod split;

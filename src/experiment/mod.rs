@@ -11,6 +11,7 @@ pub mod provenance;
 pub mod quantizers;
 pub mod saved;
 pub mod schema;
+pub mod search;
 pub mod store;
 pub mod studies;
 pub mod summary;

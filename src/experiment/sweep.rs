@@ -9,6 +9,7 @@ use super::plan::{Plan, PlanError, QuantizerSpec};
 use super::provenance::{ModelProvenance, Provenance};
 use super::saved::models_for;
 use super::schema::{CellKey, Summary};
+use super::search::SearchError;
 use super::store::{RunStore, StoreError};
 use super::studies::schedule::Scheduled;
 use super::summary;
@@ -41,6 +42,9 @@ pub enum SweepError {
     /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// See [`SearchError`].
+    #[error(transparent)]
+    Search(#[from] SearchError),
     /// A bound that a plan asked for cannot be stated for a network.
     #[error("{model}: {source}")]
     Bound {

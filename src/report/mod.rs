@@ -14,6 +14,7 @@ mod plot;
 #[allow(dead_code)]
 mod scale;
 #[allow(dead_code)]
+mod search;
 mod section;
 mod style;
 

@@ -1,6 +1,6 @@
 //! The two number types the CPU engine computes in.
 
-use std::ops::{Add, AddAssign, Div, Mul};
+use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
 mod sealed {
     pub trait Sealed {}
@@ -16,6 +16,7 @@ pub trait Real:
     + PartialOrd
     + Add<Output = Self>
     + AddAssign
+    + Sub<Output = Self>
     + Mul<Output = Self>
     + Div<Output = Self>
     + Into<f64>

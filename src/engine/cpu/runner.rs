@@ -23,12 +23,12 @@ use crate::tensor::histogram::Bins;
 /// One network on the CPU.
 pub struct CpuRunner<'a, T> {
     engine: &'a CpuEngine<T>,
-    network: &'a Network,
+    pub(super) network: &'a Network,
     taps: Vec<Tap>,
     last_uses: Vec<Option<usize>>,
     /// Free buffers of each thread.
     buffers: Vec<Buffers<T>>,
-    reference: Model<T>,
+    pub(super) reference: Model<T>,
     variants: Vec<Option<Model<T>>>,
     images: Vec<Reference<T>>,
     max_batch: usize,
@@ -44,7 +44,7 @@ struct Reference<T> {
 
 /// Values that outlive a pass.
 #[derive(Clone, Copy)]
-enum Keep {
+pub(super) enum Keep {
     Output,
     Taps,
     All,
@@ -71,7 +71,7 @@ impl<'a, T: Real> CpuRunner<'a, T> {
         }
     }
 
-    fn keep(&self, keep: Keep) -> Vec<bool> {
+    pub(super) fn keep(&self, keep: Keep) -> Vec<bool> {
         let mut kept = vec![matches!(keep, Keep::All); self.network.nodes.len() + 1];
         if let Some(output) = kept.last_mut() {
             *output = true;
@@ -84,7 +84,12 @@ impl<'a, T: Real> CpuRunner<'a, T> {
         kept
     }
 
-    fn pass<'p>(&'p self, model: &'p Model<T>, keep: &'p [bool], split: Split) -> Pass<'p, T> {
+    pub(super) fn pass<'p>(
+        &'p self,
+        model: &'p Model<T>,
+        keep: &'p [bool],
+        split: Split,
+    ) -> Pass<'p, T> {
         let thread = rayon::current_thread_index().unwrap_or_default();
         Pass {
             network: self.network,
@@ -97,7 +102,7 @@ impl<'a, T: Real> CpuRunner<'a, T> {
     }
 
     /// Calls `f` for each item, on the engine's threads.
-    fn each<I: Send, R: Send>(
+    pub(super) fn each<I: Send, R: Send>(
         &self,
         items: &mut [I],
         f: impl Fn(usize, &mut I, Split) -> R + Sync + Send,
@@ -121,7 +126,7 @@ impl<'a, T: Real> CpuRunner<'a, T> {
         })
     }
 
-    fn check(&self, input: &Batch) -> Result<(), EngineError> {
+    pub(super) fn check(&self, input: &Batch) -> Result<(), EngineError> {
         if input.shape == self.network.input {
             return Ok(());
         }
@@ -140,7 +145,7 @@ impl<'a, T: Real> CpuRunner<'a, T> {
         }
     }
 
-    fn variant(&self, variant: VariantId) -> Result<&Model<T>, EngineError> {
+    pub(super) fn variant(&self, variant: VariantId) -> Result<&Model<T>, EngineError> {
         let model = self.variants.get(variant.0).and_then(Option::as_ref);
         model.ok_or_else(|| EngineError::Usage(format!("variant {} is not loaded", variant.0)))
     }

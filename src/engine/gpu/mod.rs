@@ -21,6 +21,7 @@ mod kernels;
 pub mod layout;
 mod pass;
 mod pool;
+mod reduced;
 mod runner;
 pub mod weights;
 

@@ -2,13 +2,16 @@
 
 pub mod calibration;
 pub mod cell;
+mod derived;
 pub mod diagnosis;
+pub mod ledger;
 pub mod measure;
 pub mod model;
 mod pass;
 pub mod plan;
 pub mod provenance;
 pub mod quantizers;
+pub mod required_bits;
 pub mod saved;
 pub mod schema;
 pub mod search;

@@ -288,13 +288,17 @@ impl Quantize {
         Ok(())
     }
 
+    /// The granularities named, or the method's usual one.
+    pub fn granularities(&self) -> Vec<Granularity> {
+        match self.granularity.is_empty() {
+            true => vec![self.method.usual_granularity()],
+            false => self.granularity.clone(),
+        }
+    }
+
     /// One quantizer for each point of the axes.
     pub fn specs(&self) -> impl Iterator<Item = QuantizerSpec> + '_ {
-        let usual = [self.method.usual_granularity()];
-        let granularity = match self.granularity.is_empty() {
-            true => usual.to_vec(),
-            false => self.granularity.clone(),
-        };
+        let granularity = self.granularities();
         self.bits.iter().flat_map(move |&bits| {
             let spec = move |granularity| QuantizerSpec {
                 bits,

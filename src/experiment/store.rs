@@ -227,6 +227,12 @@ impl RunStore {
         atomic::write(&path, |out| table::concatenate(schema, &paths, out))
     }
 
+    /// Writes a table that follows from the others of the finished run.
+    pub fn write_table<R: Row>(&self, name: &str, rows: &[R]) -> Result<(), StoreError> {
+        let path = self.dir.join(name);
+        atomic::write_bytes(&path, &table::encode(rows, &path)?.bytes)
+    }
+
     /// Removes `<table>.parquet`, which an earlier plan of this run directory may have made.
     pub fn remove_table(&self, table: &str) -> Result<(), StoreError> {
         let path = self.dir.join(format!("{table}.{}", part::ROWS));

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::cell::{self, CellSpec};
+use super::derived;
 use super::model::LoadedModel;
 use super::pass::Pass;
 use super::plan::{Plan, PlanError, QuantizerSpec};
@@ -155,6 +156,7 @@ impl Sweep<'_> {
         let order: Vec<&String> = cells.iter().map(|c| &c.key.cell_id).collect();
         store.finish(&order)?;
         studies.merge(&cells, batches, &store)?;
+        derived::write(&models, &cells, &store)?;
         let summary = summary::judge(self, &models, &cells, &images, &variants, &store)?;
         store.write_summary(&summary)?;
         Ok(Finished {

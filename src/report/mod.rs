@@ -7,10 +7,13 @@ mod data;
 mod draw;
 #[allow(dead_code)]
 mod figures;
+mod isolated;
+mod ledger;
 mod number;
 mod page;
 #[allow(dead_code)]
 mod plot;
+mod required_bits;
 #[allow(dead_code)]
 mod scale;
 #[allow(dead_code)]

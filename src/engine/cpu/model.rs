@@ -80,9 +80,27 @@ impl<T: Real> Model<T> {
     }
 }
 
+impl<T: Clone> Model<T> {
+    /// These parameters, but `other`'s at `node`.
+    pub fn with_node_of(&self, other: &Self, node: usize) -> Self {
+        let mut model = self.clone();
+        model.params[node].clone_from(&other.params[node]);
+        model.activations[node] = other.activations[node];
+        model
+    }
+}
+
 /// The values of one image, by [`ValueId`](crate::network::ValueId); empty where there is none (any more).
 #[derive(Debug, Default)]
 pub struct Values<T>(pub Vec<Buffer<T>>);
+
+/// A finished pass over the same image, of which some nodes are run again.
+pub struct Base<'a, T> {
+    /// The values of all nodes.
+    pub values: &'a Values<T>,
+    /// By node: true for the ones to run.
+    pub run: &'a [bool],
+}
 
 /// A pass over one image.
 pub struct Pass<'a, T> {
@@ -94,6 +112,8 @@ pub struct Pass<'a, T> {
     pub last_uses: &'a [Option<usize>],
     /// Values that outlive the pass.
     pub keep: &'a [bool],
+    /// What need not be run; `None` runs everything.
+    pub base: Option<Base<'a, T>>,
     /// Who works on the pieces of a layer.
     pub split: Split,
     /// Free buffers.
@@ -101,14 +121,15 @@ pub struct Pass<'a, T> {
 }
 
 impl<T: Real> Pass<'_, T> {
-    /// Runs all nodes on `input`, calling `visit` with each node and its output. Kept values stay in
+    /// Runs the nodes on `input`, calling `visit` with each one run and its output. Kept values stay in
     /// `values`, whose buffers are used again.
     pub fn run(&self, input: &[T], values: &mut Values<T>, mut visit: impl FnMut(usize, &[T])) {
         let network = self.network;
         values
             .0
             .resize_with(network.nodes.len() + 1, Buffer::default);
-        for (i, node) in network.nodes.iter().enumerate() {
+        let is_run = |i: usize| self.base.as_ref().is_none_or(|b| b.run[i]);
+        for (i, node) in network.nodes.iter().enumerate().filter(|&(i, _)| is_run(i)) {
             let mut out = std::mem::take(&mut values.0[i + 1]);
             if out.len() != node.shape.len() {
                 self.buffers.give(out);
@@ -119,7 +140,10 @@ impl<T: Real> Pass<'_, T> {
                 .iter()
                 .map(|&v| match v {
                     INPUT => (input, network.input),
-                    v => (&*values.0[v], network.shape(v)),
+                    v => match &self.base {
+                        Some(base) if !base.run[v - 1] => (&*base.values.0[v], network.shape(v)),
+                        _ => (&*values.0[v], network.shape(v)),
+                    },
                 })
                 .collect();
             apply(

@@ -4,7 +4,7 @@ use super::backward::Backward;
 use super::model::Values;
 use super::real::Real;
 use super::reduce::reduce;
-use super::runner::{CpuRunner, Keep};
+use super::runner::CpuRunner;
 use super::split::Split;
 use crate::engine::{EngineError, TapStats, VariantId};
 use crate::tensor::Batch;
@@ -33,7 +33,7 @@ impl<T: Real> CpuRunner<'_, T> {
     ) -> Result<Vec<Slope<T>>, EngineError> {
         self.check(input)?;
         let (reference, variant) = (&self.reference, self.variant(variant)?);
-        let keep = self.keep(Keep::All);
+        let keep = self.everything();
         let mut images: Vec<usize> = (0..input.images()).collect();
         let results = self.each(&mut images, |i, _, split| {
             let image: Vec<T> = input.image(i).iter().map(|&x| T::from(x)).collect();

@@ -2,9 +2,10 @@
 
 use super::kernels::Map;
 use super::pass::Recorder;
-use super::runner::{GpuRunner, Keep, Reference};
+use super::runner::{GpuRunner, Reference};
 use super::{histogram, moments};
 use crate::engine::{Distribution, EngineError, VariantId};
+use crate::network::INPUT;
 use crate::tensor::histogram::Bins;
 
 /// Where a node's results lie in the read-back.
@@ -40,28 +41,19 @@ impl GpuRunner<'_> {
         let partials = gpu.buffer("partials", partial_bytes)?;
         // Buffers start out as zeros.
         let counts = gpu.buffer("counts", count_bytes)?;
-        let mut tap_of = vec![None; network.nodes.len()];
-        for (i, tap) in self.taps.iter().enumerate() {
-            tap_of[tap.node] = Some(i);
-        }
         let mut rec = Recorder::new(gpu);
-        let mut values = self.record(
-            &mut rec,
-            (&reference.input, images),
-            variant,
-            Keep::Nothing,
-            |rec, node, x| {
-                let kept = tap_of[node].map_or(x, |tap| Map {
-                    buffer: &reference.taps[tap],
-                    ..x
-                });
-                moments::record(rec, kept, x, &partials, places[node].moments.0)?;
-                match bins {
-                    Some(b) => histogram::record(rec, x, &b[node], &counts, places[node].counts.0),
-                    None => Ok(()),
-                }
-            },
-        )?;
+        let pass = self.whole(&reference.values[INPUT], images, variant, false);
+        let mut values = self.record(&mut rec, &pass, |rec, node, x| {
+            let kept = Map {
+                buffer: &reference.values[node + 1],
+                ..x
+            };
+            moments::record(rec, kept, x, &partials, places[node].moments.0)?;
+            match bins {
+                Some(b) => histogram::record(rec, x, &b[node], &counts, places[node].counts.0),
+                None => Ok(()),
+            }
+        })?;
         let back = self.staging(partial_bytes + count_bytes)?;
         let patience = rec.finish(&[
             (&partials, partial_bytes, &back, 0),
@@ -78,11 +70,7 @@ impl GpuRunner<'_> {
             let read = |(node, place): (usize, &Place)| {
                 let ((first, n), (word, cells)) = (place.moments, place.counts);
                 let shape = network.nodes[node].shape;
-                let mut channels =
-                    moments::combine(&head[per(first)..per(first + n)], shape, images);
-                if tap_of[node].is_none() {
-                    channels.iter_mut().for_each(|c| c.sum_sq_diff = f64::NAN);
-                }
+                let channels = moments::combine(&head[per(first)..per(first + n)], shape, images);
                 let counts = tail[word..word + cells].iter();
                 Distribution {
                     channels,

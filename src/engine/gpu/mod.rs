@@ -25,6 +25,7 @@ pub mod moments;
 mod pass;
 mod pool;
 mod quantize;
+mod reduced;
 mod runner;
 pub mod weights;
 

@@ -3,6 +3,7 @@
 //! A plan turns them on in `[studies]`. Each study is one file here, has one or more tables of its own, and is
 //! stored per cell (or per cell and batch) as it is made, so that a killed sweep goes on where it was.
 
+pub mod isolated;
 pub mod schedule;
 pub mod search;
 
@@ -30,17 +31,24 @@ pub struct Studies {
     /// See [`search`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<search::Search>,
+    /// Each layer quantized alone: see [`isolated`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub isolated: bool,
 }
 
 impl Studies {
     /// Keys of the table.
-    pub const KEYS: &[&str] = &["search"];
+    pub const KEYS: &[&str] = &["isolated", "search"];
     /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
-    pub const TABLES: &[&str] = &[search::TABLE, search::TRACE];
+    pub const TABLES: &[&str] = &[isolated::TABLE, search::TABLE, search::TRACE];
 
     /// Studies of a batch that the plan asks for.
     pub fn of_batches(&self) -> Vec<Box<dyn BatchStudy>> {
-        Vec::new()
+        let mut studies: Vec<Box<dyn BatchStudy>> = Vec::new();
+        if self.isolated {
+            studies.push(Box::new(isolated::IsolatedStudy));
+        }
+        studies
     }
 
     /// Studies of a whole cell that the plan asks for.

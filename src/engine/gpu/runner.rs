@@ -4,10 +4,13 @@ use super::arena::Arena;
 use super::device::Gpu;
 use super::kernels::Map;
 use super::pass::Recorder;
+use super::sample_pass::SamplePass;
+use super::sample_weights::SampleWeights;
 use super::weights::LayerWeights;
-use super::{add, compare, concat, conv, depthwise, flatten, gemm, global_pool, layout, pool};
-use crate::engine::{Comparison, EngineError, Runner, VariantId};
-use crate::network::{INPUT, Network, Op, Tap};
+use super::{compare, layout, node};
+use crate::engine::sample::{check_radius, drifting};
+use crate::engine::{Comparison, EngineError, Runner, SampleBound, VariantId};
+use crate::network::{INPUT, Network, Tap};
 use crate::quant::QuantizedNetwork;
 use crate::tensor::Batch;
 
@@ -25,10 +28,17 @@ pub struct GpuRunner<'a> {
     taps: Vec<Tap>,
     last_uses: Vec<Option<usize>>,
     weights: Vec<Option<LayerWeights>>,
-    variants: Vec<Option<Vec<Option<LayerWeights>>>>,
+    variants: Vec<Option<Variant>>,
     arena: Arena,
     reference: Option<Reference>,
     max_batch: usize,
+}
+
+/// A quantized network, on the device and as it was given.
+struct Variant {
+    /// By node; full precision where there is none.
+    layers: Vec<Option<LayerWeights>>,
+    quantized: QuantizedNetwork,
 }
 
 /// What a full-precision pass leaves on the device.
@@ -75,10 +85,10 @@ impl<'a> GpuRunner<'a> {
         })
     }
 
-    fn variant(&self, id: VariantId) -> Result<&[Option<LayerWeights>], EngineError> {
+    fn variant(&self, id: VariantId) -> Result<&Variant, EngineError> {
         self.variants
             .get(id.0)
-            .and_then(Option::as_deref)
+            .and_then(Option::as_ref)
             .ok_or_else(|| EngineError::Usage(format!("variant {} is not loaded", id.0)))
     }
 
@@ -143,44 +153,10 @@ impl<'a> GpuRunner<'a> {
             };
             let full = self.weights[i].as_ref();
             let layer = match variant {
-                Some(id) => self.variant(id)?[i].as_ref().or(full),
+                Some(id) => self.variant(id)?.layers[i].as_ref().or(full),
                 None => full,
             };
-            let (x, act) = (inputs[0], node.activation);
-            match (&node.op, layer) {
-                (Op::Conv(c), Some(w)) if c.is_pointwise() => gemm::record(rec, w, x, y, act)?,
-                (Op::Conv(c), Some(w)) if c.is_depthwise() => {
-                    depthwise::record(rec, c, w, x, y, act)?;
-                }
-                (Op::Conv(c), Some(w)) => conv::record(rec, c, w, x, y, act)?,
-                (Op::Linear(_), Some(w)) => gemm::record(rec, w, x, y, act)?,
-                (Op::Add, _) => add::record(rec, &inputs, y, act)?,
-                (Op::MaxPool(window), _) => {
-                    pool::record(rec, window, pool::Mode::Max, x, y, act)?;
-                }
-                (
-                    Op::AvgPool {
-                        window,
-                        count_include_pad,
-                    },
-                    _,
-                ) => {
-                    let mode = match count_include_pad {
-                        true => pool::Mode::MeanOfKernel,
-                        false => pool::Mode::MeanOfReal,
-                    };
-                    pool::record(rec, window, mode, x, y, act)?;
-                }
-                (Op::GlobalAvgPool, _) => global_pool::record(rec, x, y, act)?,
-                (Op::Flatten, _) => flatten::record(rec, x, y, act)?,
-                (Op::Concat, _) => concat::record(rec, &inputs, y, act)?,
-                (Op::Conv(_) | Op::Linear(_), None) => {
-                    return Err(EngineError::Unsupported {
-                        node: node.name.clone(),
-                        problem: "its weights are not on the device".into(),
-                    });
-                }
-            }
+            node::record(rec, node, layer, &inputs, y, node.activation)?;
             after(rec, i, y)?;
             rec.account(node.macs() as u64 * images as u64)?;
             values[i + 1] = Some(buffer);
@@ -279,7 +255,10 @@ impl Runner for GpuRunner<'_> {
             let codes = layer.is_single_term().then_some(layer);
             layers[layer.node] = LayerWeights::upload(self.gpu, &own, codes)?;
         }
-        self.variants.push(Some(layers));
+        self.variants.push(Some(Variant {
+            layers,
+            quantized: variant.clone(),
+        }));
         Ok(VariantId(self.variants.len() - 1))
     }
 
@@ -342,13 +321,19 @@ impl Runner for GpuRunner<'_> {
 
     fn sample_bound(
         &mut self,
-        _variant: VariantId,
-        _radius: f64,
-    ) -> Result<Vec<Vec<crate::engine::SampleBound>>, EngineError> {
-        Err(EngineError::Unsupported {
-            node: "input".into(),
-            problem: "per-sample bounds run on the CPU engine; use the CPU backend".into(),
-        })
+        variant: VariantId,
+        radius: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        check_radius(radius)?;
+        self.variant(variant)?;
+        let Some(reference) = self.reference.take() else {
+            return Err(EngineError::Usage(
+                "no activations to bound from: run the reference on a batch first".into(),
+            ));
+        };
+        let result = self.sample_bound_with(variant, radius, &reference);
+        self.reference = Some(reference);
+        result
     }
 
     fn trace(
@@ -386,6 +371,37 @@ impl Runner for GpuRunner<'_> {
 }
 
 impl GpuRunner<'_> {
+    fn sample_bound_with(
+        &mut self,
+        variant: VariantId,
+        radius: f64,
+        reference: &Reference,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        let quantized = &self.variant(variant)?.quantized;
+        // Packed codes have kernels of their own, so every layer with codes counts as changed.
+        let drifts = drifting(self.network, |i| quantized.layer(i).is_some());
+        let other = quantized.dequantize(self.network);
+        let pairs = self.network.nodes.iter().zip(&other.nodes);
+        let weights = pairs
+            .map(|(a, b)| SampleWeights::upload(self.gpu, a, b, radius > 0.0))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (gpu, mut arena) = (self.gpu, std::mem::take(&mut self.arena));
+        let mut pass = SamplePass {
+            gpu,
+            network: self.network,
+            reference: &self.weights,
+            weights: &weights,
+            drifts: &drifts,
+            last_uses: &self.last_uses,
+            radius,
+            images: reference.images,
+            arena: &mut arena,
+        };
+        let bounds = pass.run(&reference.input, &self.taps, |bytes| self.staging(bytes));
+        self.arena = arena;
+        bounds
+    }
+
     fn compare_with(
         &mut self,
         variant: VariantId,

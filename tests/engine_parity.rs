@@ -167,6 +167,7 @@ fn a_layer_alone_is_a_variant_of_one_layer() {
             let got = runner.isolated(id, tap).unwrap();
             let alone = QuantizedNetwork {
                 layers: quantized.layer(node).cloned().into_iter().collect(),
+                activations: Vec::new(),
             };
             let alone = runner.load_variant(&alone).unwrap();
             let want = runner.compare(alone).unwrap();

@@ -74,6 +74,11 @@ impl<T: Real> Model<T> {
         Ok(model)
     }
 
+    /// True when any node's output is rounded to a grid.
+    pub fn quantizes_activations(&self) -> bool {
+        self.activations.iter().any(Option::is_some)
+    }
+
     /// The parameters of node `i`, if it is a layer.
     pub fn params(&self, i: usize) -> Option<&Params<T>> {
         self.params[i].as_deref()

@@ -11,7 +11,7 @@ use super::real::Real;
 use super::reduce::reduce;
 use super::sample::SamplePass;
 use super::split::Split;
-use crate::engine::sample::{check_radius, drifting};
+use crate::engine::sample::{check_activations, check_radius, drifting};
 use crate::engine::{
     Comparison, Distribution, EngineError, Isolated, Runner, SampleBound, TapStats, VariantId,
     check_bins, layer_of,
@@ -218,6 +218,7 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         check_radius(radius)?;
         let model = self.variant(variant)?;
         let mut images = self.current()?;
+        check_activations(model.quantizes_activations())?;
         let drifts = drifting(self.network, |i| {
             let params = self.reference.params(i).zip(model.params(i));
             params.is_some_and(|(a, b)| a.weight != b.weight || a.bias != b.bias)

@@ -4,12 +4,16 @@ use super::arena::Arena;
 use super::device::Gpu;
 use super::kernels::Map;
 use super::pass::Recorder;
+use super::sample_pass::SamplePass;
+use super::sample_weights::SampleWeights;
 use super::weights::LayerWeights;
-use super::{add, concat, conv, depthwise, flatten, gemm, global_pool, layout, pool, quantize};
+use super::{layout, node, quantize};
+use crate::engine::sample::{check_activations, check_radius, drifting};
 use crate::engine::{
-    Comparison, Distribution, EngineError, Isolated, Runner, VariantId, check_bins, layer_of,
+    Comparison, Distribution, EngineError, Isolated, Runner, SampleBound, VariantId, check_bins,
+    layer_of,
 };
-use crate::network::{INPUT, Network, Op, Tap};
+use crate::network::{INPUT, Network, Tap};
 use crate::quant::{QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Batch;
 use crate::tensor::histogram::Bins;
@@ -34,10 +38,12 @@ pub struct GpuRunner<'a> {
     max_batch: usize,
 }
 
-/// What a quantized network has in place of the full-precision one's, by node.
+/// A quantized network, on the device and as it was given.
 pub(super) struct Variant {
+    /// By node; full precision where there is none.
     layers: Vec<Option<LayerWeights>>,
     activations: Vec<Option<QuantizedActivation>>,
+    quantized: QuantizedNetwork,
 }
 
 /// What a full-precision pass leaves on the device.
@@ -179,41 +185,7 @@ impl<'a> GpuRunner<'a> {
             };
             let layer = own.and_then(|v| v.layers[i].as_ref()).or(full);
             let grid = own.and_then(|v| v.activations[i]);
-            let (x, act) = (inputs[0], node.activation);
-            match (&node.op, layer) {
-                (Op::Conv(c), Some(w)) if c.is_pointwise() => gemm::record(rec, w, x, y, act)?,
-                (Op::Conv(c), Some(w)) if c.is_depthwise() => {
-                    depthwise::record(rec, c, w, x, y, act)?;
-                }
-                (Op::Conv(c), Some(w)) => conv::record(rec, c, w, x, y, act)?,
-                (Op::Linear(_), Some(w)) => gemm::record(rec, w, x, y, act)?,
-                (Op::Add, _) => add::record(rec, &inputs, y, act)?,
-                (Op::MaxPool(window), _) => {
-                    pool::record(rec, window, pool::Mode::Max, x, y, act)?;
-                }
-                (
-                    Op::AvgPool {
-                        window,
-                        count_include_pad,
-                    },
-                    _,
-                ) => {
-                    let mode = match count_include_pad {
-                        true => pool::Mode::MeanOfKernel,
-                        false => pool::Mode::MeanOfReal,
-                    };
-                    pool::record(rec, window, mode, x, y, act)?;
-                }
-                (Op::GlobalAvgPool, _) => global_pool::record(rec, x, y, act)?,
-                (Op::Flatten, _) => flatten::record(rec, x, y, act)?,
-                (Op::Concat, _) => concat::record(rec, &inputs, y, act)?,
-                (Op::Conv(_) | Op::Linear(_), None) => {
-                    return Err(EngineError::Unsupported {
-                        node: node.name.clone(),
-                        problem: "its weights are not on the device".into(),
-                    });
-                }
-            }
+            node::record(rec, node, layer, &inputs, y, node.activation)?;
             if let Some(grid) = &grid {
                 quantize::record(rec, grid, y)?;
             }
@@ -319,6 +291,7 @@ impl Runner for GpuRunner<'_> {
         self.variants.push(Some(Variant {
             layers,
             activations,
+            quantized: variant.clone(),
         }));
         Ok(VariantId(self.variants.len() - 1))
     }
@@ -399,12 +372,13 @@ impl Runner for GpuRunner<'_> {
 
     fn sample_bound(
         &mut self,
-        _variant: VariantId,
-        _radius: f64,
-    ) -> Result<Vec<Vec<crate::engine::SampleBound>>, EngineError> {
-        Err(EngineError::Unsupported {
-            node: "input".into(),
-            problem: "per-sample bounds run on the CPU engine; use the CPU backend".into(),
+        variant: VariantId,
+        radius: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        check_radius(radius)?;
+        check_activations(!self.variant(variant)?.quantized.activations.is_empty())?;
+        self.with_reference(|runner, reference| {
+            runner.sample_bound_with(variant, radius, reference)
         })
     }
 
@@ -446,6 +420,41 @@ impl Runner for GpuRunner<'_> {
             batches.extend(Batch::new(node.shape, data));
         }
         Ok(batches)
+    }
+}
+
+impl GpuRunner<'_> {
+    fn sample_bound_with(
+        &mut self,
+        variant: VariantId,
+        radius: f64,
+        reference: &Reference,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        let quantized = &self.variant(variant)?.quantized;
+        // Packed codes have kernels of their own, so every layer with codes counts as changed.
+        let drifts = drifting(self.network, |i| quantized.layer(i).is_some());
+        let other = quantized.dequantize(self.network);
+        let pairs = self.network.nodes.iter().zip(&other.nodes);
+        let weights = pairs
+            .map(|(a, b)| SampleWeights::upload(self.gpu, a, b, radius > 0.0))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (gpu, mut arena) = (self.gpu, std::mem::take(&mut self.arena));
+        let mut pass = SamplePass {
+            gpu,
+            network: self.network,
+            reference: &self.weights,
+            weights: &weights,
+            drifts: &drifts,
+            last_uses: &self.last_uses,
+            radius,
+            images: reference.images,
+            arena: &mut arena,
+        };
+        let bounds = pass.run(&reference.values[INPUT], &self.taps, |bytes| {
+            self.staging(bytes)
+        });
+        self.arena = arena;
+        bounds
     }
 }
 

@@ -13,6 +13,7 @@ fn main() {
         "src/bounds",
         "src/engine",
         "src/data",
+        "src/experiment/augment.rs",
         "src/experiment/calibration.rs",
     ] {
         println!("cargo:rerun-if-changed={dir}");

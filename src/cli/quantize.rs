@@ -7,8 +7,8 @@ use anyhow::{Context, bail, ensure};
 use super::Outcome;
 use super::options::{ModelOptions, granularity};
 use crate::experiment::model::LoadedModel;
-use crate::experiment::plan::{Images, QuantizerSpec};
-use crate::experiment::variants::{calibrate, open_images};
+use crate::experiment::plan::{CalibrationSpec, Images, QuantizerSpec};
+use crate::experiment::variants::calibrate;
 use crate::quant::saved::{self, Origin};
 use crate::quant::{Granularity, QuantizedNetwork};
 
@@ -35,6 +35,12 @@ pub struct Args {
     /// Use only the first so many of them
     #[arg(long, value_name = "N", requires = "calibration")]
     calibration_limit: Option<usize>,
+    /// Calibrate on so many images: those, then random crops and flips of them
+    #[arg(long, value_name = "N", requires = "calibration")]
+    calibration_augment: Option<usize>,
+    /// Seed of the crops and flips
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    calibration_seed: u64,
     /// Store the dequantized weights too
     #[arg(long)]
     dequantized: bool,
@@ -53,12 +59,20 @@ impl Args {
                 "{} needs calibration images: give --calibration DIR",
                 quantizer.name()
             ),
-            (Some(dir), true) => Some(open_images(&Images {
-                dir: dir.clone(),
-                labels: None,
-                skip: 0,
-                limit: self.calibration_limit,
-            })?),
+            (Some(dir), true) => {
+                let spec = CalibrationSpec {
+                    images: Images {
+                        dir: dir.clone(),
+                        labels: None,
+                        skip: 0,
+                        limit: self.calibration_limit,
+                    },
+                    augment: self.calibration_augment,
+                    seed: self.calibration_seed,
+                };
+                spec.check().map_err(anyhow::Error::msg)?;
+                Some(spec.open()?)
+            }
             _ => None,
         };
         let model = self.model.load()?;

@@ -1,5 +1,6 @@
 //! A sweep: a plan becomes cells, each cell a set of measurements, bounds and verdicts.
 
+pub mod augment;
 pub mod calibration;
 pub mod cell;
 pub mod diagnosis;

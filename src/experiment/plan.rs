@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use super::augment::CalibrationSpec;
 pub use super::quantizers::{Method, Quantize, QuantizerSpec};
 use crate::bounds;
 use crate::data::{Labels, Preprocessing};
@@ -67,7 +68,7 @@ pub struct Plan {
     pub images: Images,
     /// Images for methods that calibrate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calibration: Option<Images>,
+    pub calibration: Option<CalibrationSpec>,
     /// The networks.
     pub model: Vec<Model>,
     /// The quantizers.
@@ -129,7 +130,10 @@ const KEYS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("images", &["dir", "labels", "skip", "limit"]),
-    ("calibration", &["dir", "labels", "skip", "limit"]),
+    (
+        "calibration",
+        &["dir", "labels", "skip", "limit", "augment", "seed"],
+    ),
     ("model", &["name", "weights", "preprocessing"]),
     (
         "preprocessing",
@@ -183,11 +187,11 @@ impl Plan {
         if self.batch == 0 {
             return Err("batch = 0: a batch holds at least one image".into());
         }
-        let calibration = self.calibration.iter().map(|c| ("calibration", c));
-        for (name, images) in [("images", &self.images)].into_iter().chain(calibration) {
-            if images.limit == Some(0) {
-                return Err(format!("{name}.limit = 0: leave it out to use every image"));
-            }
+        if self.images.limit == Some(0) {
+            return Err("images.limit = 0: leave it out to use every image".into());
+        }
+        if let Some(calibration) = &self.calibration {
+            calibration.check()?;
         }
         if self.model.is_empty() {
             return Err("no [[model]]: name at least one network".into());

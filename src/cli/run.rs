@@ -10,6 +10,7 @@ use super::table::{self, number};
 use crate::data::Labels;
 use crate::experiment::plan::{Images, Method, Plan, Quantize};
 use crate::experiment::schema::{CellSummary, Summary};
+use crate::experiment::studies::Studies;
 use crate::quant::{Range, Rounding};
 
 /// Arguments of `run`.
@@ -64,6 +65,7 @@ impl Args {
                     bias_correction: false,
                 },
             }],
+            studies: Studies::default(),
         };
         // The same checks as for a plan on disk.
         let plan = Plan::parse(&plan.to_toml(), Path::new("command line"))?;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::augment::CalibrationSpec;
 pub use super::quantizers::{Method, Quantize, QuantizerSpec};
+use super::studies::Studies;
 use crate::bounds;
 use crate::data::{Labels, Preprocessing};
 
@@ -73,6 +74,9 @@ pub struct Plan {
     pub model: Vec<Model>,
     /// The quantizers.
     pub quantize: Vec<Quantize>,
+    /// What to find out beside discrepancies and bounds.
+    #[serde(default, skip_serializing_if = "Studies::is_empty")]
+    pub studies: Studies,
 }
 
 fn default_batch() -> usize {
@@ -116,7 +120,7 @@ pub struct Model {
 }
 
 /// Keys of each table, for the check that names a mistyped one.
-const KEYS: [(&str, &[&str]); 5] = [
+const KEYS: [(&str, &[&str]); 6] = [
     (
         "the plan",
         &[
@@ -127,8 +131,10 @@ const KEYS: [(&str, &[&str]); 5] = [
             "calibration",
             "model",
             "quantize",
+            "studies",
         ],
     ),
+    ("studies", Studies::KEYS),
     ("images", &["dir", "labels", "skip", "limit"]),
     (
         "calibration",
@@ -211,7 +217,7 @@ impl Plan {
         for id in self.bounds.iter().flatten() {
             bounds::find(id).map_err(|e| e.to_string())?;
         }
-        Ok(())
+        self.studies.check().map_err(|e| format!("studies: {e}"))
     }
 }
 

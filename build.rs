@@ -15,6 +15,7 @@ fn main() {
         "src/data",
         "src/experiment/augment.rs",
         "src/experiment/calibration.rs",
+        "src/experiment/sensitivity.rs",
     ] {
         println!("cargo:rerun-if-changed={dir}");
         add(Path::new(dir), &mut hash);

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::engine::select::{Backend, Selected, select};
 use crate::experiment::model::LoadedModel;
-use crate::experiment::plan::{Model, QuantizerSpec};
+use crate::experiment::plan::{Model, QuantizerSpec, Replacement};
 use crate::quant::Granularity;
 use crate::quant::uniform::Scheme;
 
@@ -75,6 +75,9 @@ pub struct ModelOptions {
     /// Checkpoint (safetensors or PyTorch state dict), .onnx file, or random:SEED
     #[arg(long, value_name = "FILE")]
     pub weights: PathBuf,
+    /// relu: put ReLU in the place of every ReLU6, which changes the function and the network's name
+    #[arg(long, value_name = "A", value_parser = replacement)]
+    pub activation: Option<Replacement>,
 }
 
 impl ModelOptions {
@@ -83,6 +86,7 @@ impl ModelOptions {
         Model {
             name: self.model.clone(),
             weights: self.weights.clone(),
+            activation: self.activation,
             preprocessing: None,
         }
     }
@@ -110,6 +114,14 @@ pub struct QuantizeOptions {
     /// symmetric (max-abs range) or asymmetric (min-max range)
     #[arg(long, default_value = "symmetric", value_parser = scheme)]
     pub scheme: Scheme,
+}
+
+/// Parses `relu`.
+pub fn replacement(text: &str) -> Result<Replacement, String> {
+    match text {
+        "relu" => Ok(Replacement::Relu),
+        _ => Err("expected relu; leave it out to keep the network as it was trained".into()),
+    }
 }
 
 /// Parses `per-tensor` or `per-channel`.

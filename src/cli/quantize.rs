@@ -17,7 +17,7 @@ use crate::quant::{Granularity, QuantizedNetwork};
 pub struct Args {
     #[command(flatten)]
     model: ModelOptions,
-    /// uniform, rex, dfq, gpfq or spfq
+    /// uniform, rex, dfq, adaround, mixed, gpfq or spfq
     #[arg(long, default_value = "uniform", value_name = "NAME")]
     method: String,
     /// Bit width, 2 to 16

@@ -11,6 +11,7 @@ pub mod plan;
 pub mod provenance;
 pub mod quantizers;
 pub mod schema;
+pub mod sensitivity;
 pub mod store;
 pub mod studies;
 pub mod summary;

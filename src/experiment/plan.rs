@@ -114,9 +114,20 @@ pub struct Model {
     pub name: String,
     /// Checkpoint, ONNX file, or `random:SEED` for synthetic weights.
     pub weights: PathBuf,
+    /// Replaces every ReLU6: **another function**, and the network's name says so, as in `mobilenet_v2 (relu)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Replacement>,
     /// Overrides the architecture's usual preprocessing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<Preprocessing>,
+}
+
+/// What takes the place of ReLU6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Replacement {
+    /// `max(x, 0)`
+    Relu,
 }
 
 /// Keys of each table, for the check that names a mistyped one.
@@ -140,7 +151,7 @@ const KEYS: [(&str, &[&str]); 6] = [
         "calibration",
         &["dir", "labels", "skip", "limit", "augment", "seed"],
     ),
-    ("model", &["name", "weights", "preprocessing"]),
+    ("model", &["name", "weights", "activation", "preprocessing"]),
     (
         "preprocessing",
         &["resize", "crop", "interpolation", "mean", "std", "order"],

@@ -86,7 +86,7 @@ fn calibrate_on(
     images: &CalibrationImages,
 ) -> Result<QuantizedNetwork, SweepError> {
     let batch = images.load(&model.preprocessing)?;
-    let calibration = ImageCalibration::new(engine, batch);
+    let calibration = ImageCalibration::new(engine, batch).with_domain(model.domain());
     Ok(quantizer.calibrate(&model.network, &calibration)?)
 }
 

@@ -1,6 +1,7 @@
 //! What calibrated methods see of a network: the inputs of each layer, in full precision and after the layers
 //! before it have been quantized.
 
+use super::mixed::Sensitivity;
 use super::{QuantError, QuantizedLayer};
 use crate::network::Network;
 use crate::tensor::Batch;
@@ -9,6 +10,23 @@ use crate::tensor::Batch;
 pub trait Calibration {
     /// Starts a walk over `network` and a copy of it that is quantized as the walk goes on.
     fn walk<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Walk + 'a>, QuantError>;
+
+    /// How far the output moves when one layer alone is quantized, for each of `variants`, in one unit of any size.
+    ///
+    /// # Errors
+    /// [`QuantError::Calibration`] where this calibration has no means to tell, or a pass fails.
+    fn sensitivities(
+        &self,
+        network: &Network,
+        variants: &[QuantizedLayer],
+        by: Sensitivity,
+    ) -> Result<Vec<f64>, QuantError> {
+        let _ = (variants, by);
+        Err(QuantError::Calibration {
+            layer: network.name.clone(),
+            problem: "these calibration images come without a measure of the output".into(),
+        })
+    }
 }
 
 /// One walk from the first layer to the last, in topological order.

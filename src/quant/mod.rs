@@ -3,6 +3,8 @@
 //! Data-free methods look at the weights alone. Calibrated ones also see what each layer reads, in the
 //! full-precision and in the partly quantized network, through [`Calibration`].
 
+pub mod absorb;
+pub mod adaround;
 pub mod bias;
 pub mod calibration;
 pub mod dfq;
@@ -11,11 +13,13 @@ pub mod gpfq;
 pub mod gram;
 pub mod greedy;
 pub mod layer;
+pub mod mixed;
 pub mod patches;
 pub mod path;
 mod product;
 pub mod random;
 pub mod range;
+pub mod relax;
 pub mod rex;
 pub mod rounding;
 pub mod saved;

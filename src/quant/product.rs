@@ -1,5 +1,10 @@
 //! Matrix products of slices, on one thread: callers cut the work, so that sums have one order everywhere.
 
+use std::ops::{Add, Mul};
+
+/// Multiplications that are not worth packing for.
+const SMALL: usize = 1024;
+
 /// A matrix inside a slice: element (r, c) at `r * stride.0 + c * stride.1`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View<'a, T> {
@@ -31,6 +36,13 @@ impl<'a, T> View<'a, T> {
         }
     }
 
+    fn at(&self, r: usize, c: usize) -> T
+    where
+        T: Copy,
+    {
+        self.data[r * self.stride.0 + c * self.stride.1]
+    }
+
     fn fits(&self) -> bool {
         let last = |n: usize, stride: usize| n.saturating_sub(1) * stride;
         let empty = self.rows == 0 || self.columns == 0;
@@ -42,11 +54,22 @@ impl<'a, T> View<'a, T> {
 /// `out += factor a b`, `out` row-major without gaps, in f32 or f64.
 pub(super) fn add_product<T>(out: &mut [T], factor: T, a: View<'_, T>, b: View<'_, T>)
 where
-    T: Copy + Default + From<u8> + Send + Sync + 'static,
+    T: Copy + Add<Output = T> + Mul<Output = T> + From<u8> + 'static,
 {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert!(a.fits() && b.fits() && b.rows == k && out.len() == m * n);
     if m * n * k == 0 {
+        return;
+    }
+    if m * n * k <= SMALL {
+        for (r, out) in out.chunks_mut(n).enumerate() {
+            for i in 0..k {
+                let x = factor * a.at(r, i);
+                for (c, o) in out.iter_mut().enumerate() {
+                    *o = *o + x * b.at(i, c);
+                }
+            }
+        }
         return;
     }
     let signed = |s: usize| s as isize;

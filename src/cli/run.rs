@@ -47,7 +47,7 @@ impl Args {
         let table = self.variants.required()?;
         let calibration = self.variants.method.images(&table)?;
         let skip = match &calibration {
-            Some(calibration) => overlap(calibration, &self.images)?,
+            Some(calibration) => overlap(&calibration.images, &self.images)?,
             None => 0,
         };
         let plan = Plan {

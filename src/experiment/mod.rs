@@ -1,5 +1,6 @@
 //! A sweep: a plan becomes cells, each cell a set of measurements, bounds and verdicts.
 
+pub mod augment;
 pub mod calibration;
 pub mod cell;
 mod derived;
@@ -15,6 +16,7 @@ pub mod required_bits;
 pub mod saved;
 pub mod schema;
 pub mod search;
+pub mod sensitivity;
 pub mod store;
 pub mod studies;
 pub mod summary;

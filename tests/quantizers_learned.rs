@@ -368,6 +368,7 @@ fn measured_costs_are_the_isolated_discrepancies() {
         .unwrap();
     let own = QuantizedNetwork {
         layers: vec![layer],
+        activations: Vec::new(),
     }
     .dequantize(&network);
     let mut sum = 0.0;
@@ -398,7 +399,8 @@ fn pair(bias: f32) -> (Network, Batch) {
             pad: Pad::default(),
             dilation: [1, 1],
             groups: 1,
-        }), activations: Vec::new() };
+        })
+    };
     let a = network
         .push("a", conv(5, 3, 1, bias), &[INPUT], Activation::Relu)
         .unwrap();

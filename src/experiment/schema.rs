@@ -2,10 +2,12 @@
 //! same for readers in other languages.
 
 mod column;
+mod guarantees;
 mod rows;
 mod summary;
 
 pub use column::{Column, Row, RowError};
+pub use guarantees::GuaranteeRow;
 pub use rows::{BoundRow, CellKey, MeasurementRow, OutputRow};
 pub use summary::{
     BoundAt, CellSummary, FinalLayer, Finding, OutputSummary, SCHEMA_VERSION, Summary,

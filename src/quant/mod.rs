@@ -9,6 +9,7 @@ pub mod dfq;
 pub mod equalize;
 pub mod gpfq;
 pub mod greedy;
+pub mod guarantee;
 pub mod layer;
 pub mod patches;
 pub mod path;

@@ -5,6 +5,7 @@
 //! domain, in exact real arithmetic. Each file holds one theorem; `docs/bounds.md` has statements, proofs and
 //! sources. Nothing here sees a measurement. Numbers are rounded upward and leave as decimal logarithms.
 
+mod ball;
 mod best;
 mod channelwise;
 mod dense;
@@ -13,8 +14,10 @@ mod fused;
 mod gonon2023;
 mod houache2025;
 mod interval;
+mod layer_sum;
 mod layerwise;
 mod path_metric;
+mod reference_norms;
 mod registry;
 pub mod scaled;
 mod setting;
@@ -22,7 +25,9 @@ mod spectral;
 mod spectral_fused;
 mod spectral_norm;
 
+pub use ball::{BALL, Ball};
 pub use best::intersection;
+pub use reference_norms::ReferenceNorms;
 pub use registry::{find, is_plain, ladder, registry};
 pub use setting::{Domain, LayerFacts, Setting, Weights};
 

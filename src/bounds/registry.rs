@@ -10,6 +10,7 @@ use super::fused::Fused;
 use super::gonon2023::Gonon2023;
 use super::houache2025::{Houache2025, Mean};
 use super::interval::Interval;
+use super::layer_sum::{LayerSum, Perturbation};
 use super::layerwise::Layerwise;
 use super::path_metric::PathMetric;
 use super::spectral::Spectral;
@@ -35,6 +36,15 @@ static REGISTRY: &[&dyn Bound] = &[
     &Houache2025 {
         conv: true,
         mean: Mean::Geometric,
+    },
+    &LayerSum {
+        perturbation: Perturbation::NetworkEps,
+    },
+    &LayerSum {
+        perturbation: Perturbation::LayerEps,
+    },
+    &LayerSum {
+        perturbation: Perturbation::Norms,
     },
     &Layerwise { cap: false },
     &Layerwise { cap: true },
@@ -88,6 +98,13 @@ pub fn ladder(
         .iter()
         .flat_map(|&id| intersected(id).unwrap_or_else(|| vec![id]))
         .collect();
+    if single.iter().any(|id| id.starts_with("spectral")) {
+        // In parallel here; in the recursions they would be found one after the other.
+        let nodes = 0..setting.network().nodes.len();
+        nodes.into_par_iter().for_each(|node| {
+            setting.spectral(node);
+        });
+    }
     let done: BTreeMap<&str, Result<Series, BoundError>> = single
         .into_par_iter()
         .map(|id| (id, find(id).and_then(|b| b.evaluate(setting))))

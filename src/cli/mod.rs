@@ -14,6 +14,7 @@ mod progress;
 mod quantize;
 mod report;
 mod run;
+mod search;
 mod sweep;
 mod table;
 mod trace;
@@ -53,6 +54,8 @@ enum Command {
     Bounds(bounds::Args),
     /// What the quantizers' papers promise, beside what is measured on one network
     Guarantees(guarantees::Args),
+    /// The worst input: the largest discrepancy a search finds over all inputs that bounds speak of
+    Search(search::Args),
     /// Quantize a network and store codes, scales and zero points as safetensors
     Quantize(quantize::Args),
     /// Store the input and every node's output as safetensors
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => args.run(),
         Command::Bounds(args) => args.run(),
         Command::Guarantees(args) => args.run(),
+        Command::Search(args) => args.run(),
         Command::Quantize(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),

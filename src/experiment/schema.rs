@@ -3,6 +3,7 @@
 
 mod column;
 mod derived;
+mod guarantees;
 mod isolated;
 mod rows;
 mod search;
@@ -10,6 +11,7 @@ mod summary;
 
 pub use column::{Column, Row, RowError};
 pub use derived::{LedgerRow, RequiredBitsRow, SampleBound, SearchFound};
+pub use guarantees::GuaranteeRow;
 pub use isolated::IsolatedRow;
 pub use rows::{BoundRow, CellKey, MeasurementRow, OutputRow};
 pub use search::{SearchRow, SearchTraceRow};

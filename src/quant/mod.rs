@@ -14,6 +14,7 @@ pub mod equalize;
 pub mod gpfq;
 pub mod gram;
 pub mod greedy;
+pub mod guarantee;
 pub mod layer;
 pub mod mixed;
 pub mod patches;

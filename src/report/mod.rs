@@ -7,6 +7,7 @@ mod data;
 mod draw;
 #[allow(dead_code)]
 mod figures;
+mod guarantees;
 mod isolated;
 mod ledger;
 mod number;

@@ -42,6 +42,7 @@ const MAKERS: &[Maker] = &[
     super::required_bits::section,
     super::search::section,
     super::isolated::section,
+    super::guarantees::section,
 ];
 
 /// The sections of all studies that the run has.

@@ -3,6 +3,7 @@
 //! A plan turns them on in `[studies]`. Each study is one file here, has one or more tables of its own, and is
 //! stored per cell (or per cell and batch) as it is made, so that a killed sweep goes on where it was.
 
+pub mod guarantees;
 pub mod isolated;
 pub mod schedule;
 pub mod search;
@@ -28,6 +29,9 @@ use crate::tensor::Batch;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Studies {
+    /// Whether what the quantizers' papers promise is checked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub guarantees: bool,
     /// See [`search`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<search::Search>,
@@ -38,9 +42,14 @@ pub struct Studies {
 
 impl Studies {
     /// Keys of the table.
-    pub const KEYS: &[&str] = &["isolated", "search"];
+    pub const KEYS: &[&str] = &["isolated", "search", "guarantees"];
     /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
-    pub const TABLES: &[&str] = &[isolated::TABLE, search::TABLE, search::TRACE];
+    pub const TABLES: &[&str] = &[
+        isolated::TABLE,
+        search::TABLE,
+        search::TRACE,
+        guarantees::TABLE,
+    ];
 
     /// Studies of a batch that the plan asks for.
     pub fn of_batches(&self) -> Vec<Box<dyn BatchStudy>> {
@@ -54,6 +63,9 @@ impl Studies {
     /// Studies of a whole cell that the plan asks for.
     pub fn of_cells(&self) -> Vec<Box<dyn CellStudy>> {
         let mut studies: Vec<Box<dyn CellStudy>> = Vec::new();
+        if self.guarantees {
+            studies.push(Box::new(guarantees::Guarantees));
+        }
         if let Some(search) = self.search {
             studies.push(Box::new(search));
         }

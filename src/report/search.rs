@@ -98,7 +98,12 @@ fn figure(cell: &Cell, rows: &[SearchRow], trace: &[SearchTraceRow]) -> Option<F
             dots: false,
         });
     }
-    let values = || lines.iter().flat_map(|l| l.points.iter().flatten()).map(|p| p.1);
+    let values = || {
+        lines
+            .iter()
+            .flat_map(|l| l.points.iter().flatten())
+            .map(|p| p.1)
+    };
     let legend = lines.iter().map(|l| Entry {
         label: l.label.clone(),
         key: Key::Line(l.stroke, false),
@@ -109,7 +114,10 @@ fn figure(cell: &Cell, rows: &[SearchRow], trace: &[SearchTraceRow]) -> Option<F
         Axis::counts("inputs evaluated", 1.0, f64::from(last)),
         Axis::log("largest max |y′ − y| so far, log scale", values(), 8.0),
     );
-    panel.empty = values().next().is_none().then(|| "nothing above zero".to_string());
+    panel.empty = values()
+        .next()
+        .is_none()
+        .then(|| "nothing above zero".to_string());
     panel.lines = lines;
     let bits = key.bits.to_string();
     let granularity = key.granularity.name();
@@ -154,7 +162,10 @@ fn table(run: &Run, rows: &[SearchRow]) -> Table {
                 bound(|best, _| Number::log(best)),
                 bound(|best, found| Number::looseness(Some(best), Some(found))),
                 text(&row.start),
-                text(&format!("{} / {} / {}", row.holds, row.violated, row.invalid)),
+                text(&format!(
+                    "{} / {} / {}",
+                    row.holds, row.violated, row.invalid
+                )),
             ]);
         }
     }

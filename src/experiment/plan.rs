@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use super::quantizers::{Method, Quantize, QuantizerSpec};
+use super::studies::Studies;
 use crate::bounds;
 use crate::data::{Labels, Preprocessing};
 
@@ -51,6 +52,16 @@ pub enum PlanError {
     },
 }
 
+impl PlanError {
+    /// The parser's words on the plan at `path`.
+    pub fn syntax(path: &Path, error: &toml::de::Error) -> Self {
+        Self::Syntax {
+            path: path.to_path_buf(),
+            problem: error.to_string().trim_end().to_string(),
+        }
+    }
+}
+
 /// A sweep over models x quantizers on one set of images. Relative paths start at the working directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -72,6 +83,9 @@ pub struct Plan {
     pub model: Vec<Model>,
     /// The quantizers.
     pub quantize: Vec<Quantize>,
+    /// What to find out beside discrepancies and bounds.
+    #[serde(default, skip_serializing_if = "Studies::is_empty")]
+    pub studies: Studies,
 }
 
 fn default_batch() -> usize {
@@ -115,7 +129,7 @@ pub struct Model {
 }
 
 /// Keys of each table, for the check that names a mistyped one.
-const KEYS: [(&str, &[&str]); 5] = [
+const KEYS: [(&str, &[&str]); 6] = [
     (
         "the plan",
         &[
@@ -126,8 +140,10 @@ const KEYS: [(&str, &[&str]); 5] = [
             "calibration",
             "model",
             "quantize",
+            "studies",
         ],
     ),
+    ("studies", Studies::KEYS),
     ("images", &["dir", "labels", "skip", "limit"]),
     ("calibration", &["dir", "labels", "skip", "limit"]),
     ("model", &["name", "weights", "preprocessing"]),
@@ -149,17 +165,19 @@ impl Plan {
 
     /// Parses and checks a plan's text; `path` is for messages.
     pub fn parse(text: &str, path: &Path) -> Result<Self, PlanError> {
-        let syntax = |e: toml::de::Error| PlanError::Syntax {
-            path: path.to_path_buf(),
-            problem: e.to_string().trim_end().to_string(),
-        };
+        let syntax = |e: toml::de::Error| PlanError::syntax(path, &e);
         let table: toml::Table = text.parse().map_err(syntax)?;
         check_keys("the plan", &table, path)?;
-        let plan: Self = toml::from_str(text).map_err(syntax)?;
-        plan.check().map_err(|problem| PlanError::Value {
+        let mut plan: Self = toml::from_str(text).map_err(syntax)?;
+        let value = |problem: String| PlanError::Value {
             path: path.to_path_buf(),
             problem,
-        })?;
+        };
+        for quantize in &mut plan.quantize {
+            let resolved = quantize.resolve();
+            resolved.map_err(|e| value(format!("quantize: {e}")))?;
+        }
+        plan.check().map_err(value)?;
         Ok(plan)
     }
 
@@ -201,13 +219,14 @@ impl Plan {
                 ));
             }
         }
-        if self.quantizers().is_empty() {
+        let empty = |q: &Quantize| q.specs().next().is_none();
+        if self.quantize.is_empty() || self.quantize.iter().any(empty) {
             return Err("no quantizers: [[quantize]] needs at least one bit width".into());
         }
         for id in self.bounds.iter().flatten() {
             bounds::find(id).map_err(|e| e.to_string())?;
         }
-        Ok(())
+        self.studies.check().map_err(|e| format!("studies: {e}"))
     }
 }
 

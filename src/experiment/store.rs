@@ -15,6 +15,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 pub use part::PartMeta;
 pub use table::for_each_row;
 
@@ -177,6 +179,62 @@ impl RunStore {
             rows.push(row)
         })?;
         Ok(rows)
+    }
+
+    /// Whether this part of a study is stored and intact; `stem` is [`super::studies::stem`].
+    pub fn has_study(&self, cell_id: &str, stem: &str) -> bool {
+        self.cell_dir(cell_id)
+            .is_ok_and(|dir| part::Part::study(&dir, stem).is_intact())
+    }
+
+    /// Stores a part of a study, `(table, rows)` for each of its tables; one that is there already is replaced.
+    pub fn write_study(
+        &self,
+        cell_id: &str,
+        stem: &str,
+        tables: &[(&str, Vec<RecordBatch>)],
+    ) -> Result<(), StoreError> {
+        let dir = self.make_cell_dir(cell_id)?;
+        let part = part::Part::study(&dir, stem);
+        part.begin()?;
+        let encoded = tables.iter().map(|(table, batches)| {
+            let path = part.path(&format!("{table}.{}", part::ROWS));
+            Ok((path.clone(), table::encode_batches(batches, &path)?))
+        });
+        part.commit(&encoded.collect::<Result<Vec<_>, StoreError>>()?, None)
+    }
+
+    /// Streams the parts of a study, `(cell id, stem)`, into `<table>.parquet`.
+    pub fn merge_study(
+        &self,
+        table: &str,
+        schema: SchemaRef,
+        parts: &[(String, String)],
+    ) -> Result<(), StoreError> {
+        let mut paths = Vec::new();
+        for (cell_id, stem) in parts {
+            let part = part::Part::study(&self.cell_dir(cell_id)?, stem);
+            if !part.is_intact() {
+                return Err(StoreError::Incomplete {
+                    cell_id: cell_id.clone(),
+                    what: format!("its {table} are damaged or unfinished"),
+                });
+            }
+            paths.push(part.path(&format!("{table}.{}", part::ROWS)));
+        }
+        let path = self.dir.join(format!("{table}.{}", part::ROWS));
+        atomic::write(&path, |out| table::concatenate(schema, &paths, out))
+    }
+
+    /// Removes `<table>.parquet`, which an earlier plan of this run directory may have made.
+    pub fn remove_table(&self, table: &str) -> Result<(), StoreError> {
+        let path = self.dir.join(format!("{table}.{}", part::ROWS));
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(atomic::write_error(&path, e))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Streams the parts into the three tables: cells in this order, each with its batches in turn.

@@ -1,15 +1,16 @@
 //! Runs a plan: every cell's measurements, bounds and verdicts, stored as they are made.
 
 use std::path::Path;
-use std::time::Instant;
 
 use super::cell::{self, CellSpec};
-use super::measure::{CellRows, Part};
 use super::model::LoadedModel;
+use super::pass::Pass;
 use super::plan::{Plan, PlanError, QuantizerSpec};
 use super::provenance::{ModelProvenance, Provenance};
+use super::saved::models_for;
 use super::schema::{CellKey, Summary};
-use super::store::{PartMeta, RunStore, StoreError};
+use super::store::{RunStore, StoreError};
+use super::studies::schedule::Scheduled;
 use super::summary;
 use super::variants::{Variants, open_images};
 use crate::bounds::{self, BoundError, ReferenceNorms, Setting};
@@ -121,16 +122,10 @@ impl Sweep<'_> {
         let provenance = self.provenance(&models, &images);
         store.write_provenance(&provenance)?;
 
-        let batches = images.len().div_ceil(self.plan.batch);
-        let done = cells
-            .iter()
-            .map(|c| {
-                (0..batches)
-                    .filter(|&b| store.has_part(&c.key.cell_id, b as u32))
-                    .count()
-            })
-            .sum();
-        let parts = cells.len() * batches;
+        let batches = images.len().div_ceil(self.plan.batch) as u32;
+        let studies = Scheduled::of(self.plan);
+        let done = cells.iter().map(|c| studies.done(c, batches, &store)).sum();
+        let parts = cells.len() * studies.parts_of_a_cell(batches);
         tell(Event::Planned {
             cells: cells.len(),
             parts,
@@ -140,12 +135,22 @@ impl Sweep<'_> {
         for (index, model) in models.iter().enumerate() {
             let mine: Vec<&Cell> = cells.iter().filter(|c| c.model == index).collect();
             self.bound_model(model, &mine, &variants, &store, tell)?;
-            self.measure_model(model, &mine, &images, &variants, &store, tell)?;
+            let pass = Pass {
+                sweep: self,
+                model,
+                images: &images,
+                variants: &variants,
+                store: &store,
+                studies: &studies,
+            };
+            pass.measure(&mine, tell)?;
+            pass.study(&mine, tell)?;
         }
 
         tell(Event::Now("merging and judging".into()));
         let order: Vec<&String> = cells.iter().map(|c| &c.key.cell_id).collect();
         store.finish(&order)?;
+        studies.merge(&cells, batches, &store)?;
         let summary = summary::judge(self, &models, &cells, &images, &variants, &store)?;
         store.write_summary(&summary)?;
         Ok(Finished {
@@ -189,11 +194,17 @@ impl Sweep<'_> {
             };
             Ok(Cell { spec, key, model })
         };
-        let models = 0..models.len();
-        models
-            .flat_map(|m| quantizers.iter().map(move |q| (m, q)))
-            .map(|(m, q)| cell(m, q))
-            .collect()
+        let mut pairs = Vec::new();
+        for quantizer in &quantizers {
+            pairs.extend(
+                models_for(quantizer, models)?
+                    .into_iter()
+                    .map(|m| (m, quantizer)),
+            );
+        }
+        // Model by model, in plan order.
+        pairs.sort_by_key(|&(m, _)| m);
+        pairs.into_iter().map(|(m, q)| cell(m, q)).collect()
     }
 
     fn provenance(&self, models: &[LoadedModel], images: &ImageSet) -> Provenance {
@@ -256,89 +267,6 @@ impl Sweep<'_> {
         }
         Ok(())
     }
-
-    /// Measures the parts that are not stored yet; one full-precision pass serves all cells of a batch.
-    fn measure_model(
-        &self,
-        model: &LoadedModel,
-        cells: &[&Cell],
-        images: &ImageSet,
-        variants: &Variants,
-        store: &RunStore,
-        tell: &mut dyn FnMut(Event),
-    ) -> Result<(), SweepError> {
-        let mut runner: Option<Box<dyn Runner + '_>> = None;
-        let batches = images.len().div_ceil(self.plan.batch);
-        for batch in 0..batches {
-            let pending: Vec<&Cell> = cells
-                .iter()
-                .copied()
-                .filter(|c| !store.has_part(&c.key.cell_id, batch as u32))
-                .collect();
-            if pending.is_empty() {
-                continue;
-            }
-            tell(Event::Now(format!("{} full precision", model.network.name)));
-            let runner = match &mut runner {
-                Some(runner) => runner,
-                None => runner.insert(self.engine.prepare(&model.network)?),
-            };
-            let first = batch * self.plan.batch;
-            let range = first..(first + self.plan.batch).min(images.len());
-            let input = images.load(range.clone(), &model.preprocessing)?;
-            let mut parts: Vec<Part> = pending
-                .iter()
-                .map(|cell| Part::new(cell, model, images, range.clone()))
-                .collect();
-            let chunks = chunk(&input, runner.max_batch());
-            for (i, sub) in chunks.iter().enumerate() {
-                let started = Instant::now();
-                let outputs = runner.reference(sub)?;
-                // Every cell carries its share of the pass that served them all.
-                let share = started.elapsed().as_secs_f64() / pending.len() as f64;
-                for (cell, part) in pending.iter().zip(&mut parts) {
-                    tell(Event::Now(label(cell)));
-                    let quantized = variants.quantized(cell, model)?;
-                    let started = Instant::now();
-                    let comparison =
-                        with_variant(runner.as_mut(), &quantized, |r, v| r.compare(v))?;
-                    part.add(
-                        &outputs,
-                        &comparison,
-                        share + started.elapsed().as_secs_f64(),
-                    );
-                    if i + 1 < chunks.len() {
-                        continue;
-                    }
-                    // The f64 pair is evaluated with the last chunk, so that cells finish one by one.
-                    if batch == 0 && self.plan.f64_images > 0 {
-                        let subset = head(&input, self.plan.f64_images);
-                        let exact =
-                            compare_once(self.reference, &model.network, &quantized, &subset)?;
-                        part.allow(&exact);
-                    }
-                    let CellRows {
-                        measurements,
-                        outputs: output_rows,
-                    } = part.rows();
-                    let meta = PartMeta {
-                        images: range.len() as u32,
-                        seconds: part.seconds(),
-                        device: self.engine.device(),
-                    };
-                    store.write_part(
-                        &cell.key.cell_id,
-                        batch as u32,
-                        &measurements,
-                        &output_rows,
-                        &meta,
-                    )?;
-                    tell(Event::PartDone);
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// `model quantizer bits granularity`, for progress and messages.
@@ -354,7 +282,7 @@ pub fn label(cell: &Cell) -> String {
 }
 
 /// Loads a variant, uses it and frees it whatever came of it.
-fn with_variant<T>(
+pub(super) fn with_variant<T>(
     runner: &mut (dyn Runner + '_),
     quantized: &QuantizedNetwork,
     act: impl FnOnce(&mut (dyn Runner + '_), VariantId) -> Result<T, EngineError>,
@@ -375,25 +303,4 @@ pub fn compare_once(
     let mut runner = engine.prepare(network)?;
     runner.reference(input)?;
     with_variant(runner.as_mut(), quantized, |r, v| r.compare(v))
-}
-
-/// The first `n` images.
-fn head(batch: &Batch, n: usize) -> Batch {
-    let n = n.min(batch.images()) * batch.shape.len();
-    Batch {
-        shape: batch.shape,
-        data: batch.data[..n].to_vec(),
-    }
-}
-
-/// Splits a batch into pieces of at most `most` images.
-fn chunk(batch: &Batch, most: usize) -> Vec<Batch> {
-    let len = batch.shape.len() * most.max(1);
-    let pieces = batch.data.chunks(len);
-    pieces
-        .map(|data| Batch {
-            shape: batch.shape,
-            data: data.to_vec(),
-        })
-        .collect()
 }

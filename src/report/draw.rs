@@ -4,7 +4,7 @@ use kuva::backend::svg::SvgBackend;
 use kuva::render::color::Color;
 use kuva::render::render::{PathData, Primitive, Scene, TextAnchor};
 
-use super::plot::{Band, Entry, Key, Line, Panel, Plot};
+use super::plot::{Band, Bar, Entry, Key, Line, Panel, Plot};
 use super::style::Stroke;
 
 const FONT: &str = "DejaVu Sans, Verdana, Segoe UI, Helvetica, Arial, sans-serif";
@@ -73,7 +73,7 @@ fn size(plot: &Plot, titled: bool) -> (f64, f64) {
     let columns = plot.rows.iter().map(|r| r.panels.len()).max().unwrap_or(1) as f64;
     let labels = plot.legend.iter().map(|e| text_width(&e.label, 12.0));
     let legend = LEGEND_KEY + labels.fold(60.0, f64::max) + 24.0;
-    let width = LEFT + columns * PANEL_WIDTH + (columns - 1.0) * PANEL_GAP + 18.0 + legend;
+    let width = left(plot) + columns * PANEL_WIDTH + (columns - 1.0) * PANEL_GAP + 18.0 + legend;
     let rows: f64 = plot
         .rows
         .iter()
@@ -81,6 +81,14 @@ fn size(plot: &Plot, titled: bool) -> (f64, f64) {
         .sum();
     let legend = plot.legend.len() as f64 * LEGEND_LINE + PANEL_TITLE;
     (width.ceil(), (top(titled) + rows.max(legend + 10.0)).ceil())
+}
+
+/// Room left of the first column: for the axis title and the longest tick.
+fn left(plot: &Plot) -> f64 {
+    let first = plot.rows.iter().filter_map(|r| r.panels.first());
+    let ticks = first.flat_map(|p| &p.y.ticks);
+    let widest = ticks.map(|(_, label)| text_width(label, 11.0));
+    widest.fold(0.0, f64::max).max(LEFT - 40.0) + 40.0
 }
 
 /// Where the first row of panels begins.
@@ -97,17 +105,18 @@ fn scene(plot: &Plot, titled: bool) -> Scene {
         text(s, 14.0, 24.0, &plot.title, 15, TextAnchor::Start, true, INK);
     }
     let mut y = top(titled);
-    let mut right = LEFT;
+    let margin = left(plot);
+    let mut right = margin;
     for row in &plot.rows {
         for (column, p) in row.panels.iter().enumerate() {
-            let x = LEFT + column as f64 * (PANEL_WIDTH + PANEL_GAP);
+            let x = margin + column as f64 * (PANEL_WIDTH + PANEL_GAP);
             let frame = Frame {
                 x,
                 y: y + PANEL_TITLE,
                 width: PANEL_WIDTH,
                 height: row.height,
             };
-            panel(s, p, &frame, column == 0);
+            panel(s, p, &frame, (column == 0).then_some(margin));
             right = right.max(x + PANEL_WIDTH);
         }
         y += PANEL_TITLE + row.height + BELOW_PANEL;
@@ -132,7 +141,8 @@ impl Frame {
     }
 }
 
-fn panel(s: &mut Scene, p: &Panel, frame: &Frame, first: bool) {
+/// `margin`: the room for the y axis' title, where it gets one.
+fn panel(s: &mut Scene, p: &Panel, frame: &Frame, margin: Option<f64>) {
     let (left, top) = (frame.x, frame.y);
     let (right, bottom) = (left + frame.width, top + frame.height);
     text(
@@ -174,6 +184,9 @@ fn panel(s: &mut Scene, p: &Panel, frame: &Frame, first: bool) {
             INK,
         );
     }
+    for bar in &p.bars {
+        rectangle(s, p, frame, bar);
+    }
     for band in &p.bands {
         area(s, p, frame, band);
     }
@@ -209,9 +222,9 @@ fn panel(s: &mut Scene, p: &Panel, frame: &Frame, first: bool) {
         false,
         INK,
     );
-    if first {
+    if let Some(margin) = margin {
         s.add(Primitive::Text {
-            x: left - 60.0,
+            x: left - margin + 18.0,
             y: top + frame.height / 2.0,
             content: p.y.title.clone(),
             size: 12,
@@ -246,6 +259,36 @@ fn curve(s: &mut Scene, p: &Panel, frame: &Frame, line: &Line) {
         }
     }
     s.add(Primitive::GroupEnd);
+}
+
+fn rectangle(s: &mut Scene, p: &Panel, frame: &Frame, bar: &Bar) {
+    let (a, b) = (frame.place(p, bar.from), frame.place(p, bar.to));
+    let (x, y) = (a.0.min(b.0), a.1.min(b.1));
+    let (width, height) = ((a.0 - b.0).abs(), (a.1 - b.1).abs());
+    s.add(Primitive::Rect {
+        x,
+        y,
+        width,
+        height,
+        fill: bar.colour.into(),
+        stroke: None,
+        stroke_width: None,
+        opacity: None,
+    });
+    if !bar.note.is_empty() {
+        let middle = y + height / 2.0 + 4.0;
+        let anchor = TextAnchor::Start;
+        text(
+            s,
+            x + width + 5.0,
+            middle,
+            &bar.note,
+            11,
+            anchor,
+            false,
+            INK,
+        );
+    }
 }
 
 fn area(s: &mut Scene, p: &Panel, frame: &Frame, band: &Band) {

@@ -19,6 +19,8 @@ pub enum Kind {
     Depth,
     Bits,
     Top1,
+    /// Of a study's section.
+    Study,
 }
 
 /// A chart with its place on the page.
@@ -57,7 +59,7 @@ pub fn all(run: &Run, styles: &Styles) -> Vec<Figure> {
                 _ if widths.len() < 2 => {}
                 Kind::Bits => figures.push(bits(&group, styles)),
                 Kind::Top1 if logits => figures.push(top1(&group)),
-                Kind::Top1 | Kind::Depth => {}
+                Kind::Top1 | Kind::Depth | Kind::Study => {}
             }
         }
     }
@@ -73,7 +75,7 @@ fn usual_bits(cells: &[Cell], model: &str, quantizer: &str) -> Option<u32> {
 }
 
 /// Cells of equal key together, in the order of their first.
-fn groups<K: PartialEq>(cells: &[Cell], key: impl Fn(&Cell) -> K) -> Vec<Vec<&Cell>> {
+pub fn groups<K: PartialEq>(cells: &[Cell], key: impl Fn(&Cell) -> K) -> Vec<Vec<&Cell>> {
     let mut groups: Vec<(K, Vec<&Cell>)> = Vec::new();
     for cell in cells {
         let k = key(cell);
@@ -85,18 +87,18 @@ fn groups<K: PartialEq>(cells: &[Cell], key: impl Fn(&Cell) -> K) -> Vec<Vec<&Ce
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-fn file_stem(parts: &[&str]) -> String {
+pub fn file_stem(parts: &[&str]) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let name: String = parts.join("-").chars().map(plain).collect();
     name.to_lowercase()
 }
 
 /// A point with its value in log10, unless it has no place on a log axis.
-fn log_point(x: u32, value: Option<f64>) -> Option<(f64, f64)> {
+pub fn log_point(x: u32, value: Option<f64>) -> Option<(f64, f64)> {
     point(x, value.map(f64::log10))
 }
 
-fn point(x: u32, log10: Option<f64>) -> Option<(f64, f64)> {
+pub fn point(x: u32, log10: Option<f64>) -> Option<(f64, f64)> {
     log10.filter(|v| v.is_finite()).map(|v| (f64::from(x), v))
 }
 
@@ -160,7 +162,7 @@ fn legend(panels: &[Panel], styles: &Styles, ids: &[String], dots: bool) -> Vec<
     entries
 }
 
-fn entry(label: &str, stroke: Stroke, dots: bool) -> Entry {
+pub fn entry(label: &str, stroke: Stroke, dots: bool) -> Entry {
     Entry {
         label: label.to_string(),
         key: Key::Line(stroke, dots),
@@ -216,6 +218,7 @@ fn measured_panel(cell: &Cell, x: &Axis) -> Panel {
         lines,
         invalid: broken.map(|(&d, _)| f64::from(d)).collect(),
         empty: None,
+        bars: Vec::new(),
     }
 }
 
@@ -340,6 +343,7 @@ fn bits(cells: &[&Cell], styles: &Styles) -> Figure {
             lines,
             invalid: broken.clone(),
             empty: None,
+            bars: Vec::new(),
         };
         panels.push(panel("bounds and measurement", lines));
         near.push(panel("the measurement alone", vec![measured()]));
@@ -444,6 +448,7 @@ fn top1(cells: &[&Cell]) -> Figure {
                     lines,
                     invalid: Vec::new(),
                     empty: None,
+                    bars: Vec::new(),
                 }],
             }],
             legend,

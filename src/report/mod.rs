@@ -5,10 +5,16 @@
 
 mod data;
 mod draw;
+#[allow(dead_code)]
 mod figures;
+mod number;
 mod page;
+#[allow(dead_code)]
 mod plot;
+#[allow(dead_code)]
 mod scale;
+#[allow(dead_code)]
+mod section;
 mod style;
 
 use std::path::{Path, PathBuf};
@@ -57,6 +63,7 @@ pub fn build(run_dir: impl AsRef<Path>) -> Result<Built, ReportError> {
     let run = data::Run::read(dir)?;
     let styles = style::Styles::new(run.bound_ids());
     let figures = figures::all(&run, &styles);
+    let sections = section::all(dir, &run, &styles)?;
 
     let figure_dir = dir.join("figures");
     std::fs::create_dir_all(&figure_dir).map_err(|e| StoreError::Write {
@@ -64,7 +71,8 @@ pub fn build(run_dir: impl AsRef<Path>) -> Result<Built, ReportError> {
         cause: e.to_string(),
     })?;
     let mut files = Vec::new();
-    for figure in &figures {
+    let studied = sections.iter().flat_map(|s| &s.figures);
+    for figure in figures.iter().chain(studied) {
         let svg = figure_dir.join(format!("{}.svg", figure.name));
         store::write_file(&svg, draw::svg(&figure.plot).as_bytes())?;
         let png = figure_dir.join(format!("{}.png", figure.name));
@@ -76,7 +84,10 @@ pub fn build(run_dir: impl AsRef<Path>) -> Result<Built, ReportError> {
         files.extend([svg, png]);
     }
     let html = dir.join("report.html");
-    store::write_file(&html, page::render(&run, &styles, &figures)?.as_bytes())?;
+    store::write_file(
+        &html,
+        page::render(&run, &styles, &figures, &sections)?.as_bytes(),
+    )?;
     Ok(Built {
         html,
         figures: files,

@@ -7,77 +7,10 @@ use serde::Serialize;
 use super::data::{Cell, Run, percent};
 use super::draw;
 use super::figures::{Figure, Kind};
-use super::scale::short;
+use super::number::Number;
+use super::section::{Section, TableCell};
 use super::style::{Styles, describe, is_plain_a_priori};
 use crate::experiment::schema::{Finding, VerdictCounts};
-
-/// A number of a table: what is shown, and what it is sorted by and checked against.
-#[derive(Serialize)]
-struct Number {
-    /// The value with every digit; `NaN` sorts last.
-    value: String,
-    text: String,
-    /// Shown as `10^text`.
-    power: bool,
-    invalid: bool,
-}
-
-impl Number {
-    fn plain(value: f64) -> Self {
-        Self {
-            value: format!("{value:e}"),
-            text: short(value),
-            power: false,
-            invalid: value.is_nan(),
-        }
-    }
-
-    /// A value known by its log10.
-    fn log(log10: f64) -> Self {
-        let small = log10.abs() <= 3.0;
-        Self {
-            value: format!("{log10}"),
-            text: match log10 {
-                v if v == f64::NEG_INFINITY => "0".to_string(),
-                v if v == f64::INFINITY => "∞".to_string(),
-                v if small => short(10f64.powf(v)),
-                v => format!("{v:.1}"),
-            },
-            power: log10.is_finite() && !small,
-            invalid: log10.is_nan(),
-        }
-    }
-
-    fn invalid(text: String) -> Self {
-        Self {
-            value: "NaN".to_string(),
-            text,
-            power: false,
-            invalid: true,
-        }
-    }
-
-    fn measured(spread: &super::data::Spread) -> Self {
-        match spread.sound_max() {
-            Some(max) => Self::plain(max),
-            None => Self::invalid(format!(
-                "invalid: {} of {} rows NaN or infinite",
-                spread.invalid,
-                spread.count()
-            )),
-        }
-    }
-
-    fn looseness(bound: Option<f64>, measured: Option<f64>) -> Self {
-        match (bound, measured) {
-            (Some(bound), Some(measured)) if measured == 0.0 && bound == f64::NEG_INFINITY => {
-                Self::log(0.0)
-            }
-            (Some(bound), Some(measured)) => Self::log(bound - measured.log10()),
-            _ => Self::invalid("invalid".to_string()),
-        }
-    }
-}
 
 #[derive(Serialize)]
 struct CellRow {
@@ -129,7 +62,12 @@ fn given(value: impl Serialize) -> Value {
 }
 
 /// The page as one self-contained HTML document.
-pub fn render(run: &Run, styles: &Styles, figures: &[Figure]) -> Result<String, minijinja::Error> {
+pub fn render(
+    run: &Run,
+    styles: &Styles,
+    figures: &[Figure],
+    sections: &[Section],
+) -> Result<String, minijinja::Error> {
     let mut env = Environment::new();
     env.add_template("report.html", include_str!("template.html"))?;
     let ids = run.bound_ids();
@@ -154,6 +92,7 @@ pub fn render(run: &Run, styles: &Styles, figures: &[Figure]) -> Result<String, 
         depth_figures => given(views(figures, Kind::Depth)),
         bits_figures => given(views(figures, Kind::Bits)),
         top1_figures => given(views(figures, Kind::Top1)),
+        sections => given(sections.iter().map(section_view).collect::<Vec<_>>()),
         legend,
         ends_in_layer => run.cells.iter().all(|c| c.summary.final_layer.depth == c.last_depth()),
         loose => given(loose_rows(run)),
@@ -179,14 +118,73 @@ fn views(figures: &[Figure], kind: Kind) -> Vec<FigureView> {
     let chosen: Vec<&Figure> = figures.iter().filter(|f| f.kind == kind).collect();
     let many = kind == Kind::Depth && chosen.len() > 3;
     chosen
-        .iter()
-        .map(|f| FigureView {
-            name: f.name.clone(),
-            svg: Value::from_safe_string(draw::inline_svg(&f.plot)),
-            title: f.plot.title.clone(),
-            open: !many || f.first,
-        })
+        .into_iter()
+        .map(|f| view(f, !many || f.first))
         .collect()
+}
+
+fn view(figure: &Figure, open: bool) -> FigureView {
+    FigureView {
+        name: figure.name.clone(),
+        svg: Value::from_safe_string(draw::inline_svg(&figure.plot)),
+        title: figure.plot.title.clone(),
+        open,
+    }
+}
+
+#[derive(Serialize)]
+struct SectionView {
+    id: &'static str,
+    title: String,
+    how: String,
+    figures: Vec<FigureView>,
+    tables: Vec<TableView>,
+}
+
+#[derive(Serialize)]
+struct TableView {
+    title: String,
+    head: Vec<String>,
+    rows: Vec<Vec<CellView>>,
+}
+
+/// A number, or text.
+#[derive(Serialize)]
+struct CellView {
+    number: Option<Number>,
+    text: String,
+}
+
+fn section_view(section: &Section) -> SectionView {
+    let cell = |c: &TableCell| match c {
+        TableCell::Number(n) => CellView {
+            number: Some(n.clone()),
+            text: String::new(),
+        },
+        TableCell::Text(text) => CellView {
+            number: None,
+            text: text.clone(),
+        },
+    };
+    SectionView {
+        id: section.id,
+        title: section.title.clone(),
+        how: section.how.clone(),
+        figures: section.figures.iter().map(|f| view(f, f.first)).collect(),
+        tables: section
+            .tables
+            .iter()
+            .map(|t| TableView {
+                title: t.title.clone(),
+                head: t.head.clone(),
+                rows: t
+                    .rows
+                    .iter()
+                    .map(|r| r.iter().map(cell).collect())
+                    .collect(),
+            })
+            .collect(),
+    }
 }
 
 fn swatch(styles: &Styles, id: &str) -> Value {

@@ -26,8 +26,34 @@ pub struct Panel {
     pub lines: Vec<Line>,
     /// Places on the x axis where a measurement is NaN or infinite.
     pub invalid: Vec<f64>,
+    pub bars: Vec<Bar>,
     /// Said in the middle of a panel that has nothing to show.
     pub empty: Option<String>,
+}
+
+impl Panel {
+    /// Axes without content.
+    pub fn new(title: impl Into<String>, x: Axis, y: Axis) -> Self {
+        Self {
+            title: title.into(),
+            x,
+            y,
+            bands: Vec::new(),
+            lines: Vec::new(),
+            invalid: Vec::new(),
+            bars: Vec::new(),
+            empty: None,
+        }
+    }
+}
+
+/// A filled rectangle between two corners, in the units of the axes.
+pub struct Bar {
+    pub from: (f64, f64),
+    pub to: (f64, f64),
+    pub colour: &'static str,
+    /// Written beside its right edge, at half its height.
+    pub note: String,
 }
 
 /// A line through points in x order; `None` breaks it.
@@ -37,6 +63,23 @@ pub struct Line {
     pub points: Vec<Option<(f64, f64)>>,
     /// Dots at the points.
     pub dots: bool,
+}
+
+impl Line {
+    /// Dots that nothing connects.
+    pub fn scatter(
+        label: impl Into<String>,
+        stroke: Stroke,
+        points: impl IntoIterator<Item = (f64, f64)>,
+    ) -> Self {
+        let points = points.into_iter().flat_map(|p| [Some(p), None]);
+        Self {
+            label: label.into(),
+            stroke,
+            points: points.collect(),
+            dots: true,
+        }
+    }
 }
 
 /// The area between two lines, `(x, low, high)`.

@@ -92,6 +92,38 @@ impl Axis {
         }
     }
 
+    /// One tick per name, at 0, 1, 2, ..., with half a step of room on both sides.
+    pub fn names<S: AsRef<str>>(title: &str, names: &[S]) -> Self {
+        let ticks = names.iter().enumerate();
+        Self {
+            min: -0.6,
+            max: names.len() as f64 - 0.4,
+            ticks: ticks
+                .map(|(i, n)| (i as f64, n.as_ref().to_string()))
+                .collect(),
+            title: title.to_string(),
+        }
+    }
+
+    /// A linear axis around these values, ticks at whole steps of 1, 2 or 5 times a power of ten.
+    pub fn linear(title: &str, values: impl Iterator<Item = f64>, lines: f64) -> Self {
+        let (low, high) = range(values.filter(|v| v.is_finite())).unwrap_or((0.0, 1.0));
+        let margin = (0.04 * (high - low))
+            .max(1e-12 * high.abs())
+            .max(f64::MIN_POSITIVE);
+        let (min, max) = (low - margin, high + margin);
+        let step = step(max - min, lines);
+        let first = (min / step).ceil() as i64;
+        let last = (max / step).floor() as i64;
+        let ticks = (first..=last).map(|i| i as f64 * step);
+        Self {
+            min,
+            max,
+            ticks: ticks.map(|t| (t, short(t))).collect(),
+            title: title.to_string(),
+        }
+    }
+
     /// 0 to 100 percent.
     pub fn percent(title: &str) -> Self {
         Self {

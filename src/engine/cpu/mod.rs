@@ -12,6 +12,7 @@ mod model;
 mod real;
 mod reduce;
 mod runner;
+mod sample;
 mod simd;
 mod split;
 mod strided;

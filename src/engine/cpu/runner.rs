@@ -8,8 +8,10 @@ use super::buffers::Buffers;
 use super::model::{Model, Pass, Values};
 use super::real::Real;
 use super::reduce::reduce;
+use super::sample::SamplePass;
 use super::split::Split;
-use crate::engine::{Comparison, EngineError, Runner, TapStats, VariantId};
+use crate::engine::sample::{check_radius, drifting};
+use crate::engine::{Comparison, EngineError, Runner, SampleBound, TapStats, VariantId};
 use crate::network::{Network, Tap};
 use crate::quant::QuantizedNetwork;
 use crate::tensor::Batch;
@@ -200,6 +202,35 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         });
         let (stats, outputs) = results.into_iter().unzip();
         Ok(Comparison { stats, outputs })
+    }
+
+    fn sample_bound(
+        &mut self,
+        variant: VariantId,
+        radius: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        check_radius(radius)?;
+        let model = self.variant(variant)?;
+        if self.images.is_empty() {
+            return Err(EngineError::Usage(
+                "no activations to bound from: run the reference on a batch first".into(),
+            ));
+        }
+        let drifts = drifting(self.network, |i| {
+            let params = self.reference.params(i).zip(model.params(i));
+            params.is_some_and(|(a, b)| a.weight != b.weight || a.bias != b.bias)
+        });
+        let mut images: Vec<&Reference<T>> = self.images.iter().collect();
+        Ok(self.each(&mut images, |_, image, split| {
+            let pass = SamplePass {
+                pass: self.pass(&self.reference, &[], split),
+                variant: model,
+                drifts: &drifts,
+                radius,
+            };
+            let bounds = pass.run(&image.input);
+            self.taps.iter().map(|t| bounds[t.node]).collect()
+        }))
     }
 
     fn trace(

@@ -45,7 +45,7 @@ pub struct Encoded {
     pub rows: u64,
 }
 
-/// One batch of a cell, or its bounds.
+/// One batch of a cell, its bounds, or what a study found.
 pub struct Part {
     dir: PathBuf,
     stem: String,
@@ -63,6 +63,13 @@ impl Part {
         Self {
             dir: cell_dir.to_path_buf(),
             stem: "bounds".to_string(),
+        }
+    }
+
+    pub fn study(cell_dir: &Path, stem: &str) -> Self {
+        Self {
+            dir: cell_dir.to_path_buf(),
+            stem: stem.to_string(),
         }
     }
 

@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use super::part::Encoded;
@@ -51,15 +54,40 @@ pub fn encode<R: Row>(rows: &[R], path: &Path) -> Result<Encoded, StoreError> {
         path: path.to_path_buf(),
         source,
     })?;
-    let fail = |e| atomic::write_error(path, e);
-    let mut writer =
-        ArrowWriter::try_new(Vec::new(), R::schema(), Some(properties())).map_err(fail)?;
-    writer.write(&batch).map_err(fail)?;
+    encode_batches(&[batch], path)
+}
+
+/// A table of these record batches, at least one and all of one schema, in memory; `path` is for errors.
+pub fn encode_batches(batches: &[RecordBatch], path: &Path) -> Result<Encoded, StoreError> {
+    let fail = |e: ParquetError| atomic::write_error(path, e);
+    let schema = batches.first().map(RecordBatch::schema);
+    let schema = schema.unwrap_or_else(|| Schema::empty().into());
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties())).map_err(fail)?;
+    for batch in batches {
+        writer.write(batch).map_err(fail)?;
+    }
     let bytes = writer.into_inner().map_err(fail)?;
-    Ok(Encoded {
-        bytes,
-        rows: rows.len() as u64,
-    })
+    let rows = batches.iter().map(|b| b.num_rows() as u64).sum();
+    Ok(Encoded { bytes, rows })
+}
+
+/// Streams whole tables of one schema into one; errors of `out` carry an empty path for the caller to fill in.
+pub fn concatenate(
+    schema: SchemaRef,
+    parts: &[PathBuf],
+    out: &mut BufWriter<File>,
+) -> Result<(), StoreError> {
+    let fail = |e: ParquetError| atomic::write_error(Path::new(""), e);
+    let out = out as &mut (dyn Write + Send);
+    let mut writer = ArrowWriter::try_new(out, schema, Some(properties())).map_err(fail)?;
+    for path in parts {
+        for batch in batches(path)? {
+            let batch = batch.map_err(|e| damaged(path, e))?;
+            writer.write(&batch).map_err(|e| damaged(path, e))?;
+        }
+    }
+    writer.close().map_err(fail)?;
+    Ok(())
 }
 
 /// Streams whole tables of `R` into one; errors of `out` carry an empty path for the caller to fill in.

@@ -1,0 +1,144 @@
+//! Studies: what a sweep finds out about a cell beside its discrepancies and bounds.
+//!
+//! A plan turns them on in `[studies]`. Each study is one file here, has one or more tables of its own, and is
+//! stored per cell (or per cell and batch) as it is made, so that a killed sweep goes on where it was.
+
+pub mod schedule;
+
+use std::ops::Range;
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use serde::{Deserialize, Serialize};
+
+use super::model::LoadedModel;
+use super::plan::Plan;
+use super::schema::Row;
+use super::store::StoreError;
+use super::sweep::{Cell, Event, SweepError};
+use crate::data::ImageSet;
+use crate::engine::{Engine, Runner, VariantId};
+use crate::quant::QuantizedNetwork;
+use crate::tensor::Batch;
+
+/// `[studies]` of a plan; a study runs where its key is given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Studies {}
+
+impl Studies {
+    /// Keys of the table.
+    pub const KEYS: &[&str] = &[];
+    /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
+    pub const TABLES: &[&str] = &[];
+
+    /// Studies of a batch that the plan asks for.
+    pub fn of_batches(&self) -> Vec<Box<dyn BatchStudy>> {
+        Vec::new()
+    }
+
+    /// Studies of a whole cell that the plan asks for.
+    pub fn of_cells(&self) -> Vec<Box<dyn CellStudy>> {
+        Vec::new()
+    }
+
+    /// Says what is wrong with the settings.
+    pub fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// For leaving the table out of a stored plan.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The cell that a study works on.
+pub struct Subject<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Where the sweep measures.
+    pub engine: &'a dyn Engine,
+    /// The f64 reference.
+    pub reference: &'a dyn Engine,
+    /// The cell.
+    pub cell: &'a Cell,
+    /// Its network, preprocessing and domain.
+    pub model: &'a LoadedModel,
+    /// All images of the sweep.
+    pub images: &'a ImageSet,
+    /// The cell's quantized network.
+    pub quantized: &'a QuantizedNetwork,
+}
+
+/// One table of a study.
+pub struct StudyTable {
+    /// Stem of the file, one of [`Studies::TABLES`].
+    pub name: &'static str,
+    /// Its columns.
+    pub schema: SchemaRef,
+}
+
+impl StudyTable {
+    /// A table of `R`.
+    pub fn of<R: Row>(name: &'static str) -> Self {
+        Self {
+            name,
+            schema: R::schema(),
+        }
+    }
+}
+
+/// What all studies have in common.
+pub trait Study {
+    /// Key in `[studies]`.
+    fn name(&self) -> &'static str;
+    /// Everything its rows depend on beside the cell; other settings make its rows anew.
+    fn settings(&self) -> String;
+    /// Its tables.
+    fn tables(&self) -> Vec<StudyTable>;
+}
+
+/// A study that needs the full-precision pass of each batch, which it shares with the measurement.
+pub trait BatchStudy: Study {
+    /// Rows of every table, in the order of [`Study::tables`], for `images` (indices into the image set), whose
+    /// full-precision pass over `input` is the runner's last.
+    fn batch(
+        &self,
+        subject: &Subject<'_>,
+        runner: &mut (dyn Runner + '_),
+        variant: VariantId,
+        input: &Batch,
+        images: Range<usize>,
+    ) -> Result<Vec<RecordBatch>, SweepError>;
+}
+
+/// A study that looks at a cell once, after its measurements are stored.
+pub trait CellStudy: Study {
+    /// Rows of every table, in the order of [`Study::tables`].
+    fn cell(
+        &self,
+        subject: &Subject<'_>,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Vec<RecordBatch>, SweepError>;
+}
+
+/// The rows as one record batch.
+pub fn encode<R: Row>(rows: &[R]) -> Result<RecordBatch, SweepError> {
+    let batch = R::to_batch(rows).map_err(|source| StoreError::Row {
+        path: Path::new("a study's table").to_path_buf(),
+        source,
+    });
+    Ok(batch?)
+}
+
+/// Name of a study's part in a cell's directory: of the whole cell, or of one batch.
+pub fn stem(study: &(impl Study + ?Sized), batch: Option<u32>) -> String {
+    let hash = blake3::hash(study.settings().as_bytes()).to_hex();
+    let stem = format!("{}-{}", study.name(), &hash[..8]);
+    match batch {
+        Some(batch) => format!("{stem}-{batch:05}"),
+        None => stem,
+    }
+}

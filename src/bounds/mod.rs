@@ -14,9 +14,12 @@ mod gonon2023;
 mod houache2025;
 mod interval;
 mod layerwise;
+mod parametrization;
 mod path_metric;
 mod reference_norms;
 mod registry;
+mod rescaling;
+mod rescaling_search;
 pub mod scaled;
 mod setting;
 mod spectral;
@@ -24,8 +27,11 @@ mod spectral_fused;
 mod spectral_norm;
 
 pub use best::intersection;
+pub use parametrization::{NormProducts, Parametrizations, Rescale, depends_on_parametrization};
 pub use reference_norms::ReferenceNorms;
 pub use registry::{find, is_plain, ladder, registry};
+pub use rescaling::{ChannelClasses, Rescaling};
+pub use rescaling_search::{channel_path_norm, norm_product};
 pub use setting::{Domain, LayerFacts, Setting, Weights};
 
 use scaled::Up;

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::BoundError;
 use super::reference_norms::{Memo, ReferenceNorms};
+use super::rescaling::{LayerScales, Rescaling, divided_up};
 use super::scaled::{Up, UpVec, inflate};
 use super::spectral::{self, SpectralFacts};
 use crate::network::{Activation, Affine, Network, Node, Op, ValueId};
@@ -69,7 +70,7 @@ pub enum Weights {
     QuantizedOnly,
 }
 
-/// Norms of one parametric layer, each rounded upward.
+/// Norms of one parametric layer in the setting's parametrization, each rounded upward.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerFacts {
     /// `||W||` from inf to inf: the largest row sum of magnitudes.
@@ -119,7 +120,8 @@ impl<'a> Setting<'a> {
         Self::sharing(&ReferenceNorms::new(network), quantized, domain)
     }
 
-    /// The same for the network of `reference`, whose norms are computed once for all that share them.
+    /// The same for the network of `reference` in its parametrization, whose norms are computed once for all
+    /// that share them. Bounds come in the network's own units whatever the parametrization.
     pub fn sharing(
         reference: &Arc<ReferenceNorms<'a>>,
         quantized: &'a Network,
@@ -134,9 +136,11 @@ impl<'a> Setting<'a> {
             check_finite(other)?;
         }
         let layers = pairs()
-            .map(|(node, other)| {
+            .enumerate()
+            .map(|(i, (node, other))| {
                 let (a, b) = node.affine().zip(other.affine())?;
-                Some(facts(&a, &b, network.shape(node.inputs[0]).len()))
+                let scales = reference.rescaling().of_layer(network, i);
+                Some(facts(&a, &b, scales, network.shape(node.inputs[0]).len()))
             })
             .collect();
         let mut nonnegative = vec![domain.lo.iter().all(|&x| x >= 0.0)];
@@ -198,6 +202,29 @@ impl<'a> Setting<'a> {
         &self.products
     }
 
+    /// The parametrization that norms are taken in.
+    pub(super) fn rescaling(&self) -> &Rescaling {
+        self.reference.rescaling()
+    }
+
+    /// A bound on every channel of node `node`, from the parametrization's units to the network's.
+    pub(super) fn in_own_units(&self, node: usize, bound: Up) -> Up {
+        bound * Up::new(self.rescaling().largest(node + 1))
+    }
+
+    /// Biases of node `node` in the parametrization's units, of `W`, `W'` or their difference, each with at
+    /// most two roundings.
+    pub(super) fn rescaled_biases(&self, node: usize, which: Weights) -> Vec<f64> {
+        let Some((a, b)) = self.affine(node) else {
+            return Vec::new();
+        };
+        let rows = &self.rescaling().of_value(node + 1);
+        let pairs = a.bias.iter().zip(b.bias).zip(rows.iter());
+        pairs
+            .map(|((&p, &q), row)| parameter(p, q, which) / row)
+            .collect()
+    }
+
     /// The affine maps of node `node` in both networks.
     pub(crate) fn affine(&self, node: usize) -> Option<(Affine<'a>, Affine<'a>)> {
         let (network, quantized) = (self.network, self.quantized);
@@ -231,6 +258,15 @@ impl<'a> Setting<'a> {
     }
 }
 
+/// `w`, `w'` or `w' - w`; the common parts of both are not asked for here.
+pub(super) fn parameter(w: f32, quantized: f32, which: Weights) -> f64 {
+    match which {
+        Weights::Quantized => f64::from(quantized),
+        Weights::Difference => f64::from(quantized) - f64::from(w),
+        _ => f64::from(w),
+    }
+}
+
 /// The magnitude asked for; differences are rounded to nearest and zero only when exactly zero.
 fn magnitude(w: f32, quantized: f32, which: Weights) -> f64 {
     let (w, quantized) = (f64::from(w), f64::from(quantized));
@@ -253,29 +289,44 @@ fn kernel_magnitude(w: &[f32], quantized: &[f32], which: Weights) -> f64 {
     pairs.map(|(&p, &q)| magnitude(p, q, which)).sum()
 }
 
-fn facts(a: &Affine, b: &Affine, inputs: usize) -> LayerFacts {
+fn facts(a: &Affine, b: &Affine, scales: LayerScales<'_>, inputs: usize) -> LayerFacts {
     let up = |which| {
-        let n = a.fan_in();
-        move |o: usize| inflate(kernel_magnitude(a.row(o), b.row(o), which), n + 1)
+        // A factor, the sums over taps and channels, and the division.
+        let n = a.fan_in() + 4;
+        move |o: usize| {
+            let taps = a.taps.max(1);
+            let kernels = a.row(o).chunks(taps).zip(b.row(o).chunks(taps));
+            let columns = &scales.columns[a.first_input(o)..];
+            let sums = kernels.zip(columns);
+            let sum: f64 = sums
+                .map(|((p, q), c)| kernel_magnitude(p, q, which) * c)
+                .sum();
+            inflate(sum / scales.rows[o], n)
+        }
     };
-    let bias = |which| move |o: usize| inflate(magnitude(a.bias[o], b.bias[o], which), 1);
+    let exact_bias =
+        |which| move |o: usize| divided_up(magnitude(a.bias[o], b.bias[o], which), scales.rows[o]);
+    let bias = |which| move |o: usize| inflate(exact_bias(which)(o), 1);
     let max = |f: &dyn Fn(usize) -> f64| (0..a.out).map(f).fold(0.0, f64::max);
     use Weights::{Difference, Quantized, Reference};
     let augmented = |which| max(&|o| inflate(up(which)(o) + bias(which)(o), 1));
-    let exact_bias = |which| max(&|o| magnitude(a.bias[o], b.bias[o], which));
-    let weights = a.weight.iter().zip(b.weight);
-    let weight_difference = weights
-        .map(|(&p, &q)| inflate(magnitude(p, q, Difference), 1))
-        .fold(0.0, f64::max);
+    let widest = |o: usize| {
+        let columns = &scales.columns[a.first_input(o)..];
+        let pairs = a.row(o).iter().zip(b.row(o)).enumerate();
+        let change = |(k, (&p, &q)): (usize, (&f32, &f32))| {
+            magnitude(p, q, Difference) * columns[k / a.taps.max(1)]
+        };
+        inflate(pairs.map(change).fold(0.0, f64::max) / scales.rows[o], 3)
+    };
     LayerFacts {
         norm: max(&up(Reference)),
         norm_quantized: max(&up(Quantized)),
         norm_difference: max(&up(Difference)),
-        bias: exact_bias(Reference),
-        bias_quantized: exact_bias(Quantized),
+        bias: max(&exact_bias(Reference)),
+        bias_quantized: max(&exact_bias(Quantized)),
         bias_difference: max(&bias(Difference)),
         augmented: augmented(Reference).max(augmented(Quantized)),
-        parameter_difference: weight_difference.max(max(&bias(Difference))),
+        parameter_difference: max(&widest).max(max(&bias(Difference))),
         fan_in: a.fan_in(),
         inputs,
     }

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::Outcome;
 use super::options::{ModelOptions, VariantOptions};
+use super::parametrization::{self, RescaleName};
 use super::table;
-use crate::bounds::{self, ReferenceNorms, Series, Setting};
+use crate::bounds::{self, Parametrizations, ReferenceNorms, Rescale, Series, Setting};
 use crate::experiment::plan::QuantizerSpec;
 
 /// Arguments of `bounds`.
@@ -20,6 +21,9 @@ pub struct Args {
     /// Only these bounds
     #[arg(long, value_delimiter = ',', value_name = "ID,...")]
     only: Option<Vec<String>>,
+    /// Rescale the channels of both networks before bounding: the same discrepancy, in units that suit the bound
+    #[arg(long, value_enum, default_value_t = RescaleName::None)]
+    rescale: RescaleName,
     /// JSON instead of a table; one object per quantizer, in an array when there are several
     #[arg(long)]
     json: bool,
@@ -39,6 +43,9 @@ impl Args {
         let model = self.model.load()?;
         let domain = model.domain();
         let norms = ReferenceNorms::new(&model.network);
+        let rescale: Rescale = self.rescale.into();
+        let parametrizations =
+            (rescale != Rescale::None).then(|| Parametrizations::new(&model.network));
         let mut objects = Vec::new();
         let mut out = std::io::stdout().lock();
         for variant in self.variants.quantize(&table, &model)? {
@@ -46,14 +53,30 @@ impl Args {
             let name = spec.build()?.name();
             let quantized = quantized.dequantize(&model.network);
             let setting = Setting::sharing(&norms, &quantized, &domain)?;
-            let ladder = bounds::ladder(&setting, only.as_deref())
-                .into_iter()
-                .map(|(id, series)| Ok((id, series?)))
-                .collect::<Result<Vec<_>, bounds::BoundError>>()?;
+            let Some(parametrizations) = &parametrizations else {
+                let ladder = complete(bounds::ladder(&setting, only.as_deref()))?;
+                if self.json {
+                    objects.push(as_json(&setting, &ladder, &spec, &name));
+                } else {
+                    print_ladder(&mut out, &setting, &ladder, &spec, &name)?;
+                }
+                continue;
+            };
+            let found = parametrizations.ladders(&quantized, &domain, only.as_deref())?;
+            let mut ladders = Vec::new();
+            for ladder in found {
+                ladders.push(complete(ladder)?);
+            }
+            let chosen = &ladders[rescale as usize];
+            let products = parametrizations.norm_products();
             if self.json {
-                objects.push(as_json(&setting, &ladder, &spec, &name));
+                let mut object = as_json(&setting, chosen, &spec, &name);
+                object["rescale"] = json!(rescale.name());
+                object["parametrization"] = parametrization::as_json(&ladders, &products);
+                objects.push(object);
             } else {
-                print_ladder(&mut out, &setting, &ladder, &spec, &name)?;
+                print_ladder(&mut out, &setting, chosen, &spec, &name)?;
+                parametrization::print(&mut out, &ladders, &products)?;
             }
         }
         if self.json {
@@ -65,6 +88,14 @@ impl Args {
         }
         Ok(Outcome::Fine)
     }
+}
+
+/// A ladder whose bounds could all be stated.
+fn complete(
+    ladder: Vec<(String, Result<Series, bounds::BoundError>)>,
+) -> Result<Vec<(String, Series)>, bounds::BoundError> {
+    let bounds = ladder.into_iter();
+    bounds.map(|(id, series)| Ok((id, series?))).collect()
 }
 
 type Ladder = [(String, Series)];

@@ -9,6 +9,7 @@ mod doctor_images;
 mod fetch;
 mod inspect;
 mod options;
+mod parametrization;
 mod progress;
 mod quantize;
 mod report;

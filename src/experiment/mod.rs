@@ -6,6 +6,7 @@ pub mod diagnosis;
 pub mod measure;
 pub mod model;
 mod pass;
+pub mod path_norm;
 pub mod plan;
 pub mod provenance;
 pub mod quantizers;

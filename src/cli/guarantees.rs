@@ -6,7 +6,7 @@ use super::Outcome;
 use super::options::{EngineOptions, ModelOptions};
 use super::run::overlap;
 use super::sweep::{conclude, execute};
-use crate::experiment::plan::{Images, Plan};
+use crate::experiment::plan::{CalibrationSpec, Images, Plan};
 use crate::experiment::schema::GuaranteeRow;
 use crate::experiment::store::for_each_row;
 use crate::experiment::studies::guarantees::TABLE;
@@ -55,7 +55,11 @@ impl Args {
                 labels: None,
                 limit: self.limit,
             },
-            calibration: Some(calibration),
+            calibration: Some(CalibrationSpec {
+                images: calibration,
+                augment: None,
+                seed: 0,
+            }),
             model: vec![self.model.planned()],
             ..shipped
         };

@@ -10,6 +10,7 @@ mod fetch;
 mod guarantees;
 mod inspect;
 mod options;
+mod parametrization;
 mod progress;
 mod quantize;
 mod report;

@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod measure;
 pub mod model;
 mod pass;
+pub mod path_norm;
 pub mod plan;
 pub mod provenance;
 pub mod quantizers;

@@ -19,7 +19,6 @@ use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::experiment::plan::Method;
 use crate::experiment::schema::{CellKey, GuaranteeRow};
 use crate::experiment::sweep::{Event, SweepError};
-use crate::experiment::variants::open_images;
 use crate::network::Affine;
 use crate::quant::guarantee::path::{self, Choice, Columns, Replay};
 use crate::quant::guarantee::{Check, rex};
@@ -92,8 +91,7 @@ fn images(subject: &Subject<'_>) -> Result<Batch, SweepError> {
     let planned = planned.ok_or_else(|| QuantError::NeedsCalibration {
         method: subject.cell.key.quantizer.clone(),
     })?;
-    let images = open_images(planned)?;
-    Ok(images.load(0..images.len(), &subject.model.preprocessing)?)
+    Ok(planned.open()?.load(&subject.model.preprocessing)?)
 }
 
 /// What the neurons of one group read, `[weights][samples]`.

@@ -1,4 +1,4 @@
-//! `quantbound bounds`: the ladder per depth, without images.
+//! `quantbound bounds`: the ladder per depth, and beside it what images add.
 
 use std::io::Write;
 
@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Outcome;
 use super::options::{ModelOptions, VariantOptions};
+use super::sample::SampleOptions;
 use super::table;
 use crate::bounds::{self, ReferenceNorms, Series, Setting};
 use crate::experiment::plan::QuantizerSpec;
@@ -17,6 +18,8 @@ pub struct Args {
     model: ModelOptions,
     #[command(flatten)]
     variants: VariantOptions,
+    #[command(flatten)]
+    sample: SampleOptions,
     /// Only these bounds
     #[arg(long, value_delimiter = ',', value_name = "ID,...")]
     only: Option<Vec<String>>,
@@ -39,17 +42,20 @@ impl Args {
         let model = self.model.load()?;
         let domain = model.domain();
         let norms = ReferenceNorms::new(&model.network);
+        let images = self.sample.open(&model)?;
         let mut objects = Vec::new();
         let mut out = std::io::stdout().lock();
         for variant in self.variants.quantize(&table, &model)? {
             let (spec, quantized) = variant?;
             let name = spec.build()?.name();
+            let on_images = images.as_ref().map(|i| i.bounds(&quantized)).transpose()?;
             let quantized = quantized.dequantize(&model.network);
             let setting = Setting::sharing(&norms, &quantized, &domain)?;
-            let ladder = bounds::ladder(&setting, only.as_deref())
+            let mut ladder = bounds::ladder(&setting, only.as_deref())
                 .into_iter()
                 .map(|(id, series)| Ok((id, series?)))
                 .collect::<Result<Vec<_>, bounds::BoundError>>()?;
+            ladder.extend(on_images.into_iter().flatten());
             if self.json {
                 objects.push(as_json(&setting, &ladder, &spec, &name));
             } else {

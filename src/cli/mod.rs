@@ -13,6 +13,7 @@ mod progress;
 mod quantize;
 mod report;
 mod run;
+mod sample;
 mod sweep;
 mod table;
 mod trace;

@@ -3,10 +3,12 @@
 
 mod column;
 mod rows;
+mod sample_bounds;
 mod summary;
 
 pub use column::{Column, Row, RowError};
 pub use rows::{BoundRow, CellKey, MeasurementRow, OutputRow};
+pub use sample_bounds::SampleBoundRow;
 pub use summary::{
     BoundAt, CellSummary, FinalLayer, Finding, OutputSummary, SCHEMA_VERSION, Summary,
     VerdictCounts, VerdictsOf,

@@ -11,6 +11,7 @@ mod number;
 mod page;
 #[allow(dead_code)]
 mod plot;
+mod sample_bounds;
 #[allow(dead_code)]
 mod scale;
 #[allow(dead_code)]

@@ -6,6 +6,7 @@ use super::ReportError;
 use super::data::Run;
 use super::figures::Figure;
 use super::number::Number;
+use super::sample_bounds;
 use super::style::Styles;
 
 /// A part of the page.
@@ -37,7 +38,7 @@ pub enum TableCell {
 type Maker = fn(&Path, &Run, &Styles) -> Result<Option<Section>, ReportError>;
 
 /// In page order.
-const MAKERS: &[Maker] = &[];
+const MAKERS: &[Maker] = &[sample_bounds::section];
 
 /// The sections of all studies that the run has.
 pub fn all(dir: &Path, run: &Run, styles: &Styles) -> Result<Vec<Section>, ReportError> {

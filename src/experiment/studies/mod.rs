@@ -3,6 +3,7 @@
 //! A plan turns them on in `[studies]`. Each study is one file here, has one or more tables of its own, and is
 //! stored per cell (or per cell and batch) as it is made, so that a killed sweep goes on where it was.
 
+pub mod sample_bounds;
 pub mod schedule;
 
 use std::ops::Range;
@@ -12,6 +13,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use serde::{Deserialize, Serialize};
 
+use self::sample_bounds::SampleBounds;
 use super::model::LoadedModel;
 use super::plan::Plan;
 use super::schema::Row;
@@ -25,17 +27,27 @@ use crate::tensor::Batch;
 /// `[studies]` of a plan; a study runs where its key is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Studies {}
+pub struct Studies {
+    /// Bounds from the activations of each image.
+    pub sample: bool,
+    /// The same for every image within these distances.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ball: Vec<f64>,
+}
 
 impl Studies {
     /// Keys of the table.
-    pub const KEYS: &[&str] = &[];
+    pub const KEYS: &[&str] = &["sample", "ball"];
     /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
-    pub const TABLES: &[&str] = &[];
+    pub const TABLES: &[&str] = &[sample_bounds::TABLE];
 
     /// Studies of a batch that the plan asks for.
     pub fn of_batches(&self) -> Vec<Box<dyn BatchStudy>> {
-        Vec::new()
+        let mut studies: Vec<Box<dyn BatchStudy>> = Vec::new();
+        if let Some(study) = SampleBounds::of(self.sample, &self.ball) {
+            studies.push(Box::new(study));
+        }
+        studies
     }
 
     /// Studies of a whole cell that the plan asks for.
@@ -45,7 +57,7 @@ impl Studies {
 
     /// Says what is wrong with the settings.
     pub fn check(&self) -> Result<(), String> {
-        Ok(())
+        SampleBounds::check(&self.ball)
     }
 
     /// For leaving the table out of a stored plan.

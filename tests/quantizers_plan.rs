@@ -13,7 +13,7 @@ fn parse(quantize: &str) -> Result<Plan, PlanError> {
     Plan::parse(&text, Path::new("plan.toml"))
 }
 
-const TABLES: [&str; 25] = [
+const TABLES: [&str; 30] = [
     "method = \"uniform\"\nbits = [4]",
     "method = \"uniform\"\nbits = [5]",
     "method = \"uniform\"\nbits = [4]\ngranularity = [\"per-tensor\"]",
@@ -39,6 +39,11 @@ const TABLES: [&str; 25] = [
     "method = \"gpfq\"\nbits = [4]\nscalar = 1.16\nbias_correction = true",
     "method = \"spfq\"\nbits = [4]\nscalar = 1.16",
     "method = \"spfq\"\nbits = [4]\nscalar = 1.16\norder = 2",
+    "method = \"uniform\"\nbits = [4]\nactivations = { bits = 8 }",
+    "method = \"uniform\"\nbits = [4]\nactivations = { bits = 4 }",
+    "method = \"uniform\"\nbits = [4]\nactivations = { bits = 8, range = \"mse\" }",
+    "method = \"uniform\"\nbits = [4]\nactivations = { bits = 8, range = \"percentile\", percentile = 99.9 }",
+    "method = \"gpfq\"\nbits = [4]\nscalar = 1.16\nactivations = { bits = 8 }",
 ];
 
 #[test]
@@ -114,6 +119,18 @@ fn mistakes_are_named_per_method() {
         (
             "method = \"uniform\"\nbits = [4]\nrange = { percentile = 10 }",
             "percentile = 10",
+        ),
+        (
+            "method = \"uniform\"\nbits = [4]\nactivations = { bits = 9 }",
+            "activations.bits = 9: 2 to 8",
+        ),
+        (
+            "method = \"uniform\"\nbits = [4]\nactivations = { bits = 8, rnge = \"mse\" }",
+            "did you mean `range`?",
+        ),
+        (
+            "method = \"uniform\"\nbits = [4]\nactivations = { bits = 8, percentile = 99.0 }",
+            "goes with range = \"percentile\"",
         ),
     ] {
         let message = parse(table).unwrap_err().to_string();

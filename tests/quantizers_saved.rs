@@ -18,7 +18,7 @@ mod common {
 use common::calibration::Naive;
 use common::chain::{Plan, build, images, plans};
 
-const METHODS: [(&str, &[(&str, &str)]); 8] = [
+const METHODS: [(&str, &[(&str, &str)]); 10] = [
     ("uniform", &[]),
     ("uniform", &[("scheme", "asymmetric"), ("range", "mse")]),
     ("uniform", &[("bias_correction", "true")]),
@@ -27,6 +27,8 @@ const METHODS: [(&str, &[(&str, &str)]); 8] = [
     ("gpfq", &[("scalar", "1.2"), ("bias_correction", "true")]),
     ("gpfq", &[("scalar", "1.2"), ("threshold", "{hard = 0.6}")]),
     ("spfq", &[("scalar", "1.2"), ("order", "2")]),
+    ("uniform", &[("activations", "{bits = 5, range = \"mse\"}")]),
+    ("dfq", &[("activations", "{bits = 8}")]),
 ];
 
 fn quantize(network: &Network, method: usize, bits: u32) -> (QuantizedNetwork, Origin) {
@@ -105,7 +107,8 @@ fn damaged_files_are_refused_wherever_they_are_cut() {
     let network = network();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("q.safetensors");
-    let (quantized, origin) = quantize(&network, 3, 4);
+    let (quantized, origin) = quantize(&network, 8, 4);
+    assert!(!quantized.activations.is_empty());
     saved::write(&path, &network, &quantized, origin, false).unwrap();
     let whole = std::fs::read(&path).unwrap();
     for keep in (0..whole.len()).step_by(97).chain([whole.len() - 1]) {

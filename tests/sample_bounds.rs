@@ -445,6 +445,7 @@ fn by_hand() {
     let network = chain(&[first, second], 1);
     let quantized = QuantizedNetwork {
         layers: vec![scaled(0, &[5, -5, 10], 0.5), scaled(1, &[-5, -5, -5], 0.5)],
+        activations: Vec::new(),
     };
     let input = Batch::new(network.input, vec![2.0]).unwrap();
     for subject in subjects() {
@@ -478,6 +479,7 @@ fn saturated_errors_are_counted() {
     let network = chain(&[first, second], 1);
     let quantized = QuantizedNetwork {
         layers: vec![scaled(0, &[2, 2], 0.75)],
+        activations: Vec::new(),
     };
     let input = Batch::new(network.input, vec![0.5]).unwrap();
     for subject in subjects() {
@@ -506,6 +508,7 @@ fn bounds_beyond_the_range_of_numbers_are_no_bounds() {
     let network = chain(&layers, 1);
     let quantized = QuantizedNetwork {
         layers: vec![scaled(0, &[2, 2], 0.75)],
+        activations: Vec::new(),
     };
     let input = Batch::new(network.input, vec![0.5]).unwrap();
     for subject in subjects() {
@@ -534,6 +537,7 @@ fn references_that_overflow_have_no_bound() {
     let network = chain(&[layer()], 2);
     let quantized = QuantizedNetwork {
         layers: vec![scaled(0, &[100, 100], 2.9e36)],
+        activations: Vec::new(),
     };
     let input = Batch::new(network.input, vec![3.0, 3.0]).unwrap();
     for subject in subjects().into_iter().filter(|s| s.unit != UNIT_F64) {

@@ -94,12 +94,23 @@ pub struct LayerFacts {
     pub inputs: usize,
 }
 
+/// What is known of a parameter of the quantized network.
+#[derive(Clone, Copy)]
+enum Other {
+    /// Its value.
+    Is(f32),
+    /// How far from the reference's it is at most.
+    Within(f64),
+}
+
 /// A network, its quantized form and the domain, checked to fit one another.
 #[derive(Debug)]
 pub struct Setting<'a> {
     network: &'a Network,
     quantized: &'a Network,
     domain: &'a Domain,
+    /// Instead of the quantized network's weights: by node, how far each output channel's may be from the reference's.
+    radii: Option<&'a [Vec<f64>]>,
     layers: Vec<Option<LayerFacts>>,
     nonnegative: Vec<bool>,
     reference: Arc<ReferenceNorms<'a>>,
@@ -125,6 +136,18 @@ impl<'a> Setting<'a> {
         quantized: &'a Network,
         domain: &'a Domain,
     ) -> Result<Self, BoundError> {
+        Self::with_radii(reference, quantized, domain, None)
+    }
+
+    /// The same for all networks whose weights are within `radii` of the reference's, biases unchanged. Only bounds
+    /// that look at weights through [`Setting::layer`], [`Setting::magnitudes_times`] and
+    /// [`Setting::bias_magnitudes`], and grow with those magnitudes, may be evaluated.
+    pub(super) fn with_radii(
+        reference: &Arc<ReferenceNorms<'a>>,
+        quantized: &'a Network,
+        domain: &'a Domain,
+        radii: Option<&'a [Vec<f64>]>,
+    ) -> Result<Self, BoundError> {
         let network = reference.network();
         check_domain(network, domain)?;
         check_graph(network, quantized)?;
@@ -133,27 +156,25 @@ impl<'a> Setting<'a> {
             check_finite(node)?;
             check_finite(other)?;
         }
-        let layers = pairs()
-            .map(|(node, other)| {
-                let (a, b) = node.affine().zip(other.affine())?;
-                Some(facts(&a, &b, network.shape(node.inputs[0]).len()))
-            })
-            .collect();
         let mut nonnegative = vec![domain.lo.iter().all(|&x| x >= 0.0)];
         for node in &network.nodes {
             let inherits = !node.is_layer() && node.inputs.iter().all(|&v| nonnegative[v]);
             nonnegative.push(inherits || node.activation.is_nonnegative());
         }
-        Ok(Self {
+        let mut setting = Self {
             network,
             quantized,
             domain,
-            layers,
+            radii,
+            layers: Vec::new(),
             nonnegative,
             reference: Arc::clone(reference),
             spectral: network.nodes.iter().map(|_| OnceLock::new()).collect(),
             products: Memo::default(),
-        })
+        };
+        let facts = (0..network.nodes.len()).map(|node| setting.facts(node));
+        setting.layers = facts.collect();
+        Ok(setting)
     }
 
     /// The reference network.
@@ -212,12 +233,65 @@ impl<'a> Setting<'a> {
             return x.clone();
         };
         x.multiplied(a.out, a.taps, |o, entries| {
-            let rows = a
-                .row(o)
-                .chunks_exact(a.taps)
-                .zip(b.row(o).chunks_exact(a.taps));
-            entries.extend(rows.map(|(p, q)| kernel_magnitude(p, q, which)));
+            let (p, q) = (a.row(o), b.row(o));
+            let kernels = p.chunks_exact(a.taps).zip(q.chunks_exact(a.taps));
+            entries.extend(kernels.map(|(p, q)| self.kernel_magnitude(node, o, p, q, which)));
             a.first_input(o)
+        })
+    }
+
+    /// The sum of a kernel's magnitudes, of output channel `o` of node `node`.
+    fn kernel_magnitude(
+        &self,
+        node: usize,
+        o: usize,
+        w: &[f32],
+        quantized: &[f32],
+        which: Weights,
+    ) -> f64 {
+        let pairs = w.iter().zip(quantized);
+        match self.radii {
+            None => pairs
+                .map(|(&p, &q)| magnitude(p, Other::Is(q), which))
+                .sum(),
+            Some(radii) => {
+                let other = Other::Within(radii[node][o]);
+                pairs.map(|(&p, _)| magnitude(p, other, which)).sum()
+            }
+        }
+    }
+
+    fn facts(&self, node: usize) -> Option<LayerFacts> {
+        let (a, b) = self.affine(node)?;
+        let row = |which| {
+            let n = a.fan_in();
+            move |o: usize| {
+                let sum = self.kernel_magnitude(node, o, a.row(o), b.row(o), which);
+                inflate(sum, n + 1)
+            }
+        };
+        let exact_bias = |which| move |o: usize| magnitude(a.bias[o], Other::Is(b.bias[o]), which);
+        let bias = |which| move |o: usize| inflate(exact_bias(which)(o), 1);
+        let max = |f: &dyn Fn(usize) -> f64| (0..a.out).map(f).fold(0.0, f64::max);
+        use Weights::{Difference, Quantized, Reference};
+        let augmented = |which| max(&|o| inflate(row(which)(o) + bias(which)(o), 1));
+        let largest = |o: usize| {
+            let pairs = a.row(o).iter().zip(b.row(o));
+            let differences = pairs
+                .map(|(p, q)| inflate(self.kernel_magnitude(node, o, &[*p], &[*q], Difference), 1));
+            differences.fold(0.0, f64::max)
+        };
+        Some(LayerFacts {
+            norm: max(&row(Reference)),
+            norm_quantized: max(&row(Quantized)),
+            norm_difference: max(&row(Difference)),
+            bias: max(&exact_bias(Reference)),
+            bias_quantized: max(&exact_bias(Quantized)),
+            bias_difference: max(&bias(Difference)),
+            augmented: augmented(Reference).max(augmented(Quantized)),
+            parameter_difference: max(&largest).max(max(&bias(Difference))),
+            fan_in: a.fan_in(),
+            inputs: self.network.shape(self.network.nodes[node].inputs[0]).len(),
         })
     }
 
@@ -227,13 +301,29 @@ impl<'a> Setting<'a> {
             return UpVec::zeros(0);
         };
         let pairs = a.bias.iter().zip(b.bias);
-        UpVec::new(pairs.map(|(&p, &q)| magnitude(p, q, which)).collect())
+        UpVec::new(
+            pairs
+                .map(|(&p, &q)| magnitude(p, Other::Is(q), which))
+                .collect(),
+        )
     }
 }
 
-/// The magnitude asked for; differences are rounded to nearest and zero only when exactly zero.
-fn magnitude(w: f32, quantized: f32, which: Weights) -> f64 {
-    let (w, quantized) = (f64::from(w), f64::from(quantized));
+/// The magnitude asked for, at most rounded once to nearest; differences are zero only when exactly zero. Within a
+/// radius it is the largest, of all three that make up the path metric at once.
+fn magnitude(w: f32, other: Other, which: Weights) -> f64 {
+    let w = f64::from(w);
+    let quantized = match other {
+        Other::Is(q) => f64::from(q),
+        Other::Within(radius) => {
+            return match which {
+                Weights::Reference | Weights::Common => w.abs(),
+                Weights::Quantized => w.abs() + radius,
+                Weights::Difference | Weights::QuantizedOnly => radius,
+                Weights::ReferenceOnly => 0.0,
+            };
+        }
+    };
     let common = match w * quantized > 0.0 {
         true => w.abs().min(quantized.abs()),
         false => 0.0,
@@ -245,39 +335,6 @@ fn magnitude(w: f32, quantized: f32, which: Weights) -> f64 {
         Weights::Common => common,
         Weights::ReferenceOnly => w.abs() - common,
         Weights::QuantizedOnly => quantized.abs() - common,
-    }
-}
-
-fn kernel_magnitude(w: &[f32], quantized: &[f32], which: Weights) -> f64 {
-    let pairs = w.iter().zip(quantized);
-    pairs.map(|(&p, &q)| magnitude(p, q, which)).sum()
-}
-
-fn facts(a: &Affine, b: &Affine, inputs: usize) -> LayerFacts {
-    let up = |which| {
-        let n = a.fan_in();
-        move |o: usize| inflate(kernel_magnitude(a.row(o), b.row(o), which), n + 1)
-    };
-    let bias = |which| move |o: usize| inflate(magnitude(a.bias[o], b.bias[o], which), 1);
-    let max = |f: &dyn Fn(usize) -> f64| (0..a.out).map(f).fold(0.0, f64::max);
-    use Weights::{Difference, Quantized, Reference};
-    let augmented = |which| max(&|o| inflate(up(which)(o) + bias(which)(o), 1));
-    let exact_bias = |which| max(&|o| magnitude(a.bias[o], b.bias[o], which));
-    let weights = a.weight.iter().zip(b.weight);
-    let weight_difference = weights
-        .map(|(&p, &q)| inflate(magnitude(p, q, Difference), 1))
-        .fold(0.0, f64::max);
-    LayerFacts {
-        norm: max(&up(Reference)),
-        norm_quantized: max(&up(Quantized)),
-        norm_difference: max(&up(Difference)),
-        bias: exact_bias(Reference),
-        bias_quantized: exact_bias(Quantized),
-        bias_difference: max(&bias(Difference)),
-        augmented: augmented(Reference).max(augmented(Quantized)),
-        parameter_difference: weight_difference.max(max(&bias(Difference))),
-        fan_in: a.fan_in(),
-        inputs,
     }
 }
 

@@ -14,6 +14,7 @@ mod quantize;
 mod report;
 mod run;
 mod sample;
+mod search;
 mod sweep;
 mod table;
 mod trace;
@@ -51,6 +52,8 @@ enum Command {
     Run(run::Args),
     /// The ladder of bounds per depth; needs no images
     Bounds(bounds::Args),
+    /// The worst input: the largest discrepancy a search finds over all inputs that bounds speak of
+    Search(search::Args),
     /// Quantize a network and store codes, scales and zero points as safetensors
     Quantize(quantize::Args),
     /// Store the input and every node's output as safetensors
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Sweep(args) => args.run(),
         Command::Run(args) => args.run(),
         Command::Bounds(args) => args.run(),
+        Command::Search(args) => args.run(),
         Command::Quantize(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),

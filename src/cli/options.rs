@@ -179,6 +179,7 @@ impl VariantOptions {
             let mut table = Quantize {
                 bits: Vec::new(),
                 granularity: Vec::new(),
+                activations: None,
                 method: Method::Saved {
                     file: file.clone(),
                     sha256: String::new(),

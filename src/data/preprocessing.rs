@@ -119,6 +119,19 @@ impl Preprocessing {
             .collect()
     }
 
+    /// The way back from [`Self::normalize`]: interleaved RGB pixels whose values are nearest to the given planes.
+    pub fn denormalize(&self, planes: &[f32]) -> Vec<u8> {
+        let pixels = planes.len() / 3;
+        let source = |c: usize| if self.order.is_rgb() { c } else { 2 - c };
+        let sample = |(pixel, c): (usize, usize)| {
+            let value = planes[c * pixels + pixel] * self.std[c] + self.mean[c];
+            // Rust's conversion saturates, and makes NaN 0.
+            (value * 255.0).round() as u8
+        };
+        let places = (0..pixels).flat_map(|pixel| (0..3).map(move |c| (pixel, source(c))));
+        places.map(sample).collect()
+    }
+
     /// Resizes and crops; the result has `crop x crop` pixels.
     pub fn resize_and_crop(&self, image: &RgbImage) -> Result<RgbImage, DataError> {
         self.check()?;
@@ -262,6 +275,16 @@ mod tests {
                 assert!(domain[c][0] <= value && value <= domain[c][1]);
             }
         }
+    }
+
+    #[test]
+    fn every_pixel_comes_back() {
+        let pixels: Vec<u8> = (0..=255).flat_map(|v| [v, 255 - v, v / 2]).collect();
+        for p in [IMAGENET, EFFICIENTNET_LITE, OPENNSFW] {
+            assert_eq!(p.denormalize(&p.normalize(&pixels)), pixels, "{p:?}");
+        }
+        let wild = [f32::NAN, f32::NEG_INFINITY, f32::INFINITY];
+        assert_eq!(IMAGENET.denormalize(&wild), [0, 0, 255]);
     }
 
     #[test]

@@ -2,15 +2,19 @@
 
 pub mod calibration;
 pub mod cell;
+mod derived;
 pub mod diagnosis;
+pub mod ledger;
 pub mod measure;
 pub mod model;
 mod pass;
 pub mod plan;
 pub mod provenance;
 pub mod quantizers;
+pub mod required_bits;
 pub mod saved;
 pub mod schema;
+pub mod search;
 pub mod store;
 pub mod studies;
 pub mod summary;

@@ -129,7 +129,7 @@ pub struct Model {
 }
 
 /// Keys of each table, for the check that names a mistyped one.
-const KEYS: [(&str, &[&str]); 6] = [
+const KEYS: [(&str, &[&str]); 7] = [
     (
         "the plan",
         &[
@@ -147,6 +147,7 @@ const KEYS: [(&str, &[&str]); 6] = [
     ("images", &["dir", "labels", "skip", "limit"]),
     ("calibration", &["dir", "labels", "skip", "limit"]),
     ("model", &["name", "weights", "preprocessing"]),
+    ("activations", &["bits", "range", "percentile"]),
     (
         "preprocessing",
         &["resize", "crop", "interpolation", "mean", "std", "order"],

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{PlanError, check_keys};
 use super::saved::SavedNetwork;
+use crate::quant::activation::WithActivations;
 use crate::quant::bias::BiasCorrected;
 use crate::quant::dfq::Dfq;
 use crate::quant::gpfq::{Gpfq, Threshold};
@@ -15,7 +16,7 @@ use crate::quant::rex::Rex;
 use crate::quant::saved::SavedError;
 use crate::quant::spfq::Spfq;
 use crate::quant::uniform::{Scheme, Uniform};
-use crate::quant::{Granularity, QuantError, Quantizer, Range, Rounding};
+use crate::quant::{ActivationSpec, Granularity, QuantError, Quantizer, Range, Rounding};
 
 /// A quantization method with the axes it is swept over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,10 @@ pub struct Quantize {
     /// Per tensor, per channel, or both, for methods that leave the choice; the method's usual one when absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub granularity: Vec<Granularity>,
+    /// Quantizes activations too, as in `{ bits = 8, range = "min-max" }`. Bounds are on weights alone: such cells have
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activations: Option<ActivationSpec>,
     /// The method and its options.
     #[serde(flatten)]
     pub method: Method,
@@ -131,6 +136,7 @@ const GRID: &[&str] = &[
     "range",
     "rounding",
     "bias_correction",
+    "activations",
 ];
 
 fn is_false(b: &bool) -> bool {
@@ -164,7 +170,14 @@ impl Method {
         ("dfq", GRID),
         (
             "rex",
-            &["method", "bits", "orders", "budget", "bias_correction"],
+            &[
+                "method",
+                "bits",
+                "orders",
+                "budget",
+                "bias_correction",
+                "activations",
+            ],
         ),
         (
             "gpfq",
@@ -177,6 +190,7 @@ impl Method {
                 "seed",
                 "threshold",
                 "bias_correction",
+                "activations",
             ],
         ),
         (
@@ -190,6 +204,7 @@ impl Method {
                 "sample",
                 "seed",
                 "bias_correction",
+                "activations",
             ],
         ),
         (
@@ -273,17 +288,22 @@ impl Quantize {
         Ok(())
     }
 
+    /// The granularities named, or the method's usual one.
+    pub fn granularities(&self) -> Vec<Granularity> {
+        match self.granularity.is_empty() {
+            true => vec![self.method.usual_granularity()],
+            false => self.granularity.clone(),
+        }
+    }
+
     /// One quantizer for each point of the axes.
     pub fn specs(&self) -> impl Iterator<Item = QuantizerSpec> + '_ {
-        let usual = [self.method.usual_granularity()];
-        let granularity = match self.granularity.is_empty() {
-            true => usual.to_vec(),
-            false => self.granularity.clone(),
-        };
+        let granularity = self.granularities();
         self.bits.iter().flat_map(move |&bits| {
             let spec = move |granularity| QuantizerSpec {
                 bits,
                 granularity,
+                activations: self.activations,
                 method: self.method.clone(),
             };
             granularity.clone().into_iter().map(spec)
@@ -298,6 +318,9 @@ pub struct QuantizerSpec {
     pub bits: u32,
     /// One scale per tensor or per output channel.
     pub granularity: Granularity,
+    /// How activations are quantized, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activations: Option<ActivationSpec>,
     /// The method and its options.
     #[serde(flatten)]
     pub method: Method,
@@ -315,6 +338,7 @@ impl QuantizerSpec {
         Self {
             bits,
             granularity,
+            activations: None,
             method,
         }
     }
@@ -337,6 +361,19 @@ impl QuantizerSpec {
 
     /// The quantizer itself.
     pub fn build(&self) -> Result<Box<dyn Quantizer>, QuantError> {
+        let weights = self.weights()?;
+        let Some(activations) = self.activations else {
+            return Ok(weights);
+        };
+        activations.check()?;
+        Ok(Box::new(WithActivations {
+            weights,
+            activations,
+        }))
+    }
+
+    /// The quantizer of the weights.
+    fn weights(&self) -> Result<Box<dyn Quantizer>, QuantError> {
         let bits = self.bits;
         Ok(match self.method {
             Method::Uniform {

@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use super::cell::{self, CellSpec};
+use super::derived;
 use super::model::LoadedModel;
 use super::pass::Pass;
 use super::plan::{Plan, PlanError, QuantizerSpec};
 use super::provenance::{ModelProvenance, Provenance};
 use super::saved::models_for;
 use super::schema::{CellKey, Summary};
+use super::search::SearchError;
 use super::store::{RunStore, StoreError};
 use super::studies::schedule::Scheduled;
 use super::summary;
@@ -41,6 +43,9 @@ pub enum SweepError {
     /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// See [`SearchError`].
+    #[error(transparent)]
+    Search(#[from] SearchError),
     /// A bound that a plan asked for cannot be stated for a network.
     #[error("{model}: {source}")]
     Bound {
@@ -151,6 +156,7 @@ impl Sweep<'_> {
         let order: Vec<&String> = cells.iter().map(|c| &c.key.cell_id).collect();
         store.finish(&order)?;
         studies.merge(&cells, batches, &store)?;
+        derived::write(&models, &cells, &store)?;
         let summary = summary::judge(self, &models, &cells, &images, &variants, &store)?;
         store.write_summary(&summary)?;
         Ok(Finished {
@@ -247,7 +253,13 @@ impl Sweep<'_> {
             .map(|ids| ids.iter().map(String::as_str).collect());
         for cell in cells.iter().filter(|c| !store.has_bounds(&c.key.cell_id)) {
             tell(Event::Now(format!("{} bounds", label(cell))));
-            let quantized = variants.quantized(cell, model)?.dequantize(&model.network);
+            let quantized = variants.quantized(cell, model)?;
+            if !quantized.activations.is_empty() {
+                // A bound on the error of weights says nothing of a network whose activations are rounded too.
+                store.write_bounds(&cell.key.cell_id, &[])?;
+                continue;
+            }
+            let quantized = quantized.dequantize(&model.network);
             let stated = |source| SweepError::Bound {
                 model: model.network.name.clone(),
                 source,

@@ -1,7 +1,7 @@
 //! What calibrated methods see of a network: the inputs of each layer, in full precision and after the layers
 //! before it have been quantized.
 
-use super::{QuantError, QuantizedLayer};
+use super::{Observed, QuantError, QuantizedLayer};
 use crate::network::Network;
 use crate::tensor::Batch;
 
@@ -9,6 +9,9 @@ use crate::tensor::Batch;
 pub trait Calibration {
     /// Starts a walk over `network` and a copy of it that is quantized as the walk goes on.
     fn walk<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Walk + 'a>, QuantError>;
+
+    /// What every node puts out in full precision, over all images, in at most `most_bins` bins each.
+    fn observe(&self, network: &Network, most_bins: usize) -> Result<Vec<Observed>, QuantError>;
 }
 
 /// One walk from the first layer to the last, in topological order.

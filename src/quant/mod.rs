@@ -1,8 +1,10 @@
 //! Weight quantizers: a network in, integer codes with scales and zero points out.
 //!
 //! Data-free methods look at the weights alone. Calibrated ones also see what each layer reads, in the
-//! full-precision and in the partly quantized network, through [`Calibration`].
+//! full-precision and in the partly quantized network, through [`Calibration`]. Quantized activations are an addition to
+//! any of them ([`activation`]).
 
+pub mod activation;
 pub mod bias;
 pub mod calibration;
 pub mod dfq;
@@ -20,6 +22,7 @@ pub mod saved;
 pub mod spfq;
 pub mod uniform;
 
+pub use activation::{ActivationSpec, Observed, QuantizedActivation};
 pub use calibration::{Calibration, LayerInputs, Walk};
 pub use layer::{Columns, QuantizedLayer, QuantizedNetwork, Term};
 pub use range::Range;

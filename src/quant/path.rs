@@ -184,6 +184,9 @@ impl PathSettings {
             walk.set(&layer);
             layers.push(layer);
         }
-        Ok(QuantizedNetwork { layers })
+        Ok(QuantizedNetwork {
+            layers,
+            ..QuantizedNetwork::default()
+        })
     }
 }

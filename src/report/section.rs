@@ -38,7 +38,13 @@ pub enum TableCell {
 type Maker = fn(&Path, &Run, &Styles) -> Result<Option<Section>, ReportError>;
 
 /// In page order.
-const MAKERS: &[Maker] = &[sample_bounds::section];
+const MAKERS: &[Maker] = &[
+    super::ledger::section,
+    super::required_bits::section,
+    sample_bounds::section,
+    super::search::section,
+    super::isolated::section,
+];
 
 /// The sections of all studies that the run has.
 pub fn all(dir: &Path, run: &Run, styles: &Styles) -> Result<Vec<Section>, ReportError> {

@@ -3,8 +3,10 @@
 //! A plan turns them on in `[studies]`. Each study is one file here, has one or more tables of its own, and is
 //! stored per cell (or per cell and batch) as it is made, so that a killed sweep goes on where it was.
 
+pub mod isolated;
 pub mod sample_bounds;
 pub mod schedule;
+pub mod search;
 
 use std::ops::Range;
 use std::path::Path;
@@ -17,7 +19,7 @@ use self::sample_bounds::SampleBounds;
 use super::model::LoadedModel;
 use super::plan::Plan;
 use super::schema::Row;
-use super::store::StoreError;
+use super::store::{RunStore, StoreError};
 use super::sweep::{Cell, Event, SweepError};
 use crate::data::ImageSet;
 use crate::engine::{Engine, Runner, VariantId};
@@ -29,17 +31,29 @@ use crate::tensor::Batch;
 #[serde(default)]
 pub struct Studies {
     /// Bounds from the activations of each image.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sample: bool,
     /// The same for every image within these distances.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ball: Vec<f64>,
+    /// See [`search`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<search::Search>,
+    /// Each layer quantized alone: see [`isolated`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub isolated: bool,
 }
 
 impl Studies {
     /// Keys of the table.
-    pub const KEYS: &[&str] = &["sample", "ball"];
+    pub const KEYS: &[&str] = &["sample", "ball", "isolated", "search"];
     /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
-    pub const TABLES: &[&str] = &[sample_bounds::TABLE];
+    pub const TABLES: &[&str] = &[
+        sample_bounds::TABLE,
+        isolated::TABLE,
+        search::TABLE,
+        search::TRACE,
+    ];
 
     /// Studies of a batch that the plan asks for.
     pub fn of_batches(&self) -> Vec<Box<dyn BatchStudy>> {
@@ -47,17 +61,28 @@ impl Studies {
         if let Some(study) = SampleBounds::of(self.sample, &self.ball) {
             studies.push(Box::new(study));
         }
+        if self.isolated {
+            studies.push(Box::new(isolated::IsolatedStudy));
+        }
         studies
     }
 
     /// Studies of a whole cell that the plan asks for.
     pub fn of_cells(&self) -> Vec<Box<dyn CellStudy>> {
-        Vec::new()
+        let mut studies: Vec<Box<dyn CellStudy>> = Vec::new();
+        if let Some(search) = self.search {
+            studies.push(Box::new(search));
+        }
+        studies
     }
 
     /// Says what is wrong with the settings.
     pub fn check(&self) -> Result<(), String> {
-        SampleBounds::check(&self.ball)
+        SampleBounds::check(&self.ball)?;
+        if self.search.is_some_and(|s| s.budget == 0) {
+            return Err("search.budget = 0: a search evaluates at least one input".into());
+        }
+        Ok(())
     }
 
     /// For leaving the table out of a stored plan.
@@ -80,6 +105,8 @@ pub struct Subject<'a> {
     pub model: &'a LoadedModel,
     /// All images of the sweep.
     pub images: &'a ImageSet,
+    /// Where the cell's measurements are.
+    pub store: &'a RunStore,
     /// The cell's quantized network.
     pub quantized: &'a QuantizedNetwork,
 }

@@ -15,6 +15,7 @@ mod progress;
 mod quantize;
 mod report;
 mod run;
+mod sample;
 mod search;
 mod sweep;
 mod table;

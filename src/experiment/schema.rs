@@ -6,6 +6,7 @@ mod derived;
 mod guarantees;
 mod isolated;
 mod rows;
+mod sample_bounds;
 mod search;
 mod summary;
 
@@ -14,6 +15,7 @@ pub use derived::{LedgerRow, RequiredBitsRow, SampleBound, SearchFound};
 pub use guarantees::GuaranteeRow;
 pub use isolated::IsolatedRow;
 pub use rows::{BoundRow, CellKey, MeasurementRow, OutputRow};
+pub use sample_bounds::SampleBoundRow;
 pub use search::{SearchRow, SearchTraceRow};
 pub use summary::{
     BoundAt, CellSummary, FinalLayer, Finding, OutputSummary, SCHEMA_VERSION, Summary,

@@ -5,6 +5,7 @@
 
 pub mod guarantees;
 pub mod isolated;
+pub mod sample_bounds;
 pub mod schedule;
 pub mod search;
 
@@ -15,6 +16,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use serde::{Deserialize, Serialize};
 
+use self::sample_bounds::SampleBounds;
 use super::model::LoadedModel;
 use super::plan::Plan;
 use super::schema::Row;
@@ -29,6 +31,12 @@ use crate::tensor::Batch;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Studies {
+    /// Bounds from the activations of each image.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sample: bool,
+    /// The same for every image within these distances.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ball: Vec<f64>,
     /// Whether what the quantizers' papers promise is checked.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub guarantees: bool,
@@ -42,9 +50,10 @@ pub struct Studies {
 
 impl Studies {
     /// Keys of the table.
-    pub const KEYS: &[&str] = &["isolated", "search", "guarantees"];
+    pub const KEYS: &[&str] = &["sample", "ball", "isolated", "search", "guarantees"];
     /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
     pub const TABLES: &[&str] = &[
+        sample_bounds::TABLE,
         isolated::TABLE,
         search::TABLE,
         search::TRACE,
@@ -54,6 +63,9 @@ impl Studies {
     /// Studies of a batch that the plan asks for.
     pub fn of_batches(&self) -> Vec<Box<dyn BatchStudy>> {
         let mut studies: Vec<Box<dyn BatchStudy>> = Vec::new();
+        if let Some(study) = SampleBounds::of(self.sample, &self.ball) {
+            studies.push(Box::new(study));
+        }
         if self.isolated {
             studies.push(Box::new(isolated::IsolatedStudy));
         }
@@ -74,6 +86,7 @@ impl Studies {
 
     /// Says what is wrong with the settings.
     pub fn check(&self) -> Result<(), String> {
+        SampleBounds::check(&self.ball)?;
         if self.search.is_some_and(|s| s.budget == 0) {
             return Err("search.budget = 0: a search evaluates at least one input".into());
         }

@@ -139,17 +139,21 @@ fn round_tile(
     let target = each(&|k, _| steps(k));
 
     // Half the gradient of the error at q is G q - C w.
-    let view = |values| View::rows(values, d, n, n);
     let mut wanted = vec![0.0; d * n];
     add_product(
         &mut wanted,
         1.0,
         View::rows(&gram.cross, d, d, d),
-        view(&target),
+        View::rows(&target, d, n, n),
     );
     let residual = |q: &[f64]| -> Vec<f64> {
         let mut sums: Vec<f64> = wanted.iter().map(|x| -x).collect();
-        add_product(&mut sums, 1.0, View::rows(&gram.own, d, d, d), view(q));
+        add_product(
+            &mut sums,
+            1.0,
+            View::rows(&gram.own, d, d, d),
+            View::rows(q, d, n, n),
+        );
         sums
     };
     // The error of q less the constant ||X w||^2: <q, G q - 2 C w>.

@@ -6,6 +6,7 @@ mod bounds;
 mod devices;
 mod doctor;
 mod doctor_images;
+mod dynamics;
 mod fetch;
 mod inspect;
 mod options;
@@ -50,6 +51,8 @@ enum Command {
     Run(run::Args),
     /// The ladder of bounds per depth; needs no images
     Bounds(bounds::Args),
+    /// Distributions of weights and activations, full precision beside quantized, by kind of layer
+    Dynamics(dynamics::Args),
     /// Quantize a network and store codes, scales and zero points as safetensors
     Quantize(quantize::Args),
     /// Store the input and every node's output as safetensors
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Sweep(args) => args.run(),
         Command::Run(args) => args.run(),
         Command::Bounds(args) => args.run(),
+        Command::Dynamics(args) => args.run(),
         Command::Quantize(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),

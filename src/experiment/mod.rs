@@ -3,6 +3,7 @@
 pub mod calibration;
 pub mod cell;
 pub mod diagnosis;
+pub mod dynamics;
 pub mod measure;
 pub mod model;
 mod pass;

@@ -119,7 +119,7 @@ pub struct Model {
 }
 
 /// Keys of each table, for the check that names a mistyped one.
-const KEYS: [(&str, &[&str]); 6] = [
+const KEYS: &[(&str, &[&str])] = &[
     (
         "the plan",
         &[

@@ -2,10 +2,12 @@
 //! same for readers in other languages.
 
 mod column;
+mod dynamics;
 mod rows;
 mod summary;
 
 pub use column::{Column, Row, RowError};
+pub use dynamics::{DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow};
 pub use rows::{BoundRow, CellKey, MeasurementRow, OutputRow};
 pub use summary::{
     BoundAt, CellSummary, FinalLayer, Finding, OutputSummary, SCHEMA_VERSION, Summary,

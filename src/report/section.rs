@@ -37,7 +37,7 @@ pub enum TableCell {
 type Maker = fn(&Path, &Run, &Styles) -> Result<Option<Section>, ReportError>;
 
 /// In page order.
-const MAKERS: &[Maker] = &[];
+const MAKERS: &[Maker] = &[super::dynamics::section];
 
 /// The sections of all studies that the run has.
 pub fn all(dir: &Path, run: &Run, styles: &Styles) -> Result<Vec<Section>, ReportError> {

@@ -3,6 +3,7 @@
 //! A plan turns them on in `[studies]`. Each study is one file here, has one or more tables of its own, and is
 //! stored per cell (or per cell and batch) as it is made, so that a killed sweep goes on where it was.
 
+pub mod dynamics;
 pub mod schedule;
 
 use std::ops::Range;
@@ -25,13 +26,17 @@ use crate::tensor::Batch;
 /// `[studies]` of a plan; a study runs where its key is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Studies {}
+pub struct Studies {
+    /// Distributions of weights and activations, layer by layer and channel by channel.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dynamics: bool,
+}
 
 impl Studies {
     /// Keys of the table.
-    pub const KEYS: &[&str] = &[];
+    pub const KEYS: &[&str] = &["dynamics"];
     /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
-    pub const TABLES: &[&str] = &[];
+    pub const TABLES: &[&str] = &[dynamics::LAYERS, dynamics::CHANNELS, dynamics::HISTOGRAMS];
 
     /// Studies of a batch that the plan asks for.
     pub fn of_batches(&self) -> Vec<Box<dyn BatchStudy>> {
@@ -40,7 +45,11 @@ impl Studies {
 
     /// Studies of a whole cell that the plan asks for.
     pub fn of_cells(&self) -> Vec<Box<dyn CellStudy>> {
-        Vec::new()
+        let mut studies: Vec<Box<dyn CellStudy>> = Vec::new();
+        if self.dynamics {
+            studies.push(Box::new(dynamics::Dynamics::default()));
+        }
+        studies
     }
 
     /// Says what is wrong with the settings.

@@ -157,8 +157,6 @@ fn random_weights_follow_from_the_seed() {
     let first = network(7);
     assert_eq!(first, network(7));
     assert_ne!(first, network(8));
-    let path = std::path::Path::new("random:7");
-    assert_eq!(zoo::load("mobilenet_v2_0.35", path).unwrap(), first);
     assert!(random::parse_label("random:x").is_none());
     // The same bits on every machine; these come from a separate implementation.
     let classifier = first.nodes.last().unwrap().affine().unwrap();

@@ -15,6 +15,7 @@ mod houache2025;
 mod interval;
 mod layerwise;
 mod path_metric;
+mod reference_norms;
 mod registry;
 pub mod scaled;
 mod setting;
@@ -23,6 +24,7 @@ mod spectral_fused;
 mod spectral_norm;
 
 pub use best::intersection;
+pub use reference_norms::ReferenceNorms;
 pub use registry::{find, is_plain, ladder, registry};
 pub use setting::{Domain, LayerFacts, Setting, Weights};
 

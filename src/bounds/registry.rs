@@ -88,6 +88,13 @@ pub fn ladder(
         .iter()
         .flat_map(|&id| intersected(id).unwrap_or_else(|| vec![id]))
         .collect();
+    if single.iter().any(|id| id.starts_with("spectral")) {
+        // In parallel here; in the recursions they would be found one after the other.
+        let nodes = 0..setting.network().nodes.len();
+        nodes.into_par_iter().for_each(|node| {
+            setting.spectral(node);
+        });
+    }
     let done: BTreeMap<&str, Result<Series, BoundError>> = single
         .into_par_iter()
         .map(|id| (id, find(id).and_then(|b| b.evaluate(setting))))

@@ -1,9 +1,9 @@
 //! What every bound starts from: two networks of one graph, the inputs they may see, and layer norms.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use super::BoundError;
+use super::reference_norms::{Memo, ReferenceNorms};
 use super::scaled::{Up, UpVec, inflate};
 use super::spectral::{self, SpectralFacts};
 use crate::network::{Activation, Affine, Network, Node, Op, ValueId};
@@ -102,14 +102,11 @@ pub struct Setting<'a> {
     domain: &'a Domain,
     layers: Vec<Option<LayerFacts>>,
     nonnegative: Vec<bool>,
+    reference: Arc<ReferenceNorms<'a>>,
     /// Dear to compute, and only some bounds need them.
-    spectral: OnceLock<Vec<Option<SpectralFacts>>>,
-    products: ProductNorms,
+    spectral: Vec<OnceLock<Option<SpectralFacts>>>,
+    products: Memo<[Up; 3]>,
 }
-
-/// A layer, the layer before it in a chain, and which rows are scaled: see `spectral_fused`.
-pub(super) type ProductKey = (usize, usize, u8);
-type ProductNorms = Mutex<BTreeMap<ProductKey, Arc<OnceLock<[Up; 3]>>>>;
 
 impl<'a> Setting<'a> {
     /// Checks that both networks have one graph and finite parameters and that the domain is a box of as many
@@ -119,6 +116,16 @@ impl<'a> Setting<'a> {
         quantized: &'a Network,
         domain: &'a Domain,
     ) -> Result<Self, BoundError> {
+        Self::sharing(&ReferenceNorms::new(network), quantized, domain)
+    }
+
+    /// The same for the network of `reference`, whose norms are computed once for all that share them.
+    pub fn sharing(
+        reference: &Arc<ReferenceNorms<'a>>,
+        quantized: &'a Network,
+        domain: &'a Domain,
+    ) -> Result<Self, BoundError> {
+        let network = reference.network();
         check_domain(network, domain)?;
         check_graph(network, quantized)?;
         let pairs = || network.nodes.iter().zip(&quantized.nodes);
@@ -143,8 +150,9 @@ impl<'a> Setting<'a> {
             domain,
             layers,
             nonnegative,
-            spectral: OnceLock::new(),
-            products: Mutex::default(),
+            reference: Arc::clone(reference),
+            spectral: network.nodes.iter().map(|_| OnceLock::new()).collect(),
+            products: Memo::default(),
         })
     }
 
@@ -175,19 +183,19 @@ impl<'a> Setting<'a> {
 
     /// Certified spectral norms of node `node`; `None` when it has no parameters.
     pub(super) fn spectral(&self, node: usize) -> Option<&SpectralFacts> {
-        self.spectral.get_or_init(|| spectral::facts(self))[node].as_ref()
+        self.spectral[node]
+            .get_or_init(|| spectral::facts(self, node))
+            .as_ref()
     }
 
-    /// The norms stored under `key`, computed on first use.
-    pub(super) fn product_norms(
-        &self,
-        key: ProductKey,
-        compute: impl FnOnce() -> [Up; 3],
-    ) -> [Up; 3] {
-        let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
-        let cell = Arc::clone(products.entry(key).or_default());
-        drop(products);
-        *cell.get_or_init(compute)
+    /// What depends on the reference network alone.
+    pub(super) fn reference(&self) -> &ReferenceNorms<'a> {
+        &self.reference
+    }
+
+    /// Norms of products of matrices, of `W`, of `W'` and of their change.
+    pub(super) fn products(&self) -> &Memo<[Up; 3]> {
+        &self.products
     }
 
     /// The affine maps of node `node` in both networks.

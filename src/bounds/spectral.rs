@@ -4,7 +4,7 @@ use super::scaled::{Up, UpVec};
 use super::setting::Weights;
 use super::spectral_norm::{group_norm, layer_norm};
 use super::{Bound, BoundError, Series, Setting};
-use crate::network::{Conv, Node, Op, Window};
+use crate::network::{Affine, Conv, Network, Node, Op, Window};
 use crate::tensor::Shape;
 
 /// `E_l = ||W'_l||_2 E + ||dW_l||_2 B + ||db_l||_2`, or the same with `W` and `B'`.
@@ -83,7 +83,16 @@ pub(super) fn over_pixels(magnitudes: &UpVec, shape: Shape) -> Up {
     magnitudes.norm_l2() * Up::new(shape.pixels() as f64).sqrt()
 }
 
-/// Certified spectral norms of one parametric layer, and of the biases over the output map.
+/// Certified norms of one matrix of a layer, over the layer's input map.
+#[derive(Clone, Debug)]
+pub(super) struct LayerNorms {
+    /// The spectral norm.
+    pub norm: Up,
+    /// For a depthwise layer with one kernel per channel, the gain of each channel.
+    pub gains: Option<Vec<Up>>,
+}
+
+/// Certified spectral norms of one parametric layer.
 #[derive(Clone, Debug)]
 pub(super) struct SpectralFacts {
     /// `||W||_2`
@@ -96,43 +105,57 @@ pub(super) struct SpectralFacts {
     pub gains: Option<[Vec<Up>; 2]>,
 }
 
-/// The norms of every parametric node.
-pub(super) fn facts(setting: &Setting) -> Vec<Option<SpectralFacts>> {
+/// The norms of the layer `node` of `network` with the parameters of `other`, a network of the same graph.
+pub(super) fn layer_norms(network: &Network, other: &Network, node: usize) -> Option<LayerNorms> {
+    let affine = other.nodes[node].affine()?;
+    let weight = |i: usize| f64::from(affine.weight[i]);
+    Some(norms_of(network, node, &affine, &weight))
+}
+
+fn norms_of(
+    network: &Network,
+    node: usize,
+    a: &Affine,
+    weight: &dyn Fn(usize) -> f64,
+) -> LayerNorms {
+    let node = &network.nodes[node];
+    let input = network.shape(node.inputs[0]);
+    let conv: Option<&Conv> = match &node.op {
+        Op::Conv(conv) => Some(conv),
+        _ => None,
+    };
+    if a.in_per_group == 1 && a.out == a.groups && a.groups > 1 {
+        let gains: Vec<Up> = (0..a.groups)
+            .map(|g| group_norm(a, weight, conv, input, g))
+            .collect();
+        return LayerNorms {
+            norm: gains.iter().copied().fold(Up::ZERO, Up::max),
+            gains: Some(gains),
+        };
+    }
+    LayerNorms {
+        norm: layer_norm(a, weight, conv, input),
+        gains: None,
+    }
+}
+
+/// The norms of node `node` in both networks.
+pub(super) fn facts(setting: &Setting, node: usize) -> Option<SpectralFacts> {
+    let (a, b) = setting.affine(node)?;
     let network = setting.network();
-    let nodes = network.nodes.iter().enumerate();
-    nodes
-        .map(|(i, node)| {
-            let (a, b) = setting.affine(i)?;
-            let input = network.shape(node.inputs[0]);
-            let conv: Option<&Conv> = match &node.op {
-                Op::Conv(conv) => Some(conv),
-                _ => None,
-            };
-            let reference = |i: usize| f64::from(a.weight[i]);
-            let quantized = |i: usize| f64::from(b.weight[i]);
-            let difference = |i: usize| quantized(i) - reference(i);
-            let norm = |w: &dyn Fn(usize) -> f64| layer_norm(&a, w, conv, input);
-            let single = a.in_per_group == 1 && a.out == a.groups && a.groups > 1;
-            let gains = |w: &dyn Fn(usize) -> f64| {
-                let groups = 0..a.groups;
-                groups
-                    .map(|g| group_norm(&a, w, conv, input, g))
-                    .collect::<Vec<Up>>()
-            };
-            let gains = single.then(|| [gains(&reference), gains(&quantized)]);
-            let largest = |gains: &[Up]| gains.iter().copied().fold(Up::ZERO, Up::max);
-            Some(SpectralFacts {
-                reference: gains
-                    .as_ref()
-                    .map_or_else(|| norm(&reference), |g| largest(&g[0])),
-                quantized: gains
-                    .as_ref()
-                    .map_or_else(|| norm(&quantized), |g| largest(&g[1])),
-                difference: norm(&difference),
-                gains,
-            })
-        })
-        .collect()
+    let reference = setting.reference().layer(node)?;
+    let quantized = layer_norms(network, setting.quantized(), node)?;
+    let change = |i: usize| f64::from(b.weight[i]) - f64::from(a.weight[i]);
+    Some(SpectralFacts {
+        reference: reference.norm,
+        quantized: quantized.norm,
+        difference: norms_of(network, node, &a, &change).norm,
+        gains: reference
+            .gains
+            .clone()
+            .zip(quantized.gains)
+            .map(|(a, b)| [a, b]),
+    })
 }
 
 impl Bound for Spectral {

@@ -2,6 +2,7 @@
 //! the gains of a depthwise layer weight the channels of the layer before it.
 
 use super::dense::Dense;
+use super::reference_norms::ProductKey;
 use super::scaled::{Up, UpVec, inflate};
 use super::spectral::{Norms, before_activation, over_pixels, reported};
 use super::spectral_norm::{product_norm, spectral_norm};
@@ -222,8 +223,17 @@ impl<'s, 'a> Chain<'s, 'a> {
         let scaled =
             |m: &Dense| Dense::from_fn(m.rows, m.cols, |r, c| weights[r] * m.data[r * m.cols + c]);
         let matrices = [0, 1, 2].map(|i| scaled(&self.matrices[i]));
-        let apart = [0, 1, 2].map(|i| spectral_norm(&matrices[i]));
-        let norms = self.term_norms(&matrices, apart, 1 + network as u8);
+        let scaling = 1 + network as u8;
+        let key = (self.layer, None, scaling);
+        let apart = self.setting.products().get(key, || {
+            let [m, q, d] = &matrices;
+            [
+                self.of_reference(key, || spectral_norm(m)),
+                spectral_norm(q),
+                spectral_norm(d),
+            ]
+        });
+        let norms = self.term_norms(&matrices, apart, scaling);
         let sum = |f: &dyn Fn(&[Up; 3], &Norms) -> Up| -> Up {
             let pairs = norms.iter().zip(&self.terms);
             pairs.map(|(g, t)| f(g, &t.source)).sum()
@@ -235,6 +245,14 @@ impl<'s, 'a> Chain<'s, 'a> {
         (one.min(other) + over_pixels(&constant, shape)) * largest
     }
 
+    /// A norm of `W` alone, perhaps scaled: shared unless the scaling is that of `W'`.
+    fn of_reference(&self, key: ProductKey, compute: impl FnOnce() -> Up) -> Up {
+        match key.2 == 1 + QUANTIZED as u8 {
+            true => compute(),
+            false => self.setting.reference().products().get(key, compute),
+        }
+    }
+
     /// For every term, bounds on the norms of `W M`, `W' M'` and `W' M' - W M`; `scaling` names the rows' weights.
     fn term_norms(&self, matrices: &[Dense; 3], apart: [Up; 3], scaling: u8) -> Vec<[Up; 3]> {
         let of = |term: &Term| -> [Up; 3] {
@@ -244,8 +262,8 @@ impl<'s, 'a> Chain<'s, 'a> {
             else {
                 return apart;
             };
-            let key = (self.layer, inner, scaling);
-            self.setting.product_norms(key, || {
+            let key = (self.layer, Some(inner), scaling);
+            self.setting.products().get(key, || {
                 let [m, q, d] = matrices;
                 let [im, iq, id] = &self::matrices(self.setting, inner);
                 // W' M' - W M = [W' dW] [dM; M]
@@ -259,8 +277,9 @@ impl<'s, 'a> Chain<'s, 'a> {
                         balanced(q, d, id, im).min(sum)
                     }
                 };
+                let whole = (apart[REFERENCE], norms.reference);
                 [
-                    product_norm(m, im, (apart[REFERENCE], norms.reference)),
+                    self.of_reference(key, || product_norm(m, im, whole)),
                     product_norm(q, iq, (apart[QUANTIZED], norms.quantized)),
                     change,
                 ]

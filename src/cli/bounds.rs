@@ -4,10 +4,12 @@ use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
+use anyhow::bail;
+
 use super::Outcome;
-use super::options::{ModelOptions, QuantizeOptions};
+use super::options::{ModelOptions, VariantOptions};
 use super::table;
-use crate::bounds::{self, Series, Setting};
+use crate::bounds::{self, ReferenceNorms, Series, Setting};
 use crate::experiment::plan::QuantizerSpec;
 
 /// Arguments of `bounds`.
@@ -16,7 +18,7 @@ pub struct Args {
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
-    quantize: QuantizeOptions,
+    variants: VariantOptions,
     /// Only these bounds
     #[arg(long, value_delimiter = ',', value_name = "ID,...")]
     only: Option<Vec<String>>,
@@ -35,25 +37,30 @@ impl Args {
             .only
             .as_ref()
             .map(|ids| ids.iter().map(String::as_str).collect());
+        let table = self.variants.required()?;
         let model = self.model.load()?;
         let domain = model.domain();
+        let norms = ReferenceNorms::new(&model.network);
         let mut objects = Vec::new();
         let mut out = std::io::stdout().lock();
-        for &bits in &self.quantize.bits {
-            for &granularity in &self.quantize.granularity {
-                let spec = QuantizerSpec::uniform(bits, granularity, self.quantize.scheme);
-                let quantized = spec.build()?.quantize(&model.network)?;
-                let quantized = quantized.dequantize(&model.network);
-                let setting = Setting::new(&model.network, &quantized, &domain)?;
-                let ladder = bounds::ladder(&setting, only.as_deref())
-                    .into_iter()
-                    .map(|(id, series)| Ok((id, series?)))
-                    .collect::<Result<Vec<_>, bounds::BoundError>>()?;
-                if self.json {
-                    objects.push(as_json(&setting, &ladder, &spec));
-                } else {
-                    print_ladder(&mut out, &setting, &ladder, &spec)?;
-                }
+        for variant in self.variants.quantize(&table, &model)? {
+            let (spec, quantized) = variant?;
+            let name = spec.build()?.name();
+            if !quantized.activations.is_empty() {
+                bail!(
+                    "{name}: activations are quantized, and bounds on weights do not apply to it"
+                );
+            }
+            let quantized = quantized.dequantize(&model.network);
+            let setting = Setting::sharing(&norms, &quantized, &domain)?;
+            let ladder = bounds::ladder(&setting, only.as_deref())
+                .into_iter()
+                .map(|(id, series)| Ok((id, series?)))
+                .collect::<Result<Vec<_>, bounds::BoundError>>()?;
+            if self.json {
+                objects.push(as_json(&setting, &ladder, &spec, &name));
+            } else {
+                print_ladder(&mut out, &setting, &ladder, &spec, &name)?;
             }
         }
         if self.json {
@@ -69,7 +76,7 @@ impl Args {
 
 type Ladder = [(String, Series)];
 
-fn as_json(setting: &Setting<'_>, ladder: &Ladder, spec: &QuantizerSpec) -> Value {
+fn as_json(setting: &Setting<'_>, ladder: &Ladder, spec: &QuantizerSpec, name: &str) -> Value {
     // A bound of exactly zero has no finite log10: null.
     let at = |node: usize| -> Map<String, Value> {
         let entries = ladder.iter();
@@ -85,6 +92,7 @@ fn as_json(setting: &Setting<'_>, ladder: &Ladder, spec: &QuantizerSpec) -> Valu
         .collect();
     json!({
         "model": network.name,
+        "quantizer": name,
         "bits": spec.bits,
         "granularity": spec.granularity,
         "method": spec.method,
@@ -99,6 +107,7 @@ fn print_ladder(
     setting: &Setting<'_>,
     ladder: &Ladder,
     spec: &QuantizerSpec,
+    name: &str,
 ) -> std::io::Result<()> {
     let network = setting.network();
     let mut header = vec!["depth", "layer"];
@@ -117,7 +126,7 @@ fn print_ladder(
     }
     writeln!(
         out,
-        "{}: log10 of the bounds on ||y - y'||_inf, {} bit {}, inputs up to {:.4}",
+        "{}: log10 of the bounds on ||y - y'||_inf, {name} {} bit {}, inputs up to {:.4}",
         network.name,
         spec.bits,
         spec.granularity.name(),

@@ -6,17 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 
 use super::Outcome;
-use super::options::{EngineOptions, ModelOptions, granularity, scheme};
+use super::options::{EngineOptions, ModelOptions, VariantOptions};
+use super::run::overlap;
 use super::sweep::execute;
 use super::table::{self, number};
 use crate::experiment::dynamics::{ACTIVATIONS, WEIGHTS, db_per_layer, totals};
-use crate::experiment::plan::{Images, Method, Plan, Quantize};
+use crate::experiment::plan::{Images, Plan};
 use crate::experiment::schema::{CellSummary, DynamicsRow, Summary};
 use crate::experiment::store::for_each_row;
 use crate::experiment::studies::{Studies, dynamics::LAYERS};
-use crate::quant::activation::ActivationRange;
-use crate::quant::uniform::Scheme;
-use crate::quant::{ActivationSpec, Granularity, Range, Rounding};
 use crate::report;
 
 /// Arguments of `dynamics`.
@@ -30,24 +28,8 @@ pub struct Args {
     /// Use only the first so many images
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Bit widths of the weights, 2 to 16
-    #[arg(long, value_delimiter = ',', default_value = "8", value_name = "B,...", value_parser = clap::value_parser!(u32).range(2..=16))]
-    bits: Vec<u32>,
-    /// Scales per tensor, per output channel, or both
-    #[arg(long, value_delimiter = ',', default_value = "per-tensor,per-channel", value_name = "G,...", value_parser = granularity)]
-    granularity: Vec<Granularity>,
-    /// symmetric (max-abs range) or asymmetric (min-max range)
-    #[arg(long, default_value = "symmetric", value_parser = scheme)]
-    scheme: Scheme,
-    /// Quantize activations too, to so many bits, 2 to 8
-    #[arg(long, value_name = "B", requires = "calibration", value_parser = clap::value_parser!(u32).range(2..=8))]
-    activations: Option<u32>,
-    /// Folder of images that set the activations' ranges
-    #[arg(long, value_name = "DIR", requires = "activations")]
-    calibration: Option<PathBuf>,
-    /// Use only the first so many of them
-    #[arg(long, value_name = "N", requires = "calibration")]
-    calibration_limit: Option<usize>,
+    #[command(flatten)]
+    variants: VariantOptions,
     /// Images of one pass
     #[arg(long, default_value_t = 20)]
     batch: usize,
@@ -61,19 +43,42 @@ pub struct Args {
 impl Args {
     /// Runs the study and prints its totals by kind of layer.
     pub fn run(self) -> anyhow::Result<Outcome> {
-        let out = self.out.clone().unwrap_or_else(|| {
+        let table = self.variants.required()?;
+        let calibration = self.variants.method.images(&table)?;
+        let skip = match &calibration {
+            Some(calibration) => overlap(calibration, &self.images)?,
+            None => 0,
+        };
+        let plan = Plan {
+            batch: self.batch,
+            f64_images: 0,
+            bounds: Some(Vec::new()),
+            images: Images {
+                dir: self.images,
+                labels: None,
+                skip,
+                limit: self.limit,
+            },
+            calibration,
+            model: vec![self.model.planned()],
+            quantize: vec![table],
+            studies: Studies {
+                dynamics: true,
+                ..Studies::default()
+            },
+        };
+        // The same checks as for a plan on disk.
+        let plan = Plan::parse(&plan.to_toml(), Path::new("command line"))?;
+        let out = self.out.unwrap_or_else(|| {
             Path::new("results/runs").join(format!("dynamics-{}", self.model.model))
         });
-        let engine = self.engine.clone();
-        // The same checks as for a plan on disk.
-        let plan = Plan::parse(&self.plan().to_toml(), Path::new("command line"))?;
-        let finished = execute(&plan, &engine, &out)?;
+        let finished = execute(&plan, &self.engine, &out)?;
         let built = report::build(&out)?;
         let path = out.join(format!("{LAYERS}.parquet"));
         let mut rows: Vec<DynamicsRow> = Vec::new();
         for_each_row(&path, |row| rows.push(row))?;
         print(&finished.summary, &rows)?;
-        println!("results  {}", out.display());
+        println!("results  {}", path.display());
         println!("report   {}", built.html.display());
         let broken = rows.iter().filter(|r| r.sqnr_db.is_nan()).count();
         if broken > 0 {
@@ -84,44 +89,6 @@ impl Args {
             );
         }
         Ok(Outcome::Fine)
-    }
-
-    fn plan(self) -> Plan {
-        let folder = |dir, limit| Images {
-            dir,
-            labels: None,
-            skip: 0,
-            limit,
-        };
-        Plan {
-            batch: self.batch,
-            f64_images: 0,
-            bounds: Some(Vec::new()),
-            images: folder(self.images, self.limit),
-            calibration: self
-                .calibration
-                .map(|dir| folder(dir, self.calibration_limit)),
-            model: vec![self.model.planned()],
-            quantize: vec![Quantize {
-                bits: self.bits,
-                granularity: self.granularity,
-                activations: self.activations.map(|bits| ActivationSpec {
-                    bits,
-                    range: ActivationRange::MinMax,
-                    percentile: None,
-                }),
-                method: Method::Uniform {
-                    scheme: self.scheme,
-                    range: Range::MaxAbs,
-                    rounding: Rounding::TiesEven,
-                    bias_correction: false,
-                },
-            }],
-            studies: Studies {
-                dynamics: true,
-                ..Studies::default()
-            },
-        }
     }
 }
 

@@ -3,10 +3,12 @@
 pub mod cpu;
 pub mod distribution;
 pub mod gpu;
+pub mod sample;
 pub mod select;
 pub mod stats;
 
 pub use distribution::{ChannelMoments, Distribution};
+pub use sample::SampleBound;
 pub use stats::TapStats;
 
 use crate::network::Network;
@@ -114,6 +116,14 @@ pub trait Runner {
         variant: Option<VariantId>,
         bins: Option<&[Bins]>,
     ) -> Result<Vec<Distribution>, EngineError>;
+    /// Bounds, from the reference activations, on what [`Runner::compare`] would find on the batch of the last
+    /// [`Runner::reference`]: by image, then by tap as [`Network::taps`] lists them. With a `radius` above 0 they
+    /// hold for every image within that distance, element by element. Theorem: docs/bounds.md, `sample` and `ball`.
+    fn sample_bound(
+        &mut self,
+        variant: VariantId,
+        radius: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError>;
     /// Every node's output, in f64 on an f64 engine (widened otherwise), for checking. NCHW.
     fn trace(
         &mut self,

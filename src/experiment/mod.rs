@@ -10,6 +10,7 @@ mod pass;
 pub mod plan;
 pub mod provenance;
 pub mod quantizers;
+pub mod saved;
 pub mod schema;
 pub mod store;
 pub mod studies;

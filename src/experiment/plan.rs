@@ -52,6 +52,16 @@ pub enum PlanError {
     },
 }
 
+impl PlanError {
+    /// The parser's words on the plan at `path`.
+    pub fn syntax(path: &Path, error: &toml::de::Error) -> Self {
+        Self::Syntax {
+            path: path.to_path_buf(),
+            problem: error.to_string().trim_end().to_string(),
+        }
+    }
+}
+
 /// A sweep over models x quantizers on one set of images. Relative paths start at the working directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -156,17 +166,19 @@ impl Plan {
 
     /// Parses and checks a plan's text; `path` is for messages.
     pub fn parse(text: &str, path: &Path) -> Result<Self, PlanError> {
-        let syntax = |e: toml::de::Error| PlanError::Syntax {
-            path: path.to_path_buf(),
-            problem: e.to_string().trim_end().to_string(),
-        };
+        let syntax = |e: toml::de::Error| PlanError::syntax(path, &e);
         let table: toml::Table = text.parse().map_err(syntax)?;
         check_keys("the plan", &table, path)?;
-        let plan: Self = toml::from_str(text).map_err(syntax)?;
-        plan.check().map_err(|problem| PlanError::Value {
+        let mut plan: Self = toml::from_str(text).map_err(syntax)?;
+        let value = |problem: String| PlanError::Value {
             path: path.to_path_buf(),
             problem,
-        })?;
+        };
+        for quantize in &mut plan.quantize {
+            let resolved = quantize.resolve();
+            resolved.map_err(|e| value(format!("quantize: {e}")))?;
+        }
+        plan.check().map_err(value)?;
         Ok(plan)
     }
 
@@ -208,7 +220,8 @@ impl Plan {
                 ));
             }
         }
-        if self.quantizers().is_empty() {
+        let empty = |q: &Quantize| q.specs().next().is_none();
+        if self.quantize.is_empty() || self.quantize.iter().any(empty) {
             return Err("no quantizers: [[quantize]] needs at least one bit width".into());
         }
         for id in self.bounds.iter().flatten() {

@@ -1,10 +1,11 @@
 //! `[[quantize]]` tables of a plan: methods, their options and the axes they are swept over.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::plan::{PlanError, check_keys};
+use super::saved::SavedNetwork;
 use crate::quant::activation::WithActivations;
 use crate::quant::bias::BiasCorrected;
 use crate::quant::dfq::Dfq;
@@ -12,6 +13,7 @@ use crate::quant::gpfq::{Gpfq, Threshold};
 use crate::quant::patches::Sampling;
 use crate::quant::path::PathSettings;
 use crate::quant::rex::Rex;
+use crate::quant::saved::SavedError;
 use crate::quant::spfq::Spfq;
 use crate::quant::uniform::{Scheme, Uniform};
 use crate::quant::{ActivationSpec, Granularity, QuantError, Quantizer, Range, Rounding};
@@ -19,7 +21,8 @@ use crate::quant::{ActivationSpec, Granularity, QuantError, Quantizer, Range, Ro
 /// A quantization method with the axes it is swept over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantize {
-    /// Bit widths, 2..=16.
+    /// Bit widths, 2..=16; a saved network brings its own.
+    #[serde(default)]
     pub bits: Vec<u32>,
     /// Per tensor, per channel, or both, for methods that leave the choice; the method's usual one when absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -113,6 +116,15 @@ pub enum Method {
         #[serde(default, skip_serializing_if = "is_false")]
         bias_correction: bool,
     },
+    /// A network saved by `quantbound quantize`.
+    Saved {
+        /// The file; no part of a cell's identity.
+        #[serde(default, skip_serializing_if = "is_empty_path")]
+        file: PathBuf,
+        /// Of the file; filled in when a plan is read, and checked where it stands in one.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        sha256: String,
+    },
 }
 
 /// Keys of the methods with a uniform grid.
@@ -129,6 +141,10 @@ const GRID: &[&str] = &[
 
 fn is_false(b: &bool) -> bool {
     !b
+}
+
+fn is_empty_path(path: &Path) -> bool {
+    path.as_os_str().is_empty()
 }
 
 fn one() -> f64 {
@@ -149,7 +165,7 @@ fn two() -> u32 {
 
 impl Method {
     /// Every method's name with the keys of its table.
-    pub const KEYS: [(&str, &[&str]); 5] = [
+    pub const KEYS: [(&str, &[&str]); 6] = [
         ("uniform", GRID),
         ("dfq", GRID),
         (
@@ -191,18 +207,87 @@ impl Method {
                 "activations",
             ],
         ),
+        (
+            "saved",
+            &["method", "file", "sha256", "bits", "granularity"],
+        ),
     ];
 
     /// The granularity it has unless told otherwise.
     fn usual_granularity(&self) -> Granularity {
         match self {
-            Self::Uniform { .. } | Self::Rex { .. } => Granularity::PerChannel,
+            Self::Uniform { .. } | Self::Rex { .. } | Self::Saved { .. } => Granularity::PerChannel,
             Self::Dfq { .. } | Self::Gpfq { .. } | Self::Spfq { .. } => Granularity::PerTensor,
         }
     }
 }
 
 impl Quantize {
+    /// From a method's name and options as a plan writes them, each `(key, value)`; a value that is no TOML is taken as
+    /// a string.
+    pub fn from_options(
+        method: &str,
+        bits: &[u32],
+        granularity: &[Granularity],
+        options: &[(&str, &str)],
+    ) -> Result<Self, PlanError> {
+        let path = Path::new("quantize");
+        let mut table = toml::Table::new();
+        table.insert("method".into(), method.into());
+        if !bits.is_empty() {
+            let bits: Vec<i64> = bits.iter().map(|&b| i64::from(b)).collect();
+            table.insert("bits".into(), bits.into());
+        }
+        if !granularity.is_empty() {
+            let names: Vec<&str> = granularity.iter().map(|g| g.name()).collect();
+            table.insert("granularity".into(), names.into());
+        }
+        for &(key, text) in options {
+            let parsed = format!("value = {text}").parse::<toml::Table>();
+            let parsed = parsed.ok().and_then(|mut t| t.remove("value"));
+            table.insert(key.into(), parsed.unwrap_or_else(|| text.into()));
+        }
+        check_keys("quantize", &table, path)?;
+        let mut quantize: Self = table.try_into().map_err(|e| PlanError::syntax(path, &e))?;
+        let value = |problem: String| PlanError::Value {
+            path: path.to_path_buf(),
+            problem,
+        };
+        quantize.resolve().map_err(|e| value(e.to_string()))?;
+        if quantize.specs().next().is_none() {
+            return Err(value(format!("method {method} needs a bit width")));
+        }
+        for spec in quantize.specs() {
+            spec.build().map_err(|e| value(e.to_string()))?;
+        }
+        Ok(quantize)
+    }
+
+    /// Fills in what a saved network's file says: hash, bit width and granularity. What stands there already must agree.
+    pub fn resolve(&mut self) -> Result<(), QuantError> {
+        let Method::Saved { file, sha256 } = &mut self.method else {
+            return Ok(());
+        };
+        let saved = SavedNetwork::open_same(file, sha256)?;
+        let spec = &saved.spec;
+        let (bits, granularity) = (vec![spec.bits], vec![spec.granularity]);
+        let same = (self.bits.is_empty() || self.bits == bits)
+            && (self.granularity.is_empty() || self.granularity == granularity);
+        if !same {
+            return Err(QuantError::Saved(SavedError::Format {
+                path: file.clone(),
+                problem: format!(
+                    "holds {} bit {} weights; leave bits and granularity out of its [[quantize]]",
+                    spec.bits,
+                    spec.granularity.name()
+                ),
+            }));
+        }
+        *sha256 = saved.sha256;
+        (self.bits, self.granularity) = (bits, granularity);
+        Ok(())
+    }
+
     /// One quantizer for each point of the axes.
     pub fn specs(&self) -> impl Iterator<Item = QuantizerSpec> + '_ {
         let usual = [self.method.usual_granularity()];
@@ -254,40 +339,20 @@ impl QuantizerSpec {
         }
     }
 
-    /// From a method's name and options as a plan writes them, each `(key, value)`; a value that is no TOML is taken as
-    /// a string.
+    /// As [`Quantize::from_options`], of one bit width.
     pub fn from_options(
         method: &str,
         bits: u32,
         granularity: Option<Granularity>,
         options: &[(&str, &str)],
     ) -> Result<Self, PlanError> {
-        let path = Path::new("quantize");
-        let mut table = toml::Table::new();
-        table.insert("method".into(), method.into());
-        table.insert("bits".into(), vec![i64::from(bits)].into());
-        if let Some(g) = granularity {
-            table.insert("granularity".into(), vec![g.name()].into());
-        }
-        for &(key, text) in options {
-            let parsed = format!("value = {text}").parse::<toml::Table>();
-            let parsed = parsed.ok().and_then(|mut t| t.remove("value"));
-            table.insert(key.into(), parsed.unwrap_or_else(|| text.into()));
-        }
-        check_keys("quantize", &table, path)?;
-        let syntax = |e: toml::de::Error| PlanError::Syntax {
-            path: path.to_path_buf(),
-            problem: e.to_string().trim_end().to_string(),
-        };
-        let value = |problem: String| PlanError::Value {
-            path: path.to_path_buf(),
-            problem,
-        };
-        let quantize: Quantize = table.try_into().map_err(syntax)?;
+        let granularity: Vec<Granularity> = granularity.into_iter().collect();
+        let quantize = Quantize::from_options(method, &[bits], &granularity, options)?;
         let spec = quantize.specs().next();
-        let spec = spec.ok_or_else(|| value("no bit width".into()))?;
-        spec.build().map_err(|e| value(e.to_string()))?;
-        Ok(spec)
+        spec.ok_or_else(|| PlanError::Value {
+            path: "quantize".into(),
+            problem: "no bit width".into(),
+        })
     }
 
     /// The quantizer itself.
@@ -352,6 +417,10 @@ impl QuantizerSpec {
                 let settings = self.path(scalar, sample, seed, bias_correction);
                 Box::new(Spfq::new(settings, order)?)
             }
+            Method::Saved {
+                ref file,
+                ref sha256,
+            } => Box::new(SavedNetwork::open_same(file, sha256)?),
         })
     }
 }

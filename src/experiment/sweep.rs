@@ -7,12 +7,13 @@ use super::model::LoadedModel;
 use super::pass::Pass;
 use super::plan::{Plan, PlanError, QuantizerSpec};
 use super::provenance::{ModelProvenance, Provenance};
+use super::saved::models_for;
 use super::schema::{CellKey, Summary};
 use super::store::{RunStore, StoreError};
 use super::studies::schedule::Scheduled;
 use super::summary;
 use super::variants::{Variants, open_images};
-use crate::bounds::{self, BoundError, Setting};
+use crate::bounds::{self, BoundError, ReferenceNorms, Setting};
 use crate::data::{DataError, ImageSet};
 use crate::engine::{Comparison, Engine, EngineError, Runner, VariantId};
 use crate::network::{Network, NetworkError};
@@ -193,11 +194,17 @@ impl Sweep<'_> {
             };
             Ok(Cell { spec, key, model })
         };
-        let models = 0..models.len();
-        models
-            .flat_map(|m| quantizers.iter().map(move |q| (m, q)))
-            .map(|(m, q)| cell(m, q))
-            .collect()
+        let mut pairs = Vec::new();
+        for quantizer in &quantizers {
+            pairs.extend(
+                models_for(quantizer, models)?
+                    .into_iter()
+                    .map(|m| (m, quantizer)),
+            );
+        }
+        // Model by model, in plan order.
+        pairs.sort_by_key(|&(m, _)| m);
+        pairs.into_iter().map(|(m, q)| cell(m, q)).collect()
     }
 
     fn provenance(&self, models: &[LoadedModel], images: &ImageSet) -> Provenance {
@@ -232,24 +239,26 @@ impl Sweep<'_> {
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
         let domain = model.domain();
+        let norms = ReferenceNorms::new(&model.network);
         let ids: Option<Vec<&str>> = self
             .plan
             .bounds
             .as_ref()
             .map(|ids| ids.iter().map(String::as_str).collect());
         for cell in cells.iter().filter(|c| !store.has_bounds(&c.key.cell_id)) {
-            if cell.spec.quantizer.activations.is_some() {
+            let quantized = variants.quantized(cell, model)?;
+            if !quantized.activations.is_empty() {
                 // A bound on the error of weights says nothing of a network whose activations are rounded too.
                 store.write_bounds(&cell.key.cell_id, &[])?;
                 continue;
             }
             tell(Event::Now(format!("{} bounds", label(cell))));
-            let quantized = variants.quantized(cell, model)?.dequantize(&model.network);
+            let quantized = quantized.dequantize(&model.network);
             let stated = |source| SweepError::Bound {
                 model: model.network.name.clone(),
                 source,
             };
-            let setting = Setting::new(&model.network, &quantized, &domain).map_err(stated)?;
+            let setting = Setting::sharing(&norms, &quantized, &domain).map_err(stated)?;
             let taps = model.network.taps();
             let mut rows = Vec::new();
             for (id, series) in bounds::ladder(&setting, ids.as_deref()) {

@@ -73,6 +73,9 @@ pub enum QuantError {
         /// [`Quantizer::name`].
         method: String,
     },
+    /// A saved network cannot be used.
+    #[error(transparent)]
+    Saved(#[from] saved::SavedError),
     /// Calibration images could not be run.
     #[error("calibration, {layer}: {problem}")]
     Calibration {

@@ -14,6 +14,7 @@ mod quantize;
 mod real;
 mod reduce;
 mod runner;
+mod sample;
 mod simd;
 mod split;
 mod strided;

@@ -9,7 +9,7 @@ use super::elementwise::{Pool, add, concat, global_avg_pool, pool};
 use super::quantize::quantize;
 use super::real::Real;
 use super::split::Split;
-use crate::network::{INPUT, Network, Node, Op};
+use crate::network::{Activation, INPUT, Network, Node, Op};
 use crate::quant::{QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Shape;
 
@@ -73,6 +73,16 @@ impl<T: Real> Model<T> {
         }
         Ok(model)
     }
+
+    /// True when some node's output is put on a grid.
+    pub fn rounds_activations(&self) -> bool {
+        self.activations.iter().any(Option::is_some)
+    }
+
+    /// The parameters of node `i`, if it is a layer.
+    pub fn params(&self, i: usize) -> Option<&Params<T>> {
+        self.params[i].as_deref()
+    }
 }
 
 /// The values of one image, by [`ValueId`](crate::network::ValueId); empty where there is none (any more).
@@ -117,7 +127,15 @@ impl<T: Real> Pass<'_, T> {
                     v => (&*values.0[v], network.shape(v)),
                 })
                 .collect();
-            self.node(i, node, &inputs, &mut out);
+            apply(
+                node,
+                self.model.params(i),
+                &inputs,
+                &mut out,
+                node.activation,
+                self.split,
+                self.buffers,
+            );
             if let Some(grid) = &self.model.activations[i] {
                 quantize(&mut out, grid, self.split);
             }
@@ -131,40 +149,47 @@ impl<T: Real> Pass<'_, T> {
             }
         }
     }
+}
 
-    fn node(&self, i: usize, node: &Node, inputs: &[(&[T], Shape)], out: &mut [T]) {
-        let (split, activation) = (self.split, node.activation);
-        let (x, shape) = inputs[0];
-        let maps = || inputs.iter().map(|&(x, _)| x).collect::<Vec<&[T]>>();
-        let params = || self.model.params[i].as_deref();
-        match &node.op {
-            Op::Conv(c) => {
-                let Some(params) = params() else { return };
-                let run = if c.is_depthwise() { depthwise } else { conv };
-                let out = (out, node.shape);
-                run(c, params, (x, shape), out, activation, split, self.buffers);
-            }
-            Op::Linear(_) => {
-                let Some(params) = params() else { return };
-                linear(params, x, out, activation, split);
-            }
-            Op::Add => add(&maps(), out, activation, split),
-            Op::MaxPool(w) => {
-                let out = (out, node.shape);
-                pool(w, Pool::Max, (x, shape), out, activation, split);
-            }
-            Op::AvgPool {
-                window,
-                count_include_pad,
-            } => {
-                let kind = Pool::Mean {
-                    count_include_pad: *count_include_pad,
-                };
-                let out = (out, node.shape);
-                pool(window, kind, (x, shape), out, activation, split);
-            }
-            Op::GlobalAvgPool => global_avg_pool(x, shape.pixels(), out, activation),
-            Op::Flatten | Op::Concat => concat(&maps(), out, activation),
+/// Applies one node to its inputs; a layer without parameters leaves `out` as it is.
+pub fn apply<T: Real>(
+    node: &Node,
+    params: Option<&Params<T>>,
+    inputs: &[(&[T], Shape)],
+    out: &mut [T],
+    activation: Activation,
+    split: Split,
+    buffers: &Buffers<T>,
+) {
+    let (x, shape) = inputs[0];
+    let maps = || inputs.iter().map(|&(x, _)| x).collect::<Vec<&[T]>>();
+    match &node.op {
+        Op::Conv(c) => {
+            let Some(params) = params else { return };
+            let run = if c.is_depthwise() { depthwise } else { conv };
+            let out = (out, node.shape);
+            run(c, params, (x, shape), out, activation, split, buffers);
         }
+        Op::Linear(_) => {
+            let Some(params) = params else { return };
+            linear(params, x, out, activation, split);
+        }
+        Op::Add => add(&maps(), out, activation, split),
+        Op::MaxPool(w) => {
+            let out = (out, node.shape);
+            pool(w, Pool::Max, (x, shape), out, activation, split);
+        }
+        Op::AvgPool {
+            window,
+            count_include_pad,
+        } => {
+            let kind = Pool::Mean {
+                count_include_pad: *count_include_pad,
+            };
+            let out = (out, node.shape);
+            pool(window, kind, (x, shape), out, activation, split);
+        }
+        Op::GlobalAvgPool => global_avg_pool(x, shape.pixels(), out, activation),
+        Op::Flatten | Op::Concat => concat(&maps(), out, activation),
     }
 }

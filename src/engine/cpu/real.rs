@@ -26,6 +26,12 @@ pub trait Real:
 {
     /// The engine's name in [`DeviceInfo`](crate::engine::DeviceInfo).
     const ENGINE: &'static str;
+    /// Unit roundoff.
+    const UNIT: f64;
+    /// The largest finite number.
+    const LARGEST: f64;
+    /// The smallest normal number.
+    const SMALLEST: f64;
     /// 0.
     const ZERO: Self;
     /// 1.
@@ -48,6 +54,9 @@ macro_rules! real {
     ($t:ident, $engine:literal) => {
         impl Real for $t {
             const ENGINE: &'static str = $engine;
+            const UNIT: f64 = $t::EPSILON as f64 / 2.0;
+            const LARGEST: f64 = $t::MAX as f64;
+            const SMALLEST: f64 = $t::MIN_POSITIVE as f64;
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const SIX: Self = 6.0;

@@ -9,9 +9,11 @@ use super::distribution::distribution;
 use super::model::{Model, Pass, Values};
 use super::real::Real;
 use super::reduce::reduce;
+use super::sample::SamplePass;
 use super::split::Split;
+use crate::engine::sample::{check_radius, drifting};
 use crate::engine::{
-    Comparison, Distribution, EngineError, Runner, TapStats, VariantId, check_bins,
+    Comparison, Distribution, EngineError, Runner, SampleBound, TapStats, VariantId, check_bins,
 };
 use crate::network::{Network, Tap};
 use crate::quant::QuantizedNetwork;
@@ -246,6 +248,41 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
             }
         }
         Ok(all)
+    }
+
+    fn sample_bound(
+        &mut self,
+        variant: VariantId,
+        radius: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        check_radius(radius)?;
+        let model = self.variant(variant)?;
+        if self.images.is_empty() {
+            return Err(EngineError::Usage(
+                "no activations to bound from: run the reference on a batch first".into(),
+            ));
+        }
+        if model.rounds_activations() {
+            return Err(EngineError::Usage(
+                "the variant's activations are quantized, and bounds on weights do not apply to it"
+                    .into(),
+            ));
+        }
+        let drifts = drifting(self.network, |i| {
+            let params = self.reference.params(i).zip(model.params(i));
+            params.is_some_and(|(a, b)| a.weight != b.weight || a.bias != b.bias)
+        });
+        let mut images: Vec<&Reference<T>> = self.images.iter().collect();
+        Ok(self.each(&mut images, |_, image, split| {
+            let pass = SamplePass {
+                pass: self.pass(&self.reference, &[], split),
+                variant: model,
+                drifts: &drifts,
+                radius,
+            };
+            let bounds = pass.run(&image.input);
+            self.taps.iter().map(|t| bounds[t.node]).collect()
+        }))
     }
 
     fn trace(

@@ -379,6 +379,17 @@ impl Runner for GpuRunner<'_> {
         result
     }
 
+    fn sample_bound(
+        &mut self,
+        _variant: VariantId,
+        _radius: f64,
+    ) -> Result<Vec<Vec<crate::engine::SampleBound>>, EngineError> {
+        Err(EngineError::Unsupported {
+            node: "input".into(),
+            problem: "per-sample bounds run on the CPU engine; use the CPU backend".into(),
+        })
+    }
+
     fn trace(
         &mut self,
         input: &Batch,

@@ -3,6 +3,7 @@
 
 mod column;
 mod derived;
+mod dynamics;
 mod guarantees;
 mod isolated;
 mod rows;
@@ -12,6 +13,7 @@ mod summary;
 
 pub use column::{Column, Row, RowError};
 pub use derived::{LedgerRow, RequiredBitsRow, SampleBound, SearchFound};
+pub use dynamics::{DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow};
 pub use guarantees::GuaranteeRow;
 pub use isolated::IsolatedRow;
 pub use rows::{BoundRow, CellKey, MeasurementRow, OutputRow};

@@ -5,6 +5,7 @@
 
 mod data;
 mod draw;
+mod dynamics;
 #[allow(dead_code)]
 mod figures;
 mod guarantees;

@@ -44,6 +44,7 @@ const MAKERS: &[Maker] = &[
     sample_bounds::section,
     super::search::section,
     super::isolated::section,
+    super::dynamics::section,
     super::guarantees::section,
 ];
 

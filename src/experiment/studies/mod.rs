@@ -3,6 +3,7 @@
 //! A plan turns them on in `[studies]`. Each study is one file here, has one or more tables of its own, and is
 //! stored per cell (or per cell and batch) as it is made, so that a killed sweep goes on where it was.
 
+pub mod dynamics;
 pub mod guarantees;
 pub mod isolated;
 pub mod sample_bounds;
@@ -46,17 +47,30 @@ pub struct Studies {
     /// Each layer quantized alone: see [`isolated`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
+    /// Distributions of weights and activations, layer by layer and channel by channel.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dynamics: bool,
 }
 
 impl Studies {
     /// Keys of the table.
-    pub const KEYS: &[&str] = &["sample", "ball", "isolated", "search", "guarantees"];
+    pub const KEYS: &[&str] = &[
+        "sample",
+        "ball",
+        "isolated",
+        "search",
+        "dynamics",
+        "guarantees",
+    ];
     /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
     pub const TABLES: &[&str] = &[
         sample_bounds::TABLE,
         isolated::TABLE,
         search::TABLE,
         search::TRACE,
+        dynamics::LAYERS,
+        dynamics::CHANNELS,
+        dynamics::HISTOGRAMS,
         guarantees::TABLE,
     ];
 
@@ -80,6 +94,9 @@ impl Studies {
         }
         if let Some(search) = self.search {
             studies.push(Box::new(search));
+        }
+        if self.dynamics {
+            studies.push(Box::new(dynamics::Dynamics::default()));
         }
         studies
     }

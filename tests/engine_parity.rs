@@ -167,6 +167,7 @@ fn a_layer_alone_is_a_variant_of_one_layer() {
             let got = runner.isolated(id, tap).unwrap();
             let alone = QuantizedNetwork {
                 layers: quantized.layer(node).cloned().into_iter().collect(),
+                activations: Vec::new(),
             };
             let alone = runner.load_variant(&alone).unwrap();
             let want = runner.compare(alone).unwrap();
@@ -305,6 +306,7 @@ fn weights_that_are_not_finite_are_counted_where_they_act() {
         layer.scale = vec![1.0, 1.0, bad, 1.0];
         let variant = QuantizedNetwork {
             layers: vec![layer.clone()],
+            ..QuantizedNetwork::default()
         };
         for subject in subjects() {
             let mut runner = subject.engine.prepare(&network).unwrap();
@@ -359,6 +361,7 @@ fn calls_out_of_order_and_wrong_shapes_are_refused() {
     let layer = quantized.layers[0].clone();
     let with = |layer| QuantizedNetwork {
         layers: vec![layer],
+        ..QuantizedNetwork::default()
     };
     for subject in subjects() {
         let mut runner = subject.engine.prepare(&network).unwrap();

@@ -1,6 +1,6 @@
 //! Bounds for all weights within given distances of the reference's: known before anything is quantized.
 
-use super::{Bound, BoundError, Domain, Series, Setting, find};
+use super::{Bound, BoundError, Domain, ReferenceNorms, Series, Setting, find};
 use crate::network::Network;
 
 /// Ids of the bounds that hold for a whole ball of weights: those that grow with the magnitudes of `W`, `W'` and
@@ -51,7 +51,12 @@ impl<'a> Ball<'a> {
             }
         }
         Ok(Self {
-            setting: Setting::with_radii(network, network, domain, Some(radii))?,
+            setting: Setting::with_radii(
+                &ReferenceNorms::new(network),
+                network,
+                domain,
+                Some(radii),
+            )?,
         })
     }
 

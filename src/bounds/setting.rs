@@ -1,9 +1,10 @@
 //! What every bound starts from: two networks of one graph, the inputs they may see, and layer norms.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use super::BoundError;
+use super::reference_norms::{Memo, ReferenceNorms};
+use super::rescaling::{Rescaling, divided_up};
 use super::scaled::{Up, UpVec, inflate};
 use super::spectral::{self, SpectralFacts};
 use crate::network::{Activation, Affine, Network, Node, Op, ValueId};
@@ -69,7 +70,7 @@ pub enum Weights {
     QuantizedOnly,
 }
 
-/// Norms of one parametric layer, each rounded upward.
+/// Norms of one parametric layer in the setting's parametrization, each rounded upward.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerFacts {
     /// `||W||` from inf to inf: the largest row sum of magnitudes.
@@ -113,14 +114,11 @@ pub struct Setting<'a> {
     radii: Option<&'a [Vec<f64>]>,
     layers: Vec<Option<LayerFacts>>,
     nonnegative: Vec<bool>,
+    reference: Arc<ReferenceNorms<'a>>,
     /// Dear to compute, and only some bounds need them.
-    spectral: OnceLock<Vec<Option<SpectralFacts>>>,
-    products: ProductNorms,
+    spectral: Vec<OnceLock<Option<SpectralFacts>>>,
+    products: Memo<[Up; 3]>,
 }
-
-/// A layer, the layer before it in a chain, and which rows are scaled: see `spectral_fused`.
-pub(super) type ProductKey = (usize, usize, u8);
-type ProductNorms = Mutex<BTreeMap<ProductKey, Arc<OnceLock<[Up; 3]>>>>;
 
 impl<'a> Setting<'a> {
     /// Checks that both networks have one graph and finite parameters and that the domain is a box of as many
@@ -130,18 +128,29 @@ impl<'a> Setting<'a> {
         quantized: &'a Network,
         domain: &'a Domain,
     ) -> Result<Self, BoundError> {
-        Self::with_radii(network, quantized, domain, None)
+        Self::sharing(&ReferenceNorms::new(network), quantized, domain)
+    }
+
+    /// The same for the network of `reference` in its parametrization, whose norms are computed once for all
+    /// that share them. Bounds come in the network's own units whatever the parametrization.
+    pub fn sharing(
+        reference: &Arc<ReferenceNorms<'a>>,
+        quantized: &'a Network,
+        domain: &'a Domain,
+    ) -> Result<Self, BoundError> {
+        Self::with_radii(reference, quantized, domain, None)
     }
 
     /// The same for all networks whose weights are within `radii` of the reference's, biases unchanged. Only bounds
     /// that look at weights through [`Setting::layer`], [`Setting::magnitudes_times`] and
     /// [`Setting::bias_magnitudes`], and grow with those magnitudes, may be evaluated.
     pub(super) fn with_radii(
-        network: &'a Network,
+        reference: &Arc<ReferenceNorms<'a>>,
         quantized: &'a Network,
         domain: &'a Domain,
         radii: Option<&'a [Vec<f64>]>,
     ) -> Result<Self, BoundError> {
+        let network = reference.network();
         check_domain(network, domain)?;
         check_graph(network, quantized)?;
         let pairs = || network.nodes.iter().zip(&quantized.nodes);
@@ -161,8 +170,9 @@ impl<'a> Setting<'a> {
             radii,
             layers: Vec::new(),
             nonnegative,
-            spectral: OnceLock::new(),
-            products: Mutex::default(),
+            reference: Arc::clone(reference),
+            spectral: network.nodes.iter().map(|_| OnceLock::new()).collect(),
+            products: Memo::default(),
         };
         let facts = (0..network.nodes.len()).map(|node| setting.facts(node));
         setting.layers = facts.collect();
@@ -196,19 +206,42 @@ impl<'a> Setting<'a> {
 
     /// Certified spectral norms of node `node`; `None` when it has no parameters.
     pub(super) fn spectral(&self, node: usize) -> Option<&SpectralFacts> {
-        self.spectral.get_or_init(|| spectral::facts(self))[node].as_ref()
+        self.spectral[node]
+            .get_or_init(|| spectral::facts(self, node))
+            .as_ref()
     }
 
-    /// The norms stored under `key`, computed on first use.
-    pub(super) fn product_norms(
-        &self,
-        key: ProductKey,
-        compute: impl FnOnce() -> [Up; 3],
-    ) -> [Up; 3] {
-        let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
-        let cell = Arc::clone(products.entry(key).or_default());
-        drop(products);
-        *cell.get_or_init(compute)
+    /// What depends on the reference network alone.
+    pub(super) fn reference(&self) -> &ReferenceNorms<'a> {
+        &self.reference
+    }
+
+    /// Norms of products of matrices, of `W`, of `W'` and of their change.
+    pub(super) fn products(&self) -> &Memo<[Up; 3]> {
+        &self.products
+    }
+
+    /// The parametrization that norms are taken in.
+    pub(super) fn rescaling(&self) -> &Rescaling {
+        self.reference.rescaling()
+    }
+
+    /// A bound on every channel of node `node`, from the parametrization's units to the network's.
+    pub(super) fn in_own_units(&self, node: usize, bound: Up) -> Up {
+        bound * Up::new(self.rescaling().largest(node + 1))
+    }
+
+    /// Biases of node `node` in the parametrization's units, of `W`, `W'` or their difference, each with at
+    /// most two roundings.
+    pub(super) fn rescaled_biases(&self, node: usize, which: Weights) -> Vec<f64> {
+        let Some((a, b)) = self.affine(node) else {
+            return Vec::new();
+        };
+        let rows = &self.rescaling().of_value(node + 1);
+        let pairs = a.bias.iter().zip(b.bias).zip(rows.iter());
+        pairs
+            .map(|((&p, &q), row)| parameter(p, q, which) / row)
+            .collect()
     }
 
     /// The affine maps of node `node` in both networks.
@@ -255,23 +288,37 @@ impl<'a> Setting<'a> {
 
     fn facts(&self, node: usize) -> Option<LayerFacts> {
         let (a, b) = self.affine(node)?;
+        let scales = self.rescaling().of_layer(self.network, node);
+        let taps = a.taps.max(1);
+        let columns = |o: usize| &scales.columns[a.first_input(o)..];
         let row = |which| {
-            let n = a.fan_in();
+            // A factor, the sums over taps and channels, and the division.
+            let n = a.fan_in() + 4;
             move |o: usize| {
-                let sum = self.kernel_magnitude(node, o, a.row(o), b.row(o), which);
-                inflate(sum, n + 1)
+                let kernels = a.row(o).chunks(taps).zip(b.row(o).chunks(taps));
+                let sums = kernels.zip(columns(o));
+                let sum: f64 = sums
+                    .map(|((p, q), c)| self.kernel_magnitude(node, o, p, q, which) * c)
+                    .sum();
+                inflate(sum / scales.rows[o], n)
             }
         };
-        let exact_bias = |which| move |o: usize| magnitude(a.bias[o], Other::Is(b.bias[o]), which);
+        let exact_bias = |which| {
+            move |o: usize| {
+                let bias = magnitude(a.bias[o], Other::Is(b.bias[o]), which);
+                divided_up(bias, scales.rows[o])
+            }
+        };
         let bias = |which| move |o: usize| inflate(exact_bias(which)(o), 1);
         let max = |f: &dyn Fn(usize) -> f64| (0..a.out).map(f).fold(0.0, f64::max);
         use Weights::{Difference, Quantized, Reference};
         let augmented = |which| max(&|o| inflate(row(which)(o) + bias(which)(o), 1));
         let largest = |o: usize| {
-            let pairs = a.row(o).iter().zip(b.row(o));
-            let differences = pairs
-                .map(|(p, q)| inflate(self.kernel_magnitude(node, o, &[*p], &[*q], Difference), 1));
-            differences.fold(0.0, f64::max)
+            let pairs = a.row(o).iter().zip(b.row(o)).enumerate();
+            let changes = pairs.map(|(k, (p, q))| {
+                self.kernel_magnitude(node, o, &[*p], &[*q], Difference) * columns(o)[k / taps]
+            });
+            inflate(changes.fold(0.0, f64::max) / scales.rows[o], 3)
         };
         Some(LayerFacts {
             norm: max(&row(Reference)),
@@ -298,6 +345,15 @@ impl<'a> Setting<'a> {
                 .map(|(&p, &q)| magnitude(p, Other::Is(q), which))
                 .collect(),
         )
+    }
+}
+
+/// `w`, `w'` or `w' - w`; the common parts of both are not asked for here.
+pub(super) fn parameter(w: f32, quantized: f32, which: Weights) -> f64 {
+    match which {
+        Weights::Quantized => f64::from(quantized),
+        Weights::Difference => f64::from(quantized) - f64::from(w),
+        _ => f64::from(w),
     }
 }
 

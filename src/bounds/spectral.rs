@@ -1,10 +1,12 @@
 //! The operator-norm recursion in l2, with certified spectral norms.
 
-use super::scaled::{Up, UpVec};
+use super::reference_norms::ReferenceNorms;
+use super::rescaling::LayerScales;
+use super::scaled::{Up, UpVec, inflate};
 use super::setting::Weights;
 use super::spectral_norm::{group_norm, layer_norm};
 use super::{Bound, BoundError, Series, Setting};
-use crate::network::{Conv, Node, Op, Window};
+use crate::network::{Affine, Conv, Network, Node, Op, Window};
 use crate::tensor::Shape;
 
 /// `E_l = ||W'_l||_2 E + ||dW_l||_2 B + ||db_l||_2`, or the same with `W` and `B'`.
@@ -50,10 +52,10 @@ impl Norms {
     /// What the activation of node `index` leaves, and with `cap` what the magnitudes allow.
     pub fn activated(mut self, setting: &Setting, index: usize, cap: bool) -> Norms {
         let node = &setting.network().nodes[index];
-        let limit = node
-            .activation
-            .cap()
-            .map(|cap| over_pixels(&UpVec::splat(node.shape.c, cap), node.shape));
+        let limit = setting
+            .rescaling()
+            .caps(setting.network(), index)
+            .map(|caps| over_pixels(&UpVec::new(caps), node.shape));
         if let Some(limit) = limit {
             self.reference = self.reference.min(limit);
             self.quantized = self.quantized.min(limit);
@@ -70,8 +72,11 @@ impl Norms {
     }
 }
 
-/// The inf-norm that follows from an l2 error, with `cap` no more than the activation's range.
-pub(super) fn reported(node: &Node, error: Up, cap: bool) -> Up {
+/// The inf-norm that follows from an l2 error at node `index`, in the network's own units; with `cap` no more
+/// than the activation's range.
+pub(super) fn reported(setting: &Setting, index: usize, error: Up, cap: bool) -> Up {
+    let error = setting.in_own_units(index, error);
+    let node = &setting.network().nodes[index];
     match node.activation.cap().filter(|_| cap) {
         Some(range) => error.min(Up::new(range)),
         None => error,
@@ -83,7 +88,16 @@ pub(super) fn over_pixels(magnitudes: &UpVec, shape: Shape) -> Up {
     magnitudes.norm_l2() * Up::new(shape.pixels() as f64).sqrt()
 }
 
-/// Certified spectral norms of one parametric layer, and of the biases over the output map.
+/// Certified norms of one matrix of a layer, over the layer's input map.
+#[derive(Clone, Debug)]
+pub(super) struct LayerNorms {
+    /// The spectral norm.
+    pub norm: Up,
+    /// For a depthwise layer with one kernel per channel, the gain of each channel.
+    pub gains: Option<Vec<Up>>,
+}
+
+/// Certified spectral norms of one parametric layer.
 #[derive(Clone, Debug)]
 pub(super) struct SpectralFacts {
     /// `||W||_2`
@@ -96,43 +110,75 @@ pub(super) struct SpectralFacts {
     pub gains: Option<[Vec<Up>; 2]>,
 }
 
-/// The norms of every parametric node.
-pub(super) fn facts(setting: &Setting) -> Vec<Option<SpectralFacts>> {
+/// The weights `f(i)` of a layer in another parametrization, with two roundings more than `f`.
+pub(super) fn rescaled(a: &Affine, scales: LayerScales<'_>, f: impl Fn(usize) -> f64) -> Vec<f64> {
+    let mut weights = Vec::with_capacity(a.weight.len());
+    for (o, row) in scales.rows.iter().enumerate() {
+        let columns = &scales.columns[a.first_input(o)..][..a.in_per_group];
+        for column in columns {
+            for _ in 0..a.taps {
+                weights.push(f(weights.len()) * column / row);
+            }
+        }
+    }
+    weights
+}
+
+/// The norms of the layer `node` with the parameters of `other`, a network of the same graph.
+pub(super) fn layer_norms(
+    reference: &ReferenceNorms<'_>,
+    other: &Network,
+    node: usize,
+) -> Option<LayerNorms> {
+    let affine = other.nodes[node].affine()?;
+    let scales = reference.rescaling().of_layer(reference.network(), node);
+    let weights = rescaled(&affine, scales, |i| f64::from(affine.weight[i]));
+    Some(norms_of(reference.network(), node, &affine, &weights))
+}
+
+fn norms_of(network: &Network, node: usize, a: &Affine, weights: &[f64]) -> LayerNorms {
+    let weight = &|i: usize| weights[i];
+    let node = &network.nodes[node];
+    let input = network.shape(node.inputs[0]);
+    let conv: Option<&Conv> = match &node.op {
+        Op::Conv(conv) => Some(conv),
+        _ => None,
+    };
+    if a.in_per_group == 1 && a.out == a.groups && a.groups > 1 {
+        let gains: Vec<Up> = (0..a.groups)
+            .map(|g| group_norm(a, weight, conv, input, g))
+            .collect();
+        return LayerNorms {
+            norm: gains.iter().copied().fold(Up::ZERO, Up::max),
+            gains: Some(gains),
+        };
+    }
+    LayerNorms {
+        norm: layer_norm(a, weight, conv, input),
+        gains: None,
+    }
+}
+
+/// The norms of node `node` in both networks.
+pub(super) fn facts(setting: &Setting, node: usize) -> Option<SpectralFacts> {
+    let (a, b) = setting.affine(node)?;
     let network = setting.network();
-    let nodes = network.nodes.iter().enumerate();
-    nodes
-        .map(|(i, node)| {
-            let (a, b) = setting.affine(i)?;
-            let input = network.shape(node.inputs[0]);
-            let conv: Option<&Conv> = match &node.op {
-                Op::Conv(conv) => Some(conv),
-                _ => None,
-            };
-            let reference = |i: usize| f64::from(a.weight[i]);
-            let quantized = |i: usize| f64::from(b.weight[i]);
-            let difference = |i: usize| quantized(i) - reference(i);
-            let norm = |w: &dyn Fn(usize) -> f64| layer_norm(&a, w, conv, input);
-            let single = a.in_per_group == 1 && a.out == a.groups && a.groups > 1;
-            let gains = |w: &dyn Fn(usize) -> f64| {
-                let groups = 0..a.groups;
-                groups
-                    .map(|g| group_norm(&a, w, conv, input, g))
-                    .collect::<Vec<Up>>()
-            };
-            let gains = single.then(|| [gains(&reference), gains(&quantized)]);
-            let largest = |gains: &[Up]| gains.iter().copied().fold(Up::ZERO, Up::max);
-            Some(SpectralFacts {
-                reference: gains
-                    .as_ref()
-                    .map_or_else(|| norm(&reference), |g| largest(&g[0])),
-                quantized: gains
-                    .as_ref()
-                    .map_or_else(|| norm(&quantized), |g| largest(&g[1])),
-                difference: norm(&difference),
-                gains,
-            })
-        })
-        .collect()
+    let reference = setting.reference().layer(node)?;
+    let quantized = layer_norms(setting.reference(), setting.quantized(), node)?;
+    let scales = setting.rescaling().of_layer(network, node);
+    let change = rescaled(&a, scales, |i| {
+        f64::from(b.weight[i]) - f64::from(a.weight[i])
+    });
+    Some(SpectralFacts {
+        reference: reference.norm,
+        quantized: quantized.norm,
+        difference: norms_of(network, node, &a, &change).norm,
+        gains: reference
+            .gains
+            .clone()
+            .zip(quantized.gains)
+            .map(|(a, b)| [a, b]),
+    })
 }
 
 impl Bound for Spectral {
@@ -157,7 +203,7 @@ impl Bound for Spectral {
         for (i, node) in setting.network().nodes.iter().enumerate() {
             let norms = before_activation(setting, i, node, &states);
             let norms = norms.activated(setting, i, self.cap);
-            series.push(reported(node, norms.error, self.cap));
+            series.push(reported(setting, i, norms.error, self.cap));
             states.push(norms);
         }
         Ok(Series::of(series))
@@ -179,7 +225,7 @@ pub(super) fn before_activation(
             let Some(layer) = setting.spectral(index) else {
                 return first;
             };
-            let bias = |which| over_pixels(&setting.bias_magnitudes(index, which), node.shape);
+            let bias = |which| bias_norm(setting, index, which);
             let one = layer.quantized * first.error + layer.difference * first.reference;
             let other = layer.reference * first.error + layer.difference * first.quantized;
             Norms {
@@ -205,6 +251,13 @@ pub(super) fn before_activation(
         }
         Op::GlobalAvgPool => first.scaled(Up::ONE.over(Up::new(input.pixels() as f64)).sqrt()),
     }
+}
+
+/// The l2 norm of a layer's biases, or of their difference, over its output map.
+pub(super) fn bias_norm(setting: &Setting, index: usize, which: Weights) -> Up {
+    let biases = setting.rescaled_biases(index, which).into_iter();
+    let magnitudes = UpVec::new(biases.map(|b| inflate(b.abs(), 2)).collect());
+    over_pixels(&magnitudes, setting.network().nodes[index].shape)
 }
 
 /// How many windows share a pixel at most.

@@ -10,10 +10,10 @@ use super::options::EngineOptions;
 use crate::engine::{EngineError, Runner, VariantId};
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::{Model, QuantizerSpec};
+use crate::network::random::{random_images, random_network};
 use crate::network::{Network, zoo};
 use crate::quant::Granularity;
 use crate::quant::uniform::Scheme;
-use crate::tensor::Batch;
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
@@ -48,19 +48,15 @@ impl Args {
                 let model = Model {
                     name: self.model.clone(),
                     weights: weights.clone(),
+                    activation: None,
                     preprocessing: None,
                 };
                 LoadedModel::load(&model, None)?.network
             }
-            None => made_up(zoo::skeleton(&self.model)?),
+            None => random_network(&zoo::Model::find(&self.model)?.standard(), 1)?.network,
         };
         let batch = self.batch as usize;
-        let input = Batch {
-            shape: network.input,
-            data: noise(batch * network.input.len(), 1)
-                .map(|x| 2.0 * x)
-                .collect(),
-        };
+        let input = random_images(network.input, batch, 1);
         let selected = self.engine.select()?;
         let mut runner = selected.engine.prepare(&network)?;
         anyhow::ensure!(
@@ -136,33 +132,4 @@ fn load_variants(
             Ok(runner.load_variant(&spec.build()?.quantize(network)?)?)
         })
         .collect()
-}
-
-/// Fills a skeleton with weights that keep activations at a sane size.
-fn made_up(mut network: Network) -> Network {
-    for (i, node) in network.nodes.iter_mut().enumerate() {
-        let Some(fan_in) = node.affine().map(|a| a.fan_in()) else {
-            continue;
-        };
-        if let Some(weight) = node.weight_mut() {
-            let scale = (6.0 / fan_in as f32).sqrt();
-            let values = noise(weight.data().len(), i as u64 + 2);
-            for (w, x) in weight.data_mut().iter_mut().zip(values) {
-                *w = scale * x;
-            }
-        }
-    }
-    network
-}
-
-/// Uniform numbers in [-1, 1), the same on every machine (SplitMix64).
-fn noise(count: usize, seed: u64) -> impl Iterator<Item = f32> {
-    (0..count as u64).map(move |i| {
-        let mut z = (seed << 40)
-            .wrapping_add(i)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z >> 40) as f32) / (1u64 << 23) as f32 - 1.0
-    })
 }

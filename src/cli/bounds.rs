@@ -1,4 +1,4 @@
-//! `quantbound bounds`: the ladder per depth, without images.
+//! `quantbound bounds`: the ladder per depth, and beside it what images add.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -6,11 +6,15 @@ use std::io::Write;
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
-use super::options::{ModelOptions, QuantizeOptions};
+use super::options::{ModelOptions, VariantOptions};
+use super::parametrization::{self, RescaleName};
+use super::sample::SampleOptions;
 use super::table;
-use crate::bounds::{self, BALL, Domain, Series, Setting};
+use crate::bounds::{
+    self, BALL, Domain, Parametrizations, ReferenceNorms, Rescale, Series, Setting,
+};
 use crate::experiment::model::LoadedModel;
-use crate::experiment::plan::QuantizerSpec;
+use crate::experiment::plan::{Method, Quantize, QuantizerSpec};
 use crate::experiment::required_bits::{BitsNeeded, a_priori};
 use crate::network::Network;
 
@@ -20,13 +24,18 @@ pub struct Args {
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
-    quantize: QuantizeOptions,
+    variants: VariantOptions,
+    #[command(flatten)]
+    sample: SampleOptions,
     /// Only these bounds
     #[arg(long, value_delimiter = ',', value_name = "ID,...")]
     only: Option<Vec<String>>,
     /// Also the bits that keep each bound under these tolerances, for any number of bits
     #[arg(long, value_delimiter = ',', value_name = "TOLERANCE,...", value_parser = tolerance)]
     required_bits: Vec<f64>,
+    /// Rescale the channels of both networks before bounding: the same discrepancy, in units that suit the bound
+    #[arg(long, value_enum, default_value_t = RescaleName::None, conflicts_with = "images")]
+    rescale: RescaleName,
     /// JSON instead of a table; one object per quantizer, in an array when there are several
     #[arg(long)]
     json: bool,
@@ -42,30 +51,56 @@ impl Args {
             .only
             .as_ref()
             .map(|ids| ids.iter().map(String::as_str).collect());
+        let table = self.variants.required()?;
         let model = self.model.load()?;
         let domain = model.domain();
+        let norms = ReferenceNorms::new(&model.network);
+        let rescale: Rescale = self.rescale.into();
+        let parametrizations =
+            (rescale != Rescale::None).then(|| Parametrizations::new(&model.network));
+        let images = self.sample.open(&model)?;
         let mut objects = Vec::new();
-        let needed = self.required(&model, &domain)?;
+        let needed = self.required(&table, &model, &domain)?;
         let mut out = std::io::stdout().lock();
-        for &bits in &self.quantize.bits {
-            for &granularity in &self.quantize.granularity {
-                let spec = QuantizerSpec::uniform(bits, granularity, self.quantize.scheme);
-                let quantized = spec.build()?.quantize(&model.network)?;
-                let quantized = quantized.dequantize(&model.network);
-                let setting = Setting::new(&model.network, &quantized, &domain)?;
-                let ladder = bounds::ladder(&setting, only.as_deref())
-                    .into_iter()
-                    .map(|(id, series)| Ok((id, series?)))
-                    .collect::<Result<Vec<_>, bounds::BoundError>>()?;
+        for variant in self.variants.quantize(&table, &model)? {
+            let (spec, quantized) = variant?;
+            let name = spec.build()?.name();
+            anyhow::ensure!(
+                quantized.activations.is_empty(),
+                "{name}: activations are quantized too, and bounds on weights do not speak of that; leave out `activations`"
+            );
+            let on_images = images.as_ref().map(|i| i.bounds(&quantized)).transpose()?;
+            let quantized = quantized.dequantize(&model.network);
+            let setting = Setting::sharing(&norms, &quantized, &domain)?;
+            let Some(parametrizations) = &parametrizations else {
+                let mut ladder = complete(bounds::ladder(&setting, only.as_deref()))?;
+                ladder.extend(on_images.into_iter().flatten());
                 if self.json {
-                    let mut object = as_json(&setting, &ladder, &spec);
-                    if let Some(needed) = needed.get(granularity.name()) {
+                    let mut object = as_json(&setting, &ladder, &spec, &name);
+                    if let Some(needed) = needed.get(spec.granularity.name()) {
                         object["required_bits"] = needed.as_json(&model.network);
                     }
                     objects.push(object);
                 } else {
-                    print_ladder(&mut out, &setting, &ladder, &spec)?;
+                    print_ladder(&mut out, &setting, &ladder, &spec, &name)?;
                 }
+                continue;
+            };
+            let found = parametrizations.ladders(&quantized, &domain, only.as_deref())?;
+            let mut ladders = Vec::new();
+            for ladder in found {
+                ladders.push(complete(ladder)?);
+            }
+            let chosen = &ladders[rescale as usize];
+            let products = parametrizations.norm_products();
+            if self.json {
+                let mut object = as_json(&setting, chosen, &spec, &name);
+                object["rescale"] = json!(rescale.name());
+                object["parametrization"] = parametrization::as_json(&ladders, &products);
+                objects.push(object);
+            } else {
+                print_ladder(&mut out, &setting, chosen, &spec, &name)?;
+                parametrization::print(&mut out, &ladders, &products)?;
             }
         }
         if !self.json {
@@ -88,6 +123,7 @@ impl Args {
     /// The required bits by granularity, where any were asked for.
     fn required(
         &self,
+        table: &Quantize,
         model: &LoadedModel,
         domain: &Domain,
     ) -> anyhow::Result<BTreeMap<&'static str, Needed>> {
@@ -106,11 +142,16 @@ impl Args {
                 BALL.join(", ")
             );
         }
-        for &granularity in &self.quantize.granularity {
+        let Method::Uniform { scheme, .. } = table.method else {
+            anyhow::bail!(
+                "--required-bits speaks of --method uniform, whose steps any number of bits fixes"
+            );
+        };
+        for granularity in table.granularities() {
             let by_id = a_priori(
                 &model.network,
                 domain,
-                self.quantize.scheme,
+                scheme,
                 granularity,
                 &ids,
                 &self.required_bits,
@@ -189,9 +230,17 @@ fn tolerance(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a positive number".to_string())
 }
 
+/// A ladder whose bounds could all be stated.
+fn complete(
+    ladder: Vec<(String, Result<Series, bounds::BoundError>)>,
+) -> Result<Vec<(String, Series)>, bounds::BoundError> {
+    let bounds = ladder.into_iter();
+    bounds.map(|(id, series)| Ok((id, series?))).collect()
+}
+
 type Ladder = [(String, Series)];
 
-fn as_json(setting: &Setting<'_>, ladder: &Ladder, spec: &QuantizerSpec) -> Value {
+fn as_json(setting: &Setting<'_>, ladder: &Ladder, spec: &QuantizerSpec, name: &str) -> Value {
     // A bound of exactly zero has no finite log10: null.
     let at = |node: usize| -> Map<String, Value> {
         let entries = ladder.iter();
@@ -207,6 +256,7 @@ fn as_json(setting: &Setting<'_>, ladder: &Ladder, spec: &QuantizerSpec) -> Valu
         .collect();
     json!({
         "model": network.name,
+        "quantizer": name,
         "bits": spec.bits,
         "granularity": spec.granularity,
         "method": spec.method,
@@ -221,6 +271,7 @@ fn print_ladder(
     setting: &Setting<'_>,
     ladder: &Ladder,
     spec: &QuantizerSpec,
+    name: &str,
 ) -> std::io::Result<()> {
     let network = setting.network();
     let mut header = vec!["depth", "layer"];
@@ -239,7 +290,7 @@ fn print_ladder(
     }
     writeln!(
         out,
-        "{}: log10 of the bounds on ||y - y'||_inf, {} bit {}, inputs up to {:.4}",
+        "{}: log10 of the bounds on ||y - y'||_inf, {name} {} bit {}, inputs up to {:.4}",
         network.name,
         spec.bits,
         spec.granularity.name(),

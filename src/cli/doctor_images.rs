@@ -73,7 +73,9 @@ fn outputs(
             pixels.push(model.preprocessing.pixels(path)?);
         }
         for (variant, outputs) in variants.iter().zip(&mut outputs) {
-            let data = pixels.iter().flat_map(|p| variant.input(p.as_raw()));
+            let data = pixels
+                .iter()
+                .flat_map(|p| variant.preprocessing.normalize(p.as_raw()));
             let batch = Batch {
                 shape: model.preprocessing.shape(),
                 data: data.collect(),
@@ -138,7 +140,7 @@ fn conclusion(diagnosis: &Diagnosis, variants: &[Variant], classes: usize) -> (b
             let mut parts = Vec::new();
             if score.variant > 0 {
                 text += variant.name;
-                parts.push(variant.advice());
+                parts.push(variant.advice(&variants[0].preprocessing));
             }
             if score.shift != 0 {
                 if score.variant > 0 {

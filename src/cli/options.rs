@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
 use crate::engine::select::{Backend, Selected, select};
 use crate::experiment::model::LoadedModel;
-use crate::experiment::plan::{Model, QuantizerSpec};
-use crate::quant::Granularity;
-use crate::quant::uniform::Scheme;
+use crate::experiment::plan::{
+    CalibrationSpec, Images, Method, Model, Quantize, QuantizerSpec, Replacement,
+};
+use crate::experiment::saved::models_for;
+use crate::experiment::variants::calibrate;
+use crate::quant::{Granularity, QuantizedNetwork};
 
 /// Where to run.
 #[derive(Args, Clone)]
@@ -75,6 +79,9 @@ pub struct ModelOptions {
     /// Checkpoint (safetensors or PyTorch state dict), .onnx file, or random:SEED
     #[arg(long, value_name = "FILE")]
     pub weights: PathBuf,
+    /// relu: put ReLU in the place of every ReLU6, which changes the function and the network's name
+    #[arg(long, value_name = "A", value_parser = replacement)]
+    pub activation: Option<Replacement>,
 }
 
 impl ModelOptions {
@@ -83,6 +90,7 @@ impl ModelOptions {
         Model {
             name: self.model.clone(),
             weights: self.weights.clone(),
+            activation: self.activation,
             preprocessing: None,
         }
     }
@@ -98,18 +106,145 @@ impl ModelOptions {
     }
 }
 
-/// Quantizers crossed from lists.
+/// A quantization method with its options, and bit widths and granularities to cross it with.
 #[derive(Args, Clone)]
-pub struct QuantizeOptions {
+pub struct MethodOptions {
+    /// uniform, rex, dfq, gpfq or any other method of docs/quantizers.md
+    #[arg(long, default_value = "uniform", value_name = "NAME")]
+    pub method: String,
     /// Bit widths, 2 to 16
-    #[arg(long, value_delimiter = ',', required = true, value_name = "B,...", value_parser = clap::value_parser!(u32).range(2..=16))]
+    #[arg(long, value_delimiter = ',', value_name = "B,...")]
     pub bits: Vec<u32>,
-    /// Scales per tensor, per output channel, or both
-    #[arg(long, value_delimiter = ',', default_value = "per-channel", value_name = "G,...", value_parser = granularity)]
+    /// Scales per tensor, per output channel, or both, for methods that leave the choice [default: the method's usual one]
+    #[arg(long, value_delimiter = ',', value_name = "G,...", value_parser = granularity)]
     pub granularity: Vec<Granularity>,
-    /// symmetric (max-abs range) or asymmetric (min-max range)
-    #[arg(long, default_value = "symmetric", value_parser = scheme)]
-    pub scheme: Scheme,
+    /// Option of the method, as in a plan: --set scalar=1.16 --set range=mse
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub options: Vec<String>,
+    /// Folder of calibration images, for methods that look at activations
+    #[arg(long, value_name = "DIR")]
+    pub calibration: Option<PathBuf>,
+    /// Use only the first so many of them
+    #[arg(long, value_name = "N", requires = "calibration")]
+    pub calibration_limit: Option<usize>,
+    /// Calibrate on so many images: those, then random crops and flips of them
+    #[arg(long, value_name = "N", requires = "calibration")]
+    pub calibration_augment: Option<usize>,
+    /// Seed of the crops and flips
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub calibration_seed: u64,
+}
+
+impl MethodOptions {
+    /// The method as a plan's `[[quantize]]` table.
+    pub fn table(&self) -> anyhow::Result<Quantize> {
+        let options = self.options.iter().map(|text| {
+            let pair = text.split_once('=');
+            pair.with_context(|| format!("--set {text}: expected KEY=VALUE"))
+        });
+        let options = options.collect::<anyhow::Result<Vec<_>>>()?;
+        let (bits, granularity) = (&self.bits, &self.granularity);
+        Ok(Quantize::from_options(
+            &self.method,
+            bits,
+            granularity,
+            &options,
+        )?)
+    }
+
+    /// The calibration images, if the method of `table` looks at any.
+    pub fn images(&self, table: &Quantize) -> anyhow::Result<Option<CalibrationSpec>> {
+        let mut names = Vec::new();
+        for spec in table.specs() {
+            let quantizer = spec.build()?;
+            names.extend(quantizer.needs_calibration().then(|| quantizer.name()));
+        }
+        match (&self.calibration, names.first()) {
+            (_, None) => Ok(None),
+            (None, Some(name)) => {
+                bail!("{name} needs calibration images: give --calibration DIR")
+            }
+            (Some(dir), _) => {
+                let spec = CalibrationSpec {
+                    images: Images {
+                        dir: dir.clone(),
+                        labels: None,
+                        skip: 0,
+                        limit: self.calibration_limit,
+                    },
+                    augment: self.calibration_augment,
+                    seed: self.calibration_seed,
+                };
+                spec.check().map_err(anyhow::Error::msg)?;
+                Ok(Some(spec))
+            }
+        }
+    }
+}
+
+/// Quantized networks: made now, or saved earlier.
+#[derive(Args, Clone)]
+pub struct VariantOptions {
+    #[command(flatten)]
+    pub method: MethodOptions,
+    /// Instead of a method: a network saved by `quantbound quantize`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "bits", "granularity", "options", "calibration"])]
+    pub quantized: Option<PathBuf>,
+}
+
+impl VariantOptions {
+    /// As a plan's `[[quantize]]` table; `None` when no option asks for anything.
+    pub fn table(&self) -> anyhow::Result<Option<Quantize>> {
+        if let Some(file) = &self.quantized {
+            let mut table = Quantize {
+                bits: Vec::new(),
+                granularity: Vec::new(),
+                activations: None,
+                method: Method::Saved {
+                    file: file.clone(),
+                    sha256: String::new(),
+                },
+            };
+            table.resolve()?;
+            return Ok(Some(table));
+        }
+        let m = &self.method;
+        let unset = m.bits.is_empty() && m.granularity.is_empty() && m.options.is_empty();
+        match unset && m.method == "uniform" {
+            true => Ok(None),
+            false => Ok(Some(m.table()?)),
+        }
+    }
+
+    /// As [`Self::table`], for commands that have nothing to do without.
+    pub fn required(&self) -> anyhow::Result<Quantize> {
+        self.table()?
+            .context("what to quantize to? give --bits B,... or --quantized FILE")
+    }
+
+    /// The quantized networks of a table, one by one.
+    pub fn quantize<'a>(
+        &self,
+        table: &'a Quantize,
+        model: &'a LoadedModel,
+    ) -> anyhow::Result<impl Iterator<Item = anyhow::Result<(QuantizerSpec, QuantizedNetwork)>> + 'a>
+    {
+        let images = self.method.images(table)?;
+        let images = images.as_ref().map(CalibrationSpec::open).transpose()?;
+        Ok(table.specs().map(move |spec| {
+            models_for(&spec, std::slice::from_ref(model))?;
+            let quantized = calibrate(spec.build()?.as_ref(), model, images.as_ref())?;
+            Ok((spec, quantized))
+        }))
+    }
+}
+
+/// Parses `relu`.
+pub fn replacement(text: &str) -> Result<Replacement, String> {
+    match text {
+        "relu" => Ok(Replacement::Relu),
+        _ => Err("expected relu; leave it out to keep the network as it was trained".into()),
+    }
 }
 
 /// Parses `per-tensor` or `per-channel`.
@@ -118,32 +253,5 @@ pub fn granularity(text: &str) -> Result<Granularity, String> {
         "per-tensor" => Ok(Granularity::PerTensor),
         "per-channel" => Ok(Granularity::PerChannel),
         _ => Err("expected per-tensor or per-channel".into()),
-    }
-}
-
-/// Parses `symmetric` or `asymmetric`.
-pub fn scheme(text: &str) -> Result<Scheme, String> {
-    match text {
-        "symmetric" => Ok(Scheme::Symmetric),
-        "asymmetric" => Ok(Scheme::Asymmetric),
-        _ => Err("expected symmetric or asymmetric".into()),
-    }
-}
-
-/// Parses `BITS[:GRANULARITY[:SCHEME]]`, as in `8:per-channel:symmetric`.
-pub fn quantizer(text: &str) -> Result<QuantizerSpec, String> {
-    let mut parts = text.split(':');
-    let bits = parts.next().and_then(|b| b.parse().ok());
-    let spec = QuantizerSpec::uniform(
-        bits.filter(|b| (2..=16).contains(b))
-            .ok_or("expected BITS[:GRANULARITY[:SCHEME]] with 2 to 16 bits")?,
-        granularity(parts.next().unwrap_or("per-channel"))?,
-        scheme(parts.next().unwrap_or("symmetric"))?,
-    );
-    match parts.next() {
-        None => Ok(spec),
-        Some(rest) => Err(format!(
-            "{rest:?} is too much: expected BITS[:GRANULARITY[:SCHEME]]"
-        )),
     }
 }

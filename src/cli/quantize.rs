@@ -2,39 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 
 use super::Outcome;
-use super::options::{ModelOptions, granularity};
+use super::options::{MethodOptions, ModelOptions};
 use crate::experiment::model::LoadedModel;
-use crate::experiment::plan::{Images, QuantizerSpec};
-use crate::experiment::variants::{calibrate, open_images};
+use crate::experiment::plan::CalibrationSpec;
+use crate::experiment::variants::calibrate;
+use crate::quant::QuantizedNetwork;
 use crate::quant::saved::{self, Origin};
-use crate::quant::{Granularity, QuantizedNetwork};
 
 /// Arguments of `quantize`.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     model: ModelOptions,
-    /// uniform, rex, dfq, gpfq or spfq
-    #[arg(long, default_value = "uniform", value_name = "NAME")]
-    method: String,
-    /// Bit width, 2 to 16
-    #[arg(long, value_name = "B")]
-    bits: u32,
-    /// per-tensor or per-channel, for methods that leave the choice
-    #[arg(long, value_name = "G", value_parser = granularity)]
-    granularity: Option<Granularity>,
-    /// Option of the method, as in a plan: --set scalar=1.16 --set 'threshold={soft=0.5}'
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    options: Vec<String>,
-    /// Folder of calibration images, for methods that look at activations
-    #[arg(long, value_name = "DIR")]
-    calibration: Option<PathBuf>,
-    /// Use only the first so many of them
-    #[arg(long, value_name = "N", requires = "calibration")]
-    calibration_limit: Option<usize>,
+    #[command(flatten)]
+    method: MethodOptions,
     /// Store the dequantized weights too
     #[arg(long)]
     dequantized: bool,
@@ -46,21 +30,14 @@ pub struct Args {
 impl Args {
     /// Quantizes, writes, and reads back what was written.
     pub fn run(self) -> anyhow::Result<Outcome> {
-        let spec = self.spec()?;
-        let quantizer = spec.build()?;
-        let images = match (&self.calibration, quantizer.needs_calibration()) {
-            (None, true) => bail!(
-                "{} needs calibration images: give --calibration DIR",
-                quantizer.name()
-            ),
-            (Some(dir), true) => Some(open_images(&Images {
-                dir: dir.clone(),
-                labels: None,
-                skip: 0,
-                limit: self.calibration_limit,
-            })?),
-            _ => None,
+        let table = self.method.table()?;
+        let mut specs = table.specs();
+        let (Some(spec), None) = (specs.next(), specs.next()) else {
+            bail!("one file holds one network: give one bit width and one granularity");
         };
+        let quantizer = spec.build()?;
+        let images = self.method.images(&table)?;
+        let images = images.as_ref().map(CalibrationSpec::open).transpose()?;
         let model = self.model.load()?;
         let quantized = calibrate(quantizer.as_ref(), &model, images.as_ref())?;
         let origin = Origin {
@@ -78,20 +55,6 @@ impl Args {
             self.out.display()
         );
         report(&self.out, &model, &quantizer.name(), &quantized)
-    }
-
-    fn spec(&self) -> anyhow::Result<QuantizerSpec> {
-        let options = self.options.iter().map(|text| {
-            let pair = text.split_once('=');
-            pair.with_context(|| format!("--set {text}: expected KEY=VALUE"))
-        });
-        let options = options.collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(QuantizerSpec::from_options(
-            &self.method,
-            self.bits,
-            self.granularity,
-            &options,
-        )?)
     }
 }
 

@@ -3,15 +3,16 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
+
 use super::Outcome;
-use super::options::{EngineOptions, ModelOptions, QuantizeOptions};
+use super::options::{EngineOptions, ModelOptions, VariantOptions};
 use super::sweep::{conclude, execute};
 use super::table::{self, number};
 use crate::data::Labels;
-use crate::experiment::plan::{Images, Method, Plan, Quantize};
+use crate::experiment::plan::{Images, Plan};
 use crate::experiment::schema::{CellSummary, Summary};
 use crate::experiment::studies::Studies;
-use crate::quant::{Range, Rounding};
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -29,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     #[command(flatten)]
-    quantize: QuantizeOptions,
+    variants: VariantOptions,
     /// Images that share one full-precision pass
     #[arg(long, default_value_t = 20)]
     batch: usize,
@@ -43,6 +44,12 @@ pub struct Args {
 impl Args {
     /// Runs the cells and prints a table.
     pub fn run(self) -> anyhow::Result<Outcome> {
+        let table = self.variants.required()?;
+        let calibration = self.variants.method.images(&table)?;
+        let skip = match &calibration {
+            Some(calibration) => overlap(&calibration.images, &self.images)?,
+            None => 0,
+        };
         let plan = Plan {
             batch: self.batch,
             f64_images: 1,
@@ -50,21 +57,12 @@ impl Args {
             images: Images {
                 dir: self.images,
                 labels: self.labels,
-                skip: 0,
+                skip,
                 limit: self.limit,
             },
-            calibration: None,
+            calibration,
             model: vec![self.model.planned()],
-            quantize: vec![Quantize {
-                bits: self.quantize.bits,
-                granularity: self.quantize.granularity,
-                method: Method::Uniform {
-                    scheme: self.quantize.scheme,
-                    range: Range::MaxAbs,
-                    rounding: Rounding::TiesEven,
-                    bias_correction: false,
-                },
-            }],
+            quantize: vec![table],
             studies: Studies::default(),
         };
         // The same checks as for a plan on disk.
@@ -75,6 +73,19 @@ impl Args {
         let finished = execute(&plan, &self.engine, &out)?;
         print_cells(&finished.summary)?;
         conclude(&finished, &out)
+    }
+}
+
+/// How many images of `dir` are calibrated on, to be left out of the measurement.
+pub(super) fn overlap(calibration: &Images, dir: &Path) -> anyhow::Result<usize> {
+    let same = |a: &Path, b: &Path| a == b || a.canonicalize().ok() == b.canonicalize().ok();
+    match (same(&calibration.dir, dir), calibration.limit) {
+        (false, _) => Ok(0),
+        (true, Some(limit)) => Ok(limit),
+        (true, None) => bail!(
+            "--calibration and --images are one folder: give --calibration-limit N; the first N images are \
+             calibrated on, the others measured"
+        ),
     }
 }
 
@@ -89,6 +100,7 @@ fn print_cells(summary: &Summary) -> std::io::Result<()> {
         .iter()
         .map(|cell| {
             vec![
+                cell.key.quantizer.clone(),
                 cell.key.bits.to_string(),
                 cell.key.granularity.name().to_string(),
                 number(cell.final_layer.max_abs_diff),
@@ -103,6 +115,7 @@ fn print_cells(summary: &Summary) -> std::io::Result<()> {
         })
         .collect();
     let header = [
+        "quantizer",
         "bits",
         "granularity",
         "final layer",

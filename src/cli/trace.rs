@@ -6,14 +6,14 @@ use anyhow::{Context, bail};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::Outcome;
-use super::options::{EngineOptions, ModelOptions, quantizer};
+use super::options::{EngineOptions, ModelOptions, VariantOptions};
 use crate::data::ImageSet;
 use crate::experiment::model::LoadedModel;
-use crate::experiment::plan::QuantizerSpec;
 use crate::network::safetensors::parse;
+use crate::quant::QuantizedNetwork;
 use crate::tensor::{Batch, Shape};
 
-/// Arguments of `trace`.
+/// Arguments of `trace`; with options of a quantizer, that network is traced in place of the full-precision one.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("source").required(true).args(["images", "input"]))]
 pub struct Args {
@@ -28,9 +28,8 @@ pub struct Args {
     /// Instead of images: a safetensors file with the tensor `input` [N, C, H, W], normalized
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Trace the quantized network: BITS[:GRANULARITY[:SCHEME]], e.g. 8:per-channel:symmetric
-    #[arg(long, value_name = "SPEC", value_parser = quantizer)]
-    quantize: Option<QuantizerSpec>,
+    #[command(flatten)]
+    variants: VariantOptions,
     /// Where to write: `input`, and every node's output as NNN.name [N, C, H, W]
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -50,13 +49,11 @@ impl Args {
             }
             (None, None) => bail!("give --images or --input"),
         };
+        let quantized = self.quantized(&model)?;
         let selected = self.engine.select()?;
-        let values = trace(
-            &model,
-            &input,
-            self.quantize.as_ref(),
-            selected.engine.as_ref(),
-        )?;
+        let mut runner = selected.engine.prepare(&model.network)?;
+        let variant = quantized.map(|q| runner.load_variant(&q)).transpose()?;
+        let values = runner.trace(&input, variant)?;
         let wide = selected.engine.device().engine == "cpu-f64";
         write(&self.out, &model, &input, &values, wide)?;
         println!(
@@ -67,23 +64,17 @@ impl Args {
         );
         Ok(Outcome::Fine)
     }
-}
 
-fn trace(
-    model: &LoadedModel,
-    input: &Batch,
-    quantize: Option<&QuantizerSpec>,
-    engine: &dyn crate::engine::Engine,
-) -> anyhow::Result<Vec<Batch<f64>>> {
-    let mut runner = engine.prepare(&model.network)?;
-    let variant = match quantize {
-        Some(spec) => {
-            let quantized = spec.build()?.quantize(&model.network)?;
-            Some(runner.load_variant(&quantized)?)
+    fn quantized(&self, model: &LoadedModel) -> anyhow::Result<Option<QuantizedNetwork>> {
+        let Some(table) = self.variants.table()? else {
+            return Ok(None);
+        };
+        if table.specs().count() > 1 {
+            bail!("a trace is of one network: give one bit width and one granularity");
         }
-        None => None,
-    };
-    Ok(runner.trace(input, variant)?)
+        let made = self.variants.quantize(&table, model)?.next().transpose()?;
+        Ok(made.map(|(_, quantized)| quantized))
+    }
 }
 
 fn read_input(file: &Path, expected: Shape) -> anyhow::Result<Batch> {

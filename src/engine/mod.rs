@@ -1,15 +1,20 @@
 //! Engines run forward passes and reduce the layerwise discrepancy where the data is.
 
 pub mod cpu;
+pub mod distribution;
 pub mod gpu;
+pub mod sample;
 pub mod select;
 pub mod stats;
 
+pub use distribution::{ChannelMoments, Distribution};
+pub use sample::SampleBound;
 pub use stats::TapStats;
 
 use crate::network::Network;
 use crate::quant::QuantizedNetwork;
 use crate::tensor::Batch;
+use crate::tensor::histogram::Bins;
 
 /// What can go wrong while running a network.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +121,21 @@ pub trait Runner {
     fn reference(&mut self, input: &Batch) -> Result<Vec<Vec<f32>>, EngineError>;
     /// Runs a variant on the batch of the last [`Runner::reference`] and reduces the discrepancy.
     fn compare(&mut self, variant: VariantId) -> Result<Comparison, EngineError>;
+    /// Bounds, from the reference activations, on what [`Runner::compare`] would find on the batch of the last
+    /// [`Runner::reference`]: by image, then by tap as [`Network::taps`] lists them. With a `radius` above 0 they
+    /// hold for every image within that distance, element by element. Theorem: docs/bounds.md, `sample` and `ball`.
+    fn sample_bound(
+        &mut self,
+        variant: VariantId,
+        radius: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError>;
+    /// Runs the variant, or the full-precision network, on the batch of the last [`Runner::reference`] and reduces how
+    /// each node's output is distributed; one per node. With `bins`, one per node, values are counted too.
+    fn distributions(
+        &mut self,
+        variant: Option<VariantId>,
+        bins: Option<&[Bins]>,
+    ) -> Result<Vec<Distribution>, EngineError>;
     /// Runs layer `tap` (an index into [`Network::taps`]) with the variant's weights and what follows it with the
     /// full-precision ones, on the batch of the last [`Runner::reference`]. Nodes not downstream of the layer are
     /// taken from that pass, so that all layers together cost about half as much as a pass for each. Equal to the
@@ -130,6 +150,18 @@ pub trait Runner {
         input: &Batch,
         variant: Option<VariantId>,
     ) -> Result<Vec<Batch<f64>>, EngineError>;
+}
+
+/// Refuses a number of bins that is not one per node.
+fn check_bins(bins: Option<&[Bins]>, network: &Network) -> Result<(), EngineError> {
+    match bins {
+        Some(bins) if bins.len() != network.nodes.len() => Err(EngineError::Usage(format!(
+            "{} nodes need as many bins, got {}",
+            network.nodes.len(),
+            bins.len()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The node of a tap that is a layer.

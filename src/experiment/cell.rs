@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::plan::QuantizerSpec;
+use super::plan::{Method, QuantizerSpec};
 use crate::data::Preprocessing;
 
 /// Hash of the sources that results depend on (shaders, engines, quantizers, bounds, preprocessing).
@@ -39,7 +39,11 @@ pub struct CellSpec {
 impl CellSpec {
     /// 16 hexadecimal digits of the BLAKE3 hash of the spec's JSON.
     pub fn id(&self) -> String {
-        let json = serde_json::to_vec(self).unwrap_or_default();
+        let mut spec = self.clone();
+        if let Method::Saved { file, .. } = &mut spec.quantizer.method {
+            *file = std::path::PathBuf::new();
+        }
+        let json = serde_json::to_vec(&spec).unwrap_or_default();
         blake3::hash(&json).to_hex()[..16].to_string()
     }
 }

@@ -2,7 +2,7 @@
 //! mistake has far more images right.
 
 use super::measure::top1;
-use crate::data::{IMAGENET, Preprocessing};
+use crate::data::{ChannelOrder, IMAGENET, Preprocessing};
 
 /// One way to show images to a network.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,31 +11,21 @@ pub struct Variant {
     pub name: &'static str,
     /// Resize, crop and normalization.
     pub preprocessing: Preprocessing,
-    /// Swap the first and the last channel.
-    pub swap: bool,
 }
 
 impl Variant {
-    /// Shows interleaved RGB pixels, already resized and cropped, as planes.
-    pub fn input(&self, rgb: &[u8]) -> Vec<f32> {
-        if !self.swap {
-            return self.preprocessing.normalize(rgb);
-        }
-        let mut bgr = rgb.to_vec();
-        bgr.as_chunks_mut::<3>()
-            .0
-            .iter_mut()
-            .for_each(|p| p.swap(0, 2));
-        self.preprocessing.normalize(&bgr)
-    }
-
     /// What is wrong, if this variant is the better one, and what to do.
-    pub fn advice(&self) -> String {
+    pub fn advice(&self, given: &Preprocessing) -> String {
         let p = &self.preprocessing;
-        if self.swap {
-            return "the channels are in the order B, G, R (as OpenCV saves and some old weights expect them): save \
-                    the images as RGB, or swap the input channels of the first layer's weights"
-                .into();
+        if p.order != given.order {
+            let order = match p.order {
+                ChannelOrder::Rgb => "rgb",
+                ChannelOrder::Bgr => "bgr",
+            };
+            return format!(
+                "the channels are in the order B, G, R where the weights expect R, G, B, or the reverse (as OpenCV saves and \
+                 some old weights expect them): save the images as RGB, or give the model preprocessing with order = {order:?}"
+            );
         }
         format!(
             "the normalization is wrong for these weights: give the model preprocessing with mean = {:?} and \
@@ -55,13 +45,18 @@ pub fn variants(given: &Preprocessing) -> Vec<Variant> {
             std,
             ..given.clone()
         },
-        swap: false,
     };
     let as_given = plain("as given", given.mean, given.std);
+    let (name, order) = match given.order {
+        ChannelOrder::Rgb => ("channels as BGR", ChannelOrder::Bgr),
+        ChannelOrder::Bgr => ("channels as RGB", ChannelOrder::Rgb),
+    };
     let swapped = Variant {
-        name: "channels as BGR",
-        swap: true,
-        ..as_given.clone()
+        name,
+        preprocessing: Preprocessing {
+            order,
+            ..given.clone()
+        },
     };
     let others = [
         plain("ImageNet mean and std", IMAGENET.mean, IMAGENET.std),
@@ -402,8 +397,8 @@ mod tests {
     #[test]
     fn swapping_exchanges_the_first_and_last_plane() {
         let all = variants(&EFFICIENTNET_LITE);
-        let (given, swapped) = (all[0].input(&[10, 20, 30]), all[1].input(&[30, 20, 10]));
-        assert_eq!(given, swapped);
-        assert_ne!(given, all[1].input(&[10, 20, 30]));
+        let show = |variant: usize, rgb: &[u8]| all[variant].preprocessing.normalize(rgb);
+        assert_eq!(show(0, &[10, 20, 30]), show(1, &[30, 20, 10]));
+        assert_ne!(show(0, &[10, 20, 30]), show(1, &[10, 20, 30]));
     }
 }

@@ -1,5 +1,6 @@
 //! A sweep: a plan becomes cells, each cell a set of measurements, bounds and verdicts.
 
+pub mod augment;
 pub mod calibration;
 pub mod cell;
 mod derived;
@@ -8,11 +9,15 @@ pub mod ledger;
 pub mod measure;
 pub mod model;
 mod pass;
+pub mod path_norm;
 pub mod plan;
 pub mod provenance;
 pub mod quantizers;
 pub mod required_bits;
+pub mod saved;
 pub mod schema;
+pub mod search;
+pub mod sensitivity;
 pub mod store;
 pub mod studies;
 pub mod summary;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use super::augment::CalibrationSpec;
 pub use super::quantizers::{Method, Quantize, QuantizerSpec};
 use super::studies::Studies;
 use crate::bounds;
@@ -52,6 +53,16 @@ pub enum PlanError {
     },
 }
 
+impl PlanError {
+    /// The parser's words on the plan at `path`.
+    pub fn syntax(path: &Path, error: &toml::de::Error) -> Self {
+        Self::Syntax {
+            path: path.to_path_buf(),
+            problem: error.to_string().trim_end().to_string(),
+        }
+    }
+}
+
 /// A sweep over models x quantizers on one set of images. Relative paths start at the working directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -68,7 +79,7 @@ pub struct Plan {
     pub images: Images,
     /// Images for methods that calibrate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calibration: Option<Images>,
+    pub calibration: Option<CalibrationSpec>,
     /// The networks.
     pub model: Vec<Model>,
     /// The quantizers.
@@ -113,13 +124,24 @@ pub struct Model {
     pub name: String,
     /// Checkpoint, ONNX file, or `random:SEED` for synthetic weights.
     pub weights: PathBuf,
+    /// Replaces every ReLU6: **another function**, and the network's name says so, as in `mobilenet_v2 (relu)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Replacement>,
     /// Overrides the architecture's usual preprocessing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<Preprocessing>,
 }
 
+/// What takes the place of ReLU6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Replacement {
+    /// `max(x, 0)`
+    Relu,
+}
+
 /// Keys of each table, for the check that names a mistyped one.
-const KEYS: [(&str, &[&str]); 6] = [
+const KEYS: [(&str, &[&str]); 7] = [
     (
         "the plan",
         &[
@@ -135,8 +157,12 @@ const KEYS: [(&str, &[&str]); 6] = [
     ),
     ("studies", Studies::KEYS),
     ("images", &["dir", "labels", "skip", "limit"]),
-    ("calibration", &["dir", "labels", "skip", "limit"]),
-    ("model", &["name", "weights", "preprocessing"]),
+    (
+        "calibration",
+        &["dir", "labels", "skip", "limit", "augment", "seed"],
+    ),
+    ("model", &["name", "weights", "activation", "preprocessing"]),
+    ("activations", &["bits", "range", "percentile"]),
     (
         "preprocessing",
         &["resize", "crop", "interpolation", "mean", "std", "order"],
@@ -155,17 +181,19 @@ impl Plan {
 
     /// Parses and checks a plan's text; `path` is for messages.
     pub fn parse(text: &str, path: &Path) -> Result<Self, PlanError> {
-        let syntax = |e: toml::de::Error| PlanError::Syntax {
-            path: path.to_path_buf(),
-            problem: e.to_string().trim_end().to_string(),
-        };
+        let syntax = |e: toml::de::Error| PlanError::syntax(path, &e);
         let table: toml::Table = text.parse().map_err(syntax)?;
         check_keys("the plan", &table, path)?;
-        let plan: Self = toml::from_str(text).map_err(syntax)?;
-        plan.check().map_err(|problem| PlanError::Value {
+        let mut plan: Self = toml::from_str(text).map_err(syntax)?;
+        let value = |problem: String| PlanError::Value {
             path: path.to_path_buf(),
             problem,
-        })?;
+        };
+        for quantize in &mut plan.quantize {
+            let resolved = quantize.resolve();
+            resolved.map_err(|e| value(format!("quantize: {e}")))?;
+        }
+        plan.check().map_err(value)?;
         Ok(plan)
     }
 
@@ -189,11 +217,11 @@ impl Plan {
         if self.batch == 0 {
             return Err("batch = 0: a batch holds at least one image".into());
         }
-        let calibration = self.calibration.iter().map(|c| ("calibration", c));
-        for (name, images) in [("images", &self.images)].into_iter().chain(calibration) {
-            if images.limit == Some(0) {
-                return Err(format!("{name}.limit = 0: leave it out to use every image"));
-            }
+        if self.images.limit == Some(0) {
+            return Err("images.limit = 0: leave it out to use every image".into());
+        }
+        if let Some(calibration) = &self.calibration {
+            calibration.check()?;
         }
         if self.model.is_empty() {
             return Err("no [[model]]: name at least one network".into());
@@ -207,7 +235,8 @@ impl Plan {
                 ));
             }
         }
-        if self.quantizers().is_empty() {
+        let empty = |q: &Quantize| q.specs().next().is_none();
+        if self.quantize.is_empty() || self.quantize.iter().any(empty) {
             return Err("no quantizers: [[quantize]] needs at least one bit width".into());
         }
         for id in self.bounds.iter().flatten() {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+pub(super) use atomic::{write_bytes, write_error};
 pub use part::PartMeta;
 pub use table::for_each_row;
 

@@ -47,16 +47,16 @@ mod tests {
     #[test]
     fn the_most_explicit_directory_wins() {
         let all = [
-            ("HOME", "/home/u"),
+            ("HOME", "/a-home"),
             ("XDG_CACHE_HOME", "/xdg"),
             ("QUANTBOUND_CACHE", "/own"),
         ];
         assert_eq!(with(Some("given"), &all).unwrap(), Path::new("given"));
         assert_eq!(with(None, &all).unwrap(), Path::new("/own"));
         assert_eq!(with(None, &all[..2]).unwrap(), Path::new("/xdg/quantbound"));
-        let home = Path::new("/home/u/.cache/quantbound");
+        let home = Path::new("/a-home/.cache/quantbound");
         assert_eq!(with(None, &all[..1]).unwrap(), home);
-        let relative = [("HOME", "/home/u"), ("XDG_CACHE_HOME", "rel")];
+        let relative = [("HOME", "/a-home"), ("XDG_CACHE_HOME", "rel")];
         assert_eq!(with(None, &relative).unwrap(), home);
         assert!(matches!(
             with(None, &[("HOME", "")]),

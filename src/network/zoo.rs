@@ -11,7 +11,7 @@ use super::mobilenet_v2::mobilenet_v2;
 use super::naming::Naming;
 use super::resnet::{self, resnet};
 use super::state_dict::{LoadReport, StateDict};
-use super::{NetworkError, onnx, pytorch, random, safetensors};
+use super::{NetworkError, pytorch, safetensors};
 
 /// Names that `--model` and plans take. The MobileNets also take a width, as `mobilenet_v2_0.75`, and any
 /// `cifar_resnet<6n+2>` is known; `_b` is option B's learned shortcuts.
@@ -243,18 +243,8 @@ pub fn read_checkpoint(path: &Path) -> Result<StateDict, NetworkError> {
     parsed.map_err(file)
 }
 
-/// The model name under which [`load`] takes an ONNX file, which brings its own architecture.
-pub const ONNX: &str = "onnx";
-
 /// Loads `model` from the checkpoint at `path`; anything missing, unused, misshapen or not finite is an error.
-/// A path of `random:SEED` makes synthetic weights (see [`random`]); records must show it as such.
 pub fn load(model: &str, path: &Path) -> Result<Network, NetworkError> {
-    if let Some(seed) = path.to_str().and_then(random::parse_label) {
-        return Ok(random::random_network(&Model::find(model)?.standard(), seed)?.network);
-    }
-    if model == ONNX {
-        return Ok(onnx::import_file(path, None)?.network);
-    }
     let model = Model::find(model)?;
     let loaded = model.load(&read_checkpoint(path)?, model.side())?;
     if loaded.report.is_clean() {

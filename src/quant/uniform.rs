@@ -220,6 +220,7 @@ impl Quantizer for Uniform {
         });
         Ok(QuantizedNetwork {
             layers: layers.collect::<Result<_, _>>()?,
+            ..QuantizedNetwork::default()
         })
     }
 }

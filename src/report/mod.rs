@@ -7,6 +7,7 @@ mod data;
 mod draw;
 #[allow(dead_code)]
 mod figures;
+mod guarantees;
 mod isolated;
 mod ledger;
 mod number;
@@ -14,9 +15,11 @@ mod page;
 #[allow(dead_code)]
 mod plot;
 mod required_bits;
+mod sample_bounds;
 #[allow(dead_code)]
 mod scale;
 #[allow(dead_code)]
+mod search;
 mod section;
 mod style;
 

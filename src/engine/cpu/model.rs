@@ -6,15 +6,19 @@ use super::buffers::{Buffer, Buffers};
 use super::conv::{Params, conv, linear};
 use super::depthwise::depthwise;
 use super::elementwise::{Pool, add, concat, global_avg_pool, pool};
+use super::quantize::quantize;
 use super::real::Real;
 use super::split::Split;
-use crate::network::{INPUT, Network, Node, Op};
-use crate::quant::QuantizedNetwork;
+use crate::network::{Activation, INPUT, Network, Node, Op};
+use crate::quant::{QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Shape;
 
-/// Parameters of every layer, by node.
+/// What a pass needs beside the graph, by node.
 #[derive(Clone, Debug)]
-pub struct Model<T>(Vec<Option<Arc<Params<T>>>>);
+pub struct Model<T> {
+    params: Vec<Option<Arc<Params<T>>>>,
+    activations: Vec<Option<QuantizedActivation>>,
+}
 
 fn widen<T: Real>(values: &[f32]) -> Vec<T> {
     values.iter().map(|&x| x.into()).collect()
@@ -31,7 +35,10 @@ impl<T: Real> Model<T> {
                 })
             })
         };
-        Self(network.nodes.iter().map(params).collect())
+        Self {
+            params: network.nodes.iter().map(params).collect(),
+            activations: vec![None; network.nodes.len()],
+        }
     }
 
     /// The same with a variant's dequantized weights; `Err` says which layer does not fit.
@@ -54,21 +61,37 @@ impl<T: Real> Model<T> {
             let Some(affine) = node.affine() else {
                 continue;
             };
-            model.0[layer.node] = Some(Arc::new(Params {
+            model.params[layer.node] = Some(Arc::new(Params {
                 weight: widen(&layer.dequantize(affine.out)),
                 bias: widen(layer.bias.as_deref().unwrap_or(affine.bias)),
             }));
         }
+        for grid in &variant.activations {
+            grid.fits(network)
+                .map_err(|problem| (grid.node.to_string(), problem))?;
+            model.activations[grid.node] = Some(*grid);
+        }
         Ok(model)
+    }
+
+    /// True when any node's output is rounded to a grid.
+    pub fn quantizes_activations(&self) -> bool {
+        self.activations.iter().any(Option::is_some)
+    }
+
+    /// The parameters of node `i`, if it is a layer.
+    pub fn params(&self, i: usize) -> Option<&Params<T>> {
+        self.params[i].as_deref()
     }
 }
 
-impl<T> Model<T> {
+impl<T: Clone> Model<T> {
     /// These parameters, but `other`'s at `node`.
     pub fn with_node_of(&self, other: &Self, node: usize) -> Self {
-        let mut nodes = self.0.clone();
-        nodes[node].clone_from(&other.0[node]);
-        Self(nodes)
+        let mut model = self.clone();
+        model.params[node].clone_from(&other.params[node]);
+        model.activations[node] = other.activations[node];
+        model
     }
 }
 
@@ -128,7 +151,18 @@ impl<T: Real> Pass<'_, T> {
                     },
                 })
                 .collect();
-            self.node(i, node, &inputs, &mut out);
+            apply(
+                node,
+                self.model.params(i),
+                &inputs,
+                &mut out,
+                node.activation,
+                self.split,
+                self.buffers,
+            );
+            if let Some(grid) = &self.model.activations[i] {
+                quantize(&mut out, grid, self.split);
+            }
             visit(i, &out);
             values.0[i + 1] = out;
             let dead = |v: usize| !self.keep[v] && self.last_uses[v].is_none_or(|last| last == i);
@@ -139,40 +173,47 @@ impl<T: Real> Pass<'_, T> {
             }
         }
     }
+}
 
-    fn node(&self, i: usize, node: &Node, inputs: &[(&[T], Shape)], out: &mut [T]) {
-        let (split, activation) = (self.split, node.activation);
-        let (x, shape) = inputs[0];
-        let maps = || inputs.iter().map(|&(x, _)| x).collect::<Vec<&[T]>>();
-        let params = || self.model.0[i].as_deref();
-        match &node.op {
-            Op::Conv(c) => {
-                let Some(params) = params() else { return };
-                let run = if c.is_depthwise() { depthwise } else { conv };
-                let out = (out, node.shape);
-                run(c, params, (x, shape), out, activation, split, self.buffers);
-            }
-            Op::Linear(_) => {
-                let Some(params) = params() else { return };
-                linear(params, x, out, activation, split);
-            }
-            Op::Add => add(&maps(), out, activation, split),
-            Op::MaxPool(w) => {
-                let out = (out, node.shape);
-                pool(w, Pool::Max, (x, shape), out, activation, split);
-            }
-            Op::AvgPool {
-                window,
-                count_include_pad,
-            } => {
-                let kind = Pool::Mean {
-                    count_include_pad: *count_include_pad,
-                };
-                let out = (out, node.shape);
-                pool(window, kind, (x, shape), out, activation, split);
-            }
-            Op::GlobalAvgPool => global_avg_pool(x, shape.pixels(), out, activation),
-            Op::Flatten | Op::Concat => concat(&maps(), out, activation),
+/// Applies one node to its inputs; a layer without parameters leaves `out` as it is.
+pub fn apply<T: Real>(
+    node: &Node,
+    params: Option<&Params<T>>,
+    inputs: &[(&[T], Shape)],
+    out: &mut [T],
+    activation: Activation,
+    split: Split,
+    buffers: &Buffers<T>,
+) {
+    let (x, shape) = inputs[0];
+    let maps = || inputs.iter().map(|&(x, _)| x).collect::<Vec<&[T]>>();
+    match &node.op {
+        Op::Conv(c) => {
+            let Some(params) = params else { return };
+            let run = if c.is_depthwise() { depthwise } else { conv };
+            let out = (out, node.shape);
+            run(c, params, (x, shape), out, activation, split, buffers);
         }
+        Op::Linear(_) => {
+            let Some(params) = params else { return };
+            linear(params, x, out, activation, split);
+        }
+        Op::Add => add(&maps(), out, activation, split),
+        Op::MaxPool(w) => {
+            let out = (out, node.shape);
+            pool(w, Pool::Max, (x, shape), out, activation, split);
+        }
+        Op::AvgPool {
+            window,
+            count_include_pad,
+        } => {
+            let kind = Pool::Mean {
+                count_include_pad: *count_include_pad,
+            };
+            let out = (out, node.shape);
+            pool(window, kind, (x, shape), out, activation, split);
+        }
+        Op::GlobalAvgPool => global_avg_pool(x, shape.pixels(), out, activation),
+        Op::Flatten | Op::Concat => concat(&maps(), out, activation),
     }
 }

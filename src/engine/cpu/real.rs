@@ -1,6 +1,6 @@
 //! The two number types the CPU engine computes in.
 
-use std::ops::{Add, AddAssign, Div, Mul};
+use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
 mod sealed {
     pub trait Sealed {}
@@ -16,6 +16,7 @@ pub trait Real:
     + PartialOrd
     + Add<Output = Self>
     + AddAssign
+    + Sub<Output = Self>
     + Mul<Output = Self>
     + Div<Output = Self>
     + Into<f64>
@@ -26,6 +27,12 @@ pub trait Real:
 {
     /// The engine's name in [`DeviceInfo`](crate::engine::DeviceInfo).
     const ENGINE: &'static str;
+    /// Unit roundoff.
+    const UNIT: f64;
+    /// The largest finite number.
+    const LARGEST: f64;
+    /// The smallest normal number.
+    const SMALLEST: f64;
     /// 0.
     const ZERO: Self;
     /// 1.
@@ -38,6 +45,8 @@ pub trait Real:
     fn fused_mul_add(self, a: Self, b: Self) -> Self;
     /// A count, rounded to nearest.
     fn count(n: usize) -> Self;
+    /// The nearest whole number, the even one on ties.
+    fn round_ties_even(self) -> Self;
     /// Rounded to f32.
     fn narrow(self) -> f32;
 }
@@ -46,6 +55,9 @@ macro_rules! real {
     ($t:ident, $engine:literal) => {
         impl Real for $t {
             const ENGINE: &'static str = $engine;
+            const UNIT: f64 = $t::EPSILON as f64 / 2.0;
+            const LARGEST: f64 = $t::MAX as f64;
+            const SMALLEST: f64 = $t::MIN_POSITIVE as f64;
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const SIX: Self = 6.0;
@@ -57,6 +69,10 @@ macro_rules! real {
             #[inline(always)]
             fn count(n: usize) -> Self {
                 n as $t
+            }
+            #[inline(always)]
+            fn round_ties_even(self) -> Self {
+                self.round_ties_even()
             }
             #[inline(always)]
             fn narrow(self) -> f32 {

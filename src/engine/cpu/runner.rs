@@ -5,24 +5,31 @@ use rayon::prelude::*;
 
 use super::CpuEngine;
 use super::buffers::Buffers;
+use super::distribution::distribution;
 use super::model::{Base, Model, Pass, Values};
 use super::real::Real;
 use super::reduce::reduce;
+use super::sample::SamplePass;
 use super::split::Split;
-use crate::engine::{Comparison, EngineError, Isolated, Runner, TapStats, VariantId, layer_of};
+use crate::engine::sample::{check_activations, check_radius, drifting};
+use crate::engine::{
+    Comparison, Distribution, EngineError, Isolated, Runner, SampleBound, TapStats, VariantId,
+    check_bins, layer_of,
+};
 use crate::network::{Network, Tap};
 use crate::quant::QuantizedNetwork;
 use crate::tensor::Batch;
+use crate::tensor::histogram::Bins;
 
 /// One network on the CPU.
 pub struct CpuRunner<'a, T> {
     engine: &'a CpuEngine<T>,
-    network: &'a Network,
+    pub(super) network: &'a Network,
     taps: Vec<Tap>,
     last_uses: Vec<Option<usize>>,
     /// Free buffers of each thread.
     buffers: Vec<Buffers<T>>,
-    reference: Model<T>,
+    pub(super) reference: Model<T>,
     variants: Vec<Option<Model<T>>>,
     images: Vec<Reference<T>>,
     max_batch: usize,
@@ -64,7 +71,7 @@ impl<'a, T: Real> CpuRunner<'a, T> {
     }
 
     /// By value: true.
-    fn everything(&self) -> Vec<bool> {
+    pub(super) fn everything(&self) -> Vec<bool> {
         vec![true; self.network.nodes.len() + 1]
     }
 
@@ -78,7 +85,12 @@ impl<'a, T: Real> CpuRunner<'a, T> {
         Ok(self.images.iter().collect())
     }
 
-    fn pass<'p>(&'p self, model: &'p Model<T>, keep: &'p [bool], split: Split) -> Pass<'p, T> {
+    pub(super) fn pass<'p>(
+        &'p self,
+        model: &'p Model<T>,
+        keep: &'p [bool],
+        split: Split,
+    ) -> Pass<'p, T> {
         let thread = rayon::current_thread_index().unwrap_or_default();
         Pass {
             network: self.network,
@@ -92,7 +104,7 @@ impl<'a, T: Real> CpuRunner<'a, T> {
     }
 
     /// Calls `f` for each item, on the engine's threads.
-    fn each<I: Send, R: Send>(
+    pub(super) fn each<I: Send, R: Send>(
         &self,
         items: &mut [I],
         f: impl Fn(usize, &mut I, Split) -> R + Sync + Send,
@@ -116,7 +128,7 @@ impl<'a, T: Real> CpuRunner<'a, T> {
         })
     }
 
-    fn check(&self, input: &Batch) -> Result<(), EngineError> {
+    pub(super) fn check(&self, input: &Batch) -> Result<(), EngineError> {
         if input.shape == self.network.input {
             return Ok(());
         }
@@ -126,7 +138,7 @@ impl<'a, T: Real> CpuRunner<'a, T> {
         )))
     }
 
-    fn variant(&self, variant: VariantId) -> Result<&Model<T>, EngineError> {
+    pub(super) fn variant(&self, variant: VariantId) -> Result<&Model<T>, EngineError> {
         let model = self.variants.get(variant.0).and_then(Option::as_ref);
         model.ok_or_else(|| EngineError::Usage(format!("variant {} is not loaded", variant.0)))
     }
@@ -196,6 +208,65 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         });
         let (stats, outputs) = results.into_iter().unzip();
         Ok(Comparison { stats, outputs })
+    }
+
+    fn sample_bound(
+        &mut self,
+        variant: VariantId,
+        radius: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        check_radius(radius)?;
+        let model = self.variant(variant)?;
+        let mut images = self.current()?;
+        check_activations(model.quantizes_activations())?;
+        let drifts = drifting(self.network, |i| {
+            let params = self.reference.params(i).zip(model.params(i));
+            params.is_some_and(|(a, b)| a.weight != b.weight || a.bias != b.bias)
+        });
+        Ok(self.each(&mut images, |_, image, split| {
+            let pass = SamplePass {
+                pass: self.pass(&self.reference, &[], split),
+                variant: model,
+                drifts: &drifts,
+                radius,
+            };
+            let bounds = pass.run(&image.input);
+            self.taps.iter().map(|t| bounds[t.node]).collect()
+        }))
+    }
+
+    fn distributions(
+        &mut self,
+        variant: Option<VariantId>,
+        bins: Option<&[Bins]>,
+    ) -> Result<Vec<Distribution>, EngineError> {
+        let model = match variant {
+            None => &self.reference,
+            Some(variant) => self.variant(variant)?,
+        };
+        let mut images = self.current()?;
+        check_bins(bins, self.network)?;
+        let keep = self.output_only();
+        let nodes = &self.network.nodes;
+        let results = self.each(&mut images, |_, image, split| {
+            let mut found = vec![Distribution::default(); nodes.len()];
+            let mut values = Values::default();
+            let pass = self.pass(model, &keep, split);
+            pass.run(&image.input, &mut values, |node, value| {
+                let reference = &image.values.0[node + 1];
+                let bins = bins.map(|b| &b[node]);
+                found[node] = distribution(value, reference, nodes[node].shape, bins, split);
+            });
+            values.0.into_iter().for_each(|v| pass.buffers.give(v));
+            found
+        });
+        let mut all = vec![Distribution::default(); nodes.len()];
+        for image in &results {
+            for (all, one) in all.iter_mut().zip(image) {
+                all.merge(one);
+            }
+        }
+        Ok(all)
     }
 
     fn isolated(&mut self, variant: VariantId, tap: usize) -> Result<Isolated, EngineError> {

@@ -4,12 +4,19 @@ use super::arena::Arena;
 use super::device::Gpu;
 use super::kernels::Map;
 use super::pass::Recorder;
+use super::sample_pass::SamplePass;
+use super::sample_weights::SampleWeights;
 use super::weights::LayerWeights;
-use super::{add, concat, conv, depthwise, flatten, gemm, global_pool, layout, pool};
-use crate::engine::{Comparison, EngineError, Isolated, Runner, VariantId, layer_of};
-use crate::network::{INPUT, Network, Op, Tap};
-use crate::quant::QuantizedNetwork;
+use super::{layout, node, quantize};
+use crate::engine::sample::{check_activations, check_radius, drifting};
+use crate::engine::{
+    Comparison, Distribution, EngineError, Isolated, Runner, SampleBound, VariantId, check_bins,
+    layer_of,
+};
+use crate::network::{INPUT, Network, Tap};
+use crate::quant::{QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Batch;
+use crate::tensor::histogram::Bins;
 
 /// Bytes that the maps of a batch may take on a GPU; how much memory it has cannot be asked.
 const GPU_BUDGET: u64 = 4 << 30;
@@ -22,13 +29,21 @@ const MOST_IMAGES: u64 = 256;
 pub struct GpuRunner<'a> {
     pub(super) gpu: &'a Gpu,
     pub(super) network: &'a Network,
-    taps: Vec<Tap>,
+    pub(super) taps: Vec<Tap>,
     last_uses: Vec<Option<usize>>,
     weights: Vec<Option<LayerWeights>>,
-    variants: Vec<Option<Vec<Option<LayerWeights>>>>,
+    variants: Vec<Option<Variant>>,
     pub(super) arena: Arena,
     pub(super) reference: Option<Reference>,
     max_batch: usize,
+}
+
+/// A quantized network, on the device and as it was given.
+pub(super) struct Variant {
+    /// By node; full precision where there is none.
+    layers: Vec<Option<LayerWeights>>,
+    activations: Vec<Option<QuantizedActivation>>,
+    quantized: QuantizedNetwork,
 }
 
 /// What a full-precision pass leaves on the device.
@@ -78,10 +93,10 @@ impl<'a> GpuRunner<'a> {
         })
     }
 
-    pub(super) fn variant(&self, id: VariantId) -> Result<&[Option<LayerWeights>], EngineError> {
+    pub(super) fn variant(&self, id: VariantId) -> Result<&Variant, EngineError> {
         self.variants
             .get(id.0)
-            .and_then(Option::as_deref)
+            .and_then(Option::as_ref)
             .ok_or_else(|| EngineError::Usage(format!("variant {} is not loaded", id.0)))
     }
 
@@ -111,7 +126,7 @@ impl<'a> GpuRunner<'a> {
     }
 
     /// A pass over all nodes.
-    fn whole<'p>(
+    pub(super) fn whole<'p>(
         &self,
         input: &'p wgpu::Buffer,
         images: usize,
@@ -164,46 +179,15 @@ impl<'a> GpuRunner<'a> {
                 images,
             };
             let full = self.weights[i].as_ref();
-            let layer = match pass.variant {
-                Some((id, only)) if only.is_none_or(|n| n == i) => {
-                    self.variant(id)?[i].as_ref().or(full)
-                }
-                _ => full,
+            let own = match pass.variant {
+                Some((id, only)) if only.is_none_or(|n| n == i) => Some(self.variant(id)?),
+                _ => None,
             };
-            let (x, act) = (inputs[0], node.activation);
-            match (&node.op, layer) {
-                (Op::Conv(c), Some(w)) if c.is_pointwise() => gemm::record(rec, w, x, y, act)?,
-                (Op::Conv(c), Some(w)) if c.is_depthwise() => {
-                    depthwise::record(rec, c, w, x, y, act)?;
-                }
-                (Op::Conv(c), Some(w)) => conv::record(rec, c, w, x, y, act)?,
-                (Op::Linear(_), Some(w)) => gemm::record(rec, w, x, y, act)?,
-                (Op::Add, _) => add::record(rec, &inputs, y, act)?,
-                (Op::MaxPool(window), _) => {
-                    pool::record(rec, window, pool::Mode::Max, x, y, act)?;
-                }
-                (
-                    Op::AvgPool {
-                        window,
-                        count_include_pad,
-                    },
-                    _,
-                ) => {
-                    let mode = match count_include_pad {
-                        true => pool::Mode::MeanOfKernel,
-                        false => pool::Mode::MeanOfReal,
-                    };
-                    pool::record(rec, window, mode, x, y, act)?;
-                }
-                (Op::GlobalAvgPool, _) => global_pool::record(rec, x, y, act)?,
-                (Op::Flatten, _) => flatten::record(rec, x, y, act)?,
-                (Op::Concat, _) => concat::record(rec, &inputs, y, act)?,
-                (Op::Conv(_) | Op::Linear(_), None) => {
-                    return Err(EngineError::Unsupported {
-                        node: node.name.clone(),
-                        problem: "its weights are not on the device".into(),
-                    });
-                }
+            let layer = own.and_then(|v| v.layers[i].as_ref()).or(full);
+            let grid = own.and_then(|v| v.activations[i]);
+            node::record(rec, node, layer, &inputs, y, node.activation)?;
+            if let Some(grid) = &grid {
+                quantize::record(rec, grid, y)?;
             }
             after(rec, i, y)?;
             rec.account(node.macs() as u64 * images as u64)?;
@@ -298,7 +282,17 @@ impl Runner for GpuRunner<'_> {
             let codes = layer.is_single_term().then_some(layer);
             layers[layer.node] = LayerWeights::upload(self.gpu, &own, codes)?;
         }
-        self.variants.push(Some(layers));
+        let mut activations = vec![None; self.network.nodes.len()];
+        for grid in &variant.activations {
+            grid.fits(self.network)
+                .map_err(|why| EngineError::Usage(format!("node {}: {why}", grid.node)))?;
+            activations[grid.node] = Some(*grid);
+        }
+        self.variants.push(Some(Variant {
+            layers,
+            activations,
+            quantized: variant.clone(),
+        }));
         Ok(VariantId(self.variants.len() - 1))
     }
 
@@ -376,6 +370,30 @@ impl Runner for GpuRunner<'_> {
         })
     }
 
+    fn sample_bound(
+        &mut self,
+        variant: VariantId,
+        radius: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        check_radius(radius)?;
+        check_activations(!self.variant(variant)?.quantized.activations.is_empty())?;
+        self.with_reference(|runner, reference| {
+            runner.sample_bound_with(variant, radius, reference)
+        })
+    }
+
+    fn distributions(
+        &mut self,
+        variant: Option<VariantId>,
+        bins: Option<&[Bins]>,
+    ) -> Result<Vec<Distribution>, EngineError> {
+        if let Some(id) = variant {
+            self.variant(id)?;
+        }
+        check_bins(bins, self.network)?;
+        self.with_reference(|runner, reference| runner.distributions_with(variant, bins, reference))
+    }
+
     fn trace(
         &mut self,
         input: &Batch,
@@ -402,6 +420,41 @@ impl Runner for GpuRunner<'_> {
             batches.extend(Batch::new(node.shape, data));
         }
         Ok(batches)
+    }
+}
+
+impl GpuRunner<'_> {
+    fn sample_bound_with(
+        &mut self,
+        variant: VariantId,
+        radius: f64,
+        reference: &Reference,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        let quantized = &self.variant(variant)?.quantized;
+        // Packed codes have kernels of their own, so every layer with codes counts as changed.
+        let drifts = drifting(self.network, |i| quantized.layer(i).is_some());
+        let other = quantized.dequantize(self.network);
+        let pairs = self.network.nodes.iter().zip(&other.nodes);
+        let weights = pairs
+            .map(|(a, b)| SampleWeights::upload(self.gpu, a, b, radius > 0.0))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (gpu, mut arena) = (self.gpu, std::mem::take(&mut self.arena));
+        let mut pass = SamplePass {
+            gpu,
+            network: self.network,
+            reference: &self.weights,
+            weights: &weights,
+            drifts: &drifts,
+            last_uses: &self.last_uses,
+            radius,
+            images: reference.images,
+            arena: &mut arena,
+        };
+        let bounds = pass.run(&reference.values[INPUT], &self.taps, |bytes| {
+            self.staging(bytes)
+        });
+        self.arena = arena;
+        bounds
     }
 }
 

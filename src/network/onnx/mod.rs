@@ -10,14 +10,17 @@
 //! there is none they become a depthwise 1x1 layer. An activation whose input is needed elsewhere too becomes a
 //! 1x1 max pooling with that activation, which changes nothing else.
 
+mod activation;
 mod attributes;
 mod constant;
+mod dispatch;
 mod geometry;
 mod importer;
 mod layers;
 mod layout;
 mod pooling;
 mod proto;
+mod scaling;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;

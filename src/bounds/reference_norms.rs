@@ -1,0 +1,82 @@
+//! Certified norms that depend on the reference network alone, computed once for all its quantized forms.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::rescaling::Rescaling;
+use super::scaled::Up;
+use super::spectral::{self, LayerNorms};
+use crate::network::Network;
+
+/// A layer, the layer before it in a chain (`None`: nothing), and which rows are scaled: see `spectral_fused`.
+pub(super) type ProductKey = (usize, Option<usize>, u8);
+
+/// Values computed on first use, each by one thread while others wait for it.
+#[derive(Debug)]
+pub(super) struct Memo<V>(Mutex<BTreeMap<ProductKey, Arc<OnceLock<V>>>>);
+
+impl<V> Default for Memo<V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<V: Copy> Memo<V> {
+    /// The value stored under `key`, computed on first use.
+    pub fn get(&self, key: ProductKey, compute: impl FnOnce() -> V) -> V {
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let cell = Arc::clone(values.entry(key).or_default());
+        drop(values);
+        *cell.get_or_init(compute)
+    }
+}
+
+/// The spectral norms of a reference network, found when first asked for. Share one among the
+/// [`Setting`](super::Setting)s of a network: a sweep over quantizers then computes them once.
+#[derive(Debug)]
+pub struct ReferenceNorms<'a> {
+    network: &'a Network,
+    rescaling: Rescaling,
+    layers: Vec<OnceLock<Option<LayerNorms>>>,
+    products: Memo<Up>,
+}
+
+impl<'a> ReferenceNorms<'a> {
+    /// In the network's own parametrization. Computes nothing yet.
+    pub fn new(network: &'a Network) -> Arc<Self> {
+        Self::rescaled(network, Rescaling::identity(network))
+    }
+
+    /// In another parametrization of the same function, and of every quantized form. `rescaling` is one of
+    /// this network's.
+    pub fn rescaled(network: &'a Network, rescaling: Rescaling) -> Arc<Self> {
+        Arc::new(Self {
+            network,
+            rescaling,
+            layers: network.nodes.iter().map(|_| OnceLock::new()).collect(),
+            products: Memo::default(),
+        })
+    }
+
+    /// The network they belong to.
+    pub fn network(&self) -> &'a Network {
+        self.network
+    }
+
+    /// The parametrization.
+    pub fn rescaling(&self) -> &Rescaling {
+        &self.rescaling
+    }
+
+    /// Norms of node `node`; `None` when it has no parameters.
+    pub(super) fn layer(&self, node: usize) -> Option<&LayerNorms> {
+        self.layers[node]
+            .get_or_init(|| spectral::layer_norms(self, self.network, node))
+            .as_ref()
+    }
+
+    /// Norms of products of the reference network's matrices.
+    pub(super) fn products(&self) -> &Memo<Up> {
+        &self.products
+    }
+}

@@ -1,0 +1,369 @@
+//! Per-sample bounds: a pass over one image that carries, beside each reference map, an upper bound on every
+//! element's error and, around a ball, on its distance from the centre's. Bounds are f64 on every engine, rounded
+//! upward; the arithmetic that they speak of is the engine's.
+
+use super::activation::activate_all;
+use super::buffers::{Buffer, Buffers};
+use super::conv::Params;
+use super::model::{Model, Pass, apply};
+use super::real::Real;
+use crate::engine::SampleBound;
+use crate::engine::sample::{pruned, roundings, says_nothing};
+use crate::network::{Activation, INPUT, Node};
+use crate::tensor::Shape;
+use crate::tensor::tolerance::{UNIT_F64, gamma};
+
+/// Elements of one piece of work.
+const ELEMENTS: usize = 1 << 14;
+
+/// The pass over one image.
+pub struct SamplePass<'a, T> {
+    /// The reference network.
+    pub pass: Pass<'a, T>,
+    /// Parameters of the other one.
+    pub variant: &'a Model<T>,
+    /// Values that can differ between them.
+    pub drifts: &'a [bool],
+    /// Of the ball of inputs; 0 is the image alone.
+    pub radius: f64,
+}
+
+/// Upper bounds on the elements of a map.
+#[derive(Default)]
+enum Spread {
+    /// All exactly zero.
+    #[default]
+    Zero,
+    /// One for each element.
+    Map(Buffer<f64>),
+    /// None that f64 can hold.
+    Unbounded,
+}
+
+/// A value of the graph: the reference map, bounds on the error, and on the distance from the ball's centre.
+#[derive(Default)]
+struct State<T> {
+    y: Buffer<T>,
+    error: Spread,
+    reach: Spread,
+}
+
+/// How the parts of a node's bound add up, before its activation.
+struct Terms {
+    /// Of what comes through the node.
+    gain: f64,
+    /// Of the magnitudes: roundings of both networks, and of the change as it is computed here.
+    rounding: f64,
+    /// Products too small for the engine's normal numbers.
+    floor: f64,
+    /// Roundings of the bound itself.
+    up: f64,
+    /// Magnitudes from here on may overflow in the engine.
+    limit: f64,
+}
+
+impl Terms {
+    fn new<T: Real>(node: &Node, input: Shape) -> Self {
+        let n = roundings(node, input);
+        if n == 0 {
+            return Self {
+                gain: 1.0,
+                rounding: 0.0,
+                floor: 0.0,
+                up: 1.0,
+                limit: f64::INFINITY,
+            };
+        }
+        let unit = gamma(n, T::UNIT);
+        Self {
+            gain: 1.0 + unit,
+            rounding: unit + gamma(n + 4, UNIT_F64),
+            floor: 4.0 * n as f64 * T::SMALLEST,
+            up: 1.0 + 4.0 * gamma(n + 16, UNIT_F64),
+            limit: T::LARGEST / 4.0,
+        }
+    }
+}
+
+/// Nonnegative matrices and biases in f64, made of both networks' parameters.
+fn parameters<T: Real>(
+    a: &Params<T>,
+    b: &Params<T>,
+    weight: impl Fn(f64, f64) -> f64,
+    bias: impl Fn(f64, f64) -> f64,
+) -> Params<f64> {
+    let join = |a: &[T], b: &[T], f: &dyn Fn(f64, f64) -> f64| {
+        let pairs = a.iter().zip(b);
+        pairs.map(|(&w, &q)| f(w.into(), q.into())).collect()
+    };
+    Params {
+        weight: join(&a.weight, &b.weight, &weight),
+        bias: join(&a.bias, &b.bias, &bias),
+    }
+}
+
+impl<T: Real> SamplePass<'_, T> {
+    /// The bound at every node.
+    pub fn run(&self, input: &[T]) -> Vec<SampleBound> {
+        let network = self.pass.network;
+        let wide = Buffers::default();
+        let mut states: Vec<State<T>> = Vec::new();
+        states.resize_with(network.nodes.len() + 1, State::default);
+        states[INPUT].y = self.pass.buffers.take(input.len());
+        states[INPUT].y.copy_from_slice(input);
+        if self.radius > 0.0 {
+            let mut reach = wide.take(input.len());
+            reach.fill(self.radius);
+            states[INPUT].reach = Spread::Map(reach);
+        }
+        let mut bounds = Vec::with_capacity(network.nodes.len());
+        for (i, node) in network.nodes.iter().enumerate() {
+            let state = self.node(i, node, &states, &wide);
+            bounds.push(extent(&state, node));
+            states[i + 1] = state;
+            for &v in node.inputs.iter().chain([&(i + 1)]) {
+                if self.pass.last_uses[v].is_none_or(|last| last == i) {
+                    let State { y, error, reach } = std::mem::take(&mut states[v]);
+                    self.pass.buffers.give(y);
+                    [error, reach].into_iter().for_each(|s| s.free(&wide));
+                }
+            }
+        }
+        bounds
+    }
+
+    fn node(&self, i: usize, node: &Node, states: &[State<T>], wide: &Buffers<f64>) -> State<T> {
+        let inputs: Vec<&State<T>> = node.inputs.iter().map(|&v| &states[v]).collect();
+        let shapes: Vec<Shape> = node
+            .inputs
+            .iter()
+            .map(|&v| self.pass.network.shape(v))
+            .collect();
+        let (split, buffers) = (self.pass.split, self.pass.buffers);
+        let len = node.shape.len();
+        let params = self.pass.model.params(i);
+        let mut y = buffers.take(len);
+        let maps: Vec<(&[T], Shape)> = inputs.iter().map(|s| &*s.y).zip(shapes.clone()).collect();
+        apply(
+            node,
+            params,
+            &maps,
+            &mut y,
+            Activation::Identity,
+            split,
+            buffers,
+        );
+
+        let run = |params: Option<&Params<f64>>, maps: &[Buffer<f64>]| {
+            let mut out = wide.take(len);
+            let maps: Vec<(&[f64], Shape)> =
+                maps.iter().map(|m| &**m).zip(shapes.clone()).collect();
+            apply(
+                node,
+                params,
+                &maps,
+                &mut out,
+                Activation::Identity,
+                split,
+                wide,
+            );
+            out
+        };
+        let free = |maps: Vec<Buffer<f64>>| maps.into_iter().for_each(|m| wide.give(m));
+        let pair = params.zip(self.variant.params(i));
+        let derived = |weight: fn(f64, f64) -> f64, bias: fn(f64, f64) -> f64| {
+            pair.map(|(a, b)| parameters(a, b, weight, bias))
+        };
+        let none = |_: f64, _: f64| 0.0;
+
+        let boundless = |pick: fn(&State<T>) -> &Spread| {
+            inputs.iter().any(|s| matches!(pick(s), Spread::Unbounded))
+        };
+        let lost_reach = boundless(|s| &s.reach);
+        let drifts = self.drifts[i + 1];
+        let lost = drifts && (lost_reach || boundless(|s| &s.error));
+        let with_reach = self.radius > 0.0 && !lost_reach;
+        let with_error = drifts && !lost;
+        let terms = Terms::new::<T>(node, shapes[0]);
+
+        // (|W| + |W'|)(|y| + reach) + |b| + |b'|
+        let magnitudes = ((with_error || with_reach) && terms.rounding > 0.0).then(|| {
+            let sums = inputs
+                .iter()
+                .map(|s| s.magnitudes(wide))
+                .collect::<Vec<_>>();
+            let both = |w: f64, q: f64| w.abs() + q.abs();
+            let mut out = run(derived(both, both).as_ref(), &sums);
+            if pair.is_none() {
+                out.iter_mut().for_each(|m| *m *= 2.0);
+            }
+            free(sums);
+            out
+        });
+        let through = |pick: fn(&State<T>) -> &Spread, params: Option<Params<f64>>| {
+            let maps: Vec<Buffer<f64>> = inputs
+                .iter()
+                .map(|s| pick(s).map(s.y.len(), wide))
+                .collect();
+            let out = run(params.as_ref(), &maps);
+            free(maps);
+            out
+        };
+        let reach = with_reach.then(|| through(|s| &s.reach, derived(|w, _| w.abs(), none)));
+        let error = with_error.then(|| {
+            let mut error = through(|s| &s.error, derived(|_, q| q.abs(), none));
+            let changed = pair.filter(|(a, b)| a.weight != b.weight || a.bias != b.bias);
+            let local = changed.is_some().then(|| {
+                let widened = inputs.iter().map(|s| s.widened(wide)).collect::<Vec<_>>();
+                let out = run(derived(|w, q| q - w, |w, q| q - w).as_ref(), &widened);
+                free(widened);
+                out
+            });
+            let spread = (with_reach && changed.is_some())
+                .then(|| through(|s| &s.reach, derived(|w, q| (q - w).abs(), none)));
+            split.chunks(&mut error, ELEMENTS, |chunk, error| {
+                for (j, e) in error.iter_mut().enumerate() {
+                    let k = chunk * ELEMENTS + j;
+                    let m = at(&magnitudes, k);
+                    let sum = terms.gain * *e + at(&local, k).abs() + at(&spread, k);
+                    let before = terms.up * (sum + terms.rounding * m + terms.floor);
+                    let p: f64 = y[k].into();
+                    let (low, high) = match &reach {
+                        None => (p, p),
+                        Some(reach) => {
+                            let r = terms.reach(reach[k], m);
+                            ((p - r).next_down(), (p + r).next_up())
+                        }
+                    };
+                    *e = match (p.is_finite(), m < terms.limit) {
+                        (true, true) => pruned(node.activation, low, high, before),
+                        (true, false) => node.activation.cap().unwrap_or(f64::INFINITY),
+                        (false, _) => f64::NAN,
+                    };
+                }
+            });
+            free(local.into_iter().chain(spread).collect());
+            error
+        });
+        let reach = reach.map(|mut reach| {
+            split.chunks(&mut reach, ELEMENTS, |chunk, reach| {
+                for (j, r) in reach.iter_mut().enumerate() {
+                    let k = chunk * ELEMENTS + j;
+                    let p: f64 = y[k].into();
+                    let m = at(&magnitudes, k);
+                    *r = match m < terms.limit {
+                        true => pruned(node.activation, p, p, terms.reach(*r, m)),
+                        false => node.activation.cap().unwrap_or(f64::INFINITY),
+                    };
+                }
+            });
+            reach
+        });
+        free(magnitudes.into_iter().collect());
+        activate_all(&mut y, node.activation);
+        State {
+            y,
+            error: Spread::of(error, lost, node, wide),
+            reach: Spread::of(reach, lost_reach, node, wide),
+        }
+    }
+}
+
+/// Element `k` of a map, 0 where there is none.
+#[inline(always)]
+fn at(map: &Option<Buffer<f64>>, k: usize) -> f64 {
+    map.as_ref().map_or(0.0, |m| m[k])
+}
+
+impl Terms {
+    /// How far a pre-activation may be from the centre's, given what comes through and the magnitudes.
+    #[inline(always)]
+    fn reach(&self, through: f64, magnitude: f64) -> f64 {
+        self.up * (through + 2.0 * self.rounding * magnitude + self.floor)
+    }
+}
+
+impl<T: Real> State<T> {
+    fn widened(&self, wide: &Buffers<f64>) -> Buffer<f64> {
+        let mut out = wide.take(self.y.len());
+        out.iter_mut()
+            .zip(&*self.y)
+            .for_each(|(w, &y)| *w = y.into());
+        out
+    }
+
+    /// The most that an element can be in magnitude, anywhere in the ball.
+    fn magnitudes(&self, wide: &Buffers<f64>) -> Buffer<f64> {
+        let mut out = self.widened(wide);
+        out.iter_mut().for_each(|w| *w = w.abs());
+        if let Spread::Map(reach) = &self.reach {
+            out.iter_mut().zip(&**reach).for_each(|(w, r)| *w += r);
+        }
+        out
+    }
+}
+
+impl Spread {
+    /// What a node leaves: its map, or nothing but the range of its activation when `lost`.
+    fn of(map: Option<Buffer<f64>>, lost: bool, node: &Node, wide: &Buffers<f64>) -> Self {
+        match (map, lost, node.activation.cap()) {
+            (Some(map), _, _) if map.contains(&f64::INFINITY) => {
+                wide.give(map);
+                Self::Unbounded
+            }
+            (Some(map), _, _) => Self::Map(map),
+            (None, true, Some(cap)) => {
+                let mut map = wide.take(node.shape.len());
+                map.fill(cap);
+                Self::Map(map)
+            }
+            (None, true, None) => Self::Unbounded,
+            (None, false, _) => Self::Zero,
+        }
+    }
+
+    /// A map of its own, zeros where there is nothing.
+    fn map(&self, len: usize, wide: &Buffers<f64>) -> Buffer<f64> {
+        let mut out = wide.take(len);
+        match self {
+            Self::Map(map) => out.copy_from_slice(map),
+            Self::Zero | Self::Unbounded => out.fill(0.0),
+        }
+        out
+    }
+
+    fn free(self, wide: &Buffers<f64>) {
+        if let Self::Map(map) = self {
+            wide.give(map);
+        }
+    }
+}
+
+/// The largest bound of a map, and how many say no more than the range of the activation.
+fn extent<T: Real>(state: &State<T>, node: &Node) -> SampleBound {
+    let (bound, capped) = match (&state.error, node.activation.cap()) {
+        (Spread::Zero, _) => (0.0, 0),
+        (Spread::Unbounded, _) => (f64::INFINITY, 0),
+        (Spread::Map(map), cap) => {
+            let mut found = (0.0, 0);
+            for (k, &e) in map.iter().enumerate() {
+                if e > found.0 || e.is_nan() {
+                    found.0 = e;
+                }
+                if let Some(cap) = cap {
+                    let reach = match &state.reach {
+                        Spread::Map(reach) => reach[k],
+                        Spread::Zero | Spread::Unbounded => 0.0,
+                    };
+                    found.1 += u32::from(says_nothing(cap, state.y[k].into(), reach, e));
+                }
+            }
+            found
+        }
+    };
+    SampleBound {
+        bound,
+        capped,
+        count: node.shape.len() as u32,
+    }
+}

@@ -14,13 +14,8 @@ use quantbound::quant::{Granularity, QuantizedNetwork};
 use quantbound::tensor::tolerance::{UNIT_F32, UNIT_F64, gamma};
 use quantbound::tensor::{Batch, Shape, Tensor};
 
-mod common {
-    pub mod calibration;
-    pub mod chain;
-    pub mod naive;
-}
-use common::calibration::{Naive, layer_input};
-use common::chain::{build, images, noise, plans};
+use crate::common::calibration::{Naive, layer_input};
+use crate::common::chain::{build, images, noise, plans};
 
 /// One dense layer of `out` neurons, and correlated inputs for it.
 fn dense(out: usize, d: usize, samples: usize, seed: u64) -> (Network, Batch) {
@@ -317,7 +312,7 @@ fn a_budget_below_every_width_is_refused_and_bad_costs_are_avoided() {
 
 #[test]
 fn measured_costs_are_the_isolated_discrepancies() {
-    let plan = common::chain::Plan {
+    let plan = crate::common::chain::Plan {
         input: Shape::new(4, 6, 6),
         kernel: 3,
         stride: 1,
@@ -374,7 +369,7 @@ fn measured_costs_are_the_isolated_discrepancies() {
     let mut sum = 0.0;
     for i in 0..3 {
         let image: Vec<f64> = batch.image(i).iter().map(|&x| f64::from(x)).collect();
-        let of = |net: &Network| common::naive::forward(net, &image).pop().unwrap();
+        let of = |net: &Network| crate::common::naive::forward(net, &image).pop().unwrap();
         sum += of(&network)
             .iter()
             .zip(of(&own))
@@ -433,7 +428,7 @@ fn absorption_moves_what_no_input_falls_below_and_nothing_else() {
     }
     for i in 0..4 {
         let image: Vec<f64> = batch.image(i).iter().map(|&x| f64::from(x)).collect();
-        let of = |net: &Network| common::naive::forward(net, &image).pop().unwrap();
+        let of = |net: &Network| crate::common::naive::forward(net, &image).pop().unwrap();
         for (x, y) in of(&network).iter().zip(of(&own)) {
             // 16 bits move a weight by 2^-16; 5 inputs of 25 and their own errors.
             assert!((x - y).abs() < 5.0 * 25.0 * 2.0 / 65536.0 * 3.0, "{x} {y}");
@@ -453,7 +448,7 @@ fn absorption_with_bias_correction_keeps_the_means() {
     let mean = |net: &Network, o: usize| -> f64 {
         let of = |i: usize| {
             let image: Vec<f64> = batch.image(i).iter().map(|&x| f64::from(x)).collect();
-            let y = common::naive::forward(net, &image).pop().unwrap();
+            let y = crate::common::naive::forward(net, &image).pop().unwrap();
             y[o * 16..(o + 1) * 16].iter().sum::<f64>()
         };
         (0..4).map(of).sum::<f64>() / 64.0

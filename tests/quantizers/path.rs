@@ -12,13 +12,8 @@ use quantbound::quant::{Granularity, QuantError, QuantizedLayer, QuantizedNetwor
 use quantbound::tensor::Batch;
 use quantbound::tensor::tolerance::{UNIT_F32, UNIT_F64, gamma};
 
-mod common {
-    pub mod calibration;
-    pub mod chain;
-    pub mod naive;
-}
-use common::calibration::{Naive, layer_input};
-use common::chain::{Plan, build, images, noise, plans};
+use crate::common::calibration::{Naive, layer_input};
+use crate::common::chain::{Plan, build, images, noise, plans};
 
 fn settings(bits: u32, scalar: f64, fraction: f64, seed: u64) -> PathSettings {
     PathSettings {
@@ -318,7 +313,7 @@ proptest! {
                 let mut size = 0.0f64;
                 for i in 0..batch.images() {
                     let x: Vec<f64> = input.image(i).iter().map(|&x| f64::from(x)).collect();
-                    let y = common::naive::apply(&net.nodes[node].op, &[shape], &[&x], out);
+                    let y = crate::common::naive::apply(&net.nodes[node].op, &[shape], &[&x], out);
                     size = size.max(x.iter().fold(1.0f64, |m, x| m.max(x.abs())));
                     for (c, map) in y.chunks(out.pixels()).enumerate() {
                         sums[c] += map.iter().sum::<f64>() / (out.pixels() * batch.images()) as f64;

@@ -17,13 +17,8 @@ use quantbound::quant::spfq::Spfq;
 use quantbound::quant::{Granularity, QuantizedLayer, Quantizer};
 use quantbound::tensor::{Batch, Shape, Tensor};
 
-mod common {
-    pub mod calibration;
-    pub mod chain;
-    pub mod naive;
-}
-use common::calibration::Naive;
-use common::chain::noise;
+use crate::common::calibration::Naive;
+use crate::common::chain::noise;
 
 const SAMPLES: usize = 6;
 const NEURONS: usize = 5;

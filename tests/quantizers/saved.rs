@@ -12,13 +12,8 @@ use quantbound::quant::saved::{self, Origin, SavedError};
 use quantbound::quant::{QuantizedNetwork, Quantizer};
 use quantbound::tensor::Shape;
 
-mod common {
-    pub mod calibration;
-    pub mod chain;
-    pub mod naive;
-}
-use common::calibration::Naive;
-use common::chain::{Plan, build, images, plans};
+use crate::common::calibration::Naive;
+use crate::common::chain::{Plan, build, images, plans};
 
 const METHODS: [(&str, &[(&str, &str)]); 14] = [
     ("uniform", &[]),

@@ -11,7 +11,7 @@ mod search;
 mod summary;
 
 pub use column::{Column, Row, RowError};
-pub use derived::{LedgerRow, RequiredBitsRow, SampleBound, SearchFound};
+pub use derived::{LedgerRow, RequiredBitsRow};
 pub use guarantees::GuaranteeRow;
 pub use isolated::IsolatedRow;
 pub use rows::{BoundRow, CellKey, MeasurementRow, OutputRow};

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::ledger::{Known, ledger};
 use super::model::LoadedModel;
 use super::required_bits::{Family, required_bits};
-use super::schema::{BoundRow, MeasurementRow, OutputRow, SampleBound, SearchFound, file};
+use super::schema::{BoundRow, MeasurementRow, OutputRow, SampleBoundRow, SearchRow, file};
 use super::store::{RunStore, StoreError, for_each_row};
 use super::sweep::{Cell, SweepError};
 use crate::network::Network;
@@ -115,7 +115,7 @@ fn read(cells: &[Cell], dir: &Path) -> Result<Vec<Depths>, StoreError> {
     };
     let sample = dir.join(file::SAMPLE_BOUNDS);
     if sample.is_file() {
-        for_each_row(&sample, |row: SampleBound| {
+        for_each_row(&sample, |row: SampleBoundRow| {
             if row.bound == "sample" {
                 let log10 = row.log10_bound;
                 found(&row.cell_id, row.depth, &|k| {
@@ -126,7 +126,7 @@ fn read(cells: &[Cell], dir: &Path) -> Result<Vec<Depths>, StoreError> {
     }
     let search = dir.join(file::SEARCH);
     if search.is_file() {
-        for_each_row(&search, |row: SearchFound| {
+        for_each_row(&search, |row: SearchRow| {
             let log10 = row.max_abs_diff.log10();
             found(&row.cell_id, row.depth, &|k| {
                 k.search = Some(k.search.map_or(log10, |s| worst(s, log10)));

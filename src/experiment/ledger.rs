@@ -63,7 +63,8 @@ fn quantities(known: &Known) -> Vec<(String, &str, f64)> {
         found.push((lost.join("; "), id, log10));
         lost.clear();
     };
-    match (known.sample, known.search) {
+    let finite = |x: Option<f64>| x.filter(|v| v.is_finite());
+    match (finite(known.sample), finite(known.search)) {
         (None, None) => tail(&format!("{DOMAIN}; {TRIANGLE}"), "measured", known.measured),
         (Some(sample), None) => {
             tail(DOMAIN, "sample", sample);

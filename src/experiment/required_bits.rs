@@ -147,30 +147,32 @@ pub fn a_priori<'i>(
     ids: &[&'i str],
     tolerances: &[f64],
 ) -> Result<BTreeMap<&'i str, BitsNeeded>, BoundError> {
-    let series = |bits: u32, id: &str| {
+    let series = |bits: u32, ids: &[&'i str]| {
         let radii = half_steps(network, scheme, granularity, bits);
-        Ok(Ball::new(network, domain, &radii)?.evaluate(id)?.log10)
+        let ball = Ball::new(network, domain, &radii)?;
+        let ids = ids.par_iter();
+        ids.map(|&id| Ok((id, ball.evaluate(id)?.log10)))
+            .collect::<Result<Vec<_>, BoundError>>()
     };
-    let needed = |id: &'i str| -> Result<(&'i str, BitsNeeded), BoundError> {
-        let widest = series(LAST_EVALUATED, id)?;
-        let mut needed: BitsNeeded = Vec::new();
-        for &tolerance in tolerances {
-            let bits = widest.iter().map(|&bound| match bound.is_nan() {
-                true => None,
-                false => {
-                    (bound < f64::INFINITY).then(|| halvings(LAST_EVALUATED, bound, tolerance))
-                }
-            });
-            needed.push(bits.collect());
+    let first = |bound: f64, tolerance: f64| {
+        let finite = bound < f64::INFINITY;
+        finite.then(|| halvings(LAST_EVALUATED, bound, tolerance))
+    };
+    let mut needed: BTreeMap<&'i str, BitsNeeded> = BTreeMap::new();
+    for (id, bounds) in series(LAST_EVALUATED, ids)? {
+        let by_node = |&t: &f64| bounds.iter().map(|&b| first(b, t)).collect();
+        needed.insert(id, tolerances.iter().map(by_node).collect());
+    }
+    for bits in (FIRST..LAST_EVALUATED).rev() {
+        // Narrower grids have larger bounds: a node that this width is too few for needs no more looking at.
+        let open = |id: &&&str| needed[**id].iter().flatten().any(|&n| n == Some(bits + 1));
+        let open: Vec<&'i str> = ids.iter().filter(open).copied().collect();
+        if open.is_empty() {
+            break;
         }
-        for bits in (FIRST..LAST_EVALUATED).rev() {
-            // Narrower grids have larger bounds: a node that this width is too few for needs no more looking at.
-            let open = |needed: &BitsNeeded| needed.iter().flatten().any(|&n| n == Some(bits + 1));
-            if !open(&needed) {
-                break;
-            }
-            let bounds = series(bits, id)?;
-            for (row, tolerance) in needed.iter_mut().zip(tolerances) {
+        for (id, bounds) in series(bits, &open)? {
+            let rows = needed.get_mut(id).into_iter().flatten();
+            for (row, tolerance) in rows.zip(tolerances) {
                 for (n, bound) in row.iter_mut().zip(&bounds) {
                     if *n == Some(bits + 1) && *bound <= tolerance.log10() {
                         *n = Some(bits);
@@ -178,7 +180,6 @@ pub fn a_priori<'i>(
                 }
             }
         }
-        Ok((id, needed))
-    };
-    ids.par_iter().map(|&id| needed(id)).collect()
+    }
+    Ok(needed)
 }

@@ -12,7 +12,7 @@ mod search;
 mod summary;
 
 pub use column::{Column, Row, RowError};
-pub use derived::{LedgerRow, RequiredBitsRow, SampleBound, SearchFound};
+pub use derived::{LedgerRow, RequiredBitsRow};
 pub use dynamics::{DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow};
 pub use guarantees::GuaranteeRow;
 pub use isolated::IsolatedRow;

@@ -64,29 +64,3 @@ table! {
         swept_to: u32,
     }
 }
-
-table! {
-    /// The columns of `sample_bounds.parquet` that the ledger reads.
-    SampleBound {
-        /// The cell.
-        cell_id: String,
-        /// Id of the per-sample bound.
-        bound: String,
-        /// As in `MeasurementRow::depth`.
-        depth: u32,
-        /// `log10` of the bound on `||y' - y||_inf` for one image.
-        log10_bound: f64,
-    }
-}
-
-table! {
-    /// The columns of `search.parquet` that the ledger reads.
-    SearchFound {
-        /// The cell.
-        cell_id: String,
-        /// As in `MeasurementRow::depth`.
-        depth: u32,
-        /// `||y' - y||_inf` on the worst input found.
-        max_abs_diff: f64,
-    }
-}

@@ -313,10 +313,10 @@ fn a_sweep_stores_what_it_checked_and_the_report_shows_it() {
         |id: &str| -> Vec<&GuaranteeRow> { rows.iter().filter(|r| r.guarantee == id).collect() };
     assert_eq!(of("gpfq-norm").len(), 16, "neurons of the first layer");
     assert_eq!(of("gpfq-choice").len(), 1);
-    assert_eq!(of("gpfq-decay").len(), 20 + 9, "layers and widths");
+    assert_eq!(of("gpfq-decay").len(), 22 + 9, "layers and widths");
     assert_eq!(of("gpfq-slope").len(), 2);
     assert_eq!(of("spfq-samples").len(), 16);
-    assert_eq!(of("rex-element").len(), 20);
+    assert_eq!(of("rex-element").len(), 22);
     let broken: Vec<_> = rows.iter().filter(|r| r.verdict == "violated").collect();
     assert!(broken.is_empty(), "{broken:?}");
     let made_up = of("gpfq-slope")

@@ -81,6 +81,14 @@ pub struct Replay {
     pub rounding: f64,
 }
 
+impl Replay {
+    /// True when the alphabet's ends, and nothing else, kept a choice from its level: no case of the theorem. A choice
+    /// that is wrong within the alphabet's reach excuses no clipping after it.
+    pub fn is_clipped(&self, choice: Choice) -> bool {
+        self.clipped > 0 && self.reach <= choice.reach()
+    }
+}
+
 /// Replays the path of a neuron: weights `w` and levels `q`, one of each per column.
 pub fn replay(x: Columns<'_>, w: &[f32], q: &[f64], alphabet: Alphabet, choice: Choice) -> Replay {
     let mut u = vec![0.0f64; x.samples];

@@ -97,7 +97,7 @@ pub fn rows(subject: &Subject<'_>) -> Result<Vec<GuaranteeRow>, SweepError> {
                     let (sums, error) = (&mut sums[neuron], replay.error.powi(2));
                     sums.error += error;
                     sums.square += error * error;
-                    sums.clipped |= replay.clipped > 0;
+                    sums.clipped |= replay.is_clipped(Choice::Neighbour);
                     let promised = path::expectation(x, step);
                     sums.promised
                         .iter_mut()

@@ -13,8 +13,10 @@ use common::onnx_golden::uniform;
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::engine::gpu::GpuEngine;
 use quantbound::engine::{Engine, EngineError};
+use quantbound::experiment::path_norm::path_norm;
 use quantbound::network::blueprint::{Blueprint, Parameters, Slot};
 use quantbound::network::counts::Totals;
+use quantbound::network::magnitudes::MaxPooling;
 use quantbound::network::naming::Naming;
 use quantbound::network::zoo::{self, Model};
 use quantbound::network::{Network, NetworkError, StateDict, random};
@@ -323,4 +325,79 @@ fn the_closest_naming_is_reported() {
     let features = model.load(&dict, 224).unwrap();
     assert!(features.report.is_clean());
     assert_eq!(features.network.output().len(), 1280);
+}
+
+/// Path norms of one architecture in PyTorch, in f64 (scripts/oracle/path_norm.py).
+#[derive(serde::Deserialize)]
+struct PathNorms {
+    model: String,
+    side: usize,
+    sum: f64,
+    max: f64,
+}
+
+#[test]
+fn path_norms_agree_with_pytorch() {
+    let goldens: Vec<PathNorms> =
+        serde_json::from_str(include_str!("fixtures/path_norms.json")).unwrap();
+    for golden in goldens {
+        let model = Model::find(&golden.model).unwrap();
+        let blueprint = model.blueprint(Some(7), golden.side, Naming::Torchvision);
+        let (network, report) = blueprint.load(&checkpoint(&blueprint)).unwrap();
+        assert!(report.is_clean(), "{}: {report}", golden.model);
+        // Each folded weight is rounded to f32 once, and a path is a product of one weight per layer.
+        let relative = gamma(network.layers().count() + 8, UNIT_F32);
+        for (pooling, expected) in [(MaxPooling::Sum, golden.sum), (MaxPooling::Max, golden.max)] {
+            let got = path_norm(&network, pooling).unwrap();
+            let error = (got - expected).abs() / expected;
+            println!("{} {pooling:?}: {got:e}, off by {error:e}", golden.model);
+            assert!(
+                error <= relative,
+                "{} {pooling:?}: {got:e} here, {expected:e} in PyTorch, relative error {error:e}, tolerance {relative:e}",
+                golden.model
+            );
+        }
+    }
+}
+
+/// Published path norms (agonon/pathnorm-pytorch): architecture, file stems of torchvision's checkpoint, value.
+const PATH_NORMS: [(&str, &str, f64); 5] = [
+    ("resnet18", "resnet18-", 1.329678881819518e30),
+    ("resnet34", "resnet34-", 1.889721928788774e51),
+    ("resnet50", "resnet50-11ad3fa6", 4.218486030035675e69),
+    ("resnet101", "resnet101-cd907fc2", 2.891631219559723e133),
+    ("resnet152", "resnet152-f82ba261", 6.014001767725844e194),
+];
+
+/// With torchvision's checkpoints in `datasets/` or in the folder that `QUANTBOUND_TORCHVISION` names.
+#[test]
+fn path_norms_of_torchvision_weights_are_the_published_ones() {
+    let mut folders = vec![std::path::PathBuf::from("datasets")];
+    folders.extend(std::env::var_os("QUANTBOUND_TORCHVISION").map(Into::into));
+    let inside = |folder: &std::path::PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|e| e.path()).collect::<Vec<_>>()
+    };
+    let top: Vec<_> = folders.iter().flat_map(inside).collect();
+    let files: Vec<_> = top.iter().flat_map(inside).chain(top.clone()).collect();
+    let mut found = 0;
+    for (model, stem, expected) in PATH_NORMS {
+        let named = |file: &&std::path::PathBuf| {
+            let name = file.file_name().and_then(|n| n.to_str());
+            name.is_some_and(|n| n.starts_with(stem))
+        };
+        let Some(file) = files.iter().find(named) else {
+            continue;
+        };
+        found += 1;
+        let got = path_norm(&zoo::load(model, file).unwrap(), MaxPooling::Sum).unwrap();
+        let error = (got - expected).abs() / expected;
+        println!("{model}: {got:e}, published {expected:e}, off by {error:e}");
+        assert!(error < 1e-6, "{model}: {got:e}, published {expected:e}");
+    }
+    if found == 0 {
+        println!(
+            "no torchvision ResNet checkpoints under datasets/ or QUANTBOUND_TORCHVISION: published path norms not checked"
+        );
+    }
 }

@@ -40,6 +40,12 @@ impl Bound for Best {
     }
 }
 
+/// The bounds that the bound of this id intersects; `None` for a theorem of its own.
+pub(super) fn parts_of(id: &str) -> Option<Vec<&'static str>> {
+    let all = [false, true].map(|cap| Best { cap });
+    all.iter().find(|b| b.id() == id).map(Best::parts)
+}
+
 /// The node-by-node minimum of the bounds that could be evaluated; the first error when none could.
 pub fn intersection<'a>(
     results: impl IntoIterator<Item = &'a Result<Series, BoundError>>,

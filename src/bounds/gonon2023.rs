@@ -29,9 +29,9 @@ impl Bound for Gonon2023 {
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
         let readings = readings(setting);
         let nodes = 0..setting.network().nodes.len();
-        Ok(Series::of(
-            nodes.map(|n| at_node(setting, &readings, n + 1)),
-        ))
+        Ok(Series::of(nodes.map(|n| {
+            setting.in_own_units(n, at_node(setting, &readings, n + 1))
+        })))
     }
 }
 

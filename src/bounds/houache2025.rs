@@ -66,14 +66,15 @@ impl Bound for Houache2025 {
         let depths = depths(setting);
         let nodes = 0..setting.network().nodes.len();
         Ok(Series::of(nodes.map(|target| {
-            self.at_node(
+            let bound = self.at_node(
                 setting,
                 &norms,
                 &magnitudes,
                 depths[target + 1],
                 target,
                 biased,
-            )
+            );
+            setting.in_own_units(target, bound)
         })))
     }
 }

@@ -57,7 +57,8 @@ impl Bound for Layerwise {
         }];
         for (i, node) in setting.network().nodes.iter().enumerate() {
             let mut state = before_activation(setting, i, node, &states);
-            if let Some(cap) = node.activation.cap() {
+            if let Some(caps) = setting.rescaling().caps(setting.network(), i) {
+                let cap = caps.into_iter().fold(0.0, f64::max);
                 state.reference = state.reference.min(Up::new(cap));
                 state.quantized = state.quantized.min(Up::new(cap));
             }
@@ -69,7 +70,10 @@ impl Bound for Layerwise {
             }
             states.push(state);
         }
-        Ok(Series::of(states[1..].iter().map(|s| s.error)))
+        let errors = states[1..].iter().enumerate();
+        Ok(Series::of(
+            errors.map(|(i, s)| setting.in_own_units(i, s.error)),
+        ))
     }
 }
 

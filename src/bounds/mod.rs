@@ -16,9 +16,12 @@ mod houache2025;
 mod interval;
 mod layer_sum;
 mod layerwise;
+mod parametrization;
 mod path_metric;
 mod reference_norms;
 mod registry;
+mod rescaling;
+mod rescaling_search;
 pub mod scaled;
 mod setting;
 mod spectral;
@@ -27,8 +30,11 @@ mod spectral_norm;
 
 pub use ball::{BALL, Ball};
 pub use best::intersection;
+pub use parametrization::{NormProducts, Parametrizations, Rescale, depends_on_parametrization};
 pub use reference_norms::ReferenceNorms;
 pub use registry::{find, is_plain, ladder, registry};
+pub use rescaling::{ChannelClasses, Rescaling};
+pub use rescaling_search::{channel_path_norm, norm_product};
 pub use setting::{Domain, LayerFacts, Setting, Weights};
 
 use scaled::Up;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::rescaling::Rescaling;
 use super::scaled::Up;
 use super::spectral::{self, LayerNorms};
 use crate::network::Network;
@@ -35,15 +36,23 @@ impl<V: Copy> Memo<V> {
 #[derive(Debug)]
 pub struct ReferenceNorms<'a> {
     network: &'a Network,
+    rescaling: Rescaling,
     layers: Vec<OnceLock<Option<LayerNorms>>>,
     products: Memo<Up>,
 }
 
 impl<'a> ReferenceNorms<'a> {
-    /// Computes nothing yet.
+    /// In the network's own parametrization. Computes nothing yet.
     pub fn new(network: &'a Network) -> Arc<Self> {
+        Self::rescaled(network, Rescaling::identity(network))
+    }
+
+    /// In another parametrization of the same function, and of every quantized form. `rescaling` is one of
+    /// this network's.
+    pub fn rescaled(network: &'a Network, rescaling: Rescaling) -> Arc<Self> {
         Arc::new(Self {
             network,
+            rescaling,
             layers: network.nodes.iter().map(|_| OnceLock::new()).collect(),
             products: Memo::default(),
         })
@@ -54,10 +63,15 @@ impl<'a> ReferenceNorms<'a> {
         self.network
     }
 
+    /// The parametrization.
+    pub fn rescaling(&self) -> &Rescaling {
+        &self.rescaling
+    }
+
     /// Norms of node `node`; `None` when it has no parameters.
     pub(super) fn layer(&self, node: usize) -> Option<&LayerNorms> {
         self.layers[node]
-            .get_or_init(|| spectral::layer_norms(self.network, self.network, node))
+            .get_or_init(|| spectral::layer_norms(self, self.network, node))
             .as_ref()
     }
 

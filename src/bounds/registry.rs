@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use super::best::{Best, intersection};
+use super::best::{Best, intersection, parts_of};
 use super::channelwise::Channelwise;
 use super::fused::Fused;
 use super::gonon2023::Gonon2023;
@@ -93,10 +93,9 @@ pub fn ladder(
 ) -> Vec<(String, Result<Series, BoundError>)> {
     let all: Vec<&str> = REGISTRY.iter().map(|b| b.id()).collect();
     let wanted = ids.unwrap_or(&all);
-    let intersected = |id: &str| BEST.iter().find(|b| b.id() == id).map(Best::parts);
     let single: BTreeSet<&str> = wanted
         .iter()
-        .flat_map(|&id| intersected(id).unwrap_or_else(|| vec![id]))
+        .flat_map(|&id| parts_of(id).unwrap_or_else(|| vec![id]))
         .collect();
     if single.iter().any(|id| id.starts_with("spectral")) {
         // In parallel here; in the recursions they would be found one after the other.
@@ -112,7 +111,7 @@ pub fn ladder(
     wanted
         .iter()
         .map(|&id| {
-            let result = match intersected(id) {
+            let result = match parts_of(id) {
                 Some(parts) => intersection(parts.iter().map(|p| &done[p])),
                 None => done[id].clone(),
             };

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::BoundError;
 use super::reference_norms::{Memo, ReferenceNorms};
+use super::rescaling::{Rescaling, divided_up};
 use super::scaled::{Up, UpVec, inflate};
 use super::spectral::{self, SpectralFacts};
 use crate::network::{Activation, Affine, Network, Node, Op, ValueId};
@@ -69,7 +70,7 @@ pub enum Weights {
     QuantizedOnly,
 }
 
-/// Norms of one parametric layer, each rounded upward.
+/// Norms of one parametric layer in the setting's parametrization, each rounded upward.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerFacts {
     /// `||W||` from inf to inf: the largest row sum of magnitudes.
@@ -130,7 +131,8 @@ impl<'a> Setting<'a> {
         Self::sharing(&ReferenceNorms::new(network), quantized, domain)
     }
 
-    /// The same for the network of `reference`, whose norms are computed once for all that share them.
+    /// The same for the network of `reference` in its parametrization, whose norms are computed once for all
+    /// that share them. Bounds come in the network's own units whatever the parametrization.
     pub fn sharing(
         reference: &Arc<ReferenceNorms<'a>>,
         quantized: &'a Network,
@@ -219,6 +221,29 @@ impl<'a> Setting<'a> {
         &self.products
     }
 
+    /// The parametrization that norms are taken in.
+    pub(super) fn rescaling(&self) -> &Rescaling {
+        self.reference.rescaling()
+    }
+
+    /// A bound on every channel of node `node`, from the parametrization's units to the network's.
+    pub(super) fn in_own_units(&self, node: usize, bound: Up) -> Up {
+        bound * Up::new(self.rescaling().largest(node + 1))
+    }
+
+    /// Biases of node `node` in the parametrization's units, of `W`, `W'` or their difference, each with at
+    /// most two roundings.
+    pub(super) fn rescaled_biases(&self, node: usize, which: Weights) -> Vec<f64> {
+        let Some((a, b)) = self.affine(node) else {
+            return Vec::new();
+        };
+        let rows = &self.rescaling().of_value(node + 1);
+        let pairs = a.bias.iter().zip(b.bias).zip(rows.iter());
+        pairs
+            .map(|((&p, &q), row)| parameter(p, q, which) / row)
+            .collect()
+    }
+
     /// The affine maps of node `node` in both networks.
     pub(crate) fn affine(&self, node: usize) -> Option<(Affine<'a>, Affine<'a>)> {
         let (network, quantized) = (self.network, self.quantized);
@@ -263,23 +288,37 @@ impl<'a> Setting<'a> {
 
     fn facts(&self, node: usize) -> Option<LayerFacts> {
         let (a, b) = self.affine(node)?;
+        let scales = self.rescaling().of_layer(self.network, node);
+        let taps = a.taps.max(1);
+        let columns = |o: usize| &scales.columns[a.first_input(o)..];
         let row = |which| {
-            let n = a.fan_in();
+            // A factor, the sums over taps and channels, and the division.
+            let n = a.fan_in() + 4;
             move |o: usize| {
-                let sum = self.kernel_magnitude(node, o, a.row(o), b.row(o), which);
-                inflate(sum, n + 1)
+                let kernels = a.row(o).chunks(taps).zip(b.row(o).chunks(taps));
+                let sums = kernels.zip(columns(o));
+                let sum: f64 = sums
+                    .map(|((p, q), c)| self.kernel_magnitude(node, o, p, q, which) * c)
+                    .sum();
+                inflate(sum / scales.rows[o], n)
             }
         };
-        let exact_bias = |which| move |o: usize| magnitude(a.bias[o], Other::Is(b.bias[o]), which);
+        let exact_bias = |which| {
+            move |o: usize| {
+                let bias = magnitude(a.bias[o], Other::Is(b.bias[o]), which);
+                divided_up(bias, scales.rows[o])
+            }
+        };
         let bias = |which| move |o: usize| inflate(exact_bias(which)(o), 1);
         let max = |f: &dyn Fn(usize) -> f64| (0..a.out).map(f).fold(0.0, f64::max);
         use Weights::{Difference, Quantized, Reference};
         let augmented = |which| max(&|o| inflate(row(which)(o) + bias(which)(o), 1));
         let largest = |o: usize| {
-            let pairs = a.row(o).iter().zip(b.row(o));
-            let differences = pairs
-                .map(|(p, q)| inflate(self.kernel_magnitude(node, o, &[*p], &[*q], Difference), 1));
-            differences.fold(0.0, f64::max)
+            let pairs = a.row(o).iter().zip(b.row(o)).enumerate();
+            let changes = pairs.map(|(k, (p, q))| {
+                self.kernel_magnitude(node, o, &[*p], &[*q], Difference) * columns(o)[k / taps]
+            });
+            inflate(changes.fold(0.0, f64::max) / scales.rows[o], 3)
         };
         Some(LayerFacts {
             norm: max(&row(Reference)),
@@ -306,6 +345,15 @@ impl<'a> Setting<'a> {
                 .map(|(&p, &q)| magnitude(p, Other::Is(q), which))
                 .collect(),
         )
+    }
+}
+
+/// `w`, `w'` or `w' - w`; the common parts of both are not asked for here.
+pub(super) fn parameter(w: f32, quantized: f32, which: Weights) -> f64 {
+    match which {
+        Weights::Quantized => f64::from(quantized),
+        Weights::Difference => f64::from(quantized) - f64::from(w),
+        _ => f64::from(w),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The operator-norm recursion in l2, with certified spectral norms.
 
-use super::scaled::{Up, UpVec};
+use super::reference_norms::ReferenceNorms;
+use super::rescaling::LayerScales;
+use super::scaled::{Up, UpVec, inflate};
 use super::setting::Weights;
 use super::spectral_norm::{group_norm, layer_norm};
 use super::{Bound, BoundError, Series, Setting};
@@ -50,10 +52,10 @@ impl Norms {
     /// What the activation of node `index` leaves, and with `cap` what the magnitudes allow.
     pub fn activated(mut self, setting: &Setting, index: usize, cap: bool) -> Norms {
         let node = &setting.network().nodes[index];
-        let limit = node
-            .activation
-            .cap()
-            .map(|cap| over_pixels(&UpVec::splat(node.shape.c, cap), node.shape));
+        let limit = setting
+            .rescaling()
+            .caps(setting.network(), index)
+            .map(|caps| over_pixels(&UpVec::new(caps), node.shape));
         if let Some(limit) = limit {
             self.reference = self.reference.min(limit);
             self.quantized = self.quantized.min(limit);
@@ -70,8 +72,11 @@ impl Norms {
     }
 }
 
-/// The inf-norm that follows from an l2 error, with `cap` no more than the activation's range.
-pub(super) fn reported(node: &Node, error: Up, cap: bool) -> Up {
+/// The inf-norm that follows from an l2 error at node `index`, in the network's own units; with `cap` no more
+/// than the activation's range.
+pub(super) fn reported(setting: &Setting, index: usize, error: Up, cap: bool) -> Up {
+    let error = setting.in_own_units(index, error);
+    let node = &setting.network().nodes[index];
     match node.activation.cap().filter(|_| cap) {
         Some(range) => error.min(Up::new(range)),
         None => error,
@@ -105,19 +110,34 @@ pub(super) struct SpectralFacts {
     pub gains: Option<[Vec<Up>; 2]>,
 }
 
-/// The norms of the layer `node` of `network` with the parameters of `other`, a network of the same graph.
-pub(super) fn layer_norms(network: &Network, other: &Network, node: usize) -> Option<LayerNorms> {
-    let affine = other.nodes[node].affine()?;
-    let weight = |i: usize| f64::from(affine.weight[i]);
-    Some(norms_of(network, node, &affine, &weight))
+/// The weights `f(i)` of a layer in another parametrization, with two roundings more than `f`.
+pub(super) fn rescaled(a: &Affine, scales: LayerScales<'_>, f: impl Fn(usize) -> f64) -> Vec<f64> {
+    let mut weights = Vec::with_capacity(a.weight.len());
+    for (o, row) in scales.rows.iter().enumerate() {
+        let columns = &scales.columns[a.first_input(o)..][..a.in_per_group];
+        for column in columns {
+            for _ in 0..a.taps {
+                weights.push(f(weights.len()) * column / row);
+            }
+        }
+    }
+    weights
 }
 
-fn norms_of(
-    network: &Network,
+/// The norms of the layer `node` with the parameters of `other`, a network of the same graph.
+pub(super) fn layer_norms(
+    reference: &ReferenceNorms<'_>,
+    other: &Network,
     node: usize,
-    a: &Affine,
-    weight: &dyn Fn(usize) -> f64,
-) -> LayerNorms {
+) -> Option<LayerNorms> {
+    let affine = other.nodes[node].affine()?;
+    let scales = reference.rescaling().of_layer(reference.network(), node);
+    let weights = rescaled(&affine, scales, |i| f64::from(affine.weight[i]));
+    Some(norms_of(reference.network(), node, &affine, &weights))
+}
+
+fn norms_of(network: &Network, node: usize, a: &Affine, weights: &[f64]) -> LayerNorms {
+    let weight = &|i: usize| weights[i];
     let node = &network.nodes[node];
     let input = network.shape(node.inputs[0]);
     let conv: Option<&Conv> = match &node.op {
@@ -144,8 +164,11 @@ pub(super) fn facts(setting: &Setting, node: usize) -> Option<SpectralFacts> {
     let (a, b) = setting.affine(node)?;
     let network = setting.network();
     let reference = setting.reference().layer(node)?;
-    let quantized = layer_norms(network, setting.quantized(), node)?;
-    let change = |i: usize| f64::from(b.weight[i]) - f64::from(a.weight[i]);
+    let quantized = layer_norms(setting.reference(), setting.quantized(), node)?;
+    let scales = setting.rescaling().of_layer(network, node);
+    let change = rescaled(&a, scales, |i| {
+        f64::from(b.weight[i]) - f64::from(a.weight[i])
+    });
     Some(SpectralFacts {
         reference: reference.norm,
         quantized: quantized.norm,
@@ -180,7 +203,7 @@ impl Bound for Spectral {
         for (i, node) in setting.network().nodes.iter().enumerate() {
             let norms = before_activation(setting, i, node, &states);
             let norms = norms.activated(setting, i, self.cap);
-            series.push(reported(node, norms.error, self.cap));
+            series.push(reported(setting, i, norms.error, self.cap));
             states.push(norms);
         }
         Ok(Series::of(series))
@@ -202,7 +225,7 @@ pub(super) fn before_activation(
             let Some(layer) = setting.spectral(index) else {
                 return first;
             };
-            let bias = |which| over_pixels(&setting.bias_magnitudes(index, which), node.shape);
+            let bias = |which| bias_norm(setting, index, which);
             let one = layer.quantized * first.error + layer.difference * first.reference;
             let other = layer.reference * first.error + layer.difference * first.quantized;
             Norms {
@@ -228,6 +251,13 @@ pub(super) fn before_activation(
         }
         Op::GlobalAvgPool => first.scaled(Up::ONE.over(Up::new(input.pixels() as f64)).sqrt()),
     }
+}
+
+/// The l2 norm of a layer's biases, or of their difference, over its output map.
+pub(super) fn bias_norm(setting: &Setting, index: usize, which: Weights) -> Up {
+    let biases = setting.rescaled_biases(index, which).into_iter();
+    let magnitudes = UpVec::new(biases.map(|b| inflate(b.abs(), 2)).collect());
+    over_pixels(&magnitudes, setting.network().nodes[index].shape)
 }
 
 /// How many windows share a pixel at most.

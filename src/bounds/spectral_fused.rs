@@ -4,9 +4,10 @@
 use super::dense::Dense;
 use super::reference_norms::ProductKey;
 use super::scaled::{Up, UpVec, inflate};
-use super::spectral::{Norms, before_activation, over_pixels, reported};
-use super::spectral_norm::{product_norm, spectral_norm};
-use super::{Bound, BoundError, Series, Setting};
+use super::setting::parameter;
+use super::spectral::{Norms, before_activation, bias_norm, over_pixels, reported, rescaled};
+use super::spectral_norm::{frobenius, product_norm, spectral_norm};
+use super::{Bound, BoundError, Series, Setting, Weights};
 use crate::network::{Activation, Op, Pad};
 use crate::tensor::tolerance::{UNIT_F64, gamma};
 
@@ -84,7 +85,7 @@ impl Bound for SpectralFused {
             if node.activation != Activation::Identity {
                 known.terms = None;
             }
-            series.push(reported(node, known.norms.error, self.cap));
+            series.push(reported(setting, i, known.norms.error, self.cap));
             values.push(known);
         }
         Ok(Series::of(series))
@@ -154,8 +155,7 @@ fn chain_node(setting: &Setting, index: usize, values: &[Known]) -> Known {
                     let source = inputs[0].norms;
                     let one = quantized + layer.difference * source.reference;
                     let other = reference + layer.difference * source.quantized;
-                    let shift = setting.bias_magnitudes(index, super::Weights::Difference);
-                    one.min(other) + over_pixels(&shift, node.shape)
+                    one.min(other) + bias_norm(setting, index, Weights::Difference)
                 });
             let error = folded.map_or(norms.error, |e| e.min(norms.error));
             bare(Norms { error, ..norms }, None)
@@ -307,22 +307,22 @@ fn balanced(a: &Dense, c: &Dense, b: &Dense, d: &Dense) -> Up {
             Some(k) => d.row(k)[n] / factor,
         }
     });
-    let norms = (spectral_norm(&left), spectral_norm(&right));
+    let norms = (frobenius(&left), frobenius(&right));
     product_norm(&left, &right, norms)
 }
 
-/// `W`, `W'` and `W' - W` of a matrix layer, each entry with at most one rounding.
+/// `W`, `W'` and `W' - W` of a matrix layer, each entry with at most three roundings.
 fn matrices(setting: &Setting, layer: usize) -> [Dense; 3] {
     let Some((a, b)) = setting.affine(layer) else {
         return [0, 1, 2].map(|_| Dense::zeros(0, 0));
     };
-    let entry = |f: &dyn Fn(f64, f64) -> f64| {
-        Dense::from_fn(a.out, a.in_per_group, |r, c| {
-            let i = r * a.in_per_group + c;
-            f(f64::from(a.weight[i]), f64::from(b.weight[i]))
-        })
+    let scales = setting.rescaling().of_layer(setting.network(), layer);
+    let entries = |which| Dense {
+        rows: a.out,
+        cols: a.in_per_group,
+        data: rescaled(&a, scales, |i| parameter(a.weight[i], b.weight[i], which)),
     };
-    [entry(&|w, _| w), entry(&|_, q| q), entry(&|w, q| q - w)]
+    [Weights::Reference, Weights::Quantized, Weights::Difference].map(entries)
 }
 
 /// The constant part of a chain's output, which no pixel changes.
@@ -360,7 +360,7 @@ impl Constant {
         };
         let with_bias = |sum: Vec<(f64, f64)>, which: usize| {
             let bias = own[which].iter().map(|b| (*b, b.abs())).collect();
-            let roundings = m.cols + terms.len() + 8;
+            let roundings = m.cols + terms.len() + 12;
             let error = 2.0 * gamma(roundings, UNIT_F64);
             let bounds = add(sum, bias).into_iter();
             UpVec::new(
@@ -380,16 +380,8 @@ impl Constant {
     }
 }
 
-/// `b`, `b'` and `b' - b`.
+/// `b`, `b'` and `b' - b`, with at most two roundings.
 fn biases(setting: &Setting, layer: usize) -> [Vec<f64>; 3] {
-    let Some((a, b)) = setting.affine(layer) else {
-        return [(); 3].map(|()| Vec::new());
-    };
-    let entry = |f: &dyn Fn(f64, f64) -> f64| {
-        let pairs = a.bias.iter().zip(b.bias);
-        pairs
-            .map(|(&p, &q)| f(f64::from(p), f64::from(q)))
-            .collect()
-    };
-    [entry(&|p, _| p), entry(&|_, q| q), entry(&|p, q| q - p)]
+    [Weights::Reference, Weights::Quantized, Weights::Difference]
+        .map(|which| setting.rescaled_biases(layer, which))
 }

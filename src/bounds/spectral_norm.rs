@@ -26,7 +26,7 @@ const SEPARATE: usize = 128;
 const UNDERFLOW: f64 = 1e-290;
 
 /// `||A||_F`, rounded upward, for entries whose squares are normal numbers.
-fn frobenius(a: &Dense) -> Up {
+pub(super) fn frobenius(a: &Dense) -> Up {
     let largest = a.data.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
     if largest == 0.0 {
         return Up::ZERO;
@@ -62,7 +62,7 @@ fn symmetrise(a: &mut Dense) {
     }
 }
 
-/// An upper bound of `||A||_2` for any matrix within relative error `2 u` of the entries given.
+/// An upper bound of `||A||_2` for any matrix within relative error `4 u` of the entries given.
 pub(super) fn spectral_norm(a: &Dense) -> Up {
     let whole = frobenius(a);
     if whole.is_zero() {
@@ -122,7 +122,7 @@ fn largest_sum(a: &Dense, rows: bool) -> Up {
 }
 
 /// An upper bound of `||P Q||_2` for `P` (`m x k`) and `Q` (`k x n`) with small `k`, entries within
-/// relative error `2 u`; never above the product of the norms given.
+/// relative error `4 u`; never above the product of the norms given.
 pub(super) fn product_norm(p: &Dense, q: &Dense, norms: (Up, Up)) -> Up {
     let apart = norms.0 * norms.1;
     if apart.is_zero() {
@@ -168,7 +168,7 @@ pub(super) fn product_norm(p: &Dense, q: &Dense, norms: (Up, Up)) -> Up {
 }
 
 /// An upper bound of the spectral norm of a convolution or dense layer with the given weights (each within
-/// relative error `u`), over input maps of the given shape. `conv` is `None` for dense layers.
+/// relative error `4 u`), over input maps of the given shape. `conv` is `None` for dense layers.
 pub(super) fn layer_norm(
     affine: &Affine,
     weight: &dyn Fn(usize) -> f64,
@@ -196,7 +196,7 @@ pub(super) fn group_norm(
         return spectral_norm(&tap(0));
     };
     let sums = Dense::from_fn(rows, n, |o, i| (0..taps).map(|t| at(o, i, t).abs()).sum());
-    let relative = Up::new(1.0 + 2.0 * gamma(taps + 2, UNIT_F64));
+    let relative = Up::new(1.0 + 2.0 * gamma(taps + 6, UNIT_F64));
     let crude = (largest_sum(&sums, true) * largest_sum(&sums, false)).sqrt() * relative;
     if crude.is_zero() {
         return crude;

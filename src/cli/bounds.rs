@@ -7,9 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::Outcome;
 use super::options::{ModelOptions, VariantOptions};
+use super::parametrization::{self, RescaleName};
 use super::sample::SampleOptions;
 use super::table;
-use crate::bounds::{self, BALL, Domain, ReferenceNorms, Series, Setting};
+use crate::bounds::{
+    self, BALL, Domain, Parametrizations, ReferenceNorms, Rescale, Series, Setting,
+};
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::{Method, Quantize, QuantizerSpec};
 use crate::experiment::required_bits::{BitsNeeded, a_priori};
@@ -30,6 +33,9 @@ pub struct Args {
     /// Also the bits that keep each bound under these tolerances, for any number of bits
     #[arg(long, value_delimiter = ',', value_name = "TOLERANCE,...", value_parser = tolerance)]
     required_bits: Vec<f64>,
+    /// Rescale the channels of both networks before bounding: the same discrepancy, in units that suit the bound
+    #[arg(long, value_enum, default_value_t = RescaleName::None, conflicts_with = "images")]
+    rescale: RescaleName,
     /// JSON instead of a table; one object per quantizer, in an array when there are several
     #[arg(long)]
     json: bool,
@@ -49,6 +55,9 @@ impl Args {
         let model = self.model.load()?;
         let domain = model.domain();
         let norms = ReferenceNorms::new(&model.network);
+        let rescale: Rescale = self.rescale.into();
+        let parametrizations =
+            (rescale != Rescale::None).then(|| Parametrizations::new(&model.network));
         let images = self.sample.open(&model)?;
         let mut objects = Vec::new();
         let needed = self.required(&table, &model, &domain)?;
@@ -64,20 +73,36 @@ impl Args {
             let on_images = on_images.unwrap_or_default();
             let quantized = quantized.dequantize(&model.network);
             let setting = Setting::sharing(&norms, &quantized, &domain)?;
-            let mut ladder = bounds::ladder(&setting, only.as_deref())
-                .into_iter()
-                .map(|(id, series)| Ok((id, series?)))
-                .collect::<Result<Vec<_>, bounds::BoundError>>()?;
-            ladder.extend(on_images.ladder);
-            let capped = on_images.capped;
-            if self.json {
-                let mut object = as_json(&setting, &ladder, &capped, &spec, &name);
-                if let Some(needed) = needed.get(spec.granularity.name()) {
-                    object["required_bits"] = needed.as_json(&model.network);
+            let Some(parametrizations) = &parametrizations else {
+                let mut ladder = complete(bounds::ladder(&setting, only.as_deref()))?;
+                ladder.extend(on_images.ladder);
+                let capped = on_images.capped;
+                if self.json {
+                    let mut object = as_json(&setting, &ladder, &capped, &spec, &name);
+                    if let Some(needed) = needed.get(spec.granularity.name()) {
+                        object["required_bits"] = needed.as_json(&model.network);
+                    }
+                    objects.push(object);
+                } else {
+                    print_ladder(&mut out, &setting, &ladder, &capped, &spec, &name)?;
                 }
+                continue;
+            };
+            let found = parametrizations.ladders(&quantized, &domain, only.as_deref())?;
+            let mut ladders = Vec::new();
+            for ladder in found {
+                ladders.push(complete(ladder)?);
+            }
+            let chosen = &ladders[rescale as usize];
+            let products = parametrizations.norm_products();
+            if self.json {
+                let mut object = as_json(&setting, chosen, &[], &spec, &name);
+                object["rescale"] = json!(rescale.name());
+                object["parametrization"] = parametrization::as_json(&ladders, &products);
                 objects.push(object);
             } else {
-                print_ladder(&mut out, &setting, &ladder, &capped, &spec, &name)?;
+                print_ladder(&mut out, &setting, chosen, &[], &spec, &name)?;
+                parametrization::print(&mut out, &ladders, &products)?;
             }
         }
         if !self.json {
@@ -205,6 +230,14 @@ fn tolerance(text: &str) -> Result<f64, String> {
     value
         .filter(|t: &f64| t.is_finite() && *t > 0.0)
         .ok_or_else(|| "expected a positive number".to_string())
+}
+
+/// A ladder whose bounds could all be stated.
+fn complete(
+    ladder: Vec<(String, Result<Series, bounds::BoundError>)>,
+) -> Result<Vec<(String, Series)>, bounds::BoundError> {
+    let bounds = ladder.into_iter();
+    bounds.map(|(id, series)| Ok((id, series?))).collect()
 }
 
 type Ladder = [(String, Series)];

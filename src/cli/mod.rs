@@ -6,9 +6,12 @@ mod bounds;
 mod devices;
 mod doctor;
 mod doctor_images;
+mod dynamics;
 mod fetch;
+mod guarantees;
 mod inspect;
 mod options;
+mod parametrization;
 mod progress;
 mod quantize;
 mod report;
@@ -52,8 +55,12 @@ enum Command {
     Run(run::Args),
     /// The ladder of bounds per depth; needs no images
     Bounds(bounds::Args),
+    /// What the quantizers' papers promise, beside what is measured on one network
+    Guarantees(guarantees::Args),
     /// The worst input: the largest discrepancy a search finds over all inputs that bounds speak of
     Search(search::Args),
+    /// Distributions of weights and activations, full precision beside quantized, by kind of layer
+    Dynamics(dynamics::Args),
     /// Quantize a network and store codes, scales and zero points as safetensors
     Quantize(quantize::Args),
     /// Store the input and every node's output as safetensors
@@ -78,7 +85,9 @@ pub fn main() -> ExitCode {
         Command::Sweep(args) => args.run(),
         Command::Run(args) => args.run(),
         Command::Bounds(args) => args.run(),
+        Command::Guarantees(args) => args.run(),
         Command::Search(args) => args.run(),
+        Command::Dynamics(args) => args.run(),
         Command::Quantize(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),

@@ -137,6 +137,20 @@ impl Preprocessing {
         self.check()?;
         let (width, height) = image.dimensions();
         let (new_width, new_height) = self.resized(width, height)?;
+        let resized = self.resized_to(image, new_width, new_height)?;
+        let side = self.crop as u32;
+        let (left, top) = (margin(new_width - side), margin(new_height - side));
+        Ok(image::imageops::crop_imm(&resized, left, top, side, side).to_image())
+    }
+
+    /// The whole image at another size, by this interpolation.
+    pub fn resized_to(
+        &self,
+        image: &RgbImage,
+        new_width: u32,
+        new_height: u32,
+    ) -> Result<RgbImage, DataError> {
+        let (width, height) = image.dimensions();
         let refuse = |problem: String| DataError::Preprocessing {
             expected: "an image that can be resized",
             got: format!("{width} x {height} pixels ({problem})"),
@@ -159,11 +173,8 @@ impl Preprocessing {
         // Rows first, then columns, as Pillow goes: overshoot is clipped to 0..=255 in between, so order matters.
         let rows = pass(image.as_raw(), (width, height), (new_width, height))?;
         let resized = pass(&rows, (new_width, height), (new_width, new_height))?;
-        let resized = RgbImage::from_raw(new_width, new_height, resized)
-            .ok_or_else(|| refuse("its size overflows".into()))?;
-        let side = self.crop as u32;
-        let (left, top) = (margin(new_width - side), margin(new_height - side));
-        Ok(image::imageops::crop_imm(&resized, left, top, side, side).to_image())
+        RgbImage::from_raw(new_width, new_height, resized)
+            .ok_or_else(|| refuse("its size overflows".into()))
     }
 
     /// Size after resizing: the shorter side becomes `resize`, the longer `floor(resize * longer / shorter)`.
@@ -202,6 +213,12 @@ impl Preprocessing {
 
     /// Decodes, resizes and crops the image at `path`.
     pub fn pixels(&self, path: &Path) -> Result<RgbImage, DataError> {
+        self.resize_and_crop(&self.decode(path)?)
+    }
+
+    /// Decodes the image at `path`, after the check that this preprocessing is possible.
+    pub fn decode(&self, path: &Path) -> Result<RgbImage, DataError> {
+        self.check()?;
         let bytes = std::fs::read(path).map_err(|problem| DataError::Read {
             path: path.display().to_string(),
             problem,
@@ -210,8 +227,7 @@ impl Preprocessing {
             path: path.display().to_string(),
             problem,
         };
-        let image = decode::rgb(&bytes).map_err(decode_error)?;
-        self.resize_and_crop(&image)
+        decode::rgb(&bytes).map_err(decode_error)
     }
 
     /// The network input for the image at `path`: `3 x crop x crop` values, CHW.

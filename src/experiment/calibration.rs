@@ -7,8 +7,11 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::sensitivity;
+use crate::bounds::Domain;
 use crate::engine::{Distribution, Engine, EngineError};
 use crate::network::{Activation, INPUT, Network, NetworkError, Node, Op};
+use crate::quant::mixed::Sensitivity;
 use crate::quant::{Calibration, LayerInputs, Observed, QuantError, QuantizedLayer, Walk};
 use crate::tensor::Batch;
 use crate::tensor::histogram::Bins;
@@ -17,12 +20,31 @@ use crate::tensor::histogram::Bins;
 pub struct ImageCalibration<'e> {
     engine: &'e dyn Engine,
     images: Batch,
+    domain: Domain,
 }
 
 impl<'e> ImageCalibration<'e> {
-    /// Normalized images, NCHW.
+    /// Normalized images, NCHW. Bounds speak of the box around them unless told of a larger one.
     pub fn new(engine: &'e dyn Engine, images: Batch) -> Self {
-        Self { engine, images }
+        let ends = |c: usize| {
+            let pixels = images.shape.pixels();
+            let channel = move |image: &'_ [f32]| image[c * pixels..(c + 1) * pixels].to_vec();
+            let values = images.data.chunks(images.shape.len()).flat_map(channel);
+            values.fold((0.0f64, 0.0f64), |(lo, hi), x| {
+                (lo.min(f64::from(x)), hi.max(f64::from(x)))
+            })
+        };
+        let (lo, hi) = (0..images.shape.c).map(ends).unzip();
+        Self {
+            engine,
+            images,
+            domain: Domain { lo, hi },
+        }
+    }
+
+    /// The same with bounds over all of a domain.
+    pub fn with_domain(self, domain: Domain) -> Self {
+        Self { domain, ..self }
     }
 }
 
@@ -65,6 +87,26 @@ impl Calibration for ImageCalibration<'_> {
         });
         Ok(observed.collect())
     }
+
+    fn sensitivities(
+        &self,
+        network: &Network,
+        variants: &[QuantizedLayer],
+        by: Sensitivity,
+    ) -> Result<Vec<f64>, QuantError> {
+        let failed = |problem: String| QuantError::Calibration {
+            layer: network.name.clone(),
+            problem,
+        };
+        match by {
+            Sensitivity::Measured => {
+                sensitivity::measured(self.engine, network, &self.images, variants)
+                    .map_err(|e| failed(e.to_string()))
+            }
+            Sensitivity::Bound => sensitivity::bounded(network, &self.domain, variants)
+                .map_err(|e| failed(e.to_string())),
+        }
+    }
 }
 
 impl ImageCalibration<'_> {
@@ -95,10 +137,8 @@ pub fn observe(
     let mut runner = engine.prepare(network)?;
     let mut pass = |bins: Option<&[Bins]>| {
         let mut all = vec![Distribution::default(); network.nodes.len()];
-        for part in images
-            .data
-            .chunks(runner.max_batch().max(1) * images.shape.len())
-        {
+        let size = runner.max_batch().max(1) * images.shape.len();
+        for part in images.data.chunks(size) {
             runner.reference(&Batch {
                 shape: images.shape,
                 data: part.to_vec(),

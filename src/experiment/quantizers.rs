@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{PlanError, check_keys};
 use super::saved::SavedNetwork;
+use crate::quant::absorb::Absorbed;
 use crate::quant::activation::WithActivations;
+use crate::quant::adaround::AdaRound;
 use crate::quant::bias::BiasCorrected;
 use crate::quant::dfq::Dfq;
 use crate::quant::gpfq::{Gpfq, Threshold};
+use crate::quant::mixed::{Mixed, Sensitivity};
 use crate::quant::patches::Sampling;
 use crate::quant::path::PathSettings;
 use crate::quant::rex::Rex;
@@ -78,6 +81,49 @@ pub enum Method {
         /// As for `uniform`.
         #[serde(default)]
         rounding: Rounding,
+        /// Whether high biases move into the next layer, by what calibration images show.
+        #[serde(default, skip_serializing_if = "is_false")]
+        absorb: bool,
+        /// As for `uniform`.
+        #[serde(default, skip_serializing_if = "is_false")]
+        bias_correction: bool,
+    },
+    /// Learned rounding, calibrated.
+    #[serde(rename = "adaround")]
+    AdaRound {
+        /// As for `uniform`.
+        #[serde(default)]
+        scheme: Scheme,
+        /// As for `uniform`.
+        #[serde(default)]
+        range: Range,
+        /// Steps of the optimizer.
+        #[serde(default = "thousand")]
+        iterations: u32,
+        /// Patches drawn of each convolution's input, as a fraction of all that it sees.
+        #[serde(default = "quarter")]
+        sample: f64,
+        /// Of the drawing of patches.
+        #[serde(default)]
+        seed: u64,
+        /// As for `uniform`.
+        #[serde(default, skip_serializing_if = "is_false")]
+        bias_correction: bool,
+    },
+    /// Bits per layer; `bits` is the average bits per weight that may be spent.
+    Mixed {
+        /// `"measured"` or `"bound"`.
+        #[serde(default)]
+        by: Sensitivity,
+        /// Bit widths to choose from, ascending.
+        #[serde(default = "widths")]
+        candidates: Vec<u32>,
+        /// As for `uniform`.
+        #[serde(default)]
+        scheme: Scheme,
+        /// As for `uniform`.
+        #[serde(default)]
+        range: Range,
         /// As for `uniform`.
         #[serde(default, skip_serializing_if = "is_false")]
         bias_correction: bool,
@@ -159,15 +205,65 @@ fn quarter() -> f64 {
     0.25
 }
 
+fn thousand() -> u32 {
+    1000
+}
+
+fn widths() -> Vec<u32> {
+    vec![2, 3, 4, 5, 6, 8]
+}
+
 fn two() -> u32 {
     2
 }
 
 impl Method {
     /// Every method's name with the keys of its table.
-    pub const KEYS: [(&str, &[&str]); 6] = [
+    pub const KEYS: [(&str, &[&str]); 8] = [
         ("uniform", GRID),
-        ("dfq", GRID),
+        (
+            "dfq",
+            &[
+                "method",
+                "bits",
+                "granularity",
+                "scheme",
+                "range",
+                "rounding",
+                "absorb",
+                "bias_correction",
+                "activations",
+            ],
+        ),
+        (
+            "adaround",
+            &[
+                "method",
+                "bits",
+                "granularity",
+                "scheme",
+                "range",
+                "iterations",
+                "sample",
+                "seed",
+                "bias_correction",
+                "activations",
+            ],
+        ),
+        (
+            "mixed",
+            &[
+                "method",
+                "bits",
+                "granularity",
+                "by",
+                "candidates",
+                "scheme",
+                "range",
+                "bias_correction",
+                "activations",
+            ],
+        ),
         (
             "rex",
             &[
@@ -216,7 +312,11 @@ impl Method {
     /// The granularity it has unless told otherwise.
     fn usual_granularity(&self) -> Granularity {
         match self {
-            Self::Uniform { .. } | Self::Rex { .. } | Self::Saved { .. } => Granularity::PerChannel,
+            Self::Uniform { .. }
+            | Self::Rex { .. }
+            | Self::AdaRound { .. }
+            | Self::Mixed { .. }
+            | Self::Saved { .. } => Granularity::PerChannel,
             Self::Dfq { .. } | Self::Gpfq { .. } | Self::Spfq { .. } => Granularity::PerTensor,
         }
     }
@@ -390,11 +490,47 @@ impl QuantizerSpec {
                 scheme,
                 range,
                 rounding,
+                absorb,
                 bias_correction,
             } => {
                 let uniform = Uniform::new(bits, self.granularity, scheme)?;
                 let uniform = uniform.with_range(range)?.with_rounding(rounding);
-                with_bias(bias_correction, Box::new(Dfq(uniform)))
+                let inner = Box::new(Dfq(uniform));
+                match absorb {
+                    true => Box::new(Absorbed {
+                        inner,
+                        bias_correction,
+                    }),
+                    false => with_bias(bias_correction, inner),
+                }
+            }
+            Method::AdaRound {
+                scheme,
+                range,
+                iterations,
+                sample: fraction,
+                seed,
+                bias_correction,
+            } => {
+                let uniform = Uniform::new(bits, self.granularity, scheme)?.with_range(range)?;
+                let sampling = Sampling { fraction, seed };
+                Box::new(AdaRound::new(
+                    uniform,
+                    iterations,
+                    sampling,
+                    bias_correction,
+                )?)
+            }
+            Method::Mixed {
+                by,
+                ref candidates,
+                scheme,
+                range,
+                bias_correction,
+            } => {
+                let uniform = Uniform::new(bits, self.granularity, scheme)?.with_range(range)?;
+                let mixed = Mixed::new(uniform, candidates.clone(), by)?;
+                with_bias(bias_correction, Box::new(mixed))
             }
             Method::Rex {
                 orders,

@@ -3,6 +3,8 @@
 
 mod column;
 mod derived;
+mod dynamics;
+mod guarantees;
 mod isolated;
 mod rows;
 mod sample_bounds;
@@ -11,6 +13,8 @@ mod summary;
 
 pub use column::{Column, Row, RowError};
 pub use derived::{LedgerRow, RequiredBitsRow, SampleBound, SearchFound};
+pub use dynamics::{DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow};
+pub use guarantees::GuaranteeRow;
 pub use isolated::IsolatedRow;
 pub use rows::{BoundRow, CellKey, MeasurementRow, OutputRow};
 pub use sample_bounds::SampleBoundRow;

@@ -165,11 +165,19 @@ impl Judge<'_> {
                 .collect()
         };
         let last_layer = network.layers().last();
+        let activation_bits = match bounds.is_empty() {
+            true => {
+                let quantized = self.variants.quantized(self.cell, self.model)?;
+                quantized.activations.first().map(|a| a.bits)
+            }
+            false => None,
+        };
         Ok(CellSummary {
             key: self.cell.key.clone(),
             images: seen,
             images_per_second: seen as f64 / seconds,
             device,
+            activation_bits,
             verdicts,
             final_layer: FinalLayer {
                 depth: layers as u32,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::augment::{CalibrationImages, CalibrationSpec};
 use super::cell::{self, CellSpec};
 use super::derived;
 use super::model::LoadedModel;
@@ -113,8 +114,10 @@ impl Sweep<'_> {
     pub fn run(&self, tell: &mut dyn FnMut(Event)) -> Result<Finished, SweepError> {
         let images = open_images(&self.plan.images)?;
         tell(Event::Note(images.labels.clone()));
-        let calibration = self.plan.calibration.as_ref().map(open_images);
-        let variants = Variants::new(calibration.transpose()?)?;
+        let calibration = self.plan.calibration.as_ref();
+        let calibration = calibration.map(CalibrationSpec::open).transpose()?;
+        let described = calibration.as_ref().map(CalibrationImages::describe);
+        let variants = Variants::new(calibration)?;
         let models = self
             .plan
             .model
@@ -124,7 +127,8 @@ impl Sweep<'_> {
         let cells = self.cells(&models, &images, &variants)?;
         let store = RunStore::create_or_open(self.out)?;
         store.write_plan(&self.plan.to_toml())?;
-        let provenance = self.provenance(&models, &images);
+        let mut provenance = self.provenance(&models, &images);
+        provenance.calibration = described;
         store.write_provenance(&provenance)?;
 
         let batches = images.len().div_ceil(self.plan.batch) as u32;

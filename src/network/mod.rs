@@ -7,6 +7,7 @@ pub mod efficientnet_lite;
 pub mod fold;
 pub mod graph;
 pub mod inverted_residual;
+pub mod magnitudes;
 pub mod mobilenet_v1;
 pub mod mobilenet_v2;
 pub mod naming;

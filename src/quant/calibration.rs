@@ -1,6 +1,7 @@
 //! What calibrated methods see of a network: the inputs of each layer, in full precision and after the layers
 //! before it have been quantized.
 
+use super::mixed::Sensitivity;
 use super::{Observed, QuantError, QuantizedLayer};
 use crate::network::Network;
 use crate::tensor::Batch;
@@ -12,6 +13,23 @@ pub trait Calibration {
 
     /// What every node puts out in full precision, over all images, in at most `most_bins` bins each.
     fn observe(&self, network: &Network, most_bins: usize) -> Result<Vec<Observed>, QuantError>;
+
+    /// How far the output moves when one layer alone is quantized, for each of `variants`, in one unit of any size.
+    ///
+    /// # Errors
+    /// [`QuantError::Calibration`] where this calibration has no means to tell, or a pass fails.
+    fn sensitivities(
+        &self,
+        network: &Network,
+        variants: &[QuantizedLayer],
+        by: Sensitivity,
+    ) -> Result<Vec<f64>, QuantError> {
+        let _ = (variants, by);
+        Err(QuantError::Calibration {
+            layer: network.name.clone(),
+            problem: "these calibration images come without a measure of the output".into(),
+        })
+    }
 }
 
 /// One walk from the first layer to the last, in topological order.

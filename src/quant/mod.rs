@@ -4,18 +4,25 @@
 //! full-precision and in the partly quantized network, through [`Calibration`]. Quantized activations are an addition to
 //! any of them ([`activation`]).
 
+pub mod absorb;
 pub mod activation;
+pub mod adaround;
 pub mod bias;
 pub mod calibration;
 pub mod dfq;
 pub mod equalize;
 pub mod gpfq;
+pub mod gram;
 pub mod greedy;
+pub mod guarantee;
 pub mod layer;
+pub mod mixed;
 pub mod patches;
 pub mod path;
+mod product;
 pub mod random;
 pub mod range;
+pub mod relax;
 pub mod rex;
 pub mod rounding;
 pub mod saved;

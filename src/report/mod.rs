@@ -5,19 +5,17 @@
 
 mod data;
 mod draw;
-#[allow(dead_code)]
+mod dynamics;
 mod figures;
+mod guarantees;
 mod isolated;
 mod ledger;
 mod number;
 mod page;
-#[allow(dead_code)]
 mod plot;
 mod required_bits;
 mod sample_bounds;
-#[allow(dead_code)]
 mod scale;
-#[allow(dead_code)]
 mod search;
 mod section;
 mod style;

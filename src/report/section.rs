@@ -44,6 +44,8 @@ const MAKERS: &[Maker] = &[
     sample_bounds::section,
     super::search::section,
     super::isolated::section,
+    super::dynamics::section,
+    super::guarantees::section,
 ];
 
 /// The sections of all studies that the run has.

@@ -3,6 +3,8 @@
 //! A plan turns them on in `[studies]`. Each study is one file here, has one or more tables of its own, and is
 //! stored per cell (or per cell and batch) as it is made, so that a killed sweep goes on where it was.
 
+pub mod dynamics;
+pub mod guarantees;
 pub mod isolated;
 pub mod sample_bounds;
 pub mod schedule;
@@ -36,23 +38,40 @@ pub struct Studies {
     /// The same for every image within these distances.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ball: Vec<f64>,
+    /// Whether what the quantizers' papers promise is checked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub guarantees: bool,
     /// See [`search`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<search::Search>,
     /// Each layer quantized alone: see [`isolated`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
+    /// Distributions of weights and activations, layer by layer and channel by channel.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dynamics: bool,
 }
 
 impl Studies {
     /// Keys of the table.
-    pub const KEYS: &[&str] = &["sample", "ball", "isolated", "search"];
+    pub const KEYS: &[&str] = &[
+        "sample",
+        "ball",
+        "isolated",
+        "search",
+        "dynamics",
+        "guarantees",
+    ];
     /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
     pub const TABLES: &[&str] = &[
         sample_bounds::TABLE,
         isolated::TABLE,
         search::TABLE,
         search::TRACE,
+        dynamics::LAYERS,
+        dynamics::CHANNELS,
+        dynamics::HISTOGRAMS,
+        guarantees::TABLE,
     ];
 
     /// Studies of a batch that the plan asks for.
@@ -70,8 +89,14 @@ impl Studies {
     /// Studies of a whole cell that the plan asks for.
     pub fn of_cells(&self) -> Vec<Box<dyn CellStudy>> {
         let mut studies: Vec<Box<dyn CellStudy>> = Vec::new();
+        if self.guarantees {
+            studies.push(Box::new(guarantees::Guarantees));
+        }
         if let Some(search) = self.search {
             studies.push(Box::new(search));
+        }
+        if self.dynamics {
+            studies.push(Box::new(dynamics::Dynamics::default()));
         }
         studies
     }

@@ -6,10 +6,7 @@ use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, QuantError, Quantizer, Range, Rounding};
 use quantbound::tensor::tolerance::UNIT_F32;
 
-mod common {
-    pub mod rows;
-}
-use common::rows::{network, rows};
+use crate::common::rows::{network, rows};
 
 fn uniform(bits: u32, scheme: Scheme) -> Uniform {
     Uniform::new(bits, Granularity::PerTensor, scheme).unwrap()

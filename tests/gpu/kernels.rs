@@ -1,16 +1,8 @@
 //! Kernels against the literal forward pass, packed weights against dequantized ones.
 //! Needs a GPU adapter, a software one included, and fails without.
 
-#[path = "common/gpu_checks.rs"]
-mod gpu_checks;
-#[path = "common/gpu_problems.rs"]
-mod gpu_problems;
-#[allow(dead_code)]
-#[path = "common/naive.rs"]
-mod naive;
-
-use gpu_checks::*;
-use gpu_problems::*;
+use crate::gpu_checks::*;
+use crate::gpu_problems::*;
 use proptest::prelude::*;
 use quantbound::engine::Engine;
 use quantbound::engine::gpu::GemmKind;
@@ -105,8 +97,8 @@ fn packed_weights_give_the_bits_of_dequantized_ones() {
                     runner.drop_variant(id);
                     let plain = variant.dequantize(&network);
                     assert_eq!(
-                        gpu_checks::bits(&packed),
-                        gpu_checks::bits(&trace(engine(kind), &plain, &input)),
+                        crate::gpu_checks::bits(&packed),
+                        crate::gpu_checks::bits(&trace(engine(kind), &plain, &input)),
                         "{name}, {bits} bits, {quantizer:?}, {kind:?}"
                     );
                 }
@@ -143,8 +135,8 @@ fn extreme_codes_survive_packing() {
             check_trace(&plain, &input, &packed).unwrap_or_else(|e| panic!("{name}, {bits}: {e}"));
             let unpacked = trace(engine, &plain, &input);
             assert_eq!(
-                gpu_checks::bits(&packed),
-                gpu_checks::bits(&unpacked),
+                crate::gpu_checks::bits(&packed),
+                crate::gpu_checks::bits(&unpacked),
                 "{name}, {bits} bits"
             );
         }

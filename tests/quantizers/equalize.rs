@@ -8,12 +8,8 @@ use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, QuantError, Quantizer};
 use quantbound::tensor::tolerance::{UNIT_F32, gamma};
 
-mod common {
-    pub mod chain;
-    pub mod naive;
-}
-use common::chain::{Plan, build, images, noise, plans};
-use common::naive::forward;
+use crate::common::chain::{Plan, build, images, noise, plans};
+use crate::common::naive::forward;
 
 /// The chain with channels of very different sizes, so that there is something to equalize.
 fn uneven(plan: &Plan) -> Network {

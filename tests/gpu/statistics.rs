@@ -1,16 +1,8 @@
 //! The statistics of a variant pass against the reduction of traces.
 //! Needs a GPU adapter, a software one included, and fails without.
 
-#[path = "common/gpu_checks.rs"]
-mod gpu_checks;
-#[path = "common/gpu_problems.rs"]
-mod gpu_problems;
-#[allow(dead_code)]
-#[path = "common/naive.rs"]
-mod naive;
-
-use gpu_checks::*;
-use gpu_problems::*;
+use crate::gpu_checks::*;
+use crate::gpu_problems::*;
 use proptest::prelude::*;
 use quantbound::engine::gpu::{GemmKind, compare};
 use quantbound::engine::{Engine, Runner};

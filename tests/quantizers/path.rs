@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use quantbound::network::{Network, Op};
 use quantbound::quant::gpfq::{Gpfq, Threshold};
-use quantbound::quant::greedy::{Inputs, align};
+use quantbound::quant::gram::{Gram, Inputs};
+use quantbound::quant::greedy::align;
 use quantbound::quant::patches::{Patches, Sampling};
 use quantbound::quant::path::{Alphabet, Alphabets, PathSettings};
 use quantbound::quant::spfq::Spfq;
@@ -11,13 +12,8 @@ use quantbound::quant::{Granularity, QuantError, QuantizedLayer, QuantizedNetwor
 use quantbound::tensor::Batch;
 use quantbound::tensor::tolerance::{UNIT_F32, UNIT_F64, gamma};
 
-mod common {
-    pub mod calibration;
-    pub mod chain;
-    pub mod naive;
-}
-use common::calibration::{Naive, layer_input};
-use common::chain::{Plan, build, images, noise, plans};
+use crate::common::calibration::{Naive, layer_input};
+use crate::common::chain::{Plan, build, images, noise, plans};
 
 fn settings(bits: u32, scalar: f64, fraction: f64, seed: u64) -> PathSettings {
     PathSettings {
@@ -279,6 +275,7 @@ proptest! {
         let full = noise(seed, 1, m * d);
         let quantized: Vec<f32> = full.iter().zip(noise(seed, 2, m * d)).map(|(x, e)| x + noise_level * e).collect();
         let inputs = Inputs { samples: m, full, quantized };
+        let gram = Gram::new(&inputs);
         let weights = noise(seed, 3, d);
         let error = |aligned: &[f64]| -> f64 {
             (0..m).map(|i| {
@@ -291,9 +288,9 @@ proptest! {
         let slack = gamma(64 * m * d, UNIT_F64) * (1.0 + size);
         let mut last = f64::INFINITY;
         for order in 1..=4 {
-            let now = error(&align(&inputs, &weights, order));
+            let now = error(&align(&gram, &weights, order));
             // Aligned weights can grow where a column of X~ is almost 0; errors of their products grow with them.
-            let largest = align(&inputs, &weights, order).iter().fold(1.0f64, |m, w| m.max(w.abs()));
+            let largest = align(&gram, &weights, order).iter().fold(1.0f64, |m, w| m.max(w.abs()));
             prop_assert!(now <= last + slack * largest, "pass {order}: {now} after {last}");
             last = now;
         }
@@ -316,7 +313,7 @@ proptest! {
                 let mut size = 0.0f64;
                 for i in 0..batch.images() {
                     let x: Vec<f64> = input.image(i).iter().map(|&x| f64::from(x)).collect();
-                    let y = common::naive::apply(&net.nodes[node].op, &[shape], &[&x], out);
+                    let y = crate::common::naive::apply(&net.nodes[node].op, &[shape], &[&x], out);
                     size = size.max(x.iter().fold(1.0f64, |m, x| m.max(x.abs())));
                     for (c, map) in y.chunks(out.pixels()).enumerate() {
                         sums[c] += map.iter().sum::<f64>() / (out.pixels() * batch.images()) as f64;

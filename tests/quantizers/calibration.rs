@@ -17,14 +17,9 @@ use quantbound::quant::{Calibration, Granularity, QuantError, Quantizer};
 use quantbound::tensor::tolerance::{UNIT_F32, UNIT_F64, gamma};
 use quantbound::tensor::{Batch, Shape};
 
-mod common {
-    pub mod calibration;
-    pub mod chain;
-    pub mod naive;
-}
-use common::calibration::Naive;
-use common::chain::{build, images, plans};
-use common::naive::forward;
+use crate::common::calibration::Naive;
+use crate::common::chain::{build, images, plans};
+use crate::common::naive::forward;
 
 /// Sums of absolute products: what rounding errors are relative to.
 fn magnitudes(network: &Network, batch: &Batch, value: usize) -> Vec<f64> {
@@ -84,7 +79,7 @@ proptest! {
 
 #[test]
 fn walking_back_and_wrong_images_are_refused() {
-    let network = build(&common::chain::Plan {
+    let network = build(&crate::common::chain::Plan {
         input: Shape::new(4, 5, 5),
         kernel: 3,
         stride: 1,
@@ -130,6 +125,7 @@ fn real(name: &str) -> LoadedModel {
     let model = Model {
         name: name.into(),
         weights: asset(weights),
+        activation: None,
         preprocessing: None,
     };
     LoadedModel::load(&model, None).unwrap()

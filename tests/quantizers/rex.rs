@@ -6,10 +6,7 @@ use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, QuantizedLayer, Quantizer};
 use quantbound::tensor::tolerance::{UNIT_F32, gamma};
 
-mod common {
-    pub mod rows;
-}
-use common::rows::{network, rows};
+use crate::common::rows::{network, rows};
 
 fn expand(rows: &[Vec<f32>], bits: u32, orders: u32, budget: f64) -> QuantizedLayer {
     let rex = Rex::new(bits, orders, budget).unwrap();

@@ -1,16 +1,8 @@
 //! Limits, refusals and errors of the device.
 //! Needs a GPU adapter, a software one included, and fails without.
 
-#[path = "common/gpu_checks.rs"]
-mod gpu_checks;
-#[path = "common/gpu_problems.rs"]
-mod gpu_problems;
-#[allow(dead_code)]
-#[path = "common/naive.rs"]
-mod naive;
-
-use gpu_checks::*;
-use gpu_problems::*;
+use crate::gpu_checks::*;
+use crate::gpu_problems::*;
 use quantbound::engine::gpu::device::{Gpu, Kernel};
 use quantbound::engine::gpu::{GemmKind, GpuEngine, GpuOptions, list_adapters};
 use quantbound::engine::{Engine, EngineError};

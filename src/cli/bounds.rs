@@ -70,19 +70,21 @@ impl Args {
                 "{name}: activations are quantized too, and bounds on weights do not speak of that; leave out `activations`"
             );
             let on_images = images.as_ref().map(|i| i.bounds(&quantized)).transpose()?;
+            let on_images = on_images.unwrap_or_default();
             let quantized = quantized.dequantize(&model.network);
             let setting = Setting::sharing(&norms, &quantized, &domain)?;
             let Some(parametrizations) = &parametrizations else {
                 let mut ladder = complete(bounds::ladder(&setting, only.as_deref()))?;
-                ladder.extend(on_images.into_iter().flatten());
+                ladder.extend(on_images.ladder);
+                let capped = on_images.capped;
                 if self.json {
-                    let mut object = as_json(&setting, &ladder, &spec, &name);
+                    let mut object = as_json(&setting, &ladder, &capped, &spec, &name);
                     if let Some(needed) = needed.get(spec.granularity.name()) {
                         object["required_bits"] = needed.as_json(&model.network);
                     }
                     objects.push(object);
                 } else {
-                    print_ladder(&mut out, &setting, &ladder, &spec, &name)?;
+                    print_ladder(&mut out, &setting, &ladder, &capped, &spec, &name)?;
                 }
                 continue;
             };
@@ -94,12 +96,12 @@ impl Args {
             let chosen = &ladders[rescale as usize];
             let products = parametrizations.norm_products();
             if self.json {
-                let mut object = as_json(&setting, chosen, &spec, &name);
+                let mut object = as_json(&setting, chosen, &[], &spec, &name);
                 object["rescale"] = json!(rescale.name());
                 object["parametrization"] = parametrization::as_json(&ladders, &products);
                 objects.push(object);
             } else {
-                print_ladder(&mut out, &setting, chosen, &spec, &name)?;
+                print_ladder(&mut out, &setting, chosen, &[], &spec, &name)?;
                 parametrization::print(&mut out, &ladders, &products)?;
             }
         }
@@ -239,8 +241,16 @@ fn complete(
 }
 
 type Ladder = [(String, Series)];
+/// Shares by node.
+type Capped = [(String, Vec<f64>)];
 
-fn as_json(setting: &Setting<'_>, ladder: &Ladder, spec: &QuantizerSpec, name: &str) -> Value {
+fn as_json(
+    setting: &Setting<'_>,
+    ladder: &Ladder,
+    capped: &Capped,
+    spec: &QuantizerSpec,
+    name: &str,
+) -> Value {
     // A bound of exactly zero has no finite log10: null.
     let at = |node: usize| -> Map<String, Value> {
         let entries = ladder.iter();
@@ -248,11 +258,24 @@ fn as_json(setting: &Setting<'_>, ladder: &Ladder, spec: &QuantizerSpec, name: &
             .map(|(id, s)| (id.to_string(), json!(s.log10[node])))
             .collect()
     };
+    let at = |node: usize| -> Map<String, Value> {
+        let mut place = Map::from_iter([("log10".to_string(), Value::Object(at(node)))]);
+        if !capped.is_empty() {
+            let shares = capped.iter().map(|(id, s)| (id.clone(), json!(s[node])));
+            place.insert("capped".into(), Value::Object(shares.collect()));
+        }
+        place
+    };
     let network = setting.network();
     let depths: Vec<Value> = network
         .layers()
         .enumerate()
-        .map(|(i, node)| json!({"depth": i + 1, "layer": network.nodes[node].name, "log10": at(node)}))
+        .map(|(i, node)| {
+            let mut place = at(node);
+            place.insert("depth".into(), json!(i + 1));
+            place.insert("layer".into(), json!(network.nodes[node].name));
+            Value::Object(place)
+        })
         .collect();
     json!({
         "model": network.name,
@@ -262,7 +285,7 @@ fn as_json(setting: &Setting<'_>, ladder: &Ladder, spec: &QuantizerSpec, name: &
         "method": spec.method,
         "domain_magnitude": setting.domain().magnitude(),
         "depths": depths,
-        "output": {"log10": at(network.nodes.len() - 1)},
+        "output": at(network.nodes.len() - 1),
     })
 }
 
@@ -270,12 +293,18 @@ fn print_ladder(
     out: &mut impl Write,
     setting: &Setting<'_>,
     ladder: &Ladder,
+    capped: &Capped,
     spec: &QuantizerSpec,
     name: &str,
 ) -> std::io::Result<()> {
     let network = setting.network();
     let mut header = vec!["depth", "layer"];
     header.extend(ladder.iter().map(|(id, _)| id.as_str()));
+    let titles: Vec<String> = capped
+        .iter()
+        .map(|(id, _)| format!("{id} capped %"))
+        .collect();
+    header.extend(titles.iter().map(String::as_str));
     let mut rows = Vec::new();
     for tap in network.taps() {
         let node = &network.nodes[tap.node];
@@ -286,6 +315,8 @@ fn print_ladder(
         };
         let mut row = vec![depth, node.name.clone()];
         row.extend(ladder.iter().map(|(_, s)| table::log10(s.log10[tap.node])));
+        let shares = capped.iter().map(|(_, s)| 100.0 * s[tap.node]);
+        row.extend(shares.map(|s| format!("{s:.1}")));
         rows.push(row);
     }
     writeln!(

@@ -39,6 +39,15 @@ pub struct Images<'a> {
     radii: Vec<f64>,
 }
 
+/// What the images add, each the largest over them and by node; NaN at nodes where nothing is measured.
+#[derive(Default)]
+pub struct OnImages {
+    /// `sample`, `ball:R` and `measured`.
+    pub ladder: Vec<(String, Series)>,
+    /// For each of the bounds, the share of elements where it allows the whole range of the activation.
+    pub capped: Vec<(String, Vec<f64>)>,
+}
+
 impl SampleOptions {
     /// Opens the images, if there are any.
     pub fn open<'a>(&self, model: &'a LoadedModel) -> anyhow::Result<Option<Images<'a>>> {
@@ -55,9 +64,8 @@ impl SampleOptions {
 }
 
 impl Images<'_> {
-    /// `sample` and `ball` with the share of elements at the range of their activation, and the measurement, each by
-    /// node; NaN at nodes where nothing is measured.
-    pub fn bounds(&self, quantized: &QuantizedNetwork) -> anyhow::Result<Vec<(String, Series)>> {
+    /// Bounds and measures one variant.
+    pub fn bounds(&self, quantized: &QuantizedNetwork) -> anyhow::Result<OnImages> {
         let network = &self.model.network;
         let taps = network.taps();
         let mut runner = self.selected.engine.prepare(network)?;
@@ -75,21 +83,22 @@ impl Images<'_> {
                 bounds.extend(runner.sample_bound(variant, *radius)?);
             }
         }
-        let series = |at: &dyn Fn(usize) -> f64| Series {
-            log10: by_node(&taps, network.nodes.len(), at),
-        };
-        let mut found = Vec::new();
+        let nodes = network.nodes.len();
+        let by_node = |at: &dyn Fn(usize) -> f64| by_node(&taps, nodes, at);
+        let mut found = OnImages::default();
         for (&radius, bounds) in self.radii.iter().zip(&bounds) {
-            let worst = |tap: usize| largest(bounds.iter().map(|image| image[tap].bound));
-            found.push((id(radius), series(&|tap| log10_up(worst(tap)))));
-            let share = |tap: usize| largest(bounds.iter().map(|image| image[tap].capped_share()));
-            found.push((
-                format!("{} capped", id(radius)),
-                series(&|tap| share(tap).log10()),
-            ));
+            let over = |f: fn(&SampleBound) -> f64| {
+                by_node(&|tap| largest(bounds.iter().map(|image| f(&image[tap]))))
+            };
+            let log10 = over(|b| log10_up(b.bound));
+            found.ladder.push((id(radius), Series { log10 }));
+            found
+                .capped
+                .push((id(radius), over(SampleBound::capped_share)));
         }
-        let measured = |tap: usize| largest(stats.iter().map(|image| max_abs_diff(&image[tap])));
-        found.push(("measured".into(), series(&|tap| measured(tap).log10())));
+        let measured = |image: &Vec<TapStats>, tap: usize| max_abs_diff(&image[tap]).log10();
+        let log10 = by_node(&|tap| largest(stats.iter().map(|image| measured(image, tap))));
+        found.ladder.push(("measured".into(), Series { log10 }));
         Ok(found)
     }
 }

@@ -130,7 +130,8 @@ pub trait Runner {
         radius: f64,
     ) -> Result<Vec<Vec<SampleBound>>, EngineError>;
     /// Runs the variant, or the full-precision network, on the batch of the last [`Runner::reference`] and reduces how
-    /// each node's output is distributed; one per node. With `bins`, one per node, values are counted too.
+    /// each node's output is distributed; one per node. With `bins`, one per node, values are counted too. Distances to
+    /// full precision are NaN at nodes that are no taps: their full-precision values may not be kept.
     fn distributions(
         &mut self,
         variant: Option<VariantId>,

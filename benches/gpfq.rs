@@ -72,8 +72,8 @@ fn floors() {
                 let (o, a) = (out.as_mut_ptr(), a.as_ptr());
                 let none = gemm::Parallelism::None;
                 gemm::gemm(
-                    N, N, N, o, one, n, false, a, one, n, a, one, n, 0.0, 1.0, false, false,
-                    false, none,
+                    N, N, N, o, one, n, false, a, one, n, a, one, n, 0.0, 1.0, false, false, false,
+                    none,
                 );
             }
             divan::black_box(&out);

@@ -5,7 +5,7 @@
 //! is that of the equalized quantized network in exact arithmetic, with a ReLU6 whose cap moved to `6 / rows[o]` per channel: nothing is
 //! replaced by ReLU, and every feature map stays comparable with full precision.
 //!
-//! High-bias absorption serves the quantization of activations and has no effect on weights; it is not part of this.
+//! High-bias absorption is a step of its own on top ([`super::absorb`]).
 
 use super::equalize::Scales;
 use super::uniform::{Uniform, check_finite};

@@ -13,7 +13,9 @@ fn main() {
         "src/bounds",
         "src/engine",
         "src/data",
+        "src/experiment/augment.rs",
         "src/experiment/calibration.rs",
+        "src/experiment/sensitivity.rs",
     ] {
         println!("cargo:rerun-if-changed={dir}");
         add(Path::new(dir), &mut hash);

@@ -153,6 +153,59 @@ fn only_what_follows_a_quantized_layer_drifts() {
     });
 }
 
+#[test]
+fn a_layer_alone_is_a_variant_of_one_layer() {
+    let strategy = (NetworkProblem::strategy(), uniforms());
+    for_all(64, strategy.prop_map(Quantized::from), |subject, p| {
+        let (network, input) = (p.network(), p.input());
+        let quantized = p.1.quantize(&network).unwrap();
+        let mut runner = subject.engine.prepare(&network).unwrap();
+        let id = runner.load_variant(&quantized).unwrap();
+        let reference = runner.reference(&input).unwrap();
+        let together = runner.compare(id).unwrap();
+        for (tap, node) in network.layers().enumerate() {
+            let got = runner.isolated(id, tap).unwrap();
+            let alone = QuantizedNetwork {
+                layers: quantized.layer(node).cloned().into_iter().collect(),
+                activations: Vec::new(),
+            };
+            let alone = runner.load_variant(&alone).unwrap();
+            let want = runner.compare(alone).unwrap();
+            runner.drop_variant(alone);
+            prop_assert_eq!(&got.outputs, &want.outputs);
+            for (image, stats) in want.stats.iter().enumerate() {
+                prop_assert_eq!(&got.at_layer[image], &stats[tap], "layer {}", tap);
+                prop_assert_eq!(Some(&got.at_output[image]), stats.last(), "layer {}", tap);
+            }
+            let downstream = network.downstream(node);
+            let layers = network.layers().filter(|&n| downstream[n]).count();
+            prop_assert_eq!(got.layers_run, layers);
+        }
+        prop_assert_eq!(
+            runner.compare(id).unwrap(),
+            together,
+            "the reference is left alone"
+        );
+        prop_assert_eq!(runner.reference(&input).unwrap(), reference);
+        Ok(())
+    });
+}
+
+#[test]
+fn all_layers_alone_cost_half_of_a_pass_each() {
+    let network = small_mobilenet();
+    let input = images(network.input, 1, 3);
+    let layers = network.layers().count();
+    for subject in subjects() {
+        let mut runner = subject.engine.prepare(&network).unwrap();
+        let id = runner.load_variant(&four_bits(&network)).unwrap();
+        runner.reference(&input).unwrap();
+        let run = (0..layers).map(|tap| runner.isolated(id, tap).unwrap().layers_run);
+        // Layer l of a chain runs l..=L; residual blocks add nothing, they have no layers on the skip.
+        assert_eq!(run.sum::<usize>(), layers * (layers + 1) / 2);
+    }
+}
+
 /// MobileNetV2 of a third of the width on small images: every kernel of the real one, in more than one tile.
 fn small_mobilenet() -> Network {
     use quantbound::network::mobilenet_v2::{Naming, mobilenet_v2};
@@ -253,6 +306,7 @@ fn weights_that_are_not_finite_are_counted_where_they_act() {
         layer.scale = vec![1.0, 1.0, bad, 1.0];
         let variant = QuantizedNetwork {
             layers: vec![layer.clone()],
+            ..QuantizedNetwork::default()
         };
         for subject in subjects() {
             let mut runner = subject.engine.prepare(&network).unwrap();
@@ -307,6 +361,7 @@ fn calls_out_of_order_and_wrong_shapes_are_refused() {
     let layer = quantized.layers[0].clone();
     let with = |layer| QuantizedNetwork {
         layers: vec![layer],
+        ..QuantizedNetwork::default()
     };
     for subject in subjects() {
         let mut runner = subject.engine.prepare(&network).unwrap();
@@ -316,10 +371,14 @@ fn calls_out_of_order_and_wrong_shapes_are_refused() {
         assert!(usage(runner.trace(&wrong, None)).contains("3x224x224"));
         let id = runner.load_variant(&quantized).unwrap();
         usage(runner.compare(id));
+        usage(runner.isolated(id, 0));
         let right = images(network.input, 1, 0);
         runner.reference(&right).unwrap();
         runner.compare(id).unwrap();
         usage(runner.compare(VariantId(id.0 + 1)));
+        usage(runner.isolated(VariantId(id.0 + 1), 0));
+        let beyond = network.taps().len();
+        assert!(usage(runner.isolated(id, beyond)).contains("none of them"));
         runner.drop_variant(id);
         usage(runner.compare(id));
         usage(runner.trace(&right, Some(id)));

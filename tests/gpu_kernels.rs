@@ -132,6 +132,7 @@ fn extreme_codes_survive_packing() {
                     zero_point: (0..affine.out).map(|o| [0, top, top / 2][o % 3]).collect(),
                     ..Default::default()
                 }],
+                ..QuantizedNetwork::default()
             };
             let input = random_input(&network, 1, 5);
             let engine = engine(GemmKind::Registers);

@@ -130,6 +130,7 @@ fn real(name: &str) -> LoadedModel {
     let model = Model {
         name: name.into(),
         weights: asset(weights),
+        activation: None,
         preprocessing: None,
     };
     LoadedModel::load(&model, None).unwrap()

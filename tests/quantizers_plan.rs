@@ -13,7 +13,7 @@ fn parse(quantize: &str) -> Result<Plan, PlanError> {
     Plan::parse(&text, Path::new("plan.toml"))
 }
 
-const TABLES: [&str; 25] = [
+const TABLES: [&str; 43] = [
     "method = \"uniform\"\nbits = [4]",
     "method = \"uniform\"\nbits = [5]",
     "method = \"uniform\"\nbits = [4]\ngranularity = [\"per-tensor\"]",
@@ -39,6 +39,24 @@ const TABLES: [&str; 25] = [
     "method = \"gpfq\"\nbits = [4]\nscalar = 1.16\nbias_correction = true",
     "method = \"spfq\"\nbits = [4]\nscalar = 1.16",
     "method = \"spfq\"\nbits = [4]\nscalar = 1.16\norder = 2",
+    "method = \"uniform\"\nbits = [4]\nactivations = { bits = 8 }",
+    "method = \"uniform\"\nbits = [4]\nactivations = { bits = 4 }",
+    "method = \"uniform\"\nbits = [4]\nactivations = { bits = 8, range = \"mse\" }",
+    "method = \"uniform\"\nbits = [4]\nactivations = { bits = 8, range = \"percentile\", percentile = 99.9 }",
+    "method = \"gpfq\"\nbits = [4]\nscalar = 1.16\nactivations = { bits = 8 }",
+    "method = \"dfq\"\nbits = [4]\nabsorb = true",
+    "method = \"dfq\"\nbits = [4]\nabsorb = true\nbias_correction = true",
+    "method = \"adaround\"\nbits = [4]",
+    "method = \"adaround\"\nbits = [4]\niterations = 50",
+    "method = \"adaround\"\nbits = [4]\nsample = 0.5",
+    "method = \"adaround\"\nbits = [4]\nseed = 1",
+    "method = \"adaround\"\nbits = [4]\nrange = \"mse\"",
+    "method = \"adaround\"\nbits = [4]\nscheme = \"asymmetric\"",
+    "method = \"adaround\"\nbits = [4]\nbias_correction = true",
+    "method = \"mixed\"\nbits = [4]",
+    "method = \"mixed\"\nbits = [4]\nby = \"bound\"",
+    "method = \"mixed\"\nbits = [4]\ncandidates = [2, 4, 8]",
+    "method = \"mixed\"\nbits = [4]\nbias_correction = true",
 ];
 
 #[test]
@@ -110,10 +128,43 @@ fn mistakes_are_named_per_method() {
             "2 to 15 bits",
         ),
         ("method = \"rex\"\nbits = [4]\norders = 9", "orders = 9"),
+        (
+            "method = \"adaround\"\nbits = [4]\niterations = 1",
+            "iterations = 1",
+        ),
+        (
+            "method = \"adaround\"\nbits = [4]\nsample = 0.0",
+            "sample = 0",
+        ),
+        (
+            "method = \"mixed\"\nbits = [4]\ncandidates = [5, 6]",
+            "candidates = [5, 6]",
+        ),
+        (
+            "method = \"mixed\"\nbits = [4]\ncandidates = [4, 2]",
+            "ascending",
+        ),
+        (
+            "method = \"mixed\"\nbits = [4]\ncandidates = [2, 17]",
+            "17 bits",
+        ),
+        ("method = \"mixed\"\nbits = [4]\nby = \"guess\"", "guess"),
         ("method = \"uniform\"\nbits = [4]\nrange = \"msee\"", "msee"),
         (
             "method = \"uniform\"\nbits = [4]\nrange = { percentile = 10 }",
             "percentile = 10",
+        ),
+        (
+            "method = \"uniform\"\nbits = [4]\nactivations = { bits = 9 }",
+            "activations.bits = 9: 2 to 8",
+        ),
+        (
+            "method = \"uniform\"\nbits = [4]\nactivations = { bits = 8, rnge = \"mse\" }",
+            "did you mean `range`?",
+        ),
+        (
+            "method = \"uniform\"\nbits = [4]\nactivations = { bits = 8, percentile = 99.0 }",
+            "goes with range = \"percentile\"",
         ),
     ] {
         let message = parse(table).unwrap_err().to_string();
@@ -127,4 +178,35 @@ fn calibrated_methods_need_images_to_calibrate_on() {
                 [[quantize]]\nmethod = \"gpfq\"\nbits = [4]\nscalar = 1.2";
     let message = Plan::parse(text, Path::new("p")).unwrap_err().to_string();
     assert!(message.contains("add [calibration]"), "{message}");
+}
+
+#[test]
+fn enlarged_calibration_sets_and_replaced_activations_survive_being_written() {
+    let text = |calibration: &str, model: &str| {
+        format!(
+            "[images]\ndir = \"i\"\nskip = 8\n[calibration]\ndir = \"i\"\nlimit = 8\n{calibration}\n\
+             [[model]]\nname = \"mobilenet_v2\"\nweights = \"w.pt\"\n{model}\n\
+             [[quantize]]\nmethod = \"adaround\"\nbits = [4]"
+        )
+    };
+    let parse = |text: &str| Plan::parse(text, Path::new("plan"));
+    let plan = parse(&text("augment = 64\nseed = 3", "activation = \"relu\"")).unwrap();
+    assert_eq!(plan.calibration.as_ref().unwrap().augment, Some(64));
+    assert!(plan.model[0].activation.is_some());
+    assert_eq!(parse(&plan.to_toml()).unwrap(), plan, "{}", plan.to_toml());
+    for (calibration, model, expected) in [
+        ("augment = 0", "", "calibration.augment = 0"),
+        ("augmnet = 4", "", "did you mean `augment`?"),
+        ("", "activation = \"gelu\"", "gelu"),
+    ] {
+        let message = parse(&text(calibration, model)).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    // Measured images are what they are.
+    let wrong = text("", "").replace("skip = 8", "skip = 8\naugment = 4");
+    let message = parse(&wrong).unwrap_err().to_string();
+    assert!(
+        message.contains("unknown key `augment` in images"),
+        "{message}"
+    );
 }

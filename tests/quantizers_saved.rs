@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proptest::prelude::*;
+use quantbound::engine::cpu::CpuEngine;
+use quantbound::experiment::calibration::ImageCalibration;
 use quantbound::experiment::plan::QuantizerSpec;
 use quantbound::network::{Activation, Network};
 use quantbound::quant::saved::{self, Origin, SavedError};
@@ -18,7 +20,7 @@ mod common {
 use common::calibration::Naive;
 use common::chain::{Plan, build, images, plans};
 
-const METHODS: [(&str, &[(&str, &str)]); 8] = [
+const METHODS: [(&str, &[(&str, &str)]); 14] = [
     ("uniform", &[]),
     ("uniform", &[("scheme", "asymmetric"), ("range", "mse")]),
     ("uniform", &[("bias_correction", "true")]),
@@ -27,14 +29,26 @@ const METHODS: [(&str, &[(&str, &str)]); 8] = [
     ("gpfq", &[("scalar", "1.2"), ("bias_correction", "true")]),
     ("gpfq", &[("scalar", "1.2"), ("threshold", "{hard = 0.6}")]),
     ("spfq", &[("scalar", "1.2"), ("order", "2")]),
+    ("uniform", &[("activations", "{bits = 5, range = \"mse\"}")]),
+    ("dfq", &[("activations", "{bits = 8}")]),
+    ("adaround", &[("iterations", "20"), ("range", "mse")]),
+    ("dfq", &[("absorb", "true")]),
+    ("mixed", &[("candidates", "[2, 3, 5, 10]")]),
+    ("mixed", &[("by", "bound"), ("bias_correction", "true")]),
 ];
 
 fn quantize(network: &Network, method: usize, bits: u32) -> (QuantizedNetwork, Origin) {
     let (name, options) = METHODS[method];
     let spec = QuantizerSpec::from_options(name, bits, None, options).unwrap();
     let quantizer = spec.build().unwrap();
-    let calibration = Naive(images(network, 2, 1));
-    let quantized = quantizer.calibrate(network, &calibration).unwrap();
+    let batch = images(network, 2, 1);
+    let engine = CpuEngine::f32(Some(1)).unwrap();
+    let quantized = match name {
+        // Its costs come from an engine.
+        "mixed" => quantizer.calibrate(network, &ImageCalibration::new(&engine, batch)),
+        _ => quantizer.calibrate(network, &Naive(batch)),
+    };
+    let quantized = quantized.unwrap();
     let origin = Origin {
         weights_sha256: "00ff".into(),
         quantizer: quantizer.name(),
@@ -105,7 +119,8 @@ fn damaged_files_are_refused_wherever_they_are_cut() {
     let network = network();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("q.safetensors");
-    let (quantized, origin) = quantize(&network, 3, 4);
+    let (quantized, origin) = quantize(&network, 8, 4);
+    assert!(!quantized.activations.is_empty());
     saved::write(&path, &network, &quantized, origin, false).unwrap();
     let whole = std::fs::read(&path).unwrap();
     for keep in (0..whole.len()).step_by(97).chain([whole.len() - 1]) {

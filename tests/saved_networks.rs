@@ -113,9 +113,9 @@ fn a_saved_network_measures_as_the_method_that_made_it_and_joins_its_own_model()
         (keys[0].bits, keys[0].granularity)
     );
     let rows = measurements(&out);
-    let of = |id: &str| rows.iter().filter(move |r| r.cell_id == id);
-    assert_eq!(of(&keys[0].cell_id).count(), 52);
-    for (made, saved) in of(&keys[0].cell_id).zip(of(&keys[1].cell_id)) {
+    let of = |id: &str| rows.iter().filter(|r| r.cell_id == id).collect::<Vec<_>>();
+    assert_eq!(of(&keys[0].cell_id).len(), 52);
+    for (made, saved) in of(&keys[0].cell_id).into_iter().zip(of(&keys[1].cell_id)) {
         assert_eq!(made.max_abs_diff, saved.max_abs_diff, "{}", made.layer);
         assert_eq!(made.l2_diff, saved.l2_diff, "{}", made.layer);
     }

@@ -58,9 +58,7 @@ impl Bound for Houache2025 {
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
-        let biased = (0..setting.network().nodes.len())
-            .filter_map(|i| setting.layer(i))
-            .any(|l| l.bias.max(l.bias_quantized) > 0.0);
+        let biased = is_biased(setting);
         let norms: Vec<Option<Up>> = (0..setting.network().nodes.len())
             .map(|i| setting.layer(i).map(|l| absorbed_norm(l, biased)))
             .collect();
@@ -81,8 +79,14 @@ impl Bound for Houache2025 {
     }
 }
 
+/// True when some layer of either network has a bias.
+pub(super) fn is_biased(setting: &Setting) -> bool {
+    let mut layers = (0..setting.network().nodes.len()).filter_map(|i| setting.layer(i));
+    layers.any(|l| l.bias.max(l.bias_quantized) > 0.0)
+}
+
 /// The norm of `[W b; 0 1]`, or of `W` in a network without biases.
-fn absorbed_norm(layer: &LayerFacts, biased: bool) -> Up {
+pub(super) fn absorbed_norm(layer: &LayerFacts, biased: bool) -> Up {
     match biased {
         true => Up::new(layer.augmented.max(1.0)),
         false => Up::new(layer.norm.max(layer.norm_quantized)),
@@ -90,7 +94,7 @@ fn absorbed_norm(layer: &LayerFacts, biased: bool) -> Up {
 }
 
 /// Bounds on `||(x, 1)||` of every value: layers multiply by their absorbed norms, sums add.
-fn magnitudes(setting: &Setting, norms: &[Option<Up>]) -> Vec<Up> {
+pub(super) fn magnitudes(setting: &Setting, norms: &[Option<Up>]) -> Vec<Up> {
     let mut magnitudes = vec![input_magnitude(setting)];
     for (i, node) in setting.network().nodes.iter().enumerate() {
         let inputs = node.inputs.iter().map(|&v| magnitudes[v]);
@@ -157,7 +161,7 @@ impl Houache2025 {
 
 /// The gain from every value to the output of node `target`: layers multiply by their norm, branches sum.
 /// `None` for values the target does not depend on.
-fn gains(setting: &Setting, nodes: &[Node], target: usize) -> Vec<Option<Up>> {
+pub(super) fn gains(setting: &Setting, nodes: &[Node], target: usize) -> Vec<Option<Up>> {
     let mut gains: Vec<Option<Up>> = vec![None; nodes.len() + 1];
     gains[target + 1] = Some(Up::ONE);
     for i in (0..=target).rev() {

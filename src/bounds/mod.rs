@@ -5,6 +5,7 @@
 //! domain, in exact real arithmetic. Each file holds one theorem; `docs/bounds.md` has statements, proofs and
 //! sources. Nothing here sees a measurement. Numbers are rounded upward and leave as decimal logarithms.
 
+mod ball;
 mod best;
 mod channelwise;
 mod dense;
@@ -13,6 +14,7 @@ mod fused;
 mod gonon2023;
 mod houache2025;
 mod interval;
+mod layer_sum;
 mod layerwise;
 mod parametrization;
 mod path_metric;
@@ -26,6 +28,7 @@ mod spectral;
 mod spectral_fused;
 mod spectral_norm;
 
+pub use ball::{BALL, Ball};
 pub use best::intersection;
 pub use parametrization::{NormProducts, Parametrizations, Rescale, depends_on_parametrization};
 pub use reference_norms::ReferenceNorms;

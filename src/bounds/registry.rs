@@ -10,6 +10,7 @@ use super::fused::Fused;
 use super::gonon2023::Gonon2023;
 use super::houache2025::{Houache2025, Mean};
 use super::interval::Interval;
+use super::layer_sum::{LayerSum, Perturbation};
 use super::layerwise::Layerwise;
 use super::path_metric::PathMetric;
 use super::spectral::Spectral;
@@ -35,6 +36,15 @@ static REGISTRY: &[&dyn Bound] = &[
     &Houache2025 {
         conv: true,
         mean: Mean::Geometric,
+    },
+    &LayerSum {
+        perturbation: Perturbation::NetworkEps,
+    },
+    &LayerSum {
+        perturbation: Perturbation::LayerEps,
+    },
+    &LayerSum {
+        perturbation: Perturbation::Norms,
     },
     &Layerwise { cap: false },
     &Layerwise { cap: true },

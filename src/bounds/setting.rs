@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::BoundError;
 use super::reference_norms::{Memo, ReferenceNorms};
-use super::rescaling::{LayerScales, Rescaling, divided_up};
+use super::rescaling::{Rescaling, divided_up};
 use super::scaled::{Up, UpVec, inflate};
 use super::spectral::{self, SpectralFacts};
 use crate::network::{Activation, Affine, Network, Node, Op, ValueId};
@@ -95,12 +95,23 @@ pub struct LayerFacts {
     pub inputs: usize,
 }
 
+/// What is known of a parameter of the quantized network.
+#[derive(Clone, Copy)]
+enum Other {
+    /// Its value.
+    Is(f32),
+    /// How far from the reference's it is at most.
+    Within(f64),
+}
+
 /// A network, its quantized form and the domain, checked to fit one another.
 #[derive(Debug)]
 pub struct Setting<'a> {
     network: &'a Network,
     quantized: &'a Network,
     domain: &'a Domain,
+    /// Instead of the quantized network's weights: by node, how far each output channel's may be from the reference's.
+    radii: Option<&'a [Vec<f64>]>,
     layers: Vec<Option<LayerFacts>>,
     nonnegative: Vec<bool>,
     reference: Arc<ReferenceNorms<'a>>,
@@ -127,6 +138,18 @@ impl<'a> Setting<'a> {
         quantized: &'a Network,
         domain: &'a Domain,
     ) -> Result<Self, BoundError> {
+        Self::with_radii(reference, quantized, domain, None)
+    }
+
+    /// The same for all networks whose weights are within `radii` of the reference's, biases unchanged. Only bounds
+    /// that look at weights through [`Setting::layer`], [`Setting::magnitudes_times`] and
+    /// [`Setting::bias_magnitudes`], and grow with those magnitudes, may be evaluated.
+    pub(super) fn with_radii(
+        reference: &Arc<ReferenceNorms<'a>>,
+        quantized: &'a Network,
+        domain: &'a Domain,
+        radii: Option<&'a [Vec<f64>]>,
+    ) -> Result<Self, BoundError> {
         let network = reference.network();
         check_domain(network, domain)?;
         check_graph(network, quantized)?;
@@ -135,29 +158,25 @@ impl<'a> Setting<'a> {
             check_finite(node)?;
             check_finite(other)?;
         }
-        let layers = pairs()
-            .enumerate()
-            .map(|(i, (node, other))| {
-                let (a, b) = node.affine().zip(other.affine())?;
-                let scales = reference.rescaling().of_layer(network, i);
-                Some(facts(&a, &b, scales, network.shape(node.inputs[0]).len()))
-            })
-            .collect();
         let mut nonnegative = vec![domain.lo.iter().all(|&x| x >= 0.0)];
         for node in &network.nodes {
             let inherits = !node.is_layer() && node.inputs.iter().all(|&v| nonnegative[v]);
             nonnegative.push(inherits || node.activation.is_nonnegative());
         }
-        Ok(Self {
+        let mut setting = Self {
             network,
             quantized,
             domain,
-            layers,
+            radii,
+            layers: Vec::new(),
             nonnegative,
             reference: Arc::clone(reference),
             spectral: network.nodes.iter().map(|_| OnceLock::new()).collect(),
             products: Memo::default(),
-        })
+        };
+        let facts = (0..network.nodes.len()).map(|node| setting.facts(node));
+        setting.layers = facts.collect();
+        Ok(setting)
     }
 
     /// The reference network.
@@ -239,12 +258,79 @@ impl<'a> Setting<'a> {
             return x.clone();
         };
         x.multiplied(a.out, a.taps, |o, entries| {
-            let rows = a
-                .row(o)
-                .chunks_exact(a.taps)
-                .zip(b.row(o).chunks_exact(a.taps));
-            entries.extend(rows.map(|(p, q)| kernel_magnitude(p, q, which)));
+            let (p, q) = (a.row(o), b.row(o));
+            let kernels = p.chunks_exact(a.taps).zip(q.chunks_exact(a.taps));
+            entries.extend(kernels.map(|(p, q)| self.kernel_magnitude(node, o, p, q, which)));
             a.first_input(o)
+        })
+    }
+
+    /// The sum of a kernel's magnitudes, of output channel `o` of node `node`.
+    fn kernel_magnitude(
+        &self,
+        node: usize,
+        o: usize,
+        w: &[f32],
+        quantized: &[f32],
+        which: Weights,
+    ) -> f64 {
+        let pairs = w.iter().zip(quantized);
+        match self.radii {
+            None => pairs
+                .map(|(&p, &q)| magnitude(p, Other::Is(q), which))
+                .sum(),
+            Some(radii) => {
+                let other = Other::Within(radii[node][o]);
+                pairs.map(|(&p, _)| magnitude(p, other, which)).sum()
+            }
+        }
+    }
+
+    fn facts(&self, node: usize) -> Option<LayerFacts> {
+        let (a, b) = self.affine(node)?;
+        let scales = self.rescaling().of_layer(self.network, node);
+        let taps = a.taps.max(1);
+        let columns = |o: usize| &scales.columns[a.first_input(o)..];
+        let row = |which| {
+            // A factor, the sums over taps and channels, and the division.
+            let n = a.fan_in() + 4;
+            move |o: usize| {
+                let kernels = a.row(o).chunks(taps).zip(b.row(o).chunks(taps));
+                let sums = kernels.zip(columns(o));
+                let sum: f64 = sums
+                    .map(|((p, q), c)| self.kernel_magnitude(node, o, p, q, which) * c)
+                    .sum();
+                inflate(sum / scales.rows[o], n)
+            }
+        };
+        let exact_bias = |which| {
+            move |o: usize| {
+                let bias = magnitude(a.bias[o], Other::Is(b.bias[o]), which);
+                divided_up(bias, scales.rows[o])
+            }
+        };
+        let bias = |which| move |o: usize| inflate(exact_bias(which)(o), 1);
+        let max = |f: &dyn Fn(usize) -> f64| (0..a.out).map(f).fold(0.0, f64::max);
+        use Weights::{Difference, Quantized, Reference};
+        let augmented = |which| max(&|o| inflate(row(which)(o) + bias(which)(o), 1));
+        let largest = |o: usize| {
+            let pairs = a.row(o).iter().zip(b.row(o)).enumerate();
+            let changes = pairs.map(|(k, (p, q))| {
+                self.kernel_magnitude(node, o, &[*p], &[*q], Difference) * columns(o)[k / taps]
+            });
+            inflate(changes.fold(0.0, f64::max) / scales.rows[o], 3)
+        };
+        Some(LayerFacts {
+            norm: max(&row(Reference)),
+            norm_quantized: max(&row(Quantized)),
+            norm_difference: max(&row(Difference)),
+            bias: max(&exact_bias(Reference)),
+            bias_quantized: max(&exact_bias(Quantized)),
+            bias_difference: max(&bias(Difference)),
+            augmented: augmented(Reference).max(augmented(Quantized)),
+            parameter_difference: max(&largest).max(max(&bias(Difference))),
+            fan_in: a.fan_in(),
+            inputs: self.network.shape(self.network.nodes[node].inputs[0]).len(),
         })
     }
 
@@ -254,7 +340,11 @@ impl<'a> Setting<'a> {
             return UpVec::zeros(0);
         };
         let pairs = a.bias.iter().zip(b.bias);
-        UpVec::new(pairs.map(|(&p, &q)| magnitude(p, q, which)).collect())
+        UpVec::new(
+            pairs
+                .map(|(&p, &q)| magnitude(p, Other::Is(q), which))
+                .collect(),
+        )
     }
 }
 
@@ -267,9 +357,21 @@ pub(super) fn parameter(w: f32, quantized: f32, which: Weights) -> f64 {
     }
 }
 
-/// The magnitude asked for; differences are rounded to nearest and zero only when exactly zero.
-fn magnitude(w: f32, quantized: f32, which: Weights) -> f64 {
-    let (w, quantized) = (f64::from(w), f64::from(quantized));
+/// The magnitude asked for, at most rounded once to nearest; differences are zero only when exactly zero. Within a
+/// radius it is the largest, of all three that make up the path metric at once.
+fn magnitude(w: f32, other: Other, which: Weights) -> f64 {
+    let w = f64::from(w);
+    let quantized = match other {
+        Other::Is(q) => f64::from(q),
+        Other::Within(radius) => {
+            return match which {
+                Weights::Reference | Weights::Common => w.abs(),
+                Weights::Quantized => w.abs() + radius,
+                Weights::Difference | Weights::QuantizedOnly => radius,
+                Weights::ReferenceOnly => 0.0,
+            };
+        }
+    };
     let common = match w * quantized > 0.0 {
         true => w.abs().min(quantized.abs()),
         false => 0.0,
@@ -281,54 +383,6 @@ fn magnitude(w: f32, quantized: f32, which: Weights) -> f64 {
         Weights::Common => common,
         Weights::ReferenceOnly => w.abs() - common,
         Weights::QuantizedOnly => quantized.abs() - common,
-    }
-}
-
-fn kernel_magnitude(w: &[f32], quantized: &[f32], which: Weights) -> f64 {
-    let pairs = w.iter().zip(quantized);
-    pairs.map(|(&p, &q)| magnitude(p, q, which)).sum()
-}
-
-fn facts(a: &Affine, b: &Affine, scales: LayerScales<'_>, inputs: usize) -> LayerFacts {
-    let up = |which| {
-        // A factor, the sums over taps and channels, and the division.
-        let n = a.fan_in() + 4;
-        move |o: usize| {
-            let taps = a.taps.max(1);
-            let kernels = a.row(o).chunks(taps).zip(b.row(o).chunks(taps));
-            let columns = &scales.columns[a.first_input(o)..];
-            let sums = kernels.zip(columns);
-            let sum: f64 = sums
-                .map(|((p, q), c)| kernel_magnitude(p, q, which) * c)
-                .sum();
-            inflate(sum / scales.rows[o], n)
-        }
-    };
-    let exact_bias =
-        |which| move |o: usize| divided_up(magnitude(a.bias[o], b.bias[o], which), scales.rows[o]);
-    let bias = |which| move |o: usize| inflate(exact_bias(which)(o), 1);
-    let max = |f: &dyn Fn(usize) -> f64| (0..a.out).map(f).fold(0.0, f64::max);
-    use Weights::{Difference, Quantized, Reference};
-    let augmented = |which| max(&|o| inflate(up(which)(o) + bias(which)(o), 1));
-    let widest = |o: usize| {
-        let columns = &scales.columns[a.first_input(o)..];
-        let pairs = a.row(o).iter().zip(b.row(o)).enumerate();
-        let change = |(k, (&p, &q)): (usize, (&f32, &f32))| {
-            magnitude(p, q, Difference) * columns[k / a.taps.max(1)]
-        };
-        inflate(pairs.map(change).fold(0.0, f64::max) / scales.rows[o], 3)
-    };
-    LayerFacts {
-        norm: max(&up(Reference)),
-        norm_quantized: max(&up(Quantized)),
-        norm_difference: max(&up(Difference)),
-        bias: max(&exact_bias(Reference)),
-        bias_quantized: max(&exact_bias(Quantized)),
-        bias_difference: max(&bias(Difference)),
-        augmented: augmented(Reference).max(augmented(Quantized)),
-        parameter_difference: max(&widest).max(max(&bias(Difference))),
-        fan_in: a.fan_in(),
-        inputs,
     }
 }
 

@@ -48,6 +48,7 @@ impl Args {
                 let model = Model {
                     name: self.model.clone(),
                     weights: weights.clone(),
+                    activation: None,
                     preprocessing: None,
                 };
                 LoadedModel::load(&model, None)?.network

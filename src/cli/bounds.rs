@@ -1,5 +1,6 @@
 //! `quantbound bounds`: the ladder per depth, without images.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::{Map, Value, json};
@@ -8,8 +9,13 @@ use super::Outcome;
 use super::options::{ModelOptions, VariantOptions};
 use super::parametrization::{self, RescaleName};
 use super::table;
-use crate::bounds::{self, Parametrizations, ReferenceNorms, Rescale, Series, Setting};
-use crate::experiment::plan::QuantizerSpec;
+use crate::bounds::{
+    self, BALL, Domain, Parametrizations, ReferenceNorms, Rescale, Series, Setting,
+};
+use crate::experiment::model::LoadedModel;
+use crate::experiment::plan::{Method, Quantize, QuantizerSpec};
+use crate::experiment::required_bits::{BitsNeeded, a_priori};
+use crate::network::Network;
 
 /// Arguments of `bounds`.
 #[derive(clap::Args)]
@@ -21,6 +27,9 @@ pub struct Args {
     /// Only these bounds
     #[arg(long, value_delimiter = ',', value_name = "ID,...")]
     only: Option<Vec<String>>,
+    /// Also the bits that keep each bound under these tolerances, for any number of bits
+    #[arg(long, value_delimiter = ',', value_name = "TOLERANCE,...", value_parser = tolerance)]
+    required_bits: Vec<f64>,
     /// Rescale the channels of both networks before bounding: the same discrepancy, in units that suit the bound
     #[arg(long, value_enum, default_value_t = RescaleName::None)]
     rescale: RescaleName,
@@ -47,16 +56,25 @@ impl Args {
         let parametrizations =
             (rescale != Rescale::None).then(|| Parametrizations::new(&model.network));
         let mut objects = Vec::new();
+        let needed = self.required(&table, &model, &domain)?;
         let mut out = std::io::stdout().lock();
         for variant in self.variants.quantize(&table, &model)? {
             let (spec, quantized) = variant?;
             let name = spec.build()?.name();
+            anyhow::ensure!(
+                quantized.activations.is_empty(),
+                "{name}: activations are quantized too, and bounds on weights do not speak of that; leave out `activations`"
+            );
             let quantized = quantized.dequantize(&model.network);
             let setting = Setting::sharing(&norms, &quantized, &domain)?;
             let Some(parametrizations) = &parametrizations else {
                 let ladder = complete(bounds::ladder(&setting, only.as_deref()))?;
                 if self.json {
-                    objects.push(as_json(&setting, &ladder, &spec, &name));
+                    let mut object = as_json(&setting, &ladder, &spec, &name);
+                    if let Some(needed) = needed.get(spec.granularity.name()) {
+                        object["required_bits"] = needed.as_json(&model.network);
+                    }
+                    objects.push(object);
                 } else {
                     print_ladder(&mut out, &setting, &ladder, &spec, &name)?;
                 }
@@ -79,6 +97,11 @@ impl Args {
                 parametrization::print(&mut out, &ladders, &products)?;
             }
         }
+        if !self.json {
+            for (granularity, needed) in &needed {
+                needed.print(&mut out, &model.network, granularity)?;
+            }
+        }
         if self.json {
             let value = match objects.len() {
                 1 => objects.remove(0),
@@ -88,6 +111,117 @@ impl Args {
         }
         Ok(Outcome::Fine)
     }
+}
+
+impl Args {
+    /// The required bits by granularity, where any were asked for.
+    fn required(
+        &self,
+        table: &Quantize,
+        model: &LoadedModel,
+        domain: &Domain,
+    ) -> anyhow::Result<BTreeMap<&'static str, Needed>> {
+        let mut needed = BTreeMap::new();
+        if self.required_bits.is_empty() {
+            return Ok(needed);
+        }
+        let wanted = |id: &&str| match &self.only {
+            Some(only) => only.iter().any(|o| o == id),
+            None => true,
+        };
+        let ids: Vec<&str> = BALL.into_iter().filter(wanted).collect();
+        if ids.is_empty() {
+            anyhow::bail!(
+                "--required-bits knows {}, none of which is among --only",
+                BALL.join(", ")
+            );
+        }
+        let Method::Uniform { scheme, .. } = table.method else {
+            anyhow::bail!(
+                "--required-bits speaks of --method uniform, whose steps any number of bits fixes"
+            );
+        };
+        for granularity in table.granularities() {
+            let by_id = a_priori(
+                &model.network,
+                domain,
+                scheme,
+                granularity,
+                &ids,
+                &self.required_bits,
+            )?;
+            let by_id = ids.iter().map(|id| (*id, by_id[id].clone())).collect();
+            let tolerances = self.required_bits.clone();
+            needed.insert(granularity.name(), Needed { by_id, tolerances });
+        }
+        Ok(needed)
+    }
+}
+
+/// Bits by bound, tolerance and node.
+struct Needed {
+    by_id: Vec<(&'static str, BitsNeeded)>,
+    tolerances: Vec<f64>,
+}
+
+impl Needed {
+    fn as_json(&self, network: &Network) -> Value {
+        let at = |t: usize, node: usize| -> Map<String, Value> {
+            let entries = self.by_id.iter();
+            entries
+                .map(|(id, bits)| (id.to_string(), json!(bits[t][node])))
+                .collect()
+        };
+        let tolerances = self.tolerances.iter().enumerate();
+        let by_tolerance = tolerances.map(|(t, tolerance)| {
+            let taps = network.taps().into_iter().map(|tap| {
+                json!({"depth": tap.depth, "layer": network.nodes[tap.node].name, "bits": at(t, tap.node)})
+            });
+            json!({"tolerance": tolerance, "depths": taps.collect::<Vec<_>>()})
+        });
+        by_tolerance.collect()
+    }
+
+    fn print(
+        &self,
+        out: &mut impl Write,
+        network: &Network,
+        granularity: &str,
+    ) -> std::io::Result<()> {
+        for (t, tolerance) in self.tolerances.iter().enumerate() {
+            let mut header = vec!["depth", "layer"];
+            header.extend(self.by_id.iter().map(|(id, _)| *id));
+            let rows: Vec<Vec<String>> = network
+                .taps()
+                .iter()
+                .map(|tap| {
+                    let bits = self.by_id.iter().map(|(_, bits)| {
+                        bits[t][tap.node].map_or("none".to_string(), |b| b.to_string())
+                    });
+                    let node = &network.nodes[tap.node];
+                    let depth = match node.is_layer() {
+                        true => tap.depth.to_string(),
+                        false => String::new(),
+                    };
+                    [depth, node.name.clone()].into_iter().chain(bits).collect()
+                })
+                .collect();
+            writeln!(
+                out,
+                "{}: bits that keep each bound on ||y - y'||_inf under {tolerance}, {granularity}",
+                network.name
+            )?;
+            table::print(out, &header, &rows)?;
+        }
+        Ok(())
+    }
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok();
+    value
+        .filter(|t: &f64| t.is_finite() && *t > 0.0)
+        .ok_or_else(|| "expected a positive number".to_string())
 }
 
 /// A ladder whose bounds could all be stated.

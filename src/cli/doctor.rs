@@ -53,6 +53,7 @@ impl Args {
                 &Model {
                     name: name.clone(),
                     weights: weights.clone(),
+                    activation: None,
                     preprocessing: None,
                 },
                 None,
@@ -142,6 +143,7 @@ fn accuracy(datasets: &Path) -> anyhow::Result<Vec<String>> {
         &Model {
             name: "efficientnet_lite0".into(),
             weights: datasets.join("efficientnet_lite0/efficientnet-lite0-57934424.pth"),
+            activation: None,
             preprocessing: None,
         },
         None,

@@ -7,6 +7,7 @@ mod devices;
 mod doctor;
 mod doctor_images;
 mod fetch;
+mod guarantees;
 mod inspect;
 mod options;
 mod parametrization;
@@ -14,6 +15,7 @@ mod progress;
 mod quantize;
 mod report;
 mod run;
+mod search;
 mod sweep;
 mod table;
 mod trace;
@@ -51,6 +53,10 @@ enum Command {
     Run(run::Args),
     /// The ladder of bounds per depth; needs no images
     Bounds(bounds::Args),
+    /// What the quantizers' papers promise, beside what is measured on one network
+    Guarantees(guarantees::Args),
+    /// The worst input: the largest discrepancy a search finds over all inputs that bounds speak of
+    Search(search::Args),
     /// Quantize a network and store codes, scales and zero points as safetensors
     Quantize(quantize::Args),
     /// Store the input and every node's output as safetensors
@@ -75,6 +81,8 @@ pub fn main() -> ExitCode {
         Command::Sweep(args) => args.run(),
         Command::Run(args) => args.run(),
         Command::Bounds(args) => args.run(),
+        Command::Guarantees(args) => args.run(),
+        Command::Search(args) => args.run(),
         Command::Quantize(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),

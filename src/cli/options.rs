@@ -7,9 +7,11 @@ use clap::{Args, ValueEnum};
 
 use crate::engine::select::{Backend, Selected, select};
 use crate::experiment::model::LoadedModel;
-use crate::experiment::plan::{Images, Method, Model, Quantize, QuantizerSpec};
+use crate::experiment::plan::{
+    CalibrationSpec, Images, Method, Model, Quantize, QuantizerSpec, Replacement,
+};
 use crate::experiment::saved::models_for;
-use crate::experiment::variants::{calibrate, open_images};
+use crate::experiment::variants::calibrate;
 use crate::quant::{Granularity, QuantizedNetwork};
 
 /// Where to run.
@@ -77,6 +79,9 @@ pub struct ModelOptions {
     /// Checkpoint (safetensors or PyTorch state dict), .onnx file, or random:SEED
     #[arg(long, value_name = "FILE")]
     pub weights: PathBuf,
+    /// relu: put ReLU in the place of every ReLU6, which changes the function and the network's name
+    #[arg(long, value_name = "A", value_parser = replacement)]
+    pub activation: Option<Replacement>,
 }
 
 impl ModelOptions {
@@ -85,6 +90,7 @@ impl ModelOptions {
         Model {
             name: self.model.clone(),
             weights: self.weights.clone(),
+            activation: self.activation,
             preprocessing: None,
         }
     }
@@ -121,6 +127,12 @@ pub struct MethodOptions {
     /// Use only the first so many of them
     #[arg(long, value_name = "N", requires = "calibration")]
     pub calibration_limit: Option<usize>,
+    /// Calibrate on so many images: those, then random crops and flips of them
+    #[arg(long, value_name = "N", requires = "calibration")]
+    pub calibration_augment: Option<usize>,
+    /// Seed of the crops and flips
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub calibration_seed: u64,
 }
 
 impl MethodOptions {
@@ -141,7 +153,7 @@ impl MethodOptions {
     }
 
     /// The calibration images, if the method of `table` looks at any.
-    pub fn images(&self, table: &Quantize) -> anyhow::Result<Option<Images>> {
+    pub fn images(&self, table: &Quantize) -> anyhow::Result<Option<CalibrationSpec>> {
         let mut names = Vec::new();
         for spec in table.specs() {
             let quantizer = spec.build()?;
@@ -152,12 +164,20 @@ impl MethodOptions {
             (None, Some(name)) => {
                 bail!("{name} needs calibration images: give --calibration DIR")
             }
-            (Some(dir), _) => Ok(Some(Images {
-                dir: dir.clone(),
-                labels: None,
-                skip: 0,
-                limit: self.calibration_limit,
-            })),
+            (Some(dir), _) => {
+                let spec = CalibrationSpec {
+                    images: Images {
+                        dir: dir.clone(),
+                        labels: None,
+                        skip: 0,
+                        limit: self.calibration_limit,
+                    },
+                    augment: self.calibration_augment,
+                    seed: self.calibration_seed,
+                };
+                spec.check().map_err(anyhow::Error::msg)?;
+                Ok(Some(spec))
+            }
         }
     }
 }
@@ -179,6 +199,7 @@ impl VariantOptions {
             let mut table = Quantize {
                 bits: Vec::new(),
                 granularity: Vec::new(),
+                activations: None,
                 method: Method::Saved {
                     file: file.clone(),
                     sha256: String::new(),
@@ -209,12 +230,20 @@ impl VariantOptions {
     ) -> anyhow::Result<impl Iterator<Item = anyhow::Result<(QuantizerSpec, QuantizedNetwork)>> + 'a>
     {
         let images = self.method.images(table)?;
-        let images = images.as_ref().map(open_images).transpose()?;
+        let images = images.as_ref().map(CalibrationSpec::open).transpose()?;
         Ok(table.specs().map(move |spec| {
             models_for(&spec, std::slice::from_ref(model))?;
             let quantized = calibrate(spec.build()?.as_ref(), model, images.as_ref())?;
             Ok((spec, quantized))
         }))
+    }
+}
+
+/// Parses `relu`.
+pub fn replacement(text: &str) -> Result<Replacement, String> {
+    match text {
+        "relu" => Ok(Replacement::Relu),
+        _ => Err("expected relu; leave it out to keep the network as it was trained".into()),
     }
 }
 

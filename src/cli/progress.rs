@@ -46,3 +46,15 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 }
+
+/// A bar over `len` things of one kind; silent where standard error is no terminal.
+pub fn counter(len: usize, unit: &str) -> ProgressBar {
+    let bar = ProgressBar::new(len as u64);
+    let template =
+        format!("{{bar:32}} {{pos}}/{{len}} {unit}  {{elapsed}} gone, {{eta}} left  {{msg}}");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}

@@ -7,7 +7,8 @@ use anyhow::{bail, ensure};
 use super::Outcome;
 use super::options::{MethodOptions, ModelOptions};
 use crate::experiment::model::LoadedModel;
-use crate::experiment::variants::{calibrate, open_images};
+use crate::experiment::plan::CalibrationSpec;
+use crate::experiment::variants::calibrate;
 use crate::quant::QuantizedNetwork;
 use crate::quant::saved::{self, Origin};
 
@@ -36,7 +37,7 @@ impl Args {
         };
         let quantizer = spec.build()?;
         let images = self.method.images(&table)?;
-        let images = images.as_ref().map(open_images).transpose()?;
+        let images = images.as_ref().map(CalibrationSpec::open).transpose()?;
         let model = self.model.load()?;
         let quantized = calibrate(quantizer.as_ref(), &model, images.as_ref())?;
         let origin = Origin {

@@ -47,7 +47,7 @@ impl Args {
         let table = self.variants.required()?;
         let calibration = self.variants.method.images(&table)?;
         let skip = match &calibration {
-            Some(calibration) => overlap(calibration, &self.images)?,
+            Some(calibration) => overlap(&calibration.images, &self.images)?,
             None => 0,
         };
         let plan = Plan {
@@ -77,7 +77,7 @@ impl Args {
 }
 
 /// How many images of `dir` are calibrated on, to be left out of the measurement.
-fn overlap(calibration: &Images, dir: &Path) -> anyhow::Result<usize> {
+pub(super) fn overlap(calibration: &Images, dir: &Path) -> anyhow::Result<usize> {
     let same = |a: &Path, b: &Path| a == b || a.canonicalize().ok() == b.canonicalize().ok();
     match (same(&calibration.dir, dir), calibration.limit) {
         (false, _) => Ok(0),

@@ -119,11 +119,38 @@ impl Preprocessing {
             .collect()
     }
 
+    /// The way back from [`Self::normalize`]: interleaved RGB pixels whose values are nearest to the given planes.
+    pub fn denormalize(&self, planes: &[f32]) -> Vec<u8> {
+        let pixels = planes.len() / 3;
+        let source = |c: usize| if self.order.is_rgb() { c } else { 2 - c };
+        let sample = |(pixel, c): (usize, usize)| {
+            let value = planes[c * pixels + pixel] * self.std[c] + self.mean[c];
+            // Rust's conversion saturates, and makes NaN 0.
+            (value * 255.0).round() as u8
+        };
+        let places = (0..pixels).flat_map(|pixel| (0..3).map(move |c| (pixel, source(c))));
+        places.map(sample).collect()
+    }
+
     /// Resizes and crops; the result has `crop x crop` pixels.
     pub fn resize_and_crop(&self, image: &RgbImage) -> Result<RgbImage, DataError> {
         self.check()?;
         let (width, height) = image.dimensions();
         let (new_width, new_height) = self.resized(width, height)?;
+        let resized = self.resized_to(image, new_width, new_height)?;
+        let side = self.crop as u32;
+        let (left, top) = (margin(new_width - side), margin(new_height - side));
+        Ok(image::imageops::crop_imm(&resized, left, top, side, side).to_image())
+    }
+
+    /// The whole image at another size, by this interpolation.
+    pub fn resized_to(
+        &self,
+        image: &RgbImage,
+        new_width: u32,
+        new_height: u32,
+    ) -> Result<RgbImage, DataError> {
+        let (width, height) = image.dimensions();
         let refuse = |problem: String| DataError::Preprocessing {
             expected: "an image that can be resized",
             got: format!("{width} x {height} pixels ({problem})"),
@@ -146,11 +173,8 @@ impl Preprocessing {
         // Rows first, then columns, as Pillow goes: overshoot is clipped to 0..=255 in between, so order matters.
         let rows = pass(image.as_raw(), (width, height), (new_width, height))?;
         let resized = pass(&rows, (new_width, height), (new_width, new_height))?;
-        let resized = RgbImage::from_raw(new_width, new_height, resized)
-            .ok_or_else(|| refuse("its size overflows".into()))?;
-        let side = self.crop as u32;
-        let (left, top) = (margin(new_width - side), margin(new_height - side));
-        Ok(image::imageops::crop_imm(&resized, left, top, side, side).to_image())
+        RgbImage::from_raw(new_width, new_height, resized)
+            .ok_or_else(|| refuse("its size overflows".into()))
     }
 
     /// Size after resizing: the shorter side becomes `resize`, the longer `floor(resize * longer / shorter)`.
@@ -189,6 +213,12 @@ impl Preprocessing {
 
     /// Decodes, resizes and crops the image at `path`.
     pub fn pixels(&self, path: &Path) -> Result<RgbImage, DataError> {
+        self.resize_and_crop(&self.decode(path)?)
+    }
+
+    /// Decodes the image at `path`, after the check that this preprocessing is possible.
+    pub fn decode(&self, path: &Path) -> Result<RgbImage, DataError> {
+        self.check()?;
         let bytes = std::fs::read(path).map_err(|problem| DataError::Read {
             path: path.display().to_string(),
             problem,
@@ -197,8 +227,7 @@ impl Preprocessing {
             path: path.display().to_string(),
             problem,
         };
-        let image = decode::rgb(&bytes).map_err(decode_error)?;
-        self.resize_and_crop(&image)
+        decode::rgb(&bytes).map_err(decode_error)
     }
 
     /// The network input for the image at `path`: `3 x crop x crop` values, CHW.
@@ -262,6 +291,16 @@ mod tests {
                 assert!(domain[c][0] <= value && value <= domain[c][1]);
             }
         }
+    }
+
+    #[test]
+    fn every_pixel_comes_back() {
+        let pixels: Vec<u8> = (0..=255).flat_map(|v| [v, 255 - v, v / 2]).collect();
+        for p in [IMAGENET, EFFICIENTNET_LITE, OPENNSFW] {
+            assert_eq!(p.denormalize(&p.normalize(&pixels)), pixels, "{p:?}");
+        }
+        let wild = [f32::NAN, f32::NEG_INFINITY, f32::INFINITY];
+        assert_eq!(IMAGENET.denormalize(&wild), [0, 0, 255]);
     }
 
     #[test]

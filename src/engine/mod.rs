@@ -1,17 +1,20 @@
 //! Engines run forward passes and reduce the layerwise discrepancy where the data is.
 
 pub mod cpu;
+pub mod distribution;
 pub mod gpu;
 pub mod sample;
 pub mod select;
 pub mod stats;
 
+pub use distribution::{ChannelMoments, Distribution};
 pub use sample::SampleBound;
 pub use stats::TapStats;
 
 use crate::network::Network;
 use crate::quant::QuantizedNetwork;
 use crate::tensor::Batch;
+use crate::tensor::histogram::Bins;
 
 /// What can go wrong while running a network.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +88,19 @@ pub struct Comparison {
     pub outputs: Vec<Vec<f32>>,
 }
 
+/// What quantizing one layer alone does on the current batch: everything else stays in full precision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Isolated {
+    /// The discrepancy of the layer's own output, by image.
+    pub at_layer: Vec<TapStats>,
+    /// The discrepancy of the network's output, by image.
+    pub at_output: Vec<TapStats>,
+    /// The outputs, one vector per image.
+    pub outputs: Vec<Vec<f32>>,
+    /// Convolutions and dense layers that ran: the layer and those downstream of it.
+    pub layers_run: usize,
+}
+
 /// Runs networks.
 pub trait Engine: Send + Sync {
     /// Where it runs.
@@ -101,7 +117,7 @@ pub trait Runner {
     fn load_variant(&mut self, variant: &QuantizedNetwork) -> Result<VariantId, EngineError>;
     /// Frees a variant.
     fn drop_variant(&mut self, variant: VariantId);
-    /// Full-precision pass; its taps stay on the engine. Returns the outputs, one vector per image.
+    /// Full-precision pass; its values stay on the engine. Returns the outputs, one vector per image.
     fn reference(&mut self, input: &Batch) -> Result<Vec<Vec<f32>>, EngineError>;
     /// Runs a variant on the batch of the last [`Runner::reference`] and reduces the discrepancy.
     fn compare(&mut self, variant: VariantId) -> Result<Comparison, EngineError>;
@@ -113,10 +129,50 @@ pub trait Runner {
         variant: VariantId,
         radius: f64,
     ) -> Result<Vec<Vec<SampleBound>>, EngineError>;
+    /// Runs the variant, or the full-precision network, on the batch of the last [`Runner::reference`] and reduces how
+    /// each node's output is distributed; one per node. With `bins`, one per node, values are counted too.
+    fn distributions(
+        &mut self,
+        variant: Option<VariantId>,
+        bins: Option<&[Bins]>,
+    ) -> Result<Vec<Distribution>, EngineError>;
+    /// Runs layer `tap` (an index into [`Network::taps`]) with the variant's weights and what follows it with the
+    /// full-precision ones, on the batch of the last [`Runner::reference`]. Nodes not downstream of the layer are
+    /// taken from that pass, so that all layers together cost about half as much as a pass for each. Equal to the
+    /// bit to [`Runner::compare`] with a variant that quantizes this layer alone.
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] without a reference pass, for an unknown variant, and for a tap that is no layer.
+    fn isolated(&mut self, variant: VariantId, tap: usize) -> Result<Isolated, EngineError>;
     /// Every node's output, in f64 on an f64 engine (widened otherwise), for checking. NCHW.
     fn trace(
         &mut self,
         input: &Batch,
         variant: Option<VariantId>,
     ) -> Result<Vec<Batch<f64>>, EngineError>;
+}
+
+/// Refuses a number of bins that is not one per node.
+fn check_bins(bins: Option<&[Bins]>, network: &Network) -> Result<(), EngineError> {
+    match bins {
+        Some(bins) if bins.len() != network.nodes.len() => Err(EngineError::Usage(format!(
+            "{} nodes need as many bins, got {}",
+            network.nodes.len(),
+            bins.len()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The node of a tap that is a layer.
+fn layer_of(network: &Network, tap: usize) -> Result<usize, EngineError> {
+    let node = network.taps().get(tap).map(|t| t.node);
+    node.filter(|&n| network.nodes[n].is_layer())
+        .ok_or_else(|| {
+            EngineError::Usage(format!(
+                "network {} has {} layers, tap {tap} is none of them",
+                network.name,
+                network.layers().count()
+            ))
+        })
 }

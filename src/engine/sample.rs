@@ -34,6 +34,17 @@ pub fn check_radius(radius: f64) -> Result<(), EngineError> {
     }
 }
 
+/// Refuses a variant whose activations are quantized: the bounds speak of weights alone.
+pub fn check_activations(quantized: bool) -> Result<(), EngineError> {
+    match quantized {
+        true => Err(EngineError::Usage(
+            "per-sample bounds speak of quantized weights; this variant quantizes activations too"
+                .into(),
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Roundings on the way to one output value of a node, whatever the order of its sums.
 pub fn roundings(node: &Node, input: Shape) -> usize {
     match &node.op {

@@ -7,37 +7,50 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::engine::{Engine, EngineError};
+use super::sensitivity;
+use crate::bounds::Domain;
+use crate::engine::{Distribution, Engine, EngineError};
 use crate::network::{Activation, INPUT, Network, NetworkError, Node, Op};
-use crate::quant::{Calibration, LayerInputs, QuantError, QuantizedLayer, Walk};
+use crate::quant::mixed::Sensitivity;
+use crate::quant::{Calibration, LayerInputs, Observed, QuantError, QuantizedLayer, Walk};
 use crate::tensor::Batch;
+use crate::tensor::histogram::Bins;
 
 /// Calibration images and the engine they run on.
 pub struct ImageCalibration<'e> {
     engine: &'e dyn Engine,
     images: Batch,
+    domain: Domain,
 }
 
 impl<'e> ImageCalibration<'e> {
-    /// Normalized images, NCHW.
+    /// Normalized images, NCHW. Bounds speak of the box around them unless told of a larger one.
     pub fn new(engine: &'e dyn Engine, images: Batch) -> Self {
-        Self { engine, images }
+        let ends = |c: usize| {
+            let pixels = images.shape.pixels();
+            let channel = move |image: &'_ [f32]| image[c * pixels..(c + 1) * pixels].to_vec();
+            let values = images.data.chunks(images.shape.len()).flat_map(channel);
+            values.fold((0.0f64, 0.0f64), |(lo, hi), x| {
+                (lo.min(f64::from(x)), hi.max(f64::from(x)))
+            })
+        };
+        let (lo, hi) = (0..images.shape.c).map(ends).unzip();
+        Self {
+            engine,
+            images,
+            domain: Domain { lo, hi },
+        }
+    }
+
+    /// The same with bounds over all of a domain.
+    pub fn with_domain(self, domain: Domain) -> Self {
+        Self { domain, ..self }
     }
 }
 
 impl Calibration for ImageCalibration<'_> {
     fn walk<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Walk + 'a>, QuantError> {
-        if self.images.shape != network.input || self.images.images() == 0 {
-            return Err(QuantError::Calibration {
-                layer: network.name.clone(),
-                problem: format!(
-                    "{} images of shape {}, expected at least one of shape {}",
-                    self.images.images(),
-                    self.images.shape,
-                    network.input
-                ),
-            });
-        }
+        self.check(network)?;
         let input = Rc::new(self.images.clone());
         let mut values = vec![None; network.nodes.len() + 1];
         values[INPUT] = Some(Pair {
@@ -53,6 +66,95 @@ impl Calibration for ImageCalibration<'_> {
             replaced: HashMap::new(),
         }))
     }
+
+    fn observe(&self, network: &Network, most_bins: usize) -> Result<Vec<Observed>, QuantError> {
+        self.check(network)?;
+        let (bins, seen) = observe(self.engine, network, &self.images, most_bins).map_err(|e| {
+            QuantError::Calibration {
+                layer: network.name.clone(),
+                problem: e.to_string(),
+            }
+        })?;
+        let nodes = bins.iter().zip(&seen);
+        let observed = nodes.map(|(&bins, seen)| {
+            let layer = seen.layer();
+            let end = |x| if layer.is_sound() { x } else { f64::NAN };
+            Observed {
+                min: end(layer.min),
+                max: end(layer.max),
+                histogram: seen.histogram(bins),
+            }
+        });
+        Ok(observed.collect())
+    }
+
+    fn sensitivities(
+        &self,
+        network: &Network,
+        variants: &[QuantizedLayer],
+        by: Sensitivity,
+    ) -> Result<Vec<f64>, QuantError> {
+        let failed = |problem: String| QuantError::Calibration {
+            layer: network.name.clone(),
+            problem,
+        };
+        match by {
+            Sensitivity::Measured => {
+                sensitivity::measured(self.engine, network, &self.images, variants)
+                    .map_err(|e| failed(e.to_string()))
+            }
+            Sensitivity::Bound => sensitivity::bounded(network, &self.domain, variants)
+                .map_err(|e| failed(e.to_string())),
+        }
+    }
+}
+
+impl ImageCalibration<'_> {
+    fn check(&self, network: &Network) -> Result<(), QuantError> {
+        if self.images.shape == network.input && self.images.images() > 0 {
+            return Ok(());
+        }
+        Err(QuantError::Calibration {
+            layer: network.name.clone(),
+            problem: format!(
+                "{} images of shape {}, expected at least one of shape {}",
+                self.images.images(),
+                self.images.shape,
+                network.input
+            ),
+        })
+    }
+}
+
+/// How a network's node outputs are distributed over images, in full precision: ranges first, then counts in bins over
+/// those ranges, so that the images may come in any number of batches.
+pub fn observe(
+    engine: &dyn Engine,
+    network: &Network,
+    images: &Batch,
+    most_bins: usize,
+) -> Result<(Vec<Bins>, Vec<Distribution>), EngineError> {
+    let mut runner = engine.prepare(network)?;
+    let mut pass = |bins: Option<&[Bins]>| {
+        let mut all = vec![Distribution::default(); network.nodes.len()];
+        for part in images
+            .data
+            .chunks(runner.max_batch().max(1) * images.shape.len())
+        {
+            runner.reference(&Batch {
+                shape: images.shape,
+                data: part.to_vec(),
+            })?;
+            for (all, one) in all.iter_mut().zip(runner.distributions(None, bins)?) {
+                all.merge(&one);
+            }
+        }
+        Ok(all)
+    };
+    let ranges: Vec<Distribution> = pass(None)?;
+    let bins: Vec<Bins> = ranges.iter().map(|d| d.bins(most_bins)).collect();
+    let counted = pass(Some(&bins))?;
+    Ok((bins, counted))
 }
 
 /// A value in both networks; one allocation as long as they agree.

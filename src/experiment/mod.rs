@@ -1,8 +1,11 @@
 //! A sweep: a plan becomes cells, each cell a set of measurements, bounds and verdicts.
 
+pub mod augment;
 pub mod calibration;
 pub mod cell;
+mod derived;
 pub mod diagnosis;
+pub mod ledger;
 pub mod measure;
 pub mod model;
 mod pass;
@@ -10,8 +13,11 @@ pub mod path_norm;
 pub mod plan;
 pub mod provenance;
 pub mod quantizers;
+pub mod required_bits;
 pub mod saved;
 pub mod schema;
+pub mod search;
+pub mod sensitivity;
 pub mod store;
 pub mod studies;
 pub mod summary;

@@ -1,6 +1,6 @@
 //! A model of a plan, loaded: network, preprocessing and what identifies the weights.
 
-use super::plan::Model;
+use super::plan::{Model, Replacement};
 use super::sweep::SweepError;
 use crate::bounds::Domain;
 use crate::data::{EFFICIENTNET_LITE, IMAGENET, ImageSet, OPENNSFW, Preprocessing, manifest};
@@ -8,6 +8,7 @@ use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, EngineError};
 use crate::network::random::{self, Synthetic};
 use crate::network::{Network, NetworkError, Op, onnx, zoo};
+use crate::quant::equalize::without_caps;
 use crate::tensor::Batch;
 
 /// Images that set the batch-norm statistics of synthetic weights.
@@ -30,6 +31,18 @@ impl LoadedModel {
     /// Loads a checkpoint strictly, imports an ONNX file, or makes `random:SEED` weights. The batch-norm
     /// statistics of the latter are measured on the first of `images`, or follow from the weights without them.
     pub fn load(model: &Model, images: Option<&ImageSet>) -> Result<Self, SweepError> {
+        let mut loaded = Self::load_as_trained(model, images)?;
+        if let Some(Replacement::Relu) = model.activation {
+            loaded.network = without_caps(&loaded.network);
+            loaded.notes.push(
+                "every ReLU6 is a ReLU now: the reference is not the function that was trained"
+                    .into(),
+            );
+        }
+        Ok(loaded)
+    }
+
+    fn load_as_trained(model: &Model, images: Option<&ImageSet>) -> Result<Self, SweepError> {
         let weights = model.weights.to_string_lossy();
         if let Some(seed) = random::parse_label(&weights) {
             return Self::synthetic(model, seed, images);

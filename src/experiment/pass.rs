@@ -225,6 +225,7 @@ impl<'a> Pass<'a> {
             cell,
             model: self.model,
             images: self.images,
+            store: self.store,
             quantized,
         }
     }

@@ -37,6 +37,9 @@ pub struct Provenance {
     pub labels: String,
     /// Hash over names, labels and contents.
     pub images_hash: String,
+    /// What calibrated methods looked at, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<String>,
     /// The networks.
     pub models: Vec<ModelProvenance>,
 }
@@ -75,6 +78,7 @@ impl Provenance {
             images: 0,
             labels: String::new(),
             images_hash: String::new(),
+            calibration: None,
             models: Vec::new(),
         }
     }

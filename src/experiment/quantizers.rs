@@ -6,16 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{PlanError, check_keys};
 use super::saved::SavedNetwork;
+use crate::quant::absorb::Absorbed;
+use crate::quant::activation::WithActivations;
+use crate::quant::adaround::AdaRound;
 use crate::quant::bias::BiasCorrected;
 use crate::quant::dfq::Dfq;
 use crate::quant::gpfq::{Gpfq, Threshold};
+use crate::quant::mixed::{Mixed, Sensitivity};
 use crate::quant::patches::Sampling;
 use crate::quant::path::PathSettings;
 use crate::quant::rex::Rex;
 use crate::quant::saved::SavedError;
 use crate::quant::spfq::Spfq;
 use crate::quant::uniform::{Scheme, Uniform};
-use crate::quant::{Granularity, QuantError, Quantizer, Range, Rounding};
+use crate::quant::{ActivationSpec, Granularity, QuantError, Quantizer, Range, Rounding};
 
 /// A quantization method with the axes it is swept over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +30,10 @@ pub struct Quantize {
     /// Per tensor, per channel, or both, for methods that leave the choice; the method's usual one when absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub granularity: Vec<Granularity>,
+    /// Quantizes activations too, as in `{ bits = 8, range = "min-max" }`. Bounds are on weights alone: such cells have
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activations: Option<ActivationSpec>,
     /// The method and its options.
     #[serde(flatten)]
     pub method: Method,
@@ -73,6 +81,49 @@ pub enum Method {
         /// As for `uniform`.
         #[serde(default)]
         rounding: Rounding,
+        /// Whether high biases move into the next layer, by what calibration images show.
+        #[serde(default, skip_serializing_if = "is_false")]
+        absorb: bool,
+        /// As for `uniform`.
+        #[serde(default, skip_serializing_if = "is_false")]
+        bias_correction: bool,
+    },
+    /// Learned rounding, calibrated.
+    #[serde(rename = "adaround")]
+    AdaRound {
+        /// As for `uniform`.
+        #[serde(default)]
+        scheme: Scheme,
+        /// As for `uniform`.
+        #[serde(default)]
+        range: Range,
+        /// Steps of the optimizer.
+        #[serde(default = "thousand")]
+        iterations: u32,
+        /// Patches drawn of each convolution's input, as a fraction of all that it sees.
+        #[serde(default = "quarter")]
+        sample: f64,
+        /// Of the drawing of patches.
+        #[serde(default)]
+        seed: u64,
+        /// As for `uniform`.
+        #[serde(default, skip_serializing_if = "is_false")]
+        bias_correction: bool,
+    },
+    /// Bits per layer; `bits` is the average bits per weight that may be spent.
+    Mixed {
+        /// `"measured"` or `"bound"`.
+        #[serde(default)]
+        by: Sensitivity,
+        /// Bit widths to choose from, ascending.
+        #[serde(default = "widths")]
+        candidates: Vec<u32>,
+        /// As for `uniform`.
+        #[serde(default)]
+        scheme: Scheme,
+        /// As for `uniform`.
+        #[serde(default)]
+        range: Range,
         /// As for `uniform`.
         #[serde(default, skip_serializing_if = "is_false")]
         bias_correction: bool,
@@ -131,6 +182,7 @@ const GRID: &[&str] = &[
     "range",
     "rounding",
     "bias_correction",
+    "activations",
 ];
 
 fn is_false(b: &bool) -> bool {
@@ -153,18 +205,75 @@ fn quarter() -> f64 {
     0.25
 }
 
+fn thousand() -> u32 {
+    1000
+}
+
+fn widths() -> Vec<u32> {
+    vec![2, 3, 4, 5, 6, 8]
+}
+
 fn two() -> u32 {
     2
 }
 
 impl Method {
     /// Every method's name with the keys of its table.
-    pub const KEYS: [(&str, &[&str]); 6] = [
+    pub const KEYS: [(&str, &[&str]); 8] = [
         ("uniform", GRID),
-        ("dfq", GRID),
+        (
+            "dfq",
+            &[
+                "method",
+                "bits",
+                "granularity",
+                "scheme",
+                "range",
+                "rounding",
+                "absorb",
+                "bias_correction",
+                "activations",
+            ],
+        ),
+        (
+            "adaround",
+            &[
+                "method",
+                "bits",
+                "granularity",
+                "scheme",
+                "range",
+                "iterations",
+                "sample",
+                "seed",
+                "bias_correction",
+                "activations",
+            ],
+        ),
+        (
+            "mixed",
+            &[
+                "method",
+                "bits",
+                "granularity",
+                "by",
+                "candidates",
+                "scheme",
+                "range",
+                "bias_correction",
+                "activations",
+            ],
+        ),
         (
             "rex",
-            &["method", "bits", "orders", "budget", "bias_correction"],
+            &[
+                "method",
+                "bits",
+                "orders",
+                "budget",
+                "bias_correction",
+                "activations",
+            ],
         ),
         (
             "gpfq",
@@ -177,6 +286,7 @@ impl Method {
                 "seed",
                 "threshold",
                 "bias_correction",
+                "activations",
             ],
         ),
         (
@@ -190,6 +300,7 @@ impl Method {
                 "sample",
                 "seed",
                 "bias_correction",
+                "activations",
             ],
         ),
         (
@@ -201,7 +312,11 @@ impl Method {
     /// The granularity it has unless told otherwise.
     fn usual_granularity(&self) -> Granularity {
         match self {
-            Self::Uniform { .. } | Self::Rex { .. } | Self::Saved { .. } => Granularity::PerChannel,
+            Self::Uniform { .. }
+            | Self::Rex { .. }
+            | Self::AdaRound { .. }
+            | Self::Mixed { .. }
+            | Self::Saved { .. } => Granularity::PerChannel,
             Self::Dfq { .. } | Self::Gpfq { .. } | Self::Spfq { .. } => Granularity::PerTensor,
         }
     }
@@ -273,17 +388,22 @@ impl Quantize {
         Ok(())
     }
 
+    /// The granularities named, or the method's usual one.
+    pub fn granularities(&self) -> Vec<Granularity> {
+        match self.granularity.is_empty() {
+            true => vec![self.method.usual_granularity()],
+            false => self.granularity.clone(),
+        }
+    }
+
     /// One quantizer for each point of the axes.
     pub fn specs(&self) -> impl Iterator<Item = QuantizerSpec> + '_ {
-        let usual = [self.method.usual_granularity()];
-        let granularity = match self.granularity.is_empty() {
-            true => usual.to_vec(),
-            false => self.granularity.clone(),
-        };
+        let granularity = self.granularities();
         self.bits.iter().flat_map(move |&bits| {
             let spec = move |granularity| QuantizerSpec {
                 bits,
                 granularity,
+                activations: self.activations,
                 method: self.method.clone(),
             };
             granularity.clone().into_iter().map(spec)
@@ -298,6 +418,9 @@ pub struct QuantizerSpec {
     pub bits: u32,
     /// One scale per tensor or per output channel.
     pub granularity: Granularity,
+    /// How activations are quantized, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activations: Option<ActivationSpec>,
     /// The method and its options.
     #[serde(flatten)]
     pub method: Method,
@@ -315,6 +438,7 @@ impl QuantizerSpec {
         Self {
             bits,
             granularity,
+            activations: None,
             method,
         }
     }
@@ -337,6 +461,19 @@ impl QuantizerSpec {
 
     /// The quantizer itself.
     pub fn build(&self) -> Result<Box<dyn Quantizer>, QuantError> {
+        let weights = self.weights()?;
+        let Some(activations) = self.activations else {
+            return Ok(weights);
+        };
+        activations.check()?;
+        Ok(Box::new(WithActivations {
+            weights,
+            activations,
+        }))
+    }
+
+    /// The quantizer of the weights.
+    fn weights(&self) -> Result<Box<dyn Quantizer>, QuantError> {
         let bits = self.bits;
         Ok(match self.method {
             Method::Uniform {
@@ -353,11 +490,47 @@ impl QuantizerSpec {
                 scheme,
                 range,
                 rounding,
+                absorb,
                 bias_correction,
             } => {
                 let uniform = Uniform::new(bits, self.granularity, scheme)?;
                 let uniform = uniform.with_range(range)?.with_rounding(rounding);
-                with_bias(bias_correction, Box::new(Dfq(uniform)))
+                let inner = Box::new(Dfq(uniform));
+                match absorb {
+                    true => Box::new(Absorbed {
+                        inner,
+                        bias_correction,
+                    }),
+                    false => with_bias(bias_correction, inner),
+                }
+            }
+            Method::AdaRound {
+                scheme,
+                range,
+                iterations,
+                sample: fraction,
+                seed,
+                bias_correction,
+            } => {
+                let uniform = Uniform::new(bits, self.granularity, scheme)?.with_range(range)?;
+                let sampling = Sampling { fraction, seed };
+                Box::new(AdaRound::new(
+                    uniform,
+                    iterations,
+                    sampling,
+                    bias_correction,
+                )?)
+            }
+            Method::Mixed {
+                by,
+                ref candidates,
+                scheme,
+                range,
+                bias_correction,
+            } => {
+                let uniform = Uniform::new(bits, self.granularity, scheme)?.with_range(range)?;
+                let mixed = Mixed::new(uniform, candidates.clone(), by)?;
+                with_bias(bias_correction, Box::new(mixed))
             }
             Method::Rex {
                 orders,

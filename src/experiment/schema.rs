@@ -2,11 +2,19 @@
 //! same for readers in other languages.
 
 mod column;
+mod derived;
+mod guarantees;
+mod isolated;
 mod rows;
+mod search;
 mod summary;
 
 pub use column::{Column, Row, RowError};
+pub use derived::{LedgerRow, RequiredBitsRow, SampleBound, SearchFound};
+pub use guarantees::GuaranteeRow;
+pub use isolated::IsolatedRow;
 pub use rows::{BoundRow, CellKey, MeasurementRow, OutputRow};
+pub use search::{SearchRow, SearchTraceRow};
 pub use summary::{
     BoundAt, CellSummary, FinalLayer, Finding, OutputSummary, SCHEMA_VERSION, Summary,
     VerdictCounts, VerdictsOf,
@@ -24,6 +32,14 @@ pub mod file {
     pub const OUTPUTS: &str = "outputs.parquet";
     /// [`super::BoundRow`]s.
     pub const BOUNDS: &str = "bounds.parquet";
+    /// Bounds per image; there where that study ran.
+    pub const SAMPLE_BOUNDS: &str = "sample_bounds.parquet";
+    /// The worst inputs found; there where that study ran.
+    pub const SEARCH: &str = "search.parquet";
+    /// [`super::LedgerRow`]s.
+    pub const LEDGER: &str = "ledger.parquet";
+    /// [`super::RequiredBitsRow`]s.
+    pub const REQUIRED_BITS: &str = "required_bits.parquet";
     /// [`super::Summary`].
     pub const SUMMARY: &str = "summary.json";
     /// Finished batches of cells, while a sweep runs and for later resumes.

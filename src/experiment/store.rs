@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+pub(super) use atomic::{write_bytes, write_error};
 pub use part::PartMeta;
 pub use table::for_each_row;
 
@@ -224,6 +225,12 @@ impl RunStore {
         }
         let path = self.dir.join(format!("{table}.{}", part::ROWS));
         atomic::write(&path, |out| table::concatenate(schema, &paths, out))
+    }
+
+    /// Writes a table that follows from the others of the finished run.
+    pub fn write_table<R: Row>(&self, name: &str, rows: &[R]) -> Result<(), StoreError> {
+        let path = self.dir.join(name);
+        atomic::write_bytes(&path, &table::encode(rows, &path)?.bytes)
     }
 
     /// Removes `<table>.parquet`, which an earlier plan of this run directory may have made.

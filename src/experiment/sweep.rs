@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
+use super::augment::{CalibrationImages, CalibrationSpec};
 use super::cell::{self, CellSpec};
+use super::derived;
 use super::model::LoadedModel;
 use super::pass::Pass;
 use super::plan::{Plan, PlanError, QuantizerSpec};
 use super::provenance::{ModelProvenance, Provenance};
 use super::saved::models_for;
 use super::schema::{CellKey, Summary};
+use super::search::SearchError;
 use super::store::{RunStore, StoreError};
 use super::studies::schedule::Scheduled;
 use super::summary;
@@ -41,6 +44,9 @@ pub enum SweepError {
     /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// See [`SearchError`].
+    #[error(transparent)]
+    Search(#[from] SearchError),
     /// A bound that a plan asked for cannot be stated for a network.
     #[error("{model}: {source}")]
     Bound {
@@ -108,8 +114,10 @@ impl Sweep<'_> {
     pub fn run(&self, tell: &mut dyn FnMut(Event)) -> Result<Finished, SweepError> {
         let images = open_images(&self.plan.images)?;
         tell(Event::Note(images.labels.clone()));
-        let calibration = self.plan.calibration.as_ref().map(open_images);
-        let variants = Variants::new(calibration.transpose()?)?;
+        let calibration = self.plan.calibration.as_ref();
+        let calibration = calibration.map(CalibrationSpec::open).transpose()?;
+        let described = calibration.as_ref().map(CalibrationImages::describe);
+        let variants = Variants::new(calibration)?;
         let models = self
             .plan
             .model
@@ -119,7 +127,8 @@ impl Sweep<'_> {
         let cells = self.cells(&models, &images, &variants)?;
         let store = RunStore::create_or_open(self.out)?;
         store.write_plan(&self.plan.to_toml())?;
-        let provenance = self.provenance(&models, &images);
+        let mut provenance = self.provenance(&models, &images);
+        provenance.calibration = described;
         store.write_provenance(&provenance)?;
 
         let batches = images.len().div_ceil(self.plan.batch) as u32;
@@ -151,6 +160,7 @@ impl Sweep<'_> {
         let order: Vec<&String> = cells.iter().map(|c| &c.key.cell_id).collect();
         store.finish(&order)?;
         studies.merge(&cells, batches, &store)?;
+        derived::write(&models, &cells, &store)?;
         let summary = summary::judge(self, &models, &cells, &images, &variants, &store)?;
         store.write_summary(&summary)?;
         Ok(Finished {
@@ -247,7 +257,13 @@ impl Sweep<'_> {
             .map(|ids| ids.iter().map(String::as_str).collect());
         for cell in cells.iter().filter(|c| !store.has_bounds(&c.key.cell_id)) {
             tell(Event::Now(format!("{} bounds", label(cell))));
-            let quantized = variants.quantized(cell, model)?.dequantize(&model.network);
+            let quantized = variants.quantized(cell, model)?;
+            if !quantized.activations.is_empty() {
+                // A bound on the error of weights says nothing of a network whose activations are rounded too.
+                store.write_bounds(&cell.key.cell_id, &[])?;
+                continue;
+            }
+            let quantized = quantized.dequantize(&model.network);
             let stated = |source| SweepError::Bound {
                 model: model.network.name.clone(),
                 source,

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::augment::CalibrationImages;
 use super::calibration::ImageCalibration;
 use super::model::LoadedModel;
 use super::plan::{Images, PlanError};
@@ -17,14 +18,14 @@ use crate::quant::{QuantizedNetwork, Quantizer};
 pub struct Variants {
     /// Calibration runs here whatever engine measures, so that a cell's codes do not depend on the device.
     engine: CpuEngine<f32>,
-    images: Option<ImageSet>,
+    images: Option<CalibrationImages>,
     /// By cell, of one model at a time.
     kept: RefCell<(usize, HashMap<String, Arc<QuantizedNetwork>>)>,
 }
 
 impl Variants {
     /// `images`: for methods that need calibration.
-    pub fn new(images: Option<ImageSet>) -> Result<Self, SweepError> {
+    pub fn new(images: Option<CalibrationImages>) -> Result<Self, SweepError> {
         Ok(Self {
             engine: CpuEngine::f32(None)?,
             images,
@@ -34,7 +35,7 @@ impl Variants {
 
     /// Hash of the calibration images, where there are any.
     pub fn calibration_hash(&self) -> Option<String> {
-        self.images.as_ref().map(ImageSet::hash)
+        self.images.as_ref().map(CalibrationImages::hash)
     }
 
     /// The cell's quantized network.
@@ -70,7 +71,7 @@ impl Variants {
 pub fn calibrate(
     quantizer: &dyn Quantizer,
     model: &LoadedModel,
-    images: Option<&ImageSet>,
+    images: Option<&CalibrationImages>,
 ) -> Result<QuantizedNetwork, SweepError> {
     match images {
         None => Ok(quantizer.quantize(&model.network)?),
@@ -82,10 +83,10 @@ fn calibrate_on(
     engine: &dyn Engine,
     quantizer: &dyn Quantizer,
     model: &LoadedModel,
-    images: &ImageSet,
+    images: &CalibrationImages,
 ) -> Result<QuantizedNetwork, SweepError> {
-    let batch = images.load(0..images.len(), &model.preprocessing)?;
-    let calibration = ImageCalibration::new(engine, batch);
+    let batch = images.load(&model.preprocessing)?;
+    let calibration = ImageCalibration::new(engine, batch).with_domain(model.domain());
     Ok(quantizer.calibrate(&model.network, &calibration)?)
 }
 

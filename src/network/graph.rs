@@ -363,6 +363,16 @@ impl Network {
         taps
     }
 
+    /// By node: true for `node` and for all that read it, directly or through others.
+    pub fn downstream(&self, node: usize) -> Vec<bool> {
+        let mut reached = vec![false; self.nodes.len()];
+        for (i, n) in self.nodes.iter().enumerate() {
+            let reads = |&v: &ValueId| v != INPUT && reached[v - 1];
+            reached[i] = i == node || n.inputs.iter().any(reads);
+        }
+        reached
+    }
+
     /// For every value, the last node index that reads it; `None` when nothing does.
     pub fn last_uses(&self) -> Vec<Option<usize>> {
         let mut uses = vec![None; self.nodes.len() + 1];

@@ -106,6 +106,9 @@ impl Quantizer for BiasCorrected {
             walk.set(&layer);
             layers.push(layer);
         }
-        Ok(QuantizedNetwork { layers })
+        Ok(QuantizedNetwork {
+            layers,
+            ..QuantizedNetwork::default()
+        })
     }
 }

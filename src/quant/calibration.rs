@@ -1,7 +1,8 @@
 //! What calibrated methods see of a network: the inputs of each layer, in full precision and after the layers
 //! before it have been quantized.
 
-use super::{QuantError, QuantizedLayer};
+use super::mixed::Sensitivity;
+use super::{Observed, QuantError, QuantizedLayer};
 use crate::network::Network;
 use crate::tensor::Batch;
 
@@ -9,6 +10,26 @@ use crate::tensor::Batch;
 pub trait Calibration {
     /// Starts a walk over `network` and a copy of it that is quantized as the walk goes on.
     fn walk<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Walk + 'a>, QuantError>;
+
+    /// What every node puts out in full precision, over all images, in at most `most_bins` bins each.
+    fn observe(&self, network: &Network, most_bins: usize) -> Result<Vec<Observed>, QuantError>;
+
+    /// How far the output moves when one layer alone is quantized, for each of `variants`, in one unit of any size.
+    ///
+    /// # Errors
+    /// [`QuantError::Calibration`] where this calibration has no means to tell, or a pass fails.
+    fn sensitivities(
+        &self,
+        network: &Network,
+        variants: &[QuantizedLayer],
+        by: Sensitivity,
+    ) -> Result<Vec<f64>, QuantError> {
+        let _ = (variants, by);
+        Err(QuantError::Calibration {
+            layer: network.name.clone(),
+            problem: "these calibration images come without a measure of the output".into(),
+        })
+    }
 }
 
 /// One walk from the first layer to the last, in topological order.

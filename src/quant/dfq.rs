@@ -90,6 +90,7 @@ impl Quantizer for Dfq {
         });
         Ok(QuantizedNetwork {
             layers: layers.collect::<Result<_, _>>()?,
+            ..QuantizedNetwork::default()
         })
     }
 }

@@ -191,7 +191,7 @@ impl Scales {
 /// The network with ReLU in place of ReLU6: **another function** wherever an activation passes 6.
 pub fn without_caps(network: &Network) -> Network {
     let mut result = network.clone();
-    result.name += "+relu";
+    result.name += " (relu)";
     for node in &mut result.nodes {
         if node.activation == Activation::Relu6 {
             node.activation = Activation::Relu;

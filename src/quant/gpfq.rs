@@ -105,8 +105,8 @@ impl Quantizer for Gpfq {
         self.settings.walk(
             network,
             calibration,
-            |alphabets, inputs, weights, first, _| {
-                follow(inputs, weights, first, |o, _, z| {
+            |alphabets, gram, weights, first, _| {
+                follow(gram, weights, first, |o, _, z| {
                     self.choose(alphabets.of(o), z)
                 })
             },

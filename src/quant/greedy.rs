@@ -3,107 +3,90 @@
 //!
 //! For one neuron with weights `w`, inputs `X_t` in full precision and `X~_t` in the quantized network:
 //! `u += w_t X_t`; `v_t = choose(<X~_t, u> / ||X~_t||^2)`, 0 when the norm is 0; `u -= v_t X~_t`.
+//!
+//! The error u never has to be formed: `<X~_t, u> = sum over s <= t of w_s <X~_t, X_s> - sum over s < t of v_s <X~_t, X~_s>`. Neurons go in tiles and
+//! columns in blocks; what a block owes to the columns before it is two matrix products.
 
 use rayon::prelude::*;
 
-/// Neurons that share a sweep over the columns.
-const NEURONS: usize = 8;
-/// Samples that stay in the first-level cache while the neurons of a block pass over them.
-const SAMPLES: usize = 1024;
-/// Partial sums of an inner product: fixed, so that results do not depend on the processor.
-const LANES: usize = 8;
+use super::gram::Gram;
+use super::product::{View, add_product};
 
-/// The inputs of one group of neurons, one column of samples per weight.
-#[derive(Clone, Debug, Default)]
-pub struct Inputs {
-    /// Samples m.
-    pub samples: usize,
-    /// `X`, `[weights][samples]`.
-    pub full: Vec<f32>,
-    /// `X~`, likewise.
-    pub quantized: Vec<f32>,
-}
-
-impl Inputs {
-    fn full(&self, t: usize) -> &[f32] {
-        &self.full[t * self.samples..(t + 1) * self.samples]
-    }
-
-    fn quantized(&self, t: usize) -> &[f32] {
-        &self.quantized[t * self.samples..(t + 1) * self.samples]
-    }
-
-    /// `||X~_t||^2` for every t.
-    pub fn squared_norms(&self) -> Vec<f64> {
-        let columns = self.quantized.chunks(self.samples.max(1));
-        columns
-            .map(|x| x.iter().map(|&x| f64::from(x).powi(2)).sum())
-            .collect()
-    }
-}
+/// Neurons of a tile.
+const NEURONS: usize = 32;
+/// Columns of a block.
+const BLOCK: usize = 32;
 
 /// Follows the path for neurons `first..` with weights `[neurons][d]`; `choose(neuron, t, projection)` gives
 /// the value that takes the weight's place. Returns all of them, in the weights' order.
 pub fn follow<W: Copy + Into<f64> + Sync>(
-    inputs: &Inputs,
+    gram: &Gram,
     weights: &[W],
     first: usize,
     choose: impl Fn(usize, usize, f64) -> f64 + Sync,
 ) -> Vec<f64> {
-    let norms = inputs.squared_norms();
-    let d = norms.len().max(1);
-    let blocks = weights.par_chunks(NEURONS * d).enumerate();
-    let chosen = blocks.map(|(block, weights)| {
-        let first = first + block * NEURONS;
-        let weight = |n: usize, t: usize| -> f64 { weights[n * d + t].into() };
-        let mut values = vec![0.0; weights.len()];
-        let mut paths = vec![vec![0.0; inputs.samples]; weights.len() / d];
-        for (t, &norm) in norms.iter().enumerate() {
-            let previous = t.saturating_sub(1);
-            let mut products = [0.0; NEURONS];
-            for start in (0..inputs.samples).step_by(SAMPLES) {
-                let end = (start + SAMPLES).min(inputs.samples);
-                let x = &inputs.full(t)[start..end];
-                let y = &inputs.quantized(t)[start..end];
-                let before = &inputs.quantized(previous)[start..end];
-                for (n, path) in paths.iter_mut().enumerate() {
-                    // The last choice is subtracted in the sweep that adds the next weight.
-                    let last = if t == 0 {
-                        0.0
-                    } else {
-                        values[n * d + previous]
-                    };
-                    products[n] += advance(&mut path[start..end], last, before, weight(n, t), x, y);
+    let d = gram.weights.max(1);
+    let tiles = weights.par_chunks(NEURONS * d).enumerate();
+    let chosen = tiles.map(|(tile, weights)| {
+        let (n, first) = (weights.len() / d, first + tile * NEURONS);
+        let w = transposed(weights, d);
+        let mut v = vec![0.0; n * d];
+        for start in (0..d).step_by(BLOCK) {
+            let end = (start + BLOCK).min(d);
+            let before = |values: &[f64], products: &[f64], factor: f64, sums: &mut [f64]| {
+                let block = View::rows(&products[start * d..], end - start, start, d);
+                add_product(sums, factor, block, View::rows(values, start, n, n));
+            };
+            let mut sums = vec![0.0; (end - start) * n];
+            before(&w, &gram.cross, 1.0, &mut sums);
+            before(&v, &gram.own, -1.0, &mut sums);
+            for (t, sums) in (start..end).zip(sums.chunks_mut(n)) {
+                for s in start..=t {
+                    add(sums, gram.cross[t * d + s], &w[s * n..]);
                 }
-            }
-            for n in 0..paths.len() {
+                for s in start..t {
+                    add(sums, -gram.own[t * d + s], &v[s * n..]);
+                }
+                let norm = gram.squared_norm(t);
                 if norm > 0.0 {
-                    values[n * d + t] = choose(first + n, t, products[n] / norm);
+                    for (i, sum) in sums.iter().enumerate() {
+                        v[t * n + i] = choose(first + i, t, sum / norm);
+                    }
                 }
             }
         }
-        values
+        transposed(&v, n)
     });
     chosen.flatten_iter().collect()
 }
 
-/// The weights `w~` that match `X w` on `X~` after `order` passes of data alignment, at least 1.
-pub fn align(inputs: &Inputs, weights: &[f32], order: u32) -> Vec<f64> {
-    let norms = inputs.squared_norms();
-    let d = norms.len().max(1);
-    let aligned = weights.par_chunks(d).map(|weights| {
-        let mut path = vec![0.0; inputs.samples];
-        let mut values = vec![0.0; d];
-        for pass in 0..order.max(1) {
-            for (t, &norm) in norms.iter().enumerate() {
-                let y = inputs.quantized(t);
-                let (w, x) = match pass {
-                    0 => (f64::from(weights[t]), inputs.full(t)),
-                    _ => (values[t], y),
+/// The weights `w~` that match `X w` on `X~` after `order` passes of data alignment, at least 1. Pass 1 is [`follow`]
+/// without rounding; each further pass adds `w~_t X~_t` back to the error and projects again.
+pub fn align(gram: &Gram, weights: &[f32], order: u32) -> Vec<f64> {
+    let d = gram.weights.max(1);
+    let first = follow(gram, weights, 0, |_, _, z| z);
+    let rows = first.par_chunks(d).zip(weights.par_chunks(d));
+    let aligned = rows.map(|(first, weights)| {
+        let mut values = first.to_vec();
+        // <X~_t, u> for every t.
+        let mut products: Vec<f64> = (0..d)
+            .map(|t| {
+                let row = |products: &[f64], values: &mut dyn Iterator<Item = f64>| -> f64 {
+                    let row = products[t * d..(t + 1) * d].iter();
+                    row.zip(values).map(|(g, w)| g * w).sum()
                 };
-                let product = advance(&mut path, 0.0, y, w, x, y);
-                values[t] = if norm > 0.0 { product / norm } else { 0.0 };
-                advance(&mut path, values[t], y, 0.0, y, y);
+                let full = row(&gram.cross, &mut weights.iter().map(|&w| f64::from(w)));
+                full - row(&gram.own, &mut values.iter().copied())
+            })
+            .collect();
+        for _ in 1..order {
+            for t in 0..d {
+                let norm = gram.squared_norm(t);
+                if norm > 0.0 {
+                    let change = products[t] / norm;
+                    values[t] += change;
+                    add(&mut products, -change, &gram.own[t * d..(t + 1) * d]);
+                }
             }
         }
         values
@@ -111,39 +94,16 @@ pub fn align(inputs: &Inputs, weights: &[f32], order: u32) -> Vec<f64> {
     aligned.flatten_iter().collect()
 }
 
-/// `u += w x - v before`; returns `<y, u>`.
-fn advance(u: &mut [f64], v: f64, before: &[f32], w: f64, x: &[f32], y: &[f32]) -> f64 {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2. Without FMA the same operations give the same bits.
-        return unsafe { advance_avx2(u, v, before, w, x, y) };
+/// `sums += factor values`
+fn add(sums: &mut [f64], factor: f64, values: &[f64]) {
+    for (sum, x) in sums.iter_mut().zip(values) {
+        *sum += factor * x;
     }
-    advance_lanes(u, v, before, w, x, y)
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn advance_avx2(u: &mut [f64], v: f64, before: &[f32], w: f64, x: &[f32], y: &[f32]) -> f64 {
-    advance_lanes(u, v, before, w, x, y)
-}
-
-#[inline(always)]
-fn advance_lanes(u: &mut [f64], v: f64, before: &[f32], w: f64, x: &[f32], y: &[f32]) -> f64 {
-    let mut sums = [0.0f64; LANES];
-    let (chunks, rest) = u.as_chunks_mut::<LANES>();
-    let (before, before_rest) = before.as_chunks::<LANES>();
-    let (x, x_rest) = x.as_chunks::<LANES>();
-    let (y, y_rest) = y.as_chunks::<LANES>();
-    for (((u, before), x), y) in chunks.iter_mut().zip(before).zip(x).zip(y) {
-        for i in 0..LANES {
-            u[i] = u[i] - v * f64::from(before[i]) + w * f64::from(x[i]);
-            sums[i] += f64::from(y[i]) * u[i];
-        }
-    }
-    let mut sum = sums.iter().sum();
-    for (((u, &before), &x), &y) in rest.iter_mut().zip(before_rest).zip(x_rest).zip(y_rest) {
-        *u = *u - v * f64::from(before) + w * f64::from(x);
-        sum += f64::from(y) * *u;
-    }
-    sum
+/// `[a][width]` to `[width][a]`.
+fn transposed<W: Copy + Into<f64>>(values: &[W], width: usize) -> Vec<f64> {
+    let rows = values.len() / width.max(1);
+    let column = |t: usize| (0..rows).map(move |r| values[r * width + t].into());
+    (0..width).flat_map(column).collect()
 }

@@ -1,5 +1,6 @@
 //! Quantized weights: codes, scales and zero points, and the one definition of what they stand for.
 
+use super::QuantizedActivation;
 use crate::network::{Network, Node};
 
 /// One layer's quantized weights.
@@ -180,10 +181,13 @@ impl Columns {
 pub struct QuantizedNetwork {
     /// In topological order.
     pub layers: Vec<QuantizedLayer>,
+    /// Grids of node outputs, in topological order; empty unless activations are quantized. Bounds know nothing of them.
+    pub activations: Vec<QuantizedActivation>,
 }
 
 impl QuantizedNetwork {
-    /// The network with each quantized layer's weights, and biases where they are replaced, in place.
+    /// The network with each quantized layer's weights, and biases where they are replaced, in place. Quantized
+    /// activations are no part of a [`Network`].
     pub fn dequantize(&self, network: &Network) -> Network {
         let mut result = network.clone();
         for layer in &self.layers {

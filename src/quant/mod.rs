@@ -1,25 +1,35 @@
 //! Weight quantizers: a network in, integer codes with scales and zero points out.
 //!
 //! Data-free methods look at the weights alone. Calibrated ones also see what each layer reads, in the
-//! full-precision and in the partly quantized network, through [`Calibration`].
+//! full-precision and in the partly quantized network, through [`Calibration`]. Quantized activations are an addition to
+//! any of them ([`activation`]).
 
+pub mod absorb;
+pub mod activation;
+pub mod adaround;
 pub mod bias;
 pub mod calibration;
 pub mod dfq;
 pub mod equalize;
 pub mod gpfq;
+pub mod gram;
 pub mod greedy;
+pub mod guarantee;
 pub mod layer;
+pub mod mixed;
 pub mod patches;
 pub mod path;
+mod product;
 pub mod random;
 pub mod range;
+pub mod relax;
 pub mod rex;
 pub mod rounding;
 pub mod saved;
 pub mod spfq;
 pub mod uniform;
 
+pub use activation::{ActivationSpec, Observed, QuantizedActivation};
 pub use calibration::{Calibration, LayerInputs, Walk};
 pub use layer::{Columns, QuantizedLayer, QuantizedNetwork, Term};
 pub use range::Range;

@@ -1,5 +1,7 @@
 //! What a layer reads, as the rows of a matrix: one patch of a feature map, or one vector, per row.
 
+use super::LayerInputs;
+use super::gram::Inputs;
 use super::random::Stream;
 use crate::network::shape::window_extent;
 use crate::network::{Conv, Network, Op};
@@ -19,36 +21,57 @@ pub struct Sampling {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Patches {
     input: Shape,
-    /// Kernel, dilation and padding above and to the left; `None` for dense layers.
-    window: Option<Window>,
-    /// One entry per sample.
+    /// One entry per sample, ascending.
     pub places: Vec<usize>,
+    /// Where each tap of each sample lies in a batch, for channel 0: `[taps][samples]`, [`PADDING`] outside the map.
+    offsets: Vec<usize>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The offset of a zero.
+const PADDING: usize = usize::MAX;
+
+#[derive(Clone, Copy, Debug)]
 struct Window {
     kernel: [usize; 2],
     dilation: [usize; 2],
     pad: [usize; 2],
+    /// From one patch to the next.
+    stride: [usize; 2],
     /// Patches per column and row of the map.
     count: [usize; 2],
 }
 
 impl Window {
-    fn new(conv: &Conv, input: Shape) -> Self {
+    fn new(conv: &Conv, input: Shape, stride: [usize; 2]) -> Self {
         let (kernel, dilation, pad) = (conv.kernel(), conv.dilation, conv.pad);
         let extent = |size, pad, i: usize| {
             // The layer itself has a place for its kernel, so one patch fits.
-            window_extent(size, pad, kernel[i], kernel[i], dilation[i]).unwrap_or(1)
+            window_extent(size, pad, kernel[i], stride[i], dilation[i]).unwrap_or(1)
         };
         Self {
             kernel,
             dilation,
             pad: [pad.top, pad.left],
+            stride,
             count: [
                 extent(input.h, pad.top + pad.bottom, 0),
                 extent(input.w, pad.left + pad.right, 1),
             ],
+        }
+    }
+
+    /// Where tap (a, b) of the patch at `place` lies in a batch of maps `input`.
+    fn offset(&self, input: Shape, place: usize, (a, b): (usize, usize)) -> usize {
+        let per_image = self.count[0] * self.count[1];
+        let (image, at) = (place / per_image, place % per_image);
+        let corner = [at / self.count[1], at % self.count[1]];
+        let reach = |i: usize, tap: usize, size: usize| {
+            let far = corner[i] * self.stride[i] + tap * self.dilation[i];
+            far.checked_sub(self.pad[i]).filter(|&p| p < size)
+        };
+        match (reach(0, a, input.h), reach(1, b, input.w)) {
+            (Some(r), Some(c)) => image * input.len() + r * input.w + c,
+            _ => PADDING,
         }
     }
 }
@@ -56,49 +79,85 @@ impl Window {
 impl Patches {
     /// Draws patches of what layer `node` reads on so many images; the same for every network of this graph.
     pub fn draw(network: &Network, node: usize, images: usize, sampling: Sampling) -> Self {
-        let input = network.shape(network.nodes[node].inputs[0]);
-        let (window, places) = match &network.nodes[node].op {
-            Op::Conv(conv) => {
-                let window = Window::new(conv, input);
-                let total = images * window.count[0] * window.count[1];
-                let drawn = ((sampling.fraction * total as f64) as usize).max(1);
-                let stream = Stream::new(sampling.seed, node as u64);
-                let places = (0..drawn as u64).map(|i| stream.below(i, total)).collect();
-                (Some(window), places)
-            }
-            _ => (None, (0..images).collect()),
+        let stride = match &network.nodes[node].op {
+            Op::Conv(conv) => conv.kernel(),
+            _ => [1, 1],
         };
+        Self::spaced(network, node, images, sampling, stride)
+    }
+
+    /// The same among all patches that the layer itself sees: stride the layer's own, patches overlap.
+    pub fn draw_outputs(network: &Network, node: usize, images: usize, sampling: Sampling) -> Self {
+        let stride = match &network.nodes[node].op {
+            Op::Conv(conv) => conv.stride,
+            _ => [1, 1],
+        };
+        Self::spaced(network, node, images, sampling, stride)
+    }
+
+    fn spaced(
+        network: &Network,
+        node: usize,
+        images: usize,
+        sampling: Sampling,
+        stride: [usize; 2],
+    ) -> Self {
+        let input = network.shape(network.nodes[node].inputs[0]);
+        let Op::Conv(conv) = &network.nodes[node].op else {
+            return Self {
+                input,
+                places: (0..images).collect(),
+                offsets: (0..images).map(|i| i * input.len()).collect(),
+            };
+        };
+        let window = Window::new(conv, input, stride);
+        let total = images * window.count[0] * window.count[1];
+        let drawn = ((sampling.fraction * total as f64) as usize).max(1);
+        let stream = Stream::new(sampling.seed, node as u64);
+        let mut places: Vec<usize> = (0..drawn as u64).map(|i| stream.below(i, total)).collect();
+        // In the order of memory: a sum over samples does not care.
+        places.sort_unstable();
+        let mut offsets = Vec::with_capacity(places.len() * window.kernel[0] * window.kernel[1]);
+        for a in 0..window.kernel[0] {
+            for b in 0..window.kernel[1] {
+                let offset = |&place: &usize| window.offset(input, place, (a, b));
+                offsets.extend(places.iter().map(offset));
+            }
+        }
         Self {
             input,
-            window,
             places,
+            offsets,
         }
     }
 
     /// The samples of channel `c`, tap after tap: `[taps][samples]`.
     pub fn columns(&self, batch: &Batch, c: usize) -> Vec<f32> {
-        let plane = |image: usize| &batch.image(image)[c * self.input.pixels()..];
-        let Some(w) = self.window else {
-            return self.places.iter().map(|&i| plane(i)[0]).collect();
-        };
-        let per_image = w.count[0] * w.count[1];
-        let mut columns = Vec::with_capacity(w.kernel[0] * w.kernel[1] * self.places.len());
-        for a in 0..w.kernel[0] {
-            for b in 0..w.kernel[1] {
-                columns.extend(self.places.iter().map(|&place| {
-                    let (image, at) = (place / per_image, place % per_image);
-                    let (y, x) = (at / w.count[1], at % w.count[1]);
-                    let row = (y * w.kernel[0] + a * w.dilation[0]).checked_sub(w.pad[0]);
-                    let column = (x * w.kernel[1] + b * w.dilation[1]).checked_sub(w.pad[1]);
-                    match (row, column) {
-                        (Some(r), Some(c)) if r < self.input.h && c < self.input.w => {
-                            plane(image)[r * self.input.w + c]
-                        }
-                        _ => 0.0,
-                    }
-                }));
-            }
-        }
+        let mut columns = Vec::with_capacity(self.offsets.len());
+        self.extend(batch, c..c + 1, &mut columns);
         columns
+    }
+
+    /// What the neurons of group `g` read in both networks, `channels` input channels per group.
+    pub fn inputs(&self, batches: LayerInputs<'_>, g: usize, channels: usize) -> Inputs {
+        let columns = |batch: &Batch| {
+            let mut columns = Vec::with_capacity(channels * self.offsets.len());
+            self.extend(batch, g * channels..(g + 1) * channels, &mut columns);
+            columns
+        };
+        Inputs {
+            samples: self.places.len(),
+            full: columns(batches.full),
+            quantized: columns(batches.quantized),
+        }
+    }
+
+    /// Appends the samples of some channels, `[channels][taps][samples]`.
+    fn extend(&self, batch: &Batch, channels: std::ops::Range<usize>, columns: &mut Vec<f32>) {
+        for c in channels {
+            let channel = &batch.data[(c * self.input.pixels()).min(batch.data.len())..];
+            let sample = |&at: &usize| if at == PADDING { 0.0 } else { channel[at] };
+            columns.extend(self.offsets.iter().map(sample));
+        }
     }
 }

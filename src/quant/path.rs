@@ -1,7 +1,9 @@
 //! What the path-following methods share: the alphabet, the walk over layers, groups and patches.
 
+use rayon::prelude::*;
+
 use super::bias::corrected;
-use super::greedy::Inputs;
+use super::gram::Gram;
 use super::patches::{Patches, Sampling};
 use super::uniform::check_finite;
 use super::{Calibration, Granularity, QuantError, QuantizedLayer, QuantizedNetwork};
@@ -144,12 +146,12 @@ impl PathSettings {
         suffix
     }
 
-    /// Walks the layers in order; `values(alphabets, inputs, weights, first neuron, node)` quantizes the neurons of a group.
+    /// Walks the layers in order; `values(alphabets, gram, weights, first neuron, node)` quantizes the neurons of a group.
     pub fn walk(
         &self,
         network: &Network,
         calibration: &dyn Calibration,
-        values: impl Fn(&Alphabets, &Inputs, &[f32], usize, usize) -> Vec<f64>,
+        values: impl Fn(&Alphabets, &Gram, &[f32], usize, usize) -> Vec<f64> + Sync,
     ) -> Result<QuantizedNetwork, QuantError> {
         let mut walk = calibration.walk(network)?;
         let mut layers = Vec::new();
@@ -160,22 +162,14 @@ impl PathSettings {
             let batches = walk.inputs(node)?;
             let alphabets = Alphabets::new(&affine, self.bits, self.scalar, self.granularity);
             let patches = Patches::draw(network, node, batches.full.images(), self.sampling);
-            let (neurons, channels) = (affine.out / affine.groups, affine.in_per_group);
-            let mut chosen = Vec::with_capacity(affine.weight.len());
-            for g in 0..affine.groups {
-                let columns = |batch| -> Vec<f32> {
-                    let channels = g * channels..(g + 1) * channels;
-                    channels.flat_map(|c| patches.columns(batch, c)).collect()
-                };
-                let inputs = Inputs {
-                    samples: patches.places.len(),
-                    full: columns(batches.full),
-                    quantized: columns(batches.quantized),
-                };
-                let per_group = neurons * affine.fan_in();
-                let weights = &affine.weight[g * per_group..(g + 1) * per_group];
-                chosen.extend(values(&alphabets, &inputs, weights, g * neurons, node));
-            }
+            let per_group = affine.out / affine.groups * affine.fan_in();
+            let groups = affine.weight.par_chunks(per_group.max(1)).enumerate();
+            let groups = groups.map(|(g, weights)| {
+                let gram = Gram::new(&patches.inputs(batches, g, affine.in_per_group));
+                let first = g * (affine.out / affine.groups);
+                values(&alphabets, &gram, weights, first, node)
+            });
+            let chosen: Vec<f64> = groups.flatten_iter().collect();
             let mut layer = alphabets.layer(node, &chosen, affine.fan_in());
             if self.bias_correction {
                 layer.bias = Some(corrected(network, &layer, batches));
@@ -184,6 +178,9 @@ impl PathSettings {
             walk.set(&layer);
             layers.push(layer);
         }
-        Ok(QuantizedNetwork { layers })
+        Ok(QuantizedNetwork {
+            layers,
+            ..QuantizedNetwork::default()
+        })
     }
 }

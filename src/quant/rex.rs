@@ -121,6 +121,7 @@ impl Quantizer for Rex {
         });
         Ok(QuantizedNetwork {
             layers: layers.collect::<Result<_, _>>()?,
+            ..QuantizedNetwork::default()
         })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! For a layer `L`: `L.codes` (U8 up to 8 bits, U16 above; the weight's shape), `L.scale` (F32), `L.zero_point` (U16); further orders k = 2.. of
 //! an expansion as `L.order<k>.codes` and so on; `L.column_scale` and `L.bias` (F32) where the method has them; `L.weight` (F32), the dequantized weights, on request.
+//! Where activations are quantized, a node `N` has `N.activation_scale` (F32, one value) and `N.activation_zero_point` (U16, one value).
 //! The metadata key `quantbound` holds a [`Header`] as JSON.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,11 +12,11 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{Columns, QuantizedLayer, QuantizedNetwork, Term};
+use super::{Columns, QuantizedActivation, QuantizedLayer, QuantizedNetwork, Term};
 use crate::network::Network;
 
 const KEY: &str = "quantbound";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a file says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,17 @@ pub struct Header {
     pub calibration: Option<String>,
     /// In topological order.
     pub layers: Vec<LayerHeader>,
+    /// Nodes with quantized activations, in topological order.
+    pub activations: Vec<ActivationHeader>,
+}
+
+/// What cannot be read off the tensors of a quantized activation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivationHeader {
+    /// Node name.
+    pub name: String,
+    /// Bit width.
+    pub bits: u32,
 }
 
 /// What cannot be read off a layer's tensors.
@@ -181,6 +193,23 @@ pub fn write(
             orders: 1 + layer.residuals.len(),
         });
     }
+    let mut activations = Vec::new();
+    for grid in &quantized.activations {
+        grid.fits(network).map_err(|problem| SavedError::Fit {
+            path: path.to_path_buf(),
+            model: network.name.clone(),
+            problem,
+        })?;
+        let name = &network.nodes[grid.node].name;
+        let scale = Stored::f32(&[grid.scale], vec![1]);
+        tensors.insert(format!("{name}.activation_scale"), scale);
+        let zero = Stored::u16(&[grid.zero_point], vec![1]);
+        tensors.insert(format!("{name}.activation_zero_point"), zero);
+        activations.push(ActivationHeader {
+            name: name.clone(),
+            bits: grid.bits,
+        });
+    }
     let header = Header {
         version: VERSION,
         model: network.name.clone(),
@@ -189,6 +218,7 @@ pub fn write(
         spec: origin.spec,
         calibration: origin.calibration,
         layers,
+        activations,
     };
     save(path, &tensors, &header)
 }
@@ -261,7 +291,25 @@ pub fn read(path: &Path, network: &Network) -> Result<(Header, QuantizedNetwork)
     if !layers.is_sorted_by(|a: &QuantizedLayer, b| a.node < b.node) {
         return Err(damaged(path, "layers out of order"));
     }
-    Ok((header, QuantizedNetwork { layers }))
+    let mut activations = Vec::new();
+    for own in &header.activations {
+        let node = network.nodes.iter().position(|n| n.name == own.name);
+        let node = node.ok_or_else(|| unfit(format!("it has no node {}", own.name)))?;
+        let grid = reader.activation(own, node)?;
+        grid.fits(network)
+            .map_err(|p| damaged(path, &format!("{}: {p}", own.name)))?;
+        activations.push(grid);
+    }
+    if !activations.is_sorted_by(|a: &QuantizedActivation, b| a.node < b.node) {
+        return Err(damaged(path, "activations out of order"));
+    }
+    Ok((
+        header,
+        QuantizedNetwork {
+            layers,
+            activations,
+        },
+    ))
 }
 
 fn damaged(path: &Path, what: &str) -> SavedError {
@@ -352,6 +400,32 @@ impl Reader<'_> {
             columns: column_scale.map(|scale| Columns { scale, groups }),
             bias: self.optional(&format!("{}.bias", own.name))?,
         })
+    }
+
+    fn activation(
+        &self,
+        own: &ActivationHeader,
+        node: usize,
+    ) -> Result<QuantizedActivation, SavedError> {
+        let scale = self.f32(&format!("{}.activation_scale", own.name))?;
+        let zero = self.u16(&format!("{}.activation_zero_point", own.name))?;
+        match (&scale[..], &zero[..]) {
+            (&[scale], &[zero_point]) => Ok(QuantizedActivation {
+                node,
+                bits: own.bits,
+                scale,
+                zero_point,
+            }),
+            _ => Err(damaged(
+                self.path,
+                &format!(
+                    "{}: {} activation scales and {} zero points, not one each",
+                    own.name,
+                    scale.len(),
+                    zero.len()
+                ),
+            )),
+        }
     }
 
     fn view(&self, name: &str) -> Result<TensorView<'_>, SavedError> {

@@ -5,7 +5,8 @@
 //! adds `w~_t X~_t` back and projects again. Then `w~` is quantized along `X~` with stochastic rounding. Where nothing is clipped,
 //! `E ||X~ w~ - X~ q||_2^2 <= (step^2 / 4) ||X~||_F^2`: the error along `X~_t` has mean 0 and variance at most `step^2 / 4`.
 
-use super::greedy::{Inputs, align, follow};
+use super::gram::Gram;
+use super::greedy::{align, follow};
 use super::path::{Alphabets, PathSettings};
 use super::random::Stream;
 use super::rounding::stochastic;
@@ -39,18 +40,14 @@ impl Spfq {
     fn group(
         &self,
         alphabets: &Alphabets,
-        inputs: &Inputs,
+        gram: &Gram,
         weights: &[f32],
         first: usize,
         node: usize,
     ) -> Vec<f64> {
-        let aligned = align(inputs, weights, self.order);
+        let aligned = align(gram, weights, self.order);
         // From here on the quantized network's inputs alone matter.
-        let own = Inputs {
-            samples: inputs.samples,
-            full: inputs.quantized.clone(),
-            quantized: inputs.quantized.clone(),
-        };
+        let own = gram.of_quantized();
         let stream = Stream::new(self.settings.sampling.seed, ROUNDING + node as u64);
         follow(&own, &aligned, first, |neuron, t, z| {
             let u = stream.at(neuron as u64).unit(t as u64);
@@ -83,8 +80,8 @@ impl Quantizer for Spfq {
         self.settings.walk(
             network,
             calibration,
-            |alphabets, inputs, weights, first, node| {
-                self.group(alphabets, inputs, weights, first, node)
+            |alphabets, gram, weights, first, node| {
+                self.group(alphabets, gram, weights, first, node)
             },
         )
     }

@@ -86,6 +86,37 @@ impl Grid {
     }
 }
 
+/// How far rounding to nearest moves a weight on the grid of `bits` bits over the whole range of its group, in real
+/// arithmetic: half the distance of neighbours. By node, one number per output channel; `bits` is at least 2 and
+/// not limited by what codes can be stored in.
+pub fn half_steps(
+    network: &Network,
+    scheme: Scheme,
+    granularity: Granularity,
+    bits: u32,
+) -> Vec<Vec<f64>> {
+    let half_step = |weights: &[f32]| {
+        let (low, high) = Range::MaxAbs.ends(weights, scheme == Scheme::Symmetric, |_| 0.0);
+        let steps = match scheme {
+            // A symmetric grid leaves one code out.
+            Scheme::Symmetric => 2f64.powi(bits as i32) - 2.0,
+            Scheme::Asymmetric => 2f64.powi(bits as i32) - 1.0,
+        };
+        match high > low {
+            true => ((high - low) / steps / 2.0).next_up(),
+            false => 0.0,
+        }
+    };
+    let of_node = |node: &crate::network::Node| match node.affine() {
+        None => Vec::new(),
+        Some(a) => match granularity {
+            Granularity::PerTensor => vec![half_step(a.weight); a.out],
+            Granularity::PerChannel => (0..a.out).map(|o| half_step(a.row(o))).collect(),
+        },
+    };
+    network.nodes.iter().map(of_node).collect()
+}
+
 impl Uniform {
     /// A quantizer over the whole range that rounds ties to even.
     pub fn new(bits: u32, granularity: Granularity, scheme: Scheme) -> Result<Self, QuantError> {
@@ -189,6 +220,7 @@ impl Quantizer for Uniform {
         });
         Ok(QuantizedNetwork {
             layers: layers.collect::<Result<_, _>>()?,
+            ..QuantizedNetwork::default()
         })
     }
 }

@@ -7,13 +7,18 @@ mod data;
 mod draw;
 #[allow(dead_code)]
 mod figures;
+mod guarantees;
+mod isolated;
+mod ledger;
 mod number;
 mod page;
 #[allow(dead_code)]
 mod plot;
+mod required_bits;
 #[allow(dead_code)]
 mod scale;
 #[allow(dead_code)]
+mod search;
 mod section;
 mod style;
 

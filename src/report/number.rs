@@ -26,6 +26,14 @@ impl Number {
         }
     }
 
+    /// A whole number, with all its digits.
+    pub fn count(value: u32) -> Self {
+        Self {
+            text: value.to_string(),
+            ..Self::plain(f64::from(value))
+        }
+    }
+
     /// A value known by its log10.
     pub fn log(log10: f64) -> Self {
         let small = log10.abs() <= 3.0;

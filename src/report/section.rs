@@ -37,7 +37,13 @@ pub enum TableCell {
 type Maker = fn(&Path, &Run, &Styles) -> Result<Option<Section>, ReportError>;
 
 /// In page order.
-const MAKERS: &[Maker] = &[];
+const MAKERS: &[Maker] = &[
+    super::ledger::section,
+    super::required_bits::section,
+    super::search::section,
+    super::isolated::section,
+    super::guarantees::section,
+];
 
 /// The sections of all studies that the run has.
 pub fn all(dir: &Path, run: &Run, styles: &Styles) -> Result<Vec<Section>, ReportError> {

@@ -60,7 +60,7 @@ const fn known(
 
 /// The ladder of bounds, loosest first; colours stay apart under the common colour-vision deficiencies, and no two
 /// ids share both colour and dashes.
-const LADDER: [Known; 14] = [
+const LADDER: [Known; 15] = [
     known(
         "gonon2023",
         "#882255",
@@ -78,6 +78,12 @@ const LADDER: [Known; 14] = [
         "#aa4499",
         DASHED,
         "Closed form from the mean layer norm and the sizes of the feature maps (Houache, Aujol, Traonmilin 2025).",
+    ),
+    known(
+        "layer-sum",
+        "#6699cc",
+        SOLID,
+        "Sum over layers of what each one's rounding adds, amplified by the norms of the layers around it.",
     ),
     known(
         "layerwise",
@@ -147,7 +153,7 @@ const LADDER: [Known; 14] = [
     ),
 ];
 
-const SPARE_COLOURS: [&str; 5] = ["#6699cc", "#cc6677", "#997700", "#555555", "#88ccaa"];
+const SPARE_COLOURS: [&str; 5] = ["#ddaa33", "#cc6677", "#997700", "#555555", "#88ccaa"];
 /// Dashes of variants of a known bound, after those of the bound itself.
 const VARIANTS: [&[f64]; 4] = [SOLID, DASHED, DASH_DOT, LONG];
 
@@ -250,7 +256,7 @@ mod tests {
 
     #[test]
     fn no_two_bounds_look_alike() {
-        let mut ids: Vec<String> = LADDER[..13].iter().map(|k| k.id.to_string()).collect();
+        let mut ids: Vec<String> = LADDER[..14].iter().map(|k| k.id.to_string()).collect();
         ids.extend(
             [
                 "houache2025-geometric",

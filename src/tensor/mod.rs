@@ -1,5 +1,6 @@
 //! Shapes and dense tensors. Feature maps are NCHW; one image's map is `C x H x W`, row-major.
 
+pub mod histogram;
 pub mod tolerance;
 
 use std::fmt;

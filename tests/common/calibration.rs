@@ -2,9 +2,10 @@
 
 use quantbound::network::{INPUT, Network};
 use quantbound::quant::{
-    Calibration, LayerInputs, QuantError, QuantizedLayer, QuantizedNetwork, Walk,
+    Calibration, LayerInputs, Observed, QuantError, QuantizedLayer, QuantizedNetwork, Walk,
 };
 use quantbound::tensor::Batch;
+use quantbound::tensor::histogram::{Bins, Histogram};
 
 use super::naive::forward;
 
@@ -19,6 +20,27 @@ impl Calibration for Naive {
             done: QuantizedNetwork::default(),
             inputs: [self.0.clone(), self.0.clone()],
         }))
+    }
+
+    fn observe(&self, network: &Network, most_bins: usize) -> Result<Vec<Observed>, QuantError> {
+        let mut values = vec![Vec::new(); network.nodes.len()];
+        for i in 0..self.0.images() {
+            let image: Vec<f64> = self.0.image(i).iter().map(|&x| f64::from(x)).collect();
+            for (all, own) in values.iter_mut().zip(forward(network, &image)) {
+                all.extend(own);
+            }
+        }
+        let observed = |values: &Vec<f64>| {
+            let min = values.iter().copied().reduce(f64::min).unwrap();
+            let max = values.iter().copied().reduce(f64::max).unwrap();
+            let histogram = Histogram::of(Bins::covering(min, max, most_bins), values);
+            Observed {
+                min,
+                max,
+                histogram,
+            }
+        };
+        Ok(values.iter().map(observed).collect())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::random_network::{Case, Random, ascend, sample_input};
 
 /// Bounds on the rounding errors of the naive f64 pass at every node: `gamma_K` times the pass over
 /// magnitudes, where `K` counts the roundings on the longest path.
-fn rounding_errors(network: &Network, input: &[f64]) -> Vec<f64> {
+pub fn rounding_errors(network: &Network, input: &[f64]) -> Vec<f64> {
     let mut magnitudes = network.clone();
     let mut roundings = vec![0usize];
     for (node, original) in magnitudes.nodes.iter_mut().zip(&network.nodes) {
@@ -49,7 +49,7 @@ fn rounding_errors(network: &Network, input: &[f64]) -> Vec<f64> {
 }
 
 /// `max |y' - y|` at every node, less what rounding in f64 may have added.
-fn measure(case: &Case, input: &[f64]) -> Vec<f64> {
+pub fn measure(case: &Case, input: &[f64]) -> Vec<f64> {
     let reference = naive::forward(&case.network, input);
     let quantized = naive::forward(&case.quantized, input);
     let a = rounding_errors(&case.network, input);

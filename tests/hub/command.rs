@@ -4,7 +4,7 @@ use std::path::Path;
 
 use quantbound::hub::{Catalog, HubError};
 
-use crate::server::{Server, TAG, content, entry, honest, sum};
+use crate::server::{Server, TAG, content, honest, sum};
 
 #[test]
 fn the_command_prints_the_path_alone_and_says_what_is_not_pinned() {

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use quantbound::hub::{Entry, HubError, Trust};
+use quantbound::hub::{HubError, Trust};
 
 use crate::server::{Case, PATH, Reply, Server, TAG, content, honest, sum};
 

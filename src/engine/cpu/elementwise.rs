@@ -93,7 +93,7 @@ pub fn pool<T: Real>(
 }
 
 /// Real pixels under a window that starts at `start - pad`.
-fn clip(start: usize, pad: usize, kernel: usize, size: usize) -> std::ops::Range<usize> {
+pub fn clip(start: usize, pad: usize, kernel: usize, size: usize) -> std::ops::Range<usize> {
     start.saturating_sub(pad)..(start + kernel).saturating_sub(pad).min(size)
 }
 

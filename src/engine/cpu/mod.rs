@@ -4,21 +4,28 @@
 //! that results are the same bits for any number of threads and any batch.
 
 mod activation;
+mod backward;
+mod backward_conv;
+mod backward_pool;
 mod buffers;
 mod conv;
 mod depthwise;
+mod distribution;
 mod elementwise;
 mod model;
+mod quantize;
 mod real;
 mod reduce;
 mod runner;
 mod sample;
 mod simd;
+mod slope;
 mod split;
 mod strided;
 
 pub use real::Real;
 pub use runner::CpuRunner;
+pub use slope::Slope;
 
 use super::{DeviceInfo, Engine, EngineError, Runner};
 use crate::network::Network;

@@ -6,15 +6,19 @@ use super::buffers::{Buffer, Buffers};
 use super::conv::{Params, conv, linear};
 use super::depthwise::depthwise;
 use super::elementwise::{Pool, add, concat, global_avg_pool, pool};
+use super::quantize::quantize;
 use super::real::Real;
 use super::split::Split;
 use crate::network::{Activation, INPUT, Network, Node, Op};
-use crate::quant::QuantizedNetwork;
+use crate::quant::{QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Shape;
 
-/// Parameters of every layer, by node.
+/// What a pass needs beside the graph, by node.
 #[derive(Clone, Debug)]
-pub struct Model<T>(Vec<Option<Arc<Params<T>>>>);
+pub struct Model<T> {
+    params: Vec<Option<Arc<Params<T>>>>,
+    activations: Vec<Option<QuantizedActivation>>,
+}
 
 fn widen<T: Real>(values: &[f32]) -> Vec<T> {
     values.iter().map(|&x| x.into()).collect()
@@ -31,7 +35,10 @@ impl<T: Real> Model<T> {
                 })
             })
         };
-        Self(network.nodes.iter().map(params).collect())
+        Self {
+            params: network.nodes.iter().map(params).collect(),
+            activations: vec![None; network.nodes.len()],
+        }
     }
 
     /// The same with a variant's dequantized weights; `Err` says which layer does not fit.
@@ -54,23 +61,51 @@ impl<T: Real> Model<T> {
             let Some(affine) = node.affine() else {
                 continue;
             };
-            model.0[layer.node] = Some(Arc::new(Params {
+            model.params[layer.node] = Some(Arc::new(Params {
                 weight: widen(&layer.dequantize(affine.out)),
                 bias: widen(layer.bias.as_deref().unwrap_or(affine.bias)),
             }));
         }
+        for grid in &variant.activations {
+            grid.fits(network)
+                .map_err(|problem| (grid.node.to_string(), problem))?;
+            model.activations[grid.node] = Some(*grid);
+        }
         Ok(model)
+    }
+
+    /// True when any node's output is rounded to a grid.
+    pub fn quantizes_activations(&self) -> bool {
+        self.activations.iter().any(Option::is_some)
     }
 
     /// The parameters of node `i`, if it is a layer.
     pub fn params(&self, i: usize) -> Option<&Params<T>> {
-        self.0[i].as_deref()
+        self.params[i].as_deref()
+    }
+}
+
+impl<T: Clone> Model<T> {
+    /// These parameters, but `other`'s at `node`.
+    pub fn with_node_of(&self, other: &Self, node: usize) -> Self {
+        let mut model = self.clone();
+        model.params[node].clone_from(&other.params[node]);
+        model.activations[node] = other.activations[node];
+        model
     }
 }
 
 /// The values of one image, by [`ValueId`](crate::network::ValueId); empty where there is none (any more).
 #[derive(Debug, Default)]
 pub struct Values<T>(pub Vec<Buffer<T>>);
+
+/// A finished pass over the same image, of which some nodes are run again.
+pub struct Base<'a, T> {
+    /// The values of all nodes.
+    pub values: &'a Values<T>,
+    /// By node: true for the ones to run.
+    pub run: &'a [bool],
+}
 
 /// A pass over one image.
 pub struct Pass<'a, T> {
@@ -82,6 +117,8 @@ pub struct Pass<'a, T> {
     pub last_uses: &'a [Option<usize>],
     /// Values that outlive the pass.
     pub keep: &'a [bool],
+    /// What need not be run; `None` runs everything.
+    pub base: Option<Base<'a, T>>,
     /// Who works on the pieces of a layer.
     pub split: Split,
     /// Free buffers.
@@ -89,14 +126,15 @@ pub struct Pass<'a, T> {
 }
 
 impl<T: Real> Pass<'_, T> {
-    /// Runs all nodes on `input`, calling `visit` with each node and its output. Kept values stay in
+    /// Runs the nodes on `input`, calling `visit` with each one run and its output. Kept values stay in
     /// `values`, whose buffers are used again.
     pub fn run(&self, input: &[T], values: &mut Values<T>, mut visit: impl FnMut(usize, &[T])) {
         let network = self.network;
         values
             .0
             .resize_with(network.nodes.len() + 1, Buffer::default);
-        for (i, node) in network.nodes.iter().enumerate() {
+        let is_run = |i: usize| self.base.as_ref().is_none_or(|b| b.run[i]);
+        for (i, node) in network.nodes.iter().enumerate().filter(|&(i, _)| is_run(i)) {
             let mut out = std::mem::take(&mut values.0[i + 1]);
             if out.len() != node.shape.len() {
                 self.buffers.give(out);
@@ -107,7 +145,10 @@ impl<T: Real> Pass<'_, T> {
                 .iter()
                 .map(|&v| match v {
                     INPUT => (input, network.input),
-                    v => (&*values.0[v], network.shape(v)),
+                    v => match &self.base {
+                        Some(base) if !base.run[v - 1] => (&*base.values.0[v], network.shape(v)),
+                        _ => (&*values.0[v], network.shape(v)),
+                    },
                 })
                 .collect();
             apply(
@@ -119,6 +160,9 @@ impl<T: Real> Pass<'_, T> {
                 self.split,
                 self.buffers,
             );
+            if let Some(grid) = &self.model.activations[i] {
+                quantize(&mut out, grid, self.split);
+            }
             visit(i, &out);
             values.0[i + 1] = out;
             let dead = |v: usize| !self.keep[v] && self.last_uses[v].is_none_or(|last| last == i);

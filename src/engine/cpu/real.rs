@@ -1,6 +1,6 @@
 //! The two number types the CPU engine computes in.
 
-use std::ops::{Add, AddAssign, Div, Mul};
+use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
 mod sealed {
     pub trait Sealed {}
@@ -16,6 +16,7 @@ pub trait Real:
     + PartialOrd
     + Add<Output = Self>
     + AddAssign
+    + Sub<Output = Self>
     + Mul<Output = Self>
     + Div<Output = Self>
     + Into<f64>
@@ -44,6 +45,8 @@ pub trait Real:
     fn fused_mul_add(self, a: Self, b: Self) -> Self;
     /// A count, rounded to nearest.
     fn count(n: usize) -> Self;
+    /// The nearest whole number, the even one on ties.
+    fn round_ties_even(self) -> Self;
     /// Rounded to f32.
     fn narrow(self) -> f32;
 }
@@ -66,6 +69,10 @@ macro_rules! real {
             #[inline(always)]
             fn count(n: usize) -> Self {
                 n as $t
+            }
+            #[inline(always)]
+            fn round_ties_even(self) -> Self {
+                self.round_ties_even()
             }
             #[inline(always)]
             fn narrow(self) -> f32 {

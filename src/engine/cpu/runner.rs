@@ -5,26 +5,31 @@ use rayon::prelude::*;
 
 use super::CpuEngine;
 use super::buffers::Buffers;
-use super::model::{Model, Pass, Values};
+use super::distribution::distribution;
+use super::model::{Base, Model, Pass, Values};
 use super::real::Real;
 use super::reduce::reduce;
 use super::sample::SamplePass;
 use super::split::Split;
-use crate::engine::sample::{check_radius, drifting};
-use crate::engine::{Comparison, EngineError, Runner, SampleBound, TapStats, VariantId};
+use crate::engine::sample::{check_activations, check_radius, drifting};
+use crate::engine::{
+    Comparison, Distribution, EngineError, Isolated, Runner, SampleBound, TapStats, VariantId,
+    check_bins, layer_of,
+};
 use crate::network::{Network, Tap};
 use crate::quant::QuantizedNetwork;
 use crate::tensor::Batch;
+use crate::tensor::histogram::Bins;
 
 /// One network on the CPU.
 pub struct CpuRunner<'a, T> {
     engine: &'a CpuEngine<T>,
-    network: &'a Network,
+    pub(super) network: &'a Network,
     taps: Vec<Tap>,
     last_uses: Vec<Option<usize>>,
     /// Free buffers of each thread.
     buffers: Vec<Buffers<T>>,
-    reference: Model<T>,
+    pub(super) reference: Model<T>,
     variants: Vec<Option<Model<T>>>,
     images: Vec<Reference<T>>,
     max_batch: usize,
@@ -34,16 +39,8 @@ pub struct CpuRunner<'a, T> {
 #[derive(Default)]
 struct Reference<T> {
     input: Vec<T>,
-    /// The taps' full-precision values.
+    /// The full-precision values of all nodes.
     values: Values<T>,
-}
-
-/// Values that outlive a pass.
-#[derive(Clone, Copy)]
-enum Keep {
-    Output,
-    Taps,
-    All,
 }
 
 impl<'a, T: Real> CpuRunner<'a, T> {
@@ -51,7 +48,7 @@ impl<'a, T: Real> CpuRunner<'a, T> {
     pub fn new(engine: &'a CpuEngine<T>, network: &'a Network) -> Self {
         let taps = network.taps();
         let last_uses = network.last_uses();
-        let stored: usize = taps.iter().map(|t| network.nodes[t.node].shape.len()).sum();
+        let stored: usize = network.nodes.iter().map(|n| n.shape.len()).sum();
         let working = engine.threads() * peak(network, &last_uses);
         let room = (engine.budget / size_of::<T>()).saturating_sub(working);
         Self {
@@ -67,33 +64,47 @@ impl<'a, T: Real> CpuRunner<'a, T> {
         }
     }
 
-    fn keep(&self, keep: Keep) -> Vec<bool> {
-        let mut kept = vec![matches!(keep, Keep::All); self.network.nodes.len() + 1];
-        if let Some(output) = kept.last_mut() {
-            *output = true;
-        }
-        if let Keep::Taps = keep {
-            for tap in &self.taps {
-                kept[tap.node + 1] = true;
-            }
-        }
-        kept
+    /// By value: true for the output.
+    fn output_only(&self) -> Vec<bool> {
+        let nodes = self.network.nodes.len();
+        (0..=nodes).map(|v| v == nodes).collect()
     }
 
-    fn pass<'p>(&'p self, model: &'p Model<T>, keep: &'p [bool], split: Split) -> Pass<'p, T> {
+    /// By value: true.
+    pub(super) fn everything(&self) -> Vec<bool> {
+        vec![true; self.network.nodes.len() + 1]
+    }
+
+    /// The batch of the last reference pass.
+    fn current(&self) -> Result<Vec<&Reference<T>>, EngineError> {
+        if self.images.is_empty() {
+            return Err(EngineError::Usage(
+                "nothing to compare with: run the reference on a batch first".into(),
+            ));
+        }
+        Ok(self.images.iter().collect())
+    }
+
+    pub(super) fn pass<'p>(
+        &'p self,
+        model: &'p Model<T>,
+        keep: &'p [bool],
+        split: Split,
+    ) -> Pass<'p, T> {
         let thread = rayon::current_thread_index().unwrap_or_default();
         Pass {
             network: self.network,
             model,
             last_uses: &self.last_uses,
             keep,
+            base: None,
             split,
             buffers: &self.buffers[thread % self.buffers.len()],
         }
     }
 
     /// Calls `f` for each item, on the engine's threads.
-    fn each<I: Send, R: Send>(
+    pub(super) fn each<I: Send, R: Send>(
         &self,
         items: &mut [I],
         f: impl Fn(usize, &mut I, Split) -> R + Sync + Send,
@@ -117,7 +128,7 @@ impl<'a, T: Real> CpuRunner<'a, T> {
         })
     }
 
-    fn check(&self, input: &Batch) -> Result<(), EngineError> {
+    pub(super) fn check(&self, input: &Batch) -> Result<(), EngineError> {
         if input.shape == self.network.input {
             return Ok(());
         }
@@ -127,7 +138,7 @@ impl<'a, T: Real> CpuRunner<'a, T> {
         )))
     }
 
-    fn variant(&self, variant: VariantId) -> Result<&Model<T>, EngineError> {
+    pub(super) fn variant(&self, variant: VariantId) -> Result<&Model<T>, EngineError> {
         let model = self.variants.get(variant.0).and_then(Option::as_ref);
         model.ok_or_else(|| EngineError::Usage(format!("variant {} is not loaded", variant.0)))
     }
@@ -157,7 +168,7 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         self.check(input)?;
         let mut images = std::mem::take(&mut self.images);
         images.resize_with(input.images(), Reference::default);
-        let keep = self.keep(Keep::Taps);
+        let keep = self.everything();
         let outputs = self.each(&mut images, |i, image, split| {
             image.input.clear();
             image
@@ -176,17 +187,12 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
 
     fn compare(&mut self, variant: VariantId) -> Result<Comparison, EngineError> {
         let model = self.variant(variant)?;
-        if self.images.is_empty() {
-            return Err(EngineError::Usage(
-                "nothing to compare with: run the reference on a batch first".into(),
-            ));
-        }
-        let keep = self.keep(Keep::Output);
+        let mut images = self.current()?;
+        let keep = self.output_only();
         let mut tap_of = vec![None; self.network.nodes.len()];
         for (i, tap) in self.taps.iter().enumerate() {
             tap_of[tap.node] = Some(i);
         }
-        let mut images: Vec<&Reference<T>> = self.images.iter().collect();
         let results = self.each(&mut images, |_, image, split| {
             let mut stats = vec![TapStats::default(); self.taps.len()];
             let mut values = Values::default();
@@ -211,16 +217,12 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
     ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
         check_radius(radius)?;
         let model = self.variant(variant)?;
-        if self.images.is_empty() {
-            return Err(EngineError::Usage(
-                "no activations to bound from: run the reference on a batch first".into(),
-            ));
-        }
+        let mut images = self.current()?;
+        check_activations(model.quantizes_activations())?;
         let drifts = drifting(self.network, |i| {
             let params = self.reference.params(i).zip(model.params(i));
             params.is_some_and(|(a, b)| a.weight != b.weight || a.bias != b.bias)
         });
-        let mut images: Vec<&Reference<T>> = self.images.iter().collect();
         Ok(self.each(&mut images, |_, image, split| {
             let pass = SamplePass {
                 pass: self.pass(&self.reference, &[], split),
@@ -233,6 +235,91 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         }))
     }
 
+    fn distributions(
+        &mut self,
+        variant: Option<VariantId>,
+        bins: Option<&[Bins]>,
+    ) -> Result<Vec<Distribution>, EngineError> {
+        let model = match variant {
+            None => &self.reference,
+            Some(variant) => self.variant(variant)?,
+        };
+        let mut images = self.current()?;
+        check_bins(bins, self.network)?;
+        let keep = self.output_only();
+        let nodes = &self.network.nodes;
+        let results = self.each(&mut images, |_, image, split| {
+            let mut found = vec![Distribution::default(); nodes.len()];
+            let mut values = Values::default();
+            let pass = self.pass(model, &keep, split);
+            pass.run(&image.input, &mut values, |node, value| {
+                let reference = &image.values.0[node + 1];
+                let bins = bins.map(|b| &b[node]);
+                found[node] = distribution(value, reference, nodes[node].shape, bins, split);
+            });
+            values.0.into_iter().for_each(|v| pass.buffers.give(v));
+            found
+        });
+        let mut all = vec![Distribution::default(); nodes.len()];
+        for image in &results {
+            for (all, one) in all.iter_mut().zip(image) {
+                all.merge(one);
+            }
+        }
+        Ok(all)
+    }
+
+    fn isolated(&mut self, variant: VariantId, tap: usize) -> Result<Isolated, EngineError> {
+        let layer = layer_of(self.network, tap)?;
+        let model = self.reference.with_node_of(self.variant(variant)?, layer);
+        let mut images = self.current()?;
+        let (keep, run) = (self.output_only(), self.network.downstream(layer));
+        let last = self.network.nodes.len() - 1;
+        let results = self.each(&mut images, |_, image, split| {
+            let mut pass = self.pass(&model, &keep, split);
+            pass.base = Some(Base {
+                values: &image.values,
+                run: &run,
+            });
+            let mut values = Values::default();
+            let (mut at_layer, mut at_output) = (TapStats::default(), None);
+            let mut layers_run = 0;
+            pass.run(&image.input, &mut values, |node, value| {
+                layers_run += usize::from(self.network.nodes[node].is_layer());
+                let against = || reduce(&image.values.0[node + 1], value, split);
+                if node == layer {
+                    at_layer = against();
+                }
+                if node == last {
+                    at_output = Some(against());
+                }
+            });
+            // An output that the layer does not reach is the reference's own.
+            let (at_output, outputs) = match at_output {
+                Some(stats) => (stats, output(&image.input, &values)),
+                None => {
+                    let own = &image.values.0[last + 1];
+                    (reduce(own, own, split), output(&image.input, &image.values))
+                }
+            };
+            values.0.into_iter().for_each(|v| pass.buffers.give(v));
+            (at_layer, at_output, outputs, layers_run)
+        });
+        let mut isolated = Isolated {
+            at_layer: Vec::new(),
+            at_output: Vec::new(),
+            outputs: Vec::new(),
+            layers_run: 0,
+        };
+        for (at_layer, at_output, outputs, layers_run) in results {
+            isolated.at_layer.push(at_layer);
+            isolated.at_output.push(at_output);
+            isolated.outputs.push(outputs);
+            isolated.layers_run = layers_run;
+        }
+        Ok(isolated)
+    }
+
     fn trace(
         &mut self,
         input: &Batch,
@@ -243,7 +330,7 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
             None => &self.reference,
             Some(variant) => self.variant(variant)?,
         };
-        let keep = self.keep(Keep::All);
+        let keep = self.everything();
         let mut values: Vec<Values<T>> = Vec::new();
         values.resize_with(input.images(), Values::default);
         self.each(&mut values, |i, values, split| {

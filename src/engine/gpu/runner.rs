@@ -4,12 +4,19 @@ use super::arena::Arena;
 use super::device::Gpu;
 use super::kernels::Map;
 use super::pass::Recorder;
+use super::sample_pass::SamplePass;
+use super::sample_weights::SampleWeights;
 use super::weights::LayerWeights;
-use super::{add, compare, concat, conv, depthwise, flatten, gemm, global_pool, layout, pool};
-use crate::engine::{Comparison, EngineError, Runner, VariantId};
-use crate::network::{INPUT, Network, Op, Tap};
-use crate::quant::QuantizedNetwork;
+use super::{layout, node, quantize};
+use crate::engine::sample::{check_activations, check_radius, drifting};
+use crate::engine::{
+    Comparison, Distribution, EngineError, Isolated, Runner, SampleBound, VariantId, check_bins,
+    layer_of,
+};
+use crate::network::{INPUT, Network, Tap};
+use crate::quant::{QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Batch;
+use crate::tensor::histogram::Bins;
 
 /// Bytes that the maps of a batch may take on a GPU; how much memory it has cannot be asked.
 const GPU_BUDGET: u64 = 4 << 30;
@@ -20,31 +27,42 @@ const MOST_IMAGES: u64 = 256;
 
 /// Runs one network on one device.
 pub struct GpuRunner<'a> {
-    gpu: &'a Gpu,
-    network: &'a Network,
-    taps: Vec<Tap>,
+    pub(super) gpu: &'a Gpu,
+    pub(super) network: &'a Network,
+    pub(super) taps: Vec<Tap>,
     last_uses: Vec<Option<usize>>,
     weights: Vec<Option<LayerWeights>>,
-    variants: Vec<Option<Vec<Option<LayerWeights>>>>,
-    arena: Arena,
-    reference: Option<Reference>,
+    variants: Vec<Option<Variant>>,
+    pub(super) arena: Arena,
+    pub(super) reference: Option<Reference>,
     max_batch: usize,
 }
 
-/// What a full-precision pass leaves on the device.
-struct Reference {
-    images: usize,
-    input: wgpu::Buffer,
-    /// One buffer per tap.
-    taps: Vec<wgpu::Buffer>,
+/// A quantized network, on the device and as it was given.
+pub(super) struct Variant {
+    /// By node; full precision where there is none.
+    layers: Vec<Option<LayerWeights>>,
+    activations: Vec<Option<QuantizedActivation>>,
+    quantized: QuantizedNetwork,
 }
 
-/// Which values outlive their last use.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
-    Taps,
-    Nothing,
-    Everything,
+/// What a full-precision pass leaves on the device.
+pub(super) struct Reference {
+    pub images: usize,
+    /// The input and every node's output.
+    pub values: Vec<wgpu::Buffer>,
+}
+
+/// What a pass does.
+pub(super) struct Pass<'p> {
+    pub images: usize,
+    /// Quantized weights, of all layers or of one node alone.
+    pub variant: Option<(VariantId, Option<usize>)>,
+    /// Buffers of values that are there before the pass and after it: the input, and the outputs of nodes that
+    /// need not run.
+    pub given: Vec<Option<&'p wgpu::Buffer>>,
+    /// True leaves every value on the device, false the output alone.
+    pub keep_all: bool,
 }
 
 impl<'a> GpuRunner<'a> {
@@ -75,10 +93,10 @@ impl<'a> GpuRunner<'a> {
         })
     }
 
-    fn variant(&self, id: VariantId) -> Result<&[Option<LayerWeights>], EngineError> {
+    pub(super) fn variant(&self, id: VariantId) -> Result<&Variant, EngineError> {
         self.variants
             .get(id.0)
-            .and_then(Option::as_deref)
+            .and_then(Option::as_ref)
             .ok_or_else(|| EngineError::Usage(format!("variant {} is not loaded", id.0)))
     }
 
@@ -107,21 +125,40 @@ impl<'a> GpuRunner<'a> {
         Ok(buffer)
     }
 
-    /// Records all nodes. `after` sees each node's output right after it is made. Returns the buffers of the
-    /// values that `keep` names and of the output; the others are back in the arena.
-    fn record(
+    /// A pass over all nodes.
+    pub(super) fn whole<'p>(
+        &self,
+        input: &'p wgpu::Buffer,
+        images: usize,
+        variant: Option<VariantId>,
+        keep_all: bool,
+    ) -> Pass<'p> {
+        let mut given = vec![None; self.network.nodes.len() + 1];
+        given[INPUT] = Some(input);
+        Pass {
+            images,
+            variant: variant.map(|v| (v, None)),
+            given,
+            keep_all,
+        }
+    }
+
+    /// Records the nodes that are not given. `after` sees each one's output right after it is made. Returns the
+    /// buffers of all values that are kept; the others are back in the arena.
+    pub(super) fn record(
         &mut self,
         rec: &mut Recorder<'_>,
-        input: (&wgpu::Buffer, usize),
-        variant: Option<VariantId>,
-        keep: Keep,
+        pass: &Pass<'_>,
         mut after: impl FnMut(&mut Recorder<'_>, usize, Map<'_>) -> Result<(), EngineError>,
     ) -> Result<Vec<Option<wgpu::Buffer>>, EngineError> {
-        let (network, images) = (self.network, input.1);
+        let (network, images) = (self.network, pass.images);
         let nodes = network.nodes.len();
-        let mut values: Vec<Option<wgpu::Buffer>> = vec![None; nodes + 1];
-        values[INPUT] = Some(input.0.clone());
+        let mut values: Vec<Option<wgpu::Buffer>> =
+            pass.given.iter().map(|buffer| buffer.cloned()).collect();
         for (i, node) in network.nodes.iter().enumerate() {
+            if pass.given[i + 1].is_some() {
+                continue;
+            }
             let buffer = self
                 .arena
                 .acquire(self.gpu, layout::bytes(node.shape, images))?;
@@ -142,58 +179,24 @@ impl<'a> GpuRunner<'a> {
                 images,
             };
             let full = self.weights[i].as_ref();
-            let layer = match variant {
-                Some(id) => self.variant(id)?[i].as_ref().or(full),
-                None => full,
+            let own = match pass.variant {
+                Some((id, only)) if only.is_none_or(|n| n == i) => Some(self.variant(id)?),
+                _ => None,
             };
-            let (x, act) = (inputs[0], node.activation);
-            match (&node.op, layer) {
-                (Op::Conv(c), Some(w)) if c.is_pointwise() => gemm::record(rec, w, x, y, act)?,
-                (Op::Conv(c), Some(w)) if c.is_depthwise() => {
-                    depthwise::record(rec, c, w, x, y, act)?;
-                }
-                (Op::Conv(c), Some(w)) => conv::record(rec, c, w, x, y, act)?,
-                (Op::Linear(_), Some(w)) => gemm::record(rec, w, x, y, act)?,
-                (Op::Add, _) => add::record(rec, &inputs, y, act)?,
-                (Op::MaxPool(window), _) => {
-                    pool::record(rec, window, pool::Mode::Max, x, y, act)?;
-                }
-                (
-                    Op::AvgPool {
-                        window,
-                        count_include_pad,
-                    },
-                    _,
-                ) => {
-                    let mode = match count_include_pad {
-                        true => pool::Mode::MeanOfKernel,
-                        false => pool::Mode::MeanOfReal,
-                    };
-                    pool::record(rec, window, mode, x, y, act)?;
-                }
-                (Op::GlobalAvgPool, _) => global_pool::record(rec, x, y, act)?,
-                (Op::Flatten, _) => flatten::record(rec, x, y, act)?,
-                (Op::Concat, _) => concat::record(rec, &inputs, y, act)?,
-                (Op::Conv(_) | Op::Linear(_), None) => {
-                    return Err(EngineError::Unsupported {
-                        node: node.name.clone(),
-                        problem: "its weights are not on the device".into(),
-                    });
-                }
+            let layer = own.and_then(|v| v.layers[i].as_ref()).or(full);
+            let grid = own.and_then(|v| v.activations[i]);
+            node::record(rec, node, layer, &inputs, y, node.activation)?;
+            if let Some(grid) = &grid {
+                quantize::record(rec, grid, y)?;
             }
             after(rec, i, y)?;
             rec.account(node.macs() as u64 * images as u64)?;
             values[i + 1] = Some(buffer);
-            let dead = node.inputs.iter().copied().chain([i + 1]);
-            for v in dead.filter(|&v| v != INPUT && v != nodes) {
-                let done = self.last_uses[v].is_none_or(|last| last == i);
-                let kept = match keep {
-                    Keep::Everything => true,
-                    Keep::Nothing => false,
-                    Keep::Taps => self.taps.iter().any(|t| t.node + 1 == v),
-                };
-                if done
-                    && !kept
+            let done = |v: usize| self.last_uses[v].is_none_or(|last| last == i);
+            let kept = |v: usize| pass.keep_all || v == nodes || pass.given[v].is_some();
+            for v in node.inputs.iter().copied().chain([i + 1]) {
+                if done(v)
+                    && !kept(v)
                     && let Some(buffer) = values[v].take()
                 {
                     self.arena.release(buffer);
@@ -203,7 +206,7 @@ impl<'a> GpuRunner<'a> {
         Ok(values)
     }
 
-    fn staging(&self, bytes: u64) -> Result<wgpu::Buffer, EngineError> {
+    pub(super) fn staging(&self, bytes: u64) -> Result<wgpu::Buffer, EngineError> {
         self.gpu.create(
             "read-back",
             bytes,
@@ -212,7 +215,7 @@ impl<'a> GpuRunner<'a> {
     }
 
     /// Per image, the output in NCHW order from the device's layout.
-    fn outputs(&self, device: &[f32], images: usize) -> Vec<Vec<f32>> {
+    pub(super) fn outputs(&self, device: &[f32], images: usize) -> Vec<Vec<f32>> {
         let shape = self.network.output();
         device
             .chunks(device.len() / images)
@@ -220,7 +223,7 @@ impl<'a> GpuRunner<'a> {
             .collect()
     }
 
-    fn output_bytes(&self, images: usize) -> u64 {
+    pub(super) fn output_bytes(&self, images: usize) -> u64 {
         layout::bytes(self.network.output(), images)
     }
 }
@@ -279,7 +282,17 @@ impl Runner for GpuRunner<'_> {
             let codes = layer.is_single_term().then_some(layer);
             layers[layer.node] = LayerWeights::upload(self.gpu, &own, codes)?;
         }
-        self.variants.push(Some(layers));
+        let mut activations = vec![None; self.network.nodes.len()];
+        for grid in &variant.activations {
+            grid.fits(self.network)
+                .map_err(|why| EngineError::Usage(format!("node {}: {why}", grid.node)))?;
+            activations[grid.node] = Some(*grid);
+        }
+        self.variants.push(Some(Variant {
+            layers,
+            activations,
+            quantized: variant.clone(),
+        }));
         Ok(VariantId(self.variants.len() - 1))
     }
 
@@ -294,61 +307,91 @@ impl Runner for GpuRunner<'_> {
         if let Some(old) = self.reference.take() {
             // Buffers of another batch size would be too small, or waste memory.
             match old.images == images {
-                true => old.taps.into_iter().chain([old.input]).for_each(|b| {
-                    self.arena.release(b);
-                }),
+                true => old.values.into_iter().for_each(|b| self.arena.release(b)),
                 false => self.arena.clear(),
             }
         }
         let buffer = self.upload_input(input)?;
         let mut rec = Recorder::new(self.gpu);
-        let mut values =
-            self.record(&mut rec, (&buffer, images), None, Keep::Taps, |_, _, _| {
-                Ok(())
-            })?;
+        let pass = self.whole(&buffer, images, None, true);
+        let mut values = self.record(&mut rec, &pass, |_, _, _| Ok(()))?;
+        let values = (0..values.len())
+            .map(|v| taken(&mut values, v))
+            .collect::<Result<Vec<_>, _>>()?;
         let bytes = self.output_bytes(images);
         let back = self.staging(bytes)?;
-        let output = taken(&mut values, self.network.nodes.len())?;
-        let patience = rec.finish(&[(&output, bytes, &back, 0)])?;
+        let output = &values[self.network.nodes.len()];
+        let patience = rec.finish(&[(output, bytes, &back, 0)])?;
         let outputs = self.gpu.read(&back, patience, |data| {
             self.outputs(floats(&data[..bytes as usize]), images)
         })?;
-        values[self.network.nodes.len()] = Some(output);
-        // The output is a tap itself.
-        let taps = self
-            .taps
-            .iter()
-            .map(|t| taken(&mut values, t.node + 1))
-            .collect::<Result<_, _>>()?;
-        self.reference = Some(Reference {
-            images,
-            input: buffer,
-            taps,
-        });
+        self.reference = Some(Reference { images, values });
         Ok(outputs)
     }
 
     fn compare(&mut self, variant: VariantId) -> Result<Comparison, EngineError> {
-        self.variant(variant)?;
-        let Some(reference) = self.reference.take() else {
-            return Err(EngineError::Usage(
-                "compare needs a reference pass first".into(),
-            ));
-        };
-        let result = self.compare_with(variant, &reference);
-        self.reference = Some(reference);
-        result
+        self.with_reference(|runner, reference| {
+            let input = &reference.values[INPUT];
+            let pass = runner.whole(input, reference.images, Some(variant), false);
+            let taps: Vec<usize> = runner.taps.iter().map(|t| t.node).collect();
+            let (by_tap, outputs, _) = runner.compare_at(&taps, &pass, reference)?;
+            let stats = (0..reference.images).map(|i| by_tap.iter().map(|tap| tap[i]).collect());
+            Ok(Comparison {
+                stats: stats.collect(),
+                outputs,
+            })
+        })
+    }
+
+    fn isolated(&mut self, variant: VariantId, tap: usize) -> Result<Isolated, EngineError> {
+        let layer = layer_of(self.network, tap)?;
+        self.with_reference(|runner, reference| {
+            let run = runner.network.downstream(layer);
+            let given = reference.values.iter().enumerate();
+            let pass = Pass {
+                images: reference.images,
+                variant: Some((variant, Some(layer))),
+                given: given
+                    .map(|(v, buffer)| (v == INPUT || !run[v - 1]).then_some(buffer))
+                    .collect(),
+                keep_all: false,
+            };
+            let mut nodes = vec![layer, runner.network.nodes.len() - 1];
+            nodes.dedup();
+            let (mut by_node, outputs, layers_run) = runner.compare_at(&nodes, &pass, reference)?;
+            let at_layer = by_node[0].clone();
+            let at_output = by_node.pop().unwrap_or_default();
+            Ok(Isolated {
+                at_layer,
+                at_output,
+                outputs,
+                layers_run,
+            })
+        })
     }
 
     fn sample_bound(
         &mut self,
-        _variant: VariantId,
-        _radius: f64,
-    ) -> Result<Vec<Vec<crate::engine::SampleBound>>, EngineError> {
-        Err(EngineError::Unsupported {
-            node: "input".into(),
-            problem: "per-sample bounds run on the CPU engine; use the CPU backend".into(),
+        variant: VariantId,
+        radius: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        check_radius(radius)?;
+        check_activations(!self.variant(variant)?.quantized.activations.is_empty())?;
+        self.with_reference(|runner, reference| {
+            runner.sample_bound_with(variant, radius, reference)
         })
+    }
+
+    fn distributions(
+        &mut self,
+        variant: Option<VariantId>,
+        bins: Option<&[Bins]>,
+    ) -> Result<Vec<Distribution>, EngineError> {
+        if let Some(id) = variant {
+            self.variant(id)?;
+        }
+        check_bins(bins, self.network)?;
+        self.with_reference(|runner, reference| runner.distributions_with(variant, bins, reference))
     }
 
     fn trace(
@@ -359,13 +402,8 @@ impl Runner for GpuRunner<'_> {
         let images = input.images();
         let buffer = self.upload_input(input)?;
         let mut rec = Recorder::new(self.gpu);
-        let values = self.record(
-            &mut rec,
-            (&buffer, images),
-            variant,
-            Keep::Everything,
-            |_, _, _| Ok(()),
-        )?;
+        let pass = self.whole(&buffer, images, variant, true);
+        let values = self.record(&mut rec, &pass, |_, _, _| Ok(()))?;
         let patience = rec.finish(&[])?;
         self.arena.release(buffer);
         let mut batches = Vec::new();
@@ -386,76 +424,49 @@ impl Runner for GpuRunner<'_> {
 }
 
 impl GpuRunner<'_> {
-    fn compare_with(
+    fn sample_bound_with(
         &mut self,
         variant: VariantId,
+        radius: f64,
         reference: &Reference,
-    ) -> Result<Comparison, EngineError> {
-        let (gpu, images, taps) = (self.gpu, reference.images, self.taps.clone());
-        let per_image: Vec<usize> = taps
-            .iter()
-            .map(|t| compare::chunks(self.network.nodes[t.node].shape))
-            .collect();
-        let count = images * per_image.iter().sum::<usize>();
-        let partial_bytes = compare::partial_bytes(count);
-        let partials = gpu.buffer("partials", partial_bytes)?;
-        let mut rec = Recorder::new(gpu);
-        let (mut tap, mut base) = (0, 0);
-        let mut values = self.record(
-            &mut rec,
-            (&reference.input, images),
-            Some(variant),
-            Keep::Nothing,
-            |rec, node, y| {
-                // Taps stand in node order.
-                if taps.get(tap).is_none_or(|t| t.node != node) {
-                    return Ok(());
-                }
-                let kept = Map {
-                    buffer: &reference.taps[tap],
-                    ..y
-                };
-                compare::record(rec, kept, y, &partials, base)?;
-                base += images * per_image[tap];
-                tap += 1;
-                Ok(())
-            },
-        )?;
-        let output = taken(&mut values, self.network.nodes.len())?;
-        let output_bytes = self.output_bytes(images);
-        let back = self.staging(partial_bytes + output_bytes)?;
-        let patience = rec.finish(&[
-            (&partials, partial_bytes, &back, 0),
-            (&output, output_bytes, &back, partial_bytes),
-        ])?;
-        self.arena.release(output);
-        gpu.read(&back, patience, |data| {
-            let (head, tail) = data.split_at(partial_bytes as usize);
-            let words: &[u32] = bytemuck::cast_slice(head);
-            let mut stats = vec![Vec::with_capacity(taps.len()); images];
-            let mut at = 0;
-            for (tap, &chunks) in taps.iter().zip(&per_image) {
-                let size = compare::partial_bytes(chunks) as usize / 4;
-                for image in &mut stats {
-                    let shape = self.network.nodes[tap.node].shape;
-                    image.push(compare::combine(&words[at..at + size], shape));
-                    at += size;
-                }
-            }
-            Comparison {
-                stats,
-                outputs: self.outputs(floats(&tail[..output_bytes as usize]), images),
-            }
-        })
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        let quantized = &self.variant(variant)?.quantized;
+        // Packed codes have kernels of their own, so every layer with codes counts as changed.
+        let drifts = drifting(self.network, |i| quantized.layer(i).is_some());
+        let other = quantized.dequantize(self.network);
+        let pairs = self.network.nodes.iter().zip(&other.nodes);
+        let weights = pairs
+            .map(|(a, b)| SampleWeights::upload(self.gpu, a, b, radius > 0.0))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (gpu, mut arena) = (self.gpu, std::mem::take(&mut self.arena));
+        let mut pass = SamplePass {
+            gpu,
+            network: self.network,
+            reference: &self.weights,
+            weights: &weights,
+            drifts: &drifts,
+            last_uses: &self.last_uses,
+            radius,
+            images: reference.images,
+            arena: &mut arena,
+        };
+        let bounds = pass.run(&reference.values[INPUT], &self.taps, |bytes| {
+            self.staging(bytes)
+        });
+        self.arena = arena;
+        bounds
     }
 }
 
-fn floats(bytes: &[u8]) -> &[f32] {
+pub(super) fn floats(bytes: &[u8]) -> &[f32] {
     bytemuck::cast_slice(bytes)
 }
 
 /// Takes the buffer of a value that the pass was told to keep.
-fn taken(values: &mut [Option<wgpu::Buffer>], value: usize) -> Result<wgpu::Buffer, EngineError> {
+pub(super) fn taken(
+    values: &mut [Option<wgpu::Buffer>],
+    value: usize,
+) -> Result<wgpu::Buffer, EngineError> {
     values[value]
         .take()
         .ok_or_else(|| EngineError::Usage(format!("value {value} was not kept")))

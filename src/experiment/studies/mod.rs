@@ -3,7 +3,10 @@
 //! A plan turns them on in `[studies]`. Each study is one file here, has one or more tables of its own, and is
 //! stored per cell (or per cell and batch) as it is made, so that a killed sweep goes on where it was.
 
+pub mod guarantees;
+pub mod isolated;
 pub mod schedule;
+pub mod search;
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::model::LoadedModel;
 use super::plan::Plan;
 use super::schema::Row;
-use super::store::StoreError;
+use super::store::{RunStore, StoreError};
 use super::sweep::{Cell, Event, SweepError};
 use crate::data::ImageSet;
 use crate::engine::{Engine, Runner, VariantId};
@@ -25,26 +28,55 @@ use crate::tensor::Batch;
 /// `[studies]` of a plan; a study runs where its key is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Studies {}
+pub struct Studies {
+    /// Whether what the quantizers' papers promise is checked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub guarantees: bool,
+    /// See [`search`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<search::Search>,
+    /// Each layer quantized alone: see [`isolated`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub isolated: bool,
+}
 
 impl Studies {
     /// Keys of the table.
-    pub const KEYS: &[&str] = &[];
+    pub const KEYS: &[&str] = &["isolated", "search", "guarantees"];
     /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
-    pub const TABLES: &[&str] = &[];
+    pub const TABLES: &[&str] = &[
+        isolated::TABLE,
+        search::TABLE,
+        search::TRACE,
+        guarantees::TABLE,
+    ];
 
     /// Studies of a batch that the plan asks for.
     pub fn of_batches(&self) -> Vec<Box<dyn BatchStudy>> {
-        Vec::new()
+        let mut studies: Vec<Box<dyn BatchStudy>> = Vec::new();
+        if self.isolated {
+            studies.push(Box::new(isolated::IsolatedStudy));
+        }
+        studies
     }
 
     /// Studies of a whole cell that the plan asks for.
     pub fn of_cells(&self) -> Vec<Box<dyn CellStudy>> {
-        Vec::new()
+        let mut studies: Vec<Box<dyn CellStudy>> = Vec::new();
+        if self.guarantees {
+            studies.push(Box::new(guarantees::Guarantees));
+        }
+        if let Some(search) = self.search {
+            studies.push(Box::new(search));
+        }
+        studies
     }
 
     /// Says what is wrong with the settings.
     pub fn check(&self) -> Result<(), String> {
+        if self.search.is_some_and(|s| s.budget == 0) {
+            return Err("search.budget = 0: a search evaluates at least one input".into());
+        }
         Ok(())
     }
 
@@ -68,6 +100,8 @@ pub struct Subject<'a> {
     pub model: &'a LoadedModel,
     /// All images of the sweep.
     pub images: &'a ImageSet,
+    /// Where the cell's measurements are.
+    pub store: &'a RunStore,
     /// The cell's quantized network.
     pub quantized: &'a QuantizedNetwork,
 }

@@ -1,0 +1,398 @@
+//! `quantbound search`: the worst input of the box that bounds speak of.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use serde_json::json;
+
+use super::Outcome;
+use super::options::{EngineOptions, ModelOptions, granularity};
+use super::progress::counter;
+use super::table::{self, number};
+use crate::data::ImageSet;
+use crate::engine::Engine;
+use crate::engine::cpu::CpuEngine;
+use crate::experiment::cell::CODE;
+use crate::experiment::measure::max_abs_diff;
+use crate::experiment::model::LoadedModel;
+use crate::experiment::plan::QuantizerSpec;
+use crate::experiment::search::{
+    self as searching, IMAGES, Method, Record, SearchError, Task, Verdicts, Worst, until, verdicts,
+    write_worst,
+};
+use crate::experiment::verdict::Verdict;
+use crate::network::Tap;
+use crate::quant::uniform::Scheme;
+use crate::quant::{Granularity, QuantizedNetwork};
+
+/// Arguments of `search`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelOptions,
+    /// Bit width of the weights, 2 to 16; they are quantized uniformly and symmetrically
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(2..=16))]
+    bits: u32,
+    /// Scales per-tensor or per-channel
+    #[arg(long, default_value = "per-channel", value_parser = granularity)]
+    granularity: Granularity,
+    /// Folder of images to begin with
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+    /// Use only the first so many images
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// gradient (on the processor), free of gradients (on any engine), or both
+    #[arg(long, value_enum, default_value_t = Methods::Both)]
+    method: Methods,
+    /// Inputs that each method evaluates, beside the images
+    #[arg(long, default_value_t = 600, value_name = "N")]
+    budget: usize,
+    /// Seed of all random choices
+    #[arg(long, default_value_t = 0, value_name = "S")]
+    seed: u64,
+    /// Depth of the layer to search at [default: the output]
+    #[arg(long, value_name = "L")]
+    depth: Option<usize>,
+    /// Where state and results go; the same command goes on from there
+    /// [default: results/runs/search-<model>-<bits>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineOptions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Methods {
+    Gradient,
+    Free,
+    Both,
+}
+
+impl Methods {
+    fn list(self) -> &'static [Method] {
+        match self {
+            Self::Gradient => &[Method::Gradient],
+            Self::Free => &[Method::Free],
+            Self::Both => &[Method::Gradient, Method::Free],
+        }
+    }
+}
+
+impl Args {
+    /// Searches, evaluates what was found in f64 and holds it against the bounds.
+    pub fn run(self) -> anyhow::Result<Outcome> {
+        let model = self.model.load()?;
+        let tap = tap(&model, self.depth)?;
+        let spec = QuantizerSpec::uniform(self.bits, self.granularity, Scheme::Symmetric);
+        let quantized = spec.build()?.quantize(&model.network)?;
+        let images = ImageSet::open(&self.images, self.limit)?;
+        let selected = self.engine.select()?;
+        let engine = selected.engine.as_ref();
+        let out = self.out.clone().unwrap_or_else(|| {
+            let name = format!("search-{}-{}", self.model.model, self.bits);
+            Path::new("results/runs").join(name)
+        });
+        std::fs::create_dir_all(&out)
+            .with_context(|| format!("{}: cannot be made", out.display()))?;
+
+        let (network, part) = until(&model.network, &quantized, tap.node);
+        let region = Task::region(&network, &model.domain())?;
+        let mut task = Task {
+            id: self.id(&model, &images, engine),
+            images: crate::tensor::Batch {
+                shape: network.input,
+                data: Vec::new(),
+            },
+            network,
+            quantized: part,
+            region,
+            names: Vec::new(),
+            budget: self.budget,
+            seed: self.seed,
+        };
+        let natural = natural(&task, &model, &images, engine)?;
+        (task.images, task.names) = natural
+            .batch(&task.network)
+            .context("no image to begin with")?;
+        let processor = CpuEngine::f32(self.engine.threads)?;
+        let mut records = Vec::new();
+        for &method in self.method.list() {
+            records.push((method, follow(method, &task, engine, &processor, &out)?));
+        }
+        let found = Found::new(
+            &task,
+            &natural,
+            records,
+            &CpuEngine::f64(self.engine.threads)?,
+        )?;
+        self.conclude(&found, &task, &model, &quantized, tap, &out)
+    }
+
+    /// Everything that the state of a search depends on.
+    fn id(&self, model: &LoadedModel, images: &ImageSet, engine: &dyn Engine) -> String {
+        let text = json!({
+            "model": model.network.name, "weights": model.weights_sha256, "code": CODE,
+            "preprocessing": model.preprocessing, "images": images.hash(), "bits": self.bits,
+            "granularity": self.granularity,
+            "budget": self.budget, "seed": self.seed, "depth": self.depth,
+            "engine": engine.device().engine, "version": searching::VERSION,
+        });
+        blake3::hash(text.to_string().as_bytes())
+            .to_hex()
+            .to_string()
+    }
+
+    fn conclude(
+        &self,
+        found: &Found,
+        task: &Task,
+        model: &LoadedModel,
+        quantized: &QuantizedNetwork,
+        tap: Tap,
+        out: &Path,
+    ) -> anyhow::Result<Outcome> {
+        let (network, domain) = (&model.network, model.domain());
+        let (worst, input) = found.worst();
+        let verdicts = verdicts(network, quantized, &domain, tap.node, worst, None)?;
+        let (mut files, png) = write_worst(out, task, input, &model.preprocessing)?;
+        let cpu = CpuEngine::f64(self.engine.threads)?;
+        let png = match png {
+            Some(png) => task.values(&cpu, &[png])?.pop(),
+            None => None,
+        };
+        let layer = &network.nodes[tap.node].name;
+        let place = match network.nodes[tap.node].is_layer() {
+            true => format!("depth {} ({layer})", tap.depth),
+            false => format!("the output ({layer})"),
+        };
+        let mut stdout = std::io::stdout().lock();
+        writeln!(
+            stdout,
+            "{}, {} bit {}: max |y' - y| at {place}, inputs up to {:.4}",
+            network.name,
+            self.bits,
+            self.granularity.name(),
+            domain.magnitude()
+        )?;
+        found.print(&mut stdout)?;
+        let rows: Vec<Vec<String>> = verdicts
+            .iter()
+            .map(|(id, log10, verdict)| {
+                let above = log10 - worst.log10();
+                vec![
+                    id.clone(),
+                    table::log10(*log10),
+                    format!("{above:.2}"),
+                    format!("{verdict:?}").to_lowercase(),
+                ]
+            })
+            .collect();
+        table::print(
+            &mut stdout,
+            &["bound", "log10", "decades above", "verdict"],
+            &rows,
+        )?;
+        let summary = out.join("search.json");
+        let text = found.json(self, place.as_str(), &verdicts, png);
+        std::fs::write(&summary, format!("{text:#}\n"))
+            .with_context(|| format!("{}: cannot be written", summary.display()))?;
+        files.push(summary);
+        for file in &files {
+            writeln!(stdout, "wrote  {}", file.display())?;
+        }
+        if let Some(png) = png {
+            writeln!(stdout, "as a PNG of 8 bits it reaches {}", number(png))?;
+        }
+        let best = verdicts.iter().find(|v| v.0 == "best");
+        writeln!(
+            stdout,
+            "natural {}  found {}  best bound {}",
+            number(found.natural),
+            number(worst),
+            best.map_or("-".to_string(), |b| format!("10^{:.2}", b.1))
+        )?;
+        let holds = verdicts.iter().all(|v| v.2 == Verdict::Holds);
+        Ok(if holds {
+            Outcome::Fine
+        } else {
+            Outcome::Failed
+        })
+    }
+}
+
+/// The layer of that depth, or the output.
+fn tap(model: &LoadedModel, depth: Option<usize>) -> anyhow::Result<Tap> {
+    let taps = model.network.taps();
+    let layers = model.network.layers().count();
+    match depth {
+        None => taps.last().copied().context("a network without nodes"),
+        Some(depth) if (1..=layers).contains(&depth) => Ok(taps[depth - 1]),
+        Some(depth) => bail!(
+            "--depth {depth}: {} has layers 1 to {layers}; leave it out for the output",
+            model.network.name
+        ),
+    }
+}
+
+/// The worst of the images.
+fn natural(
+    task: &Task,
+    model: &LoadedModel,
+    images: &ImageSet,
+    engine: &dyn Engine,
+) -> anyhow::Result<Worst> {
+    let mut runner = engine.prepare(&task.network)?;
+    let variant = runner.load_variant(&task.quantized)?;
+    let bar = counter(images.len(), "images");
+    let mut worst = Worst::default();
+    let most = runner.max_batch().clamp(1, IMAGES);
+    for first in (0..images.len()).step_by(most) {
+        let range = first..(first + most).min(images.len());
+        let input = images.load(range.clone(), &model.preprocessing)?;
+        runner.reference(&input)?;
+        let comparison = runner.compare(variant)?;
+        for (i, stats) in comparison.stats.iter().enumerate() {
+            let value = stats.last().map_or(f64::NAN, max_abs_diff);
+            worst.see(value, &images.images[first + i].name, input.image(i));
+        }
+        bar.inc(range.len() as u64);
+    }
+    bar.finish_and_clear();
+    Ok(worst)
+}
+
+/// Runs one method with progress.
+fn follow(
+    method: Method,
+    task: &Task,
+    engine: &dyn Engine,
+    processor: &CpuEngine<f32>,
+    out: &Path,
+) -> Result<Record, SearchError> {
+    let bar = counter(task.budget, "evaluations");
+    let mut shown = 0;
+    let record = searching::search(method, task, engine, processor, Some(out), &mut |record| {
+        let done = record.evaluations();
+        if bar.position() == 0 && done > 0 {
+            // What was there before says nothing of the speed.
+            bar.set_position(done as u64);
+            bar.reset_eta();
+        }
+        bar.set_position(done as u64);
+        let line = format!(
+            "{}: {} from {}",
+            method.name(),
+            number(record.best),
+            record.start
+        );
+        if bar.is_hidden() && done >= shown + task.budget.div_ceil(10) {
+            eprintln!("{done}/{} evaluations, {line}", task.budget);
+            shown = done;
+        }
+        bar.set_message(line);
+    });
+    bar.finish_and_clear();
+    record
+}
+
+/// What was found, in f64.
+struct Found {
+    /// The worst image's.
+    natural: f64,
+    natural_name: String,
+    natural_input: Vec<f32>,
+    /// Each method's, with what it has seen.
+    methods: Vec<(Method, Record, f64)>,
+}
+
+impl Found {
+    fn new(
+        task: &Task,
+        natural: &Worst,
+        records: Vec<(Method, Record)>,
+        engine: &dyn Engine,
+    ) -> Result<Self, SearchError> {
+        let mut inputs = vec![task.images.image(0).to_vec()];
+        inputs.extend(records.iter().map(|(_, r)| r.input.clone()));
+        let values = task.values(engine, &inputs)?;
+        let methods = records.into_iter().zip(&values[1..]);
+        Ok(Self {
+            natural: values[0],
+            natural_name: natural.kept[0].1.clone(),
+            natural_input: inputs.swap_remove(0),
+            methods: methods.map(|((m, r), &v)| (m, r, v)).collect(),
+        })
+    }
+
+    /// The largest of all, with its input; NaN when one of them is, so that it is no success.
+    fn worst(&self) -> (f64, &[f32]) {
+        let mut worst = (self.natural, self.natural_input.as_slice());
+        for (_, record, exact) in &self.methods {
+            if exact.is_nan() || *exact > worst.0 {
+                worst = (*exact, &record.input);
+            }
+        }
+        worst
+    }
+
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let mut rows = vec![vec![
+            "images".to_string(),
+            number(self.natural),
+            String::new(),
+            String::new(),
+            self.natural_name.clone(),
+        ]];
+        for (method, record, exact) in &self.methods {
+            rows.push(vec![
+                method.name().to_string(),
+                number(*exact),
+                number(exact / self.natural),
+                record.evaluations().to_string(),
+                record.start.clone(),
+            ]);
+        }
+        let header = [
+            "search",
+            "max |y' - y| (f64)",
+            "x natural",
+            "evaluations",
+            "grew from",
+        ];
+        table::print(out, &header, &rows)
+    }
+
+    fn json(
+        &self,
+        args: &Args,
+        place: &str,
+        verdicts: &Verdicts,
+        png: Option<f64>,
+    ) -> serde_json::Value {
+        let methods = self.methods.iter().map(|(method, record, exact)| {
+            json!({
+                "method": method, "max_abs_diff": record.best, "max_abs_diff_f64": exact,
+                "ratio": exact / self.natural, "start": record.start,
+                "evaluations": record.evaluations(), "trace": record.trace,
+            })
+        });
+        let methods: Vec<_> = methods.collect();
+        let verdicts: Vec<_> = verdicts
+            .iter()
+            .map(|(id, log10, verdict)| {
+                json!({
+                    "bound": id, "log10_bound": log10, "verdict": verdict,
+                })
+            })
+            .collect();
+        json!({
+            "model": args.model.model, "bits": args.bits, "granularity": args.granularity,
+            "seed": args.seed, "budget": args.budget, "place": place,
+            "natural": {"image": self.natural_name, "max_abs_diff_f64": self.natural},
+            "methods": methods, "png_max_abs_diff_f64": png, "verdicts": verdicts,
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! The largest element of each image's map of nonnegative numbers, and how many are out of the ordinary.
+
+use super::device::Kernel;
+use super::kernels::{Map, words};
+use super::pass::Recorder;
+use crate::engine::EngineError;
+
+/// `extent.wgsl`
+pub static KERNEL: Kernel = Kernel {
+    name: "extent",
+    source: include_str!("../../../shaders/extent.wgsl"),
+    inputs: 1,
+};
+
+/// vec4s that one workgroup looks at; `LANES * STEPS` in the shader.
+const CHUNK: usize = 64 * 32;
+/// Words of one image's result.
+pub const WORDS: usize = 4;
+
+/// What a map of nonnegative numbers holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Extent {
+    /// The largest finite element.
+    pub largest: f32,
+    /// Elements of at least the cap.
+    pub capped: u32,
+    /// Infinite elements.
+    pub infinite: u32,
+    /// NaN elements.
+    pub undefined: u32,
+}
+
+impl Extent {
+    /// From one image's words.
+    pub fn read(words: &[u32]) -> Self {
+        Self {
+            largest: f32::from_bits(words[0]),
+            capped: words[1],
+            infinite: words[2],
+            undefined: words[3],
+        }
+    }
+}
+
+/// Records the extents of all images' maps; they go to `found`, zeros so far, from image `base` on.
+pub fn record(
+    rec: &mut Recorder<'_>,
+    e: Map<'_>,
+    cap: Option<f64>,
+    found: &wgpu::Buffer,
+    base: usize,
+) -> Result<(), EngineError> {
+    let size = e.shape.pixels() * e.c4();
+    let chunks = size.div_ceil(CHUNK);
+    let total = chunks * e.images;
+    let [size, chunks, count, base, c4, c] = words([size, chunks, total, base, e.c4(), e.shape.c]);
+    let cap = cap.map_or(f32::INFINITY, |cap| cap as f32).to_bits();
+    rec.launch(
+        &KERNEL,
+        &[],
+        &[size, chunks, count, base, c4, c, cap],
+        &[e.buffer, found],
+        total as u64,
+    )
+}

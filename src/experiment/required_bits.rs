@@ -1,0 +1,184 @@
+//! The smallest bit width at which a bound, or the measurement, stays under a tolerance.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use super::derived::layer;
+use super::ledger::Known;
+use super::model::LoadedModel;
+use super::schema::RequiredBitsRow;
+use super::sweep::SweepError;
+use crate::bounds::{BALL, Ball, BoundError, Domain, is_plain};
+use crate::network::Network;
+use crate::quant::Granularity;
+use crate::quant::uniform::{Scheme, half_steps};
+
+/// Tolerances on `max |y' - y|` that a sweep asks about.
+pub const TOLERANCES: [f64; 2] = [0.1, 1.0];
+/// From this width on, each further bit halves an a-priori bound, which is what the theorem then states.
+const LAST_EVALUATED: u32 = 32;
+/// The narrowest grid there is.
+const FIRST: u32 = 2;
+
+/// The cells of a sweep that differ in their bit width alone.
+pub struct Family<'a> {
+    /// The model.
+    pub model: &'a LoadedModel,
+    /// `Quantizer::name`
+    pub quantizer: &'a str,
+    /// Scales per tensor or per channel.
+    pub granularity: Granularity,
+    /// By bit width: what is known at each depth.
+    pub swept: BTreeMap<u32, &'a BTreeMap<u32, Known>>,
+}
+
+/// The required bits of every quantity of a family, at every depth.
+pub fn required_bits(family: &Family<'_>) -> Result<Vec<RequiredBitsRow>, SweepError> {
+    let Some((&widest, last)) = family.swept.last_key_value() else {
+        return Ok(Vec::new());
+    };
+    let narrowest = family.swept.keys().next().copied().unwrap_or(widest);
+    let network = &family.model.network;
+    let ids: Vec<&str> = last
+        .values()
+        .next()
+        .map(|k| k.bounds.iter().map(|(id, _)| id.as_str()).collect())
+        .unwrap_or_default();
+    let theorem = scheme(family.quantizer).map(|scheme| {
+        let ids: Vec<&str> = ids.iter().copied().filter(|id| BALL.contains(id)).collect();
+        let domain = family.model.domain();
+        a_priori(
+            network,
+            &domain,
+            scheme,
+            family.granularity,
+            &ids,
+            &TOLERANCES,
+        )
+    });
+    let theorem = theorem.transpose().map_err(|source| SweepError::Bound {
+        model: network.name.clone(),
+        source,
+    })?;
+    let nodes: BTreeMap<u32, usize> = network
+        .taps()
+        .iter()
+        .map(|t| (t.depth as u32, t.node))
+        .collect();
+
+    let mut rows = Vec::new();
+    for (t, &tolerance) in TOLERANCES.iter().enumerate() {
+        for (&depth, at_widest) in last.iter() {
+            let mut push = |quantity: &str, bits: Option<u32>, kind: &str| {
+                rows.push(RequiredBitsRow {
+                    model: network.name.clone(),
+                    quantizer: family.quantizer.to_string(),
+                    granularity: family.granularity.name().to_string(),
+                    quantity: quantity.to_string(),
+                    tolerance,
+                    depth,
+                    layer: layer(network, depth).to_string(),
+                    bits,
+                    kind: kind.to_string(),
+                    swept_from: narrowest,
+                    swept_to: widest,
+                });
+            };
+            let read_off = |value: &dyn Fn(&Known) -> Option<f64>| {
+                let series = family.swept.iter().rev();
+                let at = |k: &BTreeMap<u32, Known>| k.get(&depth).and_then(value);
+                let enough =
+                    series.take_while(|(_, k)| at(k).is_some_and(|v| v <= tolerance.log10()));
+                enough.last().map(|(&bits, _)| bits)
+            };
+            push("measured", read_off(&|k| Some(k.measured)), "measured");
+            for &id in &ids {
+                let of = |k: &Known| k.bounds.iter().find(|(known, _)| known == id).map(|b| b.1);
+                if let Some(bits) = read_off(&of) {
+                    push(id, Some(bits), "bound");
+                    continue;
+                }
+                let proven = theorem.as_ref().and_then(|by_id| {
+                    let series = by_id.get(id)?;
+                    nodes.get(&depth).and_then(|&node| series[t][node])
+                });
+                let bound = of(at_widest).filter(|b| b.is_finite() && is_plain(id));
+                match (proven, bound) {
+                    (Some(bits), _) => push(id, Some(bits), "a-priori"),
+                    (None, Some(bound)) => {
+                        push(id, Some(halvings(widest, bound, tolerance)), "extrapolated");
+                    }
+                    (None, None) => push(id, None, "bound"),
+                }
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// `bits` and as many more as it takes to bring a bound under the tolerance when each of them halves it.
+fn halvings(bits: u32, log10_bound: f64, tolerance: f64) -> u32 {
+    let more = (log10_bound - tolerance.log10()) / std::f64::consts::LOG10_2;
+    bits + more.ceil().max(0.0) as u32
+}
+
+/// The grid of a quantizer that rounds to nearest over the whole range of the weights: the ones that the theorem
+/// speaks of.
+fn scheme(quantizer: &str) -> Option<Scheme> {
+    match quantizer {
+        "uniform-symmetric" => Some(Scheme::Symmetric),
+        "uniform-asymmetric" => Some(Scheme::Asymmetric),
+        _ => None,
+    }
+}
+
+/// Bits by tolerance and node; `None` where no finite bound is known.
+pub type BitsNeeded = Vec<Vec<Option<u32>>>;
+
+/// For each bound and tolerance, the smallest width from which on every grid of that many bits over the range of the
+/// weights, rounding to nearest, stays under the tolerance at a node for every input of the domain
+/// (docs/bounds.md, required bits).
+pub fn a_priori<'i>(
+    network: &Network,
+    domain: &Domain,
+    scheme: Scheme,
+    granularity: Granularity,
+    ids: &[&'i str],
+    tolerances: &[f64],
+) -> Result<BTreeMap<&'i str, BitsNeeded>, BoundError> {
+    let series = |bits: u32, id: &str| {
+        let radii = half_steps(network, scheme, granularity, bits);
+        Ok(Ball::new(network, domain, &radii)?.evaluate(id)?.log10)
+    };
+    let needed = |id: &'i str| -> Result<(&'i str, BitsNeeded), BoundError> {
+        let widest = series(LAST_EVALUATED, id)?;
+        let mut needed: BitsNeeded = Vec::new();
+        for &tolerance in tolerances {
+            let bits = widest.iter().map(|&bound| match bound.is_nan() {
+                true => None,
+                false => {
+                    (bound < f64::INFINITY).then(|| halvings(LAST_EVALUATED, bound, tolerance))
+                }
+            });
+            needed.push(bits.collect());
+        }
+        for bits in (FIRST..LAST_EVALUATED).rev() {
+            // Narrower grids have larger bounds: a node that this width is too few for needs no more looking at.
+            let open = |needed: &BitsNeeded| needed.iter().flatten().any(|&n| n == Some(bits + 1));
+            if !open(&needed) {
+                break;
+            }
+            let bounds = series(bits, id)?;
+            for (row, tolerance) in needed.iter_mut().zip(tolerances) {
+                for (n, bound) in row.iter_mut().zip(&bounds) {
+                    if *n == Some(bits + 1) && *bound <= tolerance.log10() {
+                        *n = Some(bits);
+                    }
+                }
+            }
+        }
+        Ok((id, needed))
+    };
+    ids.par_iter().map(|&id| needed(id)).collect()
+}

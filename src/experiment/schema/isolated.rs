@@ -1,0 +1,76 @@
+//! Rows of the isolated mode.
+
+use super::CellKey;
+use super::column::table;
+use crate::engine::TapStats;
+
+table! {
+    /// One layer of one image in one cell, quantized alone while everything else stays in full precision.
+    IsolatedRow {
+        /// The cell.
+        cell_id: String,
+        /// Architecture.
+        model: String,
+        /// `Quantizer::name`.
+        quantizer: String,
+        /// Bit width of the weights.
+        bits: u32,
+        /// `per-tensor` or `per-channel`.
+        granularity: String,
+        /// The image's name.
+        image: String,
+        /// 1-based count of the layer that is quantized.
+        depth: u32,
+        /// Its node name.
+        layer: String,
+        /// `||y' - y||_inf` of the layer's own output; NaN when an element is NaN or infinite.
+        max_abs_diff: f64,
+        /// `||y' - y||_2` there.
+        l2_diff: f64,
+        /// Mean of `|y' - y|` there.
+        mean_abs_diff: f64,
+        /// `20 log10(||y||_2 / ||y' - y||_2)` there, +inf when nothing differs; null when `y` is zero too.
+        sqnr_db: Option<f64>,
+        /// `||y' - y||_inf` of the network's output; NaN when an element is NaN or infinite.
+        output_max_abs_diff: f64,
+        /// `||y' - y||_2` of the network's output.
+        output_l2_diff: f64,
+        /// `KL(softmax(y) || softmax(y'))` of the output in nats; null when it is no vector of logits.
+        kl: Option<f64>,
+    }
+}
+
+impl CellKey {
+    /// What quantizing layer `depth`, `layer` alone does to one image, at the layer and at the output.
+    pub fn isolated(
+        &self,
+        image: &str,
+        (depth, layer): (u32, &str),
+        at_layer: &TapStats,
+        at_output: &TapStats,
+        kl: Option<f64>,
+    ) -> IsolatedRow {
+        let largest = |s: &TapStats| match s.non_finite {
+            0 => s.max_abs_diff,
+            _ => f64::NAN,
+        };
+        let sqnr = at_layer.sqnr_db();
+        IsolatedRow {
+            cell_id: self.cell_id.clone(),
+            model: self.model.clone(),
+            quantizer: self.quantizer.clone(),
+            bits: self.bits,
+            granularity: self.granularity.name().to_string(),
+            image: image.to_string(),
+            depth,
+            layer: layer.to_string(),
+            max_abs_diff: largest(at_layer),
+            l2_diff: at_layer.l2_diff(),
+            mean_abs_diff: at_layer.mean_abs_diff(),
+            sqnr_db: (at_layer.non_finite == 0 && !sqnr.is_nan()).then_some(sqnr),
+            output_max_abs_diff: largest(at_output),
+            output_l2_diff: at_output.l2_diff(),
+            kl,
+        }
+    }
+}

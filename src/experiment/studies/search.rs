@@ -1,0 +1,230 @@
+//! The worst input that a search finds at the output of each cell, held against every bound.
+
+use arrow_array::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use super::{CellStudy, Study, StudyTable, Subject, encode};
+use crate::engine::cpu::CpuEngine;
+use crate::experiment::schema::{SearchRow, SearchTraceRow};
+use crate::experiment::search::{Method, Outcome, Task, Worst, search, until, verdicts};
+use crate::experiment::sweep::{Event, SweepError, label};
+use crate::experiment::verdict::Verdict;
+use crate::network::Tap;
+use crate::tensor::Batch;
+
+/// Stem of the table of results.
+pub const TABLE: &str = "search";
+/// Stem of the table of evaluations.
+pub const TRACE: &str = "search_trace";
+
+/// `search = { budget = 200, seed = 0, method = "both" }`
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Search {
+    /// Inputs that each method evaluates.
+    pub budget: usize,
+    /// Of all random choices.
+    pub seed: u32,
+    /// Which methods.
+    pub method: Methods,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self {
+            budget: 200,
+            seed: 0,
+            method: Methods::Both,
+        }
+    }
+}
+
+/// One method, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Methods {
+    /// Projected gradient ascent.
+    Gradient,
+    /// Without gradients.
+    Free,
+    /// One after the other.
+    Both,
+}
+
+impl Methods {
+    /// In order.
+    pub fn list(self) -> &'static [Method] {
+        match self {
+            Self::Gradient => &[Method::Gradient],
+            Self::Free => &[Method::Free],
+            Self::Both => &[Method::Gradient, Method::Free],
+        }
+    }
+}
+
+impl Study for Search {
+    fn name(&self) -> &'static str {
+        TABLE
+    }
+
+    fn settings(&self) -> String {
+        format!("{self:?} {:?}", crate::experiment::search::VERSION)
+    }
+
+    fn tables(&self) -> Vec<StudyTable> {
+        vec![
+            StudyTable::of::<SearchRow>(TABLE),
+            StudyTable::of::<SearchTraceRow>(TRACE),
+        ]
+    }
+}
+
+impl CellStudy for Search {
+    fn cell(
+        &self,
+        subject: &Subject<'_>,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Vec<RecordBatch>, SweepError> {
+        let model = subject.model;
+        let Some(&tap) = model.network.taps().last() else {
+            return Ok(vec![
+                encode::<SearchRow>(&[])?,
+                encode::<SearchTraceRow>(&[])?,
+            ]);
+        };
+        let task = self.task(subject, tap)?;
+        let processor = CpuEngine::f32(None)?;
+        let natural = task.values(subject.reference, &[task.images.image(0).to_vec()])?[0];
+        let (mut rows, mut trace) = (Vec::new(), Vec::new());
+        for &method in self.method.list() {
+            let name = format!("{} {} search", label(subject.cell), method.name());
+            tell(Event::Now(name.clone()));
+            let mut shown = 0;
+            let record = search(method, &task, subject.engine, &processor, None, &mut |r| {
+                if r.evaluations() >= shown + self.budget.div_ceil(4) {
+                    shown = r.evaluations();
+                    tell(Event::Now(format!("{name}, {shown} of {}", self.budget)));
+                }
+            })?;
+            let exact = task.values(subject.reference, std::slice::from_ref(&record.input))?[0];
+            let outcome = Outcome {
+                method,
+                record,
+                exact,
+            };
+            trace.extend(self.trace(subject, &outcome));
+            rows.push(self.row(subject, tap, &outcome, natural, tell)?);
+        }
+        Ok(vec![encode(&rows)?, encode(&trace)?])
+    }
+}
+
+impl Search {
+    /// The output of the cell, and the images that were worst there.
+    fn task(&self, subject: &Subject<'_>, tap: Tap) -> Result<Task, SweepError> {
+        let (model, images) = (subject.model, subject.images);
+        let mut measured = Vec::new();
+        for batch in 0..images.len().div_ceil(subject.plan.batch) {
+            let (_, outputs) = subject
+                .store
+                .read_part(&subject.cell.key.cell_id, batch as u32)?;
+            measured.extend(outputs.into_iter().map(|row| row.max_abs_diff));
+        }
+        let mut worst = Worst::default();
+        for (i, &value) in measured.iter().enumerate() {
+            worst.see(value, &i.to_string(), &[]);
+        }
+        let (mut data, mut names) = (Vec::new(), Vec::new());
+        for (_, index, _) in &worst.kept {
+            let i: usize = index.parse().unwrap_or_default();
+            data.extend(images.load(i..i + 1, &model.preprocessing)?.data);
+            names.push(images.images[i].name.clone());
+        }
+        let (network, quantized) = until(&model.network, subject.quantized, tap.node);
+        Ok(Task {
+            region: Task::region(&network, &model.domain())?,
+            images: Batch {
+                shape: network.input,
+                data,
+            },
+            network,
+            quantized,
+            names,
+            budget: self.budget,
+            seed: u64::from(self.seed),
+            id: subject.cell.key.cell_id.clone(),
+        })
+    }
+
+    fn trace(&self, subject: &Subject<'_>, found: &Outcome) -> Vec<SearchTraceRow> {
+        let record = &found.record;
+        let mut best = record.before;
+        let each = record.trace.iter().zip(&record.starts).enumerate();
+        each.map(|(i, (&value, start))| {
+            if value.is_finite() && (best.is_nan() || value > best) {
+                best = value;
+            }
+            SearchTraceRow {
+                cell_id: subject.cell.key.cell_id.clone(),
+                method: found.method.name().to_string(),
+                evaluation: i as u32 + 1,
+                start: start.clone(),
+                max_abs_diff: value,
+                best,
+            }
+        })
+        .collect()
+    }
+
+    fn row(
+        &self,
+        subject: &Subject<'_>,
+        tap: Tap,
+        found: &Outcome,
+        natural: f64,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<SearchRow, SweepError> {
+        let (model, key) = (subject.model, &subject.cell.key);
+        let ids = subject.plan.bounds.as_ref();
+        let ids: Option<Vec<&str>> = ids.map(|ids| ids.iter().map(String::as_str).collect());
+        let verdicts = verdicts(
+            &model.network,
+            subject.quantized,
+            &model.domain(),
+            tap.node,
+            found.exact,
+            ids.as_deref(),
+        )
+        .map_err(|source| SweepError::Bound {
+            model: model.network.name.clone(),
+            source,
+        })?;
+        let count = |wanted| verdicts.iter().filter(|v| v.2 == wanted).count() as u32;
+        for (id, log10, _) in verdicts.iter().filter(|v| v.2 == Verdict::Violated) {
+            tell(Event::Note(format!(
+                "{}: an input with discrepancy {:e} violates {id}, log10 {log10}",
+                label(subject.cell),
+                found.exact
+            )));
+        }
+        Ok(SearchRow {
+            cell_id: key.cell_id.clone(),
+            model: key.model.clone(),
+            quantizer: key.quantizer.clone(),
+            bits: key.bits,
+            granularity: key.granularity.name().to_string(),
+            method: found.method.name().to_string(),
+            depth: tap.depth as u32,
+            layer: model.network.nodes[tap.node].name.clone(),
+            seed: self.seed,
+            evaluations: found.record.evaluations() as u32,
+            start: found.record.start.clone(),
+            max_abs_diff: found.record.best,
+            max_abs_diff_f64: found.exact,
+            natural_max_abs_diff: natural,
+            holds: count(Verdict::Holds),
+            violated: count(Verdict::Violated),
+            invalid: count(Verdict::Invalid),
+        })
+    }
+}

@@ -5,6 +5,7 @@ mod column;
 mod derived;
 mod guarantees;
 mod isolated;
+mod rescaling;
 mod rows;
 mod search;
 mod summary;
@@ -13,6 +14,7 @@ pub use column::{Column, Row, RowError};
 pub use derived::{LedgerRow, RequiredBitsRow, SampleBound, SearchFound};
 pub use guarantees::GuaranteeRow;
 pub use isolated::IsolatedRow;
+pub use rescaling::RescalingRow;
 pub use rows::{BoundRow, CellKey, MeasurementRow, OutputRow};
 pub use search::{SearchRow, SearchTraceRow};
 pub use summary::{

@@ -15,6 +15,7 @@ mod page;
 #[allow(dead_code)]
 mod plot;
 mod required_bits;
+mod rescaling;
 #[allow(dead_code)]
 mod scale;
 #[allow(dead_code)]

@@ -43,6 +43,7 @@ const MAKERS: &[Maker] = &[
     super::search::section,
     super::isolated::section,
     super::guarantees::section,
+    super::rescaling::section,
 ];
 
 /// The sections of all studies that the run has.

@@ -5,6 +5,7 @@
 
 pub mod guarantees;
 pub mod isolated;
+pub mod rescaling;
 pub mod schedule;
 pub mod search;
 
@@ -38,17 +39,21 @@ pub struct Studies {
     /// Each layer quantized alone: see [`isolated`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
+    /// Bounds by parametrization: see [`rescaling`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rescale: bool,
 }
 
 impl Studies {
     /// Keys of the table.
-    pub const KEYS: &[&str] = &["isolated", "search", "guarantees"];
+    pub const KEYS: &[&str] = &["isolated", "search", "guarantees", "rescale"];
     /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
     pub const TABLES: &[&str] = &[
         isolated::TABLE,
         search::TABLE,
         search::TRACE,
         guarantees::TABLE,
+        rescaling::TABLE,
     ];
 
     /// Studies of a batch that the plan asks for.
@@ -65,6 +70,9 @@ impl Studies {
         let mut studies: Vec<Box<dyn CellStudy>> = Vec::new();
         if self.guarantees {
             studies.push(Box::new(guarantees::Guarantees));
+        }
+        if self.rescale {
+            studies.push(Box::new(rescaling::Rescaling));
         }
         if let Some(search) = self.search {
             studies.push(Box::new(search));

@@ -1,20 +1,29 @@
-//! Path following at the sizes of a real network's layers, beside plain rounding of the same weights.
+//! Path following at the sizes of a real network's layers, beside its floor and beside plain rounding.
+//!
+//! The floor of a layer of d columns of m samples and n neurons: the fewer of `d^2 m + d^2 n` multiply-adds (two triangles of inner products, then two
+//! triangles of them per neuron) and `3 m d n` (the recursion as it is written) at the speed of a large f64 product on the same
+//! threads, or `8 m d` bytes read once at the speed of a copy, whichever is longer.
+
+use std::time::Instant;
 
 use divan::counter::ItemsCount;
-use quantbound::quant::greedy::{Inputs, follow};
+use quantbound::quant::gram::{Gram, Inputs};
+use quantbound::quant::greedy::follow;
 use quantbound::quant::random::Stream;
-
-fn main() {
-    divan::main();
-}
+use rayon::prelude::*;
 
 /// (samples, weights per neuron, neurons): a wide pointwise layer, a late one, a depthwise channel, a classifier.
 const LAYERS: [(usize, usize, usize); 4] = [
-    (25_088, 16, 96),
-    (392, 960, 320),
-    (3_136, 9, 1),
-    (128, 1_280, 1_000),
+    (50_176, 24, 144),
+    (784, 960, 320),
+    (21_904, 9, 1),
+    (64, 1_280, 1_000),
 ];
+
+fn main() {
+    floors();
+    divan::main();
+}
 
 fn noise(purpose: u64, n: usize) -> Vec<f32> {
     let stream = Stream::new(1, purpose);
@@ -23,22 +32,89 @@ fn noise(purpose: u64, n: usize) -> Vec<f32> {
         .collect()
 }
 
-#[divan::bench(args = LAYERS, max_time = 3)]
-fn greedy(bencher: divan::Bencher, (samples, weights, neurons): (usize, usize, usize)) {
+fn layer((samples, weights, neurons): (usize, usize, usize)) -> (Inputs, Vec<f32>) {
     let inputs = Inputs {
         samples,
         full: noise(1, samples * weights),
         quantized: noise(2, samples * weights),
     };
-    let w = noise(3, weights * neurons);
+    (inputs, noise(3, weights * neurons))
+}
+
+fn quantize(inputs: &Inputs, weights: &[f32]) -> Vec<f64> {
     let step = 1.0 / 8.0;
-    bencher
-        .counter(ItemsCount::new(samples * weights * neurons))
-        .bench(|| {
-            follow(&inputs, &w, 0, |_, _, z| {
-                (z / step).round_ties_even().clamp(-8.0, 8.0) * step
-            })
+    follow(&Gram::new(inputs), weights, 0, |_, _, z| {
+        (z / step).round_ties_even().clamp(-8.0, 8.0) * step
+    })
+}
+
+/// The fastest of some runs, in seconds.
+fn seconds(mut run: impl FnMut()) -> f64 {
+    let times = (0..5).map(|_| {
+        let started = Instant::now();
+        run();
+        started.elapsed().as_secs_f64()
+    });
+    times.fold(f64::INFINITY, f64::min)
+}
+
+/// Prints every layer's time beside its floor on this machine.
+fn floors() {
+    let threads = rayon::current_num_threads();
+    const N: usize = 384;
+    let a = vec![1.0f64; N * N];
+    let product = seconds(|| {
+        (0..threads).into_par_iter().for_each(|_| {
+            let mut out = vec![0.0f64; N * N];
+            // SAFETY: three N x N matrices without gaps, `out` borrowed exclusively.
+            unsafe {
+                let (n, one) = (N as isize, 1);
+                let (o, a) = (out.as_mut_ptr(), a.as_ptr());
+                let none = gemm::Parallelism::None;
+                gemm::gemm(
+                    N, N, N, o, one, n, false, a, one, n, a, one, n, 0.0, 1.0, false, false, false,
+                    none,
+                );
+            }
+            divan::black_box(&out);
         });
+    });
+    let speed = (threads * N * N * N) as f64 / product;
+    let bytes = vec![1u8; 1 << 26];
+    let copy = seconds(|| {
+        divan::black_box(bytes.clone());
+    });
+    let bandwidth = 2.0 * bytes.len() as f64 / copy;
+    println!(
+        "{threads} threads: {:.1} G multiply-adds/s in f64, {:.1} GB/s",
+        speed / 1e9,
+        bandwidth / 1e9
+    );
+    println!("samples x weights x neurons: time, floor, ratio");
+    for (m, d, n) in LAYERS {
+        let (inputs, weights) = layer((m, d, n));
+        let took = seconds(|| {
+            divan::black_box(quantize(&inputs, &weights));
+        });
+        let operations = (d * d * (m + n)).min(3 * m * d * n) as f64;
+        let floor = (operations / speed).max(8.0 * (m * d) as f64 / bandwidth);
+        println!(
+            "{m} x {d} x {n}: {:.3} ms, {:.3} ms ({:.2} G multiply-adds, {:.1} MB), {:.1}",
+            1e3 * took,
+            1e3 * floor,
+            operations / 1e9,
+            8e-6 * (m * d) as f64,
+            took / floor
+        );
+    }
+}
+
+#[divan::bench(args = LAYERS, max_time = 3)]
+fn greedy(bencher: divan::Bencher, sizes: (usize, usize, usize)) {
+    let (inputs, weights) = layer(sizes);
+    bencher
+        .counter(ItemsCount::new(sizes.0 * sizes.1 * sizes.2))
+        .bench(|| quantize(&inputs, &weights));
 }
 
 #[divan::bench(args = LAYERS, max_time = 1)]

@@ -1,8 +1,10 @@
-// Largest element of each image's map of nonnegative numbers, how many reach `cap`, and how many are infinite or NaN:
+// Largest element of each image's map of nonnegative numbers, how many allow every value of
+// an activation's range around y (within reach of it), and how many are infinite or NaN:
 // each workgroup adds one chunk of one image to that image's four numbers. Maxima and counts do not depend on the
 // order.
 //
-// e: [image][pixels][c4] vec4. found: (bits of the largest finite element, elements >= cap, infinite, NaN) per image.
+// e, y, reach: [image][pixels][c4] vec4. found: (bits of the largest finite element, elements without news, infinite,
+// NaN) per image.
 
 struct Params {
     // vec4s of one image's map, chunks per image, chunks of all images.
@@ -13,13 +15,15 @@ struct Params {
     base: u32,
     c4: u32,
     c: u32,
-    // Infinite where the activation has no range.
-    cap_bits: u32,
+    // 1 when the activation's range is [0, 6]; 2 and more to read the reach.
+    parts: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> e: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> found: array<atomic<u32>>;
+@group(0) @binding(2) var<storage, read> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> reach: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> found: array<atomic<u32>>;
 
 const LANES: u32 = 64u;
 const STEPS: u32 = 32u;
@@ -54,7 +58,20 @@ fn main(
         if (i >= p.size) {
             break;
         }
-        let bits = bitcast<vec4<u32>>(e[image * p.size + i]) & vec4<u32>(0x7fffffffu);
+        let size = e[image * p.size + i];
+        let bits = bitcast<vec4<u32>>(size) & vec4<u32>(0x7fffffffu);
+        var low = vec4<f32>(0.0);
+        var high = vec4<f32>(0.0);
+        if ((p.parts & 1u) != 0u) {
+            low = y[image * p.size + i];
+            high = low;
+            if ((p.parts & 2u) != 0u) {
+                let span = reach[image * p.size + i];
+                low = max(low - span, vec4<f32>(0.0));
+                high = min(high + span, vec4<f32>(6.0));
+            }
+        }
+        let everything = max(high, vec4<f32>(6.0) - low);
         for (var j = 0u; j < 4u; j++) {
             if (i % p.c4 * 4u + j >= p.c) {
                 break;
@@ -65,8 +82,7 @@ fn main(
                 mine.z += 1u;
             } else {
                 mine.x = max(mine.x, bits[j]);
-                // Numbers of one sign are ordered as their bits.
-                mine.y += select(0u, 1u, bits[j] >= p.cap_bits);
+                mine.y += select(0u, 1u, (p.parts & 1u) != 0u && size[j] >= everything[j]);
             }
         }
     }

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::engine::gpu::{GpuEngine, moments};
-use quantbound::engine::{ChannelMoments, Distribution, Engine, EngineError, Runner};
+use quantbound::engine::{ChannelMoments, Distribution, Engine, EngineError};
 use quantbound::experiment::calibration::ImageCalibration;
 use quantbound::network::{Activation, INPUT, Network};
 use quantbound::quant::activation::{ActivationRange, CALIBRATION_BINS, is_quantized};

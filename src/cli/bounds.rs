@@ -1,4 +1,4 @@
-//! `quantbound bounds`: the ladder per depth, without images.
+//! `quantbound bounds`: the ladder per depth, and beside it what images add.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::Outcome;
 use super::options::{ModelOptions, VariantOptions};
 use super::parametrization::{self, RescaleName};
+use super::sample::SampleOptions;
 use super::table;
 use crate::bounds::{
     self, BALL, Domain, Parametrizations, ReferenceNorms, Rescale, Series, Setting,
@@ -24,6 +25,8 @@ pub struct Args {
     model: ModelOptions,
     #[command(flatten)]
     variants: VariantOptions,
+    #[command(flatten)]
+    sample: SampleOptions,
     /// Only these bounds
     #[arg(long, value_delimiter = ',', value_name = "ID,...")]
     only: Option<Vec<String>>,
@@ -31,7 +34,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', value_name = "TOLERANCE,...", value_parser = tolerance)]
     required_bits: Vec<f64>,
     /// Rescale the channels of both networks before bounding: the same discrepancy, in units that suit the bound
-    #[arg(long, value_enum, default_value_t = RescaleName::None)]
+    #[arg(long, value_enum, default_value_t = RescaleName::None, conflicts_with = "images")]
     rescale: RescaleName,
     /// JSON instead of a table; one object per quantizer, in an array when there are several
     #[arg(long)]
@@ -55,6 +58,7 @@ impl Args {
         let rescale: Rescale = self.rescale.into();
         let parametrizations =
             (rescale != Rescale::None).then(|| Parametrizations::new(&model.network));
+        let images = self.sample.open(&model)?;
         let mut objects = Vec::new();
         let needed = self.required(&table, &model, &domain)?;
         let mut out = std::io::stdout().lock();
@@ -65,10 +69,12 @@ impl Args {
                 quantized.activations.is_empty(),
                 "{name}: activations are quantized too, and bounds on weights do not speak of that; leave out `activations`"
             );
+            let on_images = images.as_ref().map(|i| i.bounds(&quantized)).transpose()?;
             let quantized = quantized.dequantize(&model.network);
             let setting = Setting::sharing(&norms, &quantized, &domain)?;
             let Some(parametrizations) = &parametrizations else {
-                let ladder = complete(bounds::ladder(&setting, only.as_deref()))?;
+                let mut ladder = complete(bounds::ladder(&setting, only.as_deref()))?;
+                ladder.extend(on_images.into_iter().flatten());
                 if self.json {
                     let mut object = as_json(&setting, &ladder, &spec, &name);
                     if let Some(needed) = needed.get(spec.granularity.name()) {

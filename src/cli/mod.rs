@@ -6,6 +6,7 @@ mod bounds;
 mod devices;
 mod doctor;
 mod doctor_images;
+mod dynamics;
 mod fetch;
 mod guarantees;
 mod inspect;
@@ -15,6 +16,7 @@ mod progress;
 mod quantize;
 mod report;
 mod run;
+mod sample;
 mod search;
 mod sweep;
 mod table;
@@ -57,6 +59,8 @@ enum Command {
     Guarantees(guarantees::Args),
     /// The worst input: the largest discrepancy a search finds over all inputs that bounds speak of
     Search(search::Args),
+    /// Distributions of weights and activations, full precision beside quantized, by kind of layer
+    Dynamics(dynamics::Args),
     /// Quantize a network and store codes, scales and zero points as safetensors
     Quantize(quantize::Args),
     /// Store the input and every node's output as safetensors
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Bounds(args) => args.run(),
         Command::Guarantees(args) => args.run(),
         Command::Search(args) => args.run(),
+        Command::Dynamics(args) => args.run(),
         Command::Quantize(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),

@@ -77,7 +77,7 @@ impl Args {
 }
 
 /// How many images of `dir` are calibrated on, to be left out of the measurement.
-pub(super) fn overlap(calibration: &Images, dir: &Path) -> anyhow::Result<usize> {
+pub fn overlap(calibration: &Images, dir: &Path) -> anyhow::Result<usize> {
     let same = |a: &Path, b: &Path| a == b || a.canonicalize().ok() == b.canonicalize().ok();
     match (same(&calibration.dir, dir), calibration.limit) {
         (false, _) => Ok(0),

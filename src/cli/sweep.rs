@@ -72,6 +72,13 @@ pub fn conclude(finished: &Finished, out: &Path) -> anyhow::Result<Outcome> {
     for line in headline(summary) {
         println!("{line}");
     }
+    let rounded = summary.cells.iter().filter(|c| c.activation_bits.is_some());
+    match rounded.count() {
+        0 => {}
+        n => println!(
+            "{n} cells with activations quantized: bounds on weights do not apply, no verdicts"
+        ),
+    }
     for finding in summary.violations.iter().chain(&summary.invalid).take(10) {
         println!(
             "  {} at depth {} ({}) of cell {}, image {}: measured {}, log10 bound {:.3}",

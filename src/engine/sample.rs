@@ -11,7 +11,7 @@ pub struct SampleBound {
     /// Upper bound on `max |y' - y|`, both as the engine computes them. Infinite: no finite bound was found;
     /// NaN: the reference leaves the range of the engine's numbers, so that nothing can be said.
     pub bound: f64,
-    /// Elements whose own bound is the range of their activation: there it says nothing about the weights.
+    /// Elements whose own bound allows the whole range of their activation: there it says nothing of the weights.
     pub capped: u32,
     /// Elements of the map.
     pub count: u32,
@@ -89,7 +89,14 @@ pub fn pruned(activation: Activation, low: f64, high: f64, e: f64) -> f64 {
         true => e.min(from.max(0.0)),
         false => above_zero(e - (from - cap).next_down()).min(cap),
     };
-    up.max(down)
+    up.max(down).min(cap)
+}
+
+/// True when a bound `e` allows every value in `[0, cap]`, wherever within `reach` of `y` the reference is.
+#[inline(always)]
+pub fn says_nothing(cap: f64, y: f64, reach: f64, e: f64) -> bool {
+    let (low, high) = ((y - reach).max(0.0), (y + reach).min(cap));
+    e >= high.max(cap - low)
 }
 
 /// `max(x, 0)` of a rounded sum, rounded upward; the sign of a sum is never rounded away.

@@ -137,10 +137,8 @@ pub fn observe(
     let mut runner = engine.prepare(network)?;
     let mut pass = |bins: Option<&[Bins]>| {
         let mut all = vec![Distribution::default(); network.nodes.len()];
-        for part in images
-            .data
-            .chunks(runner.max_batch().max(1) * images.shape.len())
-        {
+        let size = runner.max_batch().max(1) * images.shape.len();
+        for part in images.data.chunks(size) {
             runner.reference(&Batch {
                 shape: images.shape,
                 data: part.to_vec(),

@@ -5,6 +5,7 @@ pub mod calibration;
 pub mod cell;
 mod derived;
 pub mod diagnosis;
+pub mod dynamics;
 pub mod ledger;
 pub mod measure;
 pub mod model;

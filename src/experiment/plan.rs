@@ -141,7 +141,7 @@ pub enum Replacement {
 }
 
 /// Keys of each table, for the check that names a mistyped one.
-const KEYS: [(&str, &[&str]); 7] = [
+const KEYS: &[(&str, &[&str])] = &[
     (
         "the plan",
         &[

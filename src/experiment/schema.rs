@@ -3,19 +3,23 @@
 
 mod column;
 mod derived;
+mod dynamics;
 mod guarantees;
 mod isolated;
 mod rescaling;
 mod rows;
+mod sample_bounds;
 mod search;
 mod summary;
 
 pub use column::{Column, Row, RowError};
 pub use derived::{LedgerRow, RequiredBitsRow, SampleBound, SearchFound};
+pub use dynamics::{DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow};
 pub use guarantees::GuaranteeRow;
 pub use isolated::IsolatedRow;
 pub use rescaling::RescalingRow;
 pub use rows::{BoundRow, CellKey, MeasurementRow, OutputRow};
+pub use sample_bounds::SampleBoundRow;
 pub use search::{SearchRow, SearchTraceRow};
 pub use summary::{
     BoundAt, CellSummary, FinalLayer, Finding, OutputSummary, SCHEMA_VERSION, Summary,

@@ -6,9 +6,10 @@ use super::measure::max_abs_diff;
 use super::model::LoadedModel;
 use super::schema::{
     BoundAt, BoundRow, CellSummary, FinalLayer, Finding, MeasurementRow, OutputRow, OutputSummary,
-    SCHEMA_VERSION, Summary, VerdictCounts, VerdictsOf,
+    SCHEMA_VERSION, SampleBoundRow, Summary, VerdictCounts, VerdictsOf,
 };
 use super::store::RunStore;
+use super::studies::sample_bounds;
 use super::sweep::{Cell, Sweep, SweepError, compare_once};
 use super::variants::Variants;
 use super::verdict::{Verdict, judge as verdict_of};
@@ -49,6 +50,11 @@ pub fn judge(
         violations: Vec::new(),
         invalid: Vec::new(),
     };
+    let studied = sweep.plan.studies.sample || !sweep.plan.studies.ball.is_empty();
+    let mut samples = match studied {
+        true => sample_bounds::worst(sweep.out)?,
+        false => BTreeMap::new(),
+    };
     for cell in cells {
         let judged = Judge {
             sweep,
@@ -58,7 +64,11 @@ pub fn judge(
             variants,
             exact: BTreeMap::new(),
         }
-        .run(store, &mut summary)?;
+        .run(
+            store,
+            samples.remove(&cell.key.cell_id).unwrap_or_default(),
+            &mut summary,
+        )?;
         summary.cells.push(judged);
     }
     Ok(summary)
@@ -76,7 +86,12 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn run(mut self, store: &RunStore, summary: &mut Summary) -> Result<CellSummary, SweepError> {
+    fn run(
+        mut self,
+        store: &RunStore,
+        samples: Vec<SampleBoundRow>,
+        summary: &mut Summary,
+    ) -> Result<CellSummary, SweepError> {
         let network = &self.model.network;
         let taps = network.taps();
         let nothing = Worst {
@@ -107,10 +122,21 @@ impl Judge<'_> {
 
         let bounds = store.read_bounds(&self.cell.key.cell_id)?;
         let mut verdicts: Vec<VerdictsOf> = Vec::new();
-        for row in &bounds {
-            let at = row.depth as usize - 1;
+        let over_all = bounds
+            .iter()
+            .map(|row| (worst[row.depth as usize - 1].clone(), row.clone()));
+        // Bounds on single images speak of what was measured on those.
+        let on_one = samples.into_iter().map(|row| {
+            let key = &self.cell.key;
+            let bound = key.bound(&row.bound, row.depth, &row.layer, row.log10_bound);
+            let measured = row.max_abs_diff;
+            let image = row.image;
+            (Worst { measured, image }, bound)
+        });
+        let judged: Vec<(Worst, BoundRow)> = over_all.chain(on_one).collect();
+        for (worst, row) in &judged {
             let mut counts = VerdictCounts::default();
-            match self.verdict(&worst[at], row, &taps)? {
+            match self.verdict(worst, row, &taps)? {
                 (Verdict::Holds, _) => counts.holds = 1,
                 (Verdict::Violated, finding) => {
                     counts.violated = 1;
@@ -139,11 +165,19 @@ impl Judge<'_> {
                 .collect()
         };
         let last_layer = network.layers().last();
+        let activation_bits = match bounds.is_empty() {
+            true => {
+                let quantized = self.variants.quantized(self.cell, self.model)?;
+                quantized.activations.first().map(|a| a.bits)
+            }
+            false => None,
+        };
         Ok(CellSummary {
             key: self.cell.key.clone(),
             images: seen,
             images_per_second: seen as f64 / seconds,
             device,
+            activation_bits,
             verdicts,
             final_layer: FinalLayer {
                 depth: layers as u32,

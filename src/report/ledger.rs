@@ -101,7 +101,7 @@ fn waterfall(cell: &Cell, steps: &[&LedgerRow]) -> Figure {
     let span = (high - low).max(1.0);
     let x = Axis::log(
         "max |y′ − y| at the output, log scale",
-        [low, high + 0.42 * span].into_iter(),
+        [low, high + 0.6 * span].into_iter(),
         7.0,
     );
     let count = steps.len() + 2;

@@ -5,20 +5,18 @@
 
 mod data;
 mod draw;
-#[allow(dead_code)]
+mod dynamics;
 mod figures;
 mod guarantees;
 mod isolated;
 mod ledger;
 mod number;
 mod page;
-#[allow(dead_code)]
 mod plot;
 mod required_bits;
 mod rescaling;
-#[allow(dead_code)]
+mod sample_bounds;
 mod scale;
-#[allow(dead_code)]
 mod search;
 mod section;
 mod style;

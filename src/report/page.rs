@@ -83,6 +83,14 @@ pub fn render(
         models,
         counts => given(run.summary.counts),
         cells => given(cells),
+        activations => run
+            .cells
+            .iter()
+            .filter_map(|c| {
+                let bits = c.summary.activation_bits?;
+                Some(format!("{}: activations of {bits} bit", c.title()))
+            })
+            .collect::<Vec<_>>(),
         images => given(run.cells.iter().map(|c| c.summary.images).max()),
         headline => headline(run),
         software => software(&devices, &run.provenance),

@@ -6,6 +6,7 @@ use super::ReportError;
 use super::data::Run;
 use super::figures::Figure;
 use super::number::Number;
+use super::sample_bounds;
 use super::style::Styles;
 
 /// A part of the page.
@@ -40,8 +41,10 @@ type Maker = fn(&Path, &Run, &Styles) -> Result<Option<Section>, ReportError>;
 const MAKERS: &[Maker] = &[
     super::ledger::section,
     super::required_bits::section,
+    sample_bounds::section,
     super::search::section,
     super::isolated::section,
+    super::dynamics::section,
     super::guarantees::section,
     super::rescaling::section,
 ];

@@ -254,6 +254,7 @@ impl Make {
         };
         let last = self.last(layers);
         summary.cells.push(CellSummary {
+            activation_bits: None,
             key: key.clone(),
             images: u64::from(self.images),
             images_per_second: 3.25,

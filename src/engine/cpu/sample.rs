@@ -8,7 +8,7 @@ use super::conv::Params;
 use super::model::{Model, Pass, apply};
 use super::real::Real;
 use crate::engine::SampleBound;
-use crate::engine::sample::{pruned, roundings};
+use crate::engine::sample::{pruned, roundings, says_nothing};
 use crate::network::{Activation, INPUT, Node};
 use crate::tensor::Shape;
 use crate::tensor::tolerance::{UNIT_F64, gamma};
@@ -119,7 +119,7 @@ impl<T: Real> SamplePass<'_, T> {
         let mut bounds = Vec::with_capacity(network.nodes.len());
         for (i, node) in network.nodes.iter().enumerate() {
             let state = self.node(i, node, &states, &wide);
-            bounds.push(extent(&state.error, node));
+            bounds.push(extent(&state, node));
             states[i + 1] = state;
             for &v in node.inputs.iter().chain([&(i + 1)]) {
                 if self.pass.last_uses[v].is_none_or(|last| last == i) {
@@ -235,9 +235,10 @@ impl<T: Real> SamplePass<'_, T> {
                             ((p - r).next_down(), (p + r).next_up())
                         }
                     };
-                    *e = match m < terms.limit {
-                        true => pruned(node.activation, low, high, before),
-                        false => f64::NAN,
+                    *e = match (p.is_finite(), m < terms.limit) {
+                        (true, true) => pruned(node.activation, low, high, before),
+                        (true, false) => node.activation.cap().unwrap_or(f64::INFINITY),
+                        (false, _) => f64::NAN,
                     };
                 }
             });
@@ -249,8 +250,11 @@ impl<T: Real> SamplePass<'_, T> {
                 for (j, r) in reach.iter_mut().enumerate() {
                     let k = chunk * ELEMENTS + j;
                     let p: f64 = y[k].into();
-                    let before = terms.reach(*r, at(&magnitudes, k));
-                    *r = pruned(node.activation, p, p, before);
+                    let m = at(&magnitudes, k);
+                    *r = match m < terms.limit {
+                        true => pruned(node.activation, p, p, terms.reach(*r, m)),
+                        false => node.activation.cap().unwrap_or(f64::INFINITY),
+                    };
                 }
             });
             reach
@@ -335,16 +339,27 @@ impl Spread {
     }
 }
 
-/// The largest bound of a map, and how many are no less than the range of the activation.
-fn extent(error: &Spread, node: &Node) -> SampleBound {
-    let cap = node.activation.cap().unwrap_or(f64::INFINITY);
-    let (bound, capped) = match error {
-        Spread::Zero => (0.0, 0),
-        Spread::Unbounded => (f64::INFINITY, 0),
-        Spread::Map(map) => map.iter().fold((0.0, 0), |(most, capped), &e| {
-            let most = if e > most || e.is_nan() { e } else { most };
-            (most, capped + u32::from(e >= cap))
-        }),
+/// The largest bound of a map, and how many say no more than the range of the activation.
+fn extent<T: Real>(state: &State<T>, node: &Node) -> SampleBound {
+    let (bound, capped) = match (&state.error, node.activation.cap()) {
+        (Spread::Zero, _) => (0.0, 0),
+        (Spread::Unbounded, _) => (f64::INFINITY, 0),
+        (Spread::Map(map), cap) => {
+            let mut found = (0.0, 0);
+            for (k, &e) in map.iter().enumerate() {
+                if e > found.0 || e.is_nan() {
+                    found.0 = e;
+                }
+                if let Some(cap) = cap {
+                    let reach = match &state.reach {
+                        Spread::Map(reach) => reach[k],
+                        Spread::Zero | Spread::Unbounded => 0.0,
+                    };
+                    found.1 += u32::from(says_nothing(cap, state.y[k].into(), reach, e));
+                }
+            }
+            found
+        }
     };
     SampleBound {
         bound,

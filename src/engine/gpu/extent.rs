@@ -9,7 +9,7 @@ use crate::engine::EngineError;
 pub static KERNEL: Kernel = Kernel {
     name: "extent",
     source: include_str!("../../../shaders/extent.wgsl"),
-    inputs: 1,
+    inputs: 3,
 };
 
 /// vec4s that one workgroup looks at; `LANES * STEPS` in the shader.
@@ -22,7 +22,7 @@ pub const WORDS: usize = 4;
 pub struct Extent {
     /// The largest finite element.
     pub largest: f32,
-    /// Elements of at least the cap.
+    /// Elements that allow the whole range of their activation.
     pub capped: u32,
     /// Infinite elements.
     pub infinite: u32,
@@ -42,11 +42,12 @@ impl Extent {
     }
 }
 
-/// Records the extents of all images' maps; they go to `found`, zeros so far, from image `base` on.
+/// Records the extents of all images' maps; they go to `found`, zeros so far, from image `base` on. With `capped`, the
+/// reference after an activation with the range [0, 6] and its reach, elements are held against that range.
 pub fn record(
     rec: &mut Recorder<'_>,
     e: Map<'_>,
-    cap: Option<f64>,
+    capped: Option<(&wgpu::Buffer, Option<&wgpu::Buffer>)>,
     found: &wgpu::Buffer,
     base: usize,
 ) -> Result<(), EngineError> {
@@ -54,12 +55,13 @@ pub fn record(
     let chunks = size.div_ceil(CHUNK);
     let total = chunks * e.images;
     let [size, chunks, count, base, c4, c] = words([size, chunks, total, base, e.c4(), e.shape.c]);
-    let cap = cap.map_or(f32::INFINITY, |cap| cap as f32).to_bits();
+    let (y, reach) = capped.unwrap_or((e.buffer, None));
+    let parts = u32::from(capped.is_some()) + 2 * u32::from(reach.is_some());
     rec.launch(
         &KERNEL,
         &[],
-        &[size, chunks, count, base, c4, c, cap],
-        &[e.buffer, found],
+        &[size, chunks, count, base, c4, c, parts],
+        &[e.buffer, y, reach.unwrap_or(e.buffer), found],
         total as u64,
     )
 }

@@ -68,9 +68,14 @@ impl SamplePass<'_> {
             let scales = self.scales(&shrinks);
             let found = self.pass(input, &shrinks, &scales, &staging)?;
             passes += 1;
-            let wanted = self.wanted(&found, &scales);
-            if passes < PASSES && wanted.as_ref().is_some_and(|w| *w != shrinks) {
-                shrinks = wanted.unwrap_or_default();
+            // Where another power changes nothing, the overflow is not one of scale.
+            let differs = |wanted: &Vec<i32>| {
+                let pairs = wanted.iter().zip(&shrinks);
+                pairs.into_iter().any(|(w, s)| (w - s).abs() > 1)
+            };
+            let wanted = self.wanted(&found, &scales).filter(differs);
+            if let Some(wanted) = wanted.filter(|_| passes < PASSES) {
+                shrinks = wanted;
                 continue;
             }
             return Ok(self.bounds(&found, &scales, taps));
@@ -142,13 +147,20 @@ impl SamplePass<'_> {
         let mut rec = Recorder::new(gpu);
         for (i, node) in network.nodes.iter().enumerate() {
             let value = self.node(&mut rec, i, &values, shrinks[i], scales, &zeros)?;
-            let found = [(&value.error, 0), (&value.reach, nodes)];
-            for (buffer, base) in found {
-                if let Some(buffer) = buffer {
-                    let map = self.map(buffer, i + 1);
-                    let base = (base + i) * images;
-                    extent::record(&mut rec, map, node.activation.cap(), &extents, base)?;
-                }
+            if let Some(error) = &value.error {
+                let capped = value.y.as_ref().filter(|_| node.activation.cap().is_some());
+                let capped = capped.map(|y| (y, value.reach.as_ref()));
+                extent::record(
+                    &mut rec,
+                    self.map(error, i + 1),
+                    capped,
+                    &extents,
+                    i * images,
+                )?;
+            }
+            if let Some(reach) = &value.reach {
+                let base = (nodes + i) * images;
+                extent::record(&mut rec, self.map(reach, i + 1), None, &extents, base)?;
             }
             let passes = if self.radius > 0.0 { 6 } else { 4 };
             rec.account(passes * node.macs() as u64 * images as u64)?;

@@ -54,6 +54,10 @@ pub struct CellSummary {
     pub images_per_second: f64,
     /// Engine and device, as one line.
     pub device: String,
+    /// Bit width of quantized activations; absent where they keep full precision. Bounds on weights do not apply to such a
+    /// cell: it has no verdicts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation_bits: Option<u32>,
     /// Verdicts per bound, in registry order.
     pub verdicts: Vec<VerdictsOf>,
     /// At the last parametric layer.

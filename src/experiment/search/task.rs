@@ -35,7 +35,7 @@ pub struct Task {
 impl Task {
     /// The box of `domain` for inputs of `network`.
     pub fn region(network: &Network, domain: &Domain) -> Result<Region, SearchError> {
-        Region::new(domain, network.input).ok_or_else(|| SearchError::Region {
+        Region::new(domain, network.input).ok_or(SearchError::Region {
             channels: network.input.c,
         })
     }

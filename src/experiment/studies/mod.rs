@@ -3,9 +3,11 @@
 //! A plan turns them on in `[studies]`. Each study is one file here, has one or more tables of its own, and is
 //! stored per cell (or per cell and batch) as it is made, so that a killed sweep goes on where it was.
 
+pub mod dynamics;
 pub mod guarantees;
 pub mod isolated;
 pub mod rescaling;
+pub mod sample_bounds;
 pub mod schedule;
 pub mod search;
 
@@ -16,6 +18,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use serde::{Deserialize, Serialize};
 
+use self::sample_bounds::SampleBounds;
 use super::model::LoadedModel;
 use super::plan::Plan;
 use super::schema::Row;
@@ -30,6 +33,12 @@ use crate::tensor::Batch;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Studies {
+    /// Bounds from the activations of each image.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sample: bool,
+    /// The same for every image within these distances.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ball: Vec<f64>,
     /// Whether what the quantizers' papers promise is checked.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub guarantees: bool,
@@ -42,16 +51,31 @@ pub struct Studies {
     /// Bounds by parametrization: see [`rescaling`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub rescale: bool,
+    /// Distributions of weights and activations, layer by layer and channel by channel.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dynamics: bool,
 }
 
 impl Studies {
     /// Keys of the table.
-    pub const KEYS: &[&str] = &["isolated", "search", "guarantees", "rescale"];
+    pub const KEYS: &[&str] = &[
+        "sample",
+        "ball",
+        "isolated",
+        "search",
+        "dynamics",
+        "guarantees",
+        "rescale",
+    ];
     /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
     pub const TABLES: &[&str] = &[
+        sample_bounds::TABLE,
         isolated::TABLE,
         search::TABLE,
         search::TRACE,
+        dynamics::LAYERS,
+        dynamics::CHANNELS,
+        dynamics::HISTOGRAMS,
         guarantees::TABLE,
         rescaling::TABLE,
     ];
@@ -59,6 +83,9 @@ impl Studies {
     /// Studies of a batch that the plan asks for.
     pub fn of_batches(&self) -> Vec<Box<dyn BatchStudy>> {
         let mut studies: Vec<Box<dyn BatchStudy>> = Vec::new();
+        if let Some(study) = SampleBounds::of(self.sample, &self.ball) {
+            studies.push(Box::new(study));
+        }
         if self.isolated {
             studies.push(Box::new(isolated::IsolatedStudy));
         }
@@ -77,11 +104,15 @@ impl Studies {
         if let Some(search) = self.search {
             studies.push(Box::new(search));
         }
+        if self.dynamics {
+            studies.push(Box::new(dynamics::Dynamics::default()));
+        }
         studies
     }
 
     /// Says what is wrong with the settings.
     pub fn check(&self) -> Result<(), String> {
+        SampleBounds::check(&self.ball)?;
         if self.search.is_some_and(|s| s.budget == 0) {
             return Err("search.budget = 0: a search evaluates at least one input".into());
         }

@@ -7,7 +7,7 @@ use super::super::plot::{Line, Panel, Plot, Row};
 use super::super::scale::Axis;
 use super::super::section::{Table, TableCell};
 use super::super::style::{MEASURED, REFERENCE, Stroke, Styles};
-use super::{number, text};
+use super::{count, number, text};
 
 /// Cells that differ in equalization alone, as given first.
 fn pairs(run: &Run) -> Vec<(&Cell, &Cell)> {
@@ -129,7 +129,7 @@ pub fn table(run: &Run) -> Option<Table> {
             let gained = a.zip(b).map(|(a, b)| a - b);
             rows.push(vec![
                 text(&key.model),
-                number(Some(f64::from(key.bits))),
+                count(key.bits as usize),
                 text(key.granularity.name()),
                 text(what),
                 log(a),

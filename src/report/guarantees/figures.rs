@@ -67,7 +67,9 @@ pub fn scatter(rows: &[GuaranteeRow], name: &str, ids: &[&str]) -> Option<Figure
     }
     let mut legend = vec![entry("the bound", REFERENCE, false)];
     legend.extend(models.iter().map(|(m, c)| entry(m, stroke(c), true)));
-    legend.push(entry("violated", VIOLATED, true));
+    if rows.iter().filter(applies).any(|r| r.verdict == "violated") {
+        legend.push(entry("violated", VIOLATED, true));
+    }
     let rows = panels
         .into_iter()
         .fold(Vec::new(), |mut rows: Vec<Row>, panel| {

@@ -1,0 +1,147 @@
+//! `quantbound dynamics`: how weights and activations are distributed, layer by layer.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+use super::Outcome;
+use super::options::{EngineOptions, ModelOptions, VariantOptions};
+use super::run::overlap;
+use super::sweep::execute;
+use super::table::{self, number};
+use crate::experiment::dynamics::{ACTIVATIONS, WEIGHTS, db_per_layer, totals};
+use crate::experiment::plan::{Images, Plan};
+use crate::experiment::schema::{CellSummary, DynamicsRow, Summary};
+use crate::experiment::store::for_each_row;
+use crate::experiment::studies::{Studies, dynamics::LAYERS};
+use crate::report;
+
+/// Arguments of `dynamics`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelOptions,
+    /// Folder of images
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+    /// Use only the first so many images
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    #[command(flatten)]
+    variants: VariantOptions,
+    /// Images of one pass
+    #[arg(long, default_value_t = 20)]
+    batch: usize,
+    /// Run directory [default: results/runs/dynamics-<model>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineOptions,
+}
+
+impl Args {
+    /// Runs the study and prints its totals by kind of layer.
+    pub fn run(self) -> anyhow::Result<Outcome> {
+        let table = self.variants.required()?;
+        let calibration = self.variants.method.images(&table)?;
+        let skip = match &calibration {
+            Some(calibration) => overlap(&calibration.images, &self.images)?,
+            None => 0,
+        };
+        let plan = Plan {
+            batch: self.batch,
+            f64_images: 0,
+            bounds: Some(Vec::new()),
+            images: Images {
+                dir: self.images,
+                labels: None,
+                skip,
+                limit: self.limit,
+            },
+            calibration,
+            model: vec![self.model.planned()],
+            quantize: vec![table],
+            studies: Studies {
+                dynamics: true,
+                ..Studies::default()
+            },
+        };
+        // The same checks as for a plan on disk.
+        let plan = Plan::parse(&plan.to_toml(), Path::new("command line"))?;
+        let out = self.out.unwrap_or_else(|| {
+            Path::new("results/runs").join(format!("dynamics-{}", self.model.model))
+        });
+        let finished = execute(&plan, &self.engine, &out)?;
+        let built = report::build(&out)?;
+        let path = out.join(format!("{LAYERS}.parquet"));
+        let mut rows: Vec<DynamicsRow> = Vec::new();
+        for_each_row(&path, |row| rows.push(row))?;
+        print(&finished.summary, &rows)?;
+        println!("results  {}", path.display());
+        println!("report   {}", built.html.display());
+        let broken = rows.iter().filter(|r| r.sqnr_db.is_nan()).count();
+        if broken > 0 {
+            bail!(
+                "{broken} of {} rows are not finite: see {}",
+                rows.len(),
+                path.display()
+            );
+        }
+        Ok(Outcome::Fine)
+    }
+}
+
+fn print(summary: &Summary, rows: &[DynamicsRow]) -> std::io::Result<()> {
+    let of = |cell: &CellSummary, tensor: &str| -> Vec<&DynamicsRow> {
+        let own = rows.iter().filter(|r| r.cell_id == cell.key.cell_id);
+        own.filter(|r| r.tensor == tensor).collect()
+    };
+    let mut lines = Vec::new();
+    for cell in &summary.cells {
+        for tensor in [WEIGHTS, ACTIVATIONS] {
+            for kind in totals(&of(cell, tensor)) {
+                lines.push(vec![
+                    cell.key.bits.to_string(),
+                    cell.key.granularity.name().to_string(),
+                    tensor.to_string(),
+                    kind.kind.to_string(),
+                    kind.layers.to_string(),
+                    number(kind.precision),
+                    number(kind.mismatch),
+                    number(kind.jump),
+                    number(kind.sqnr_db),
+                    number(kind.change_db),
+                    number(kind.kl),
+                ]);
+            }
+        }
+    }
+    let head = [
+        "bits",
+        "granularity",
+        "tensor",
+        "kind",
+        "layers",
+        "channel precision",
+        "mismatch bits",
+        "range jump octaves",
+        "SQNR dB",
+        "change dB",
+        "KL nats",
+    ];
+    let mut out = std::io::stdout().lock();
+    table::print(&mut out, &head, &lines)?;
+    for cell in &summary.cells {
+        let activations = of(cell, ACTIVATIONS);
+        writeln!(
+            out,
+            "{} bit {}: activations lose {} dB per layer, {} dB are left at the last one",
+            cell.key.bits,
+            cell.key.granularity.name(),
+            number(-db_per_layer(&activations)),
+            activations.last().map_or("-".into(), |r| number(r.sqnr_db)),
+        )?;
+    }
+    out.flush()
+}

@@ -1,0 +1,110 @@
+//! What images add to the ladder of `quantbound bounds`: per-sample bounds and the measurement.
+
+use std::path::PathBuf;
+
+use super::options::EngineOptions;
+use crate::bounds::Series;
+use crate::data::ImageSet;
+use crate::engine::select::Selected;
+use crate::engine::{SampleBound, TapStats};
+use crate::experiment::measure::max_abs_diff;
+use crate::experiment::model::LoadedModel;
+use crate::experiment::studies::sample_bounds::{id, log10_up};
+use crate::network::Tap;
+use crate::quant::QuantizedNetwork;
+use crate::tensor::Batch;
+
+/// Images to bound from.
+#[derive(clap::Args)]
+pub struct SampleOptions {
+    /// Folder of images: adds `sample`, the bound from each image's activations, and what is measured; the largest over
+    /// the images
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Use only the first so many images
+    #[arg(long, value_name = "N", requires = "images")]
+    limit: Option<usize>,
+    /// Adds `ball:R`, the bound for every input within R of an image, in units of normalized pixels
+    #[arg(long, value_name = "R", requires = "images")]
+    radius: Option<f64>,
+    #[command(flatten)]
+    engine: EngineOptions,
+}
+
+/// Images, and an engine to run them.
+pub struct Images<'a> {
+    model: &'a LoadedModel,
+    selected: Selected,
+    images: ImageSet,
+    radii: Vec<f64>,
+}
+
+impl SampleOptions {
+    /// Opens the images, if there are any.
+    pub fn open<'a>(&self, model: &'a LoadedModel) -> anyhow::Result<Option<Images<'a>>> {
+        let Some(dir) = &self.images else {
+            return Ok(None);
+        };
+        Ok(Some(Images {
+            model,
+            selected: self.engine.select()?,
+            images: ImageSet::open(dir, self.limit)?,
+            radii: [0.0].into_iter().chain(self.radius).collect(),
+        }))
+    }
+}
+
+impl Images<'_> {
+    /// `sample` and `ball` with the share of elements at the range of their activation, and the measurement, each by
+    /// node; NaN at nodes where nothing is measured.
+    pub fn bounds(&self, quantized: &QuantizedNetwork) -> anyhow::Result<Vec<(String, Series)>> {
+        let network = &self.model.network;
+        let taps = network.taps();
+        let mut runner = self.selected.engine.prepare(network)?;
+        let variant = runner.load_variant(quantized)?;
+        let mut stats: Vec<Vec<TapStats>> = Vec::new();
+        let mut bounds: Vec<Vec<Vec<SampleBound>>> = vec![Vec::new(); self.radii.len()];
+        // A few images at a time, so that no set is too large for memory.
+        let size = runner.max_batch().min(32);
+        for first in (0..self.images.len()).step_by(size) {
+            let last = (first + size).min(self.images.len());
+            let input: Batch = self.images.load(first..last, &self.model.preprocessing)?;
+            runner.reference(&input)?;
+            stats.extend(runner.compare(variant)?.stats);
+            for (radius, bounds) in self.radii.iter().zip(&mut bounds) {
+                bounds.extend(runner.sample_bound(variant, *radius)?);
+            }
+        }
+        let series = |at: &dyn Fn(usize) -> f64| Series {
+            log10: by_node(&taps, network.nodes.len(), at),
+        };
+        let mut found = Vec::new();
+        for (&radius, bounds) in self.radii.iter().zip(&bounds) {
+            let worst = |tap: usize| largest(bounds.iter().map(|image| image[tap].bound));
+            found.push((id(radius), series(&|tap| log10_up(worst(tap)))));
+            let share = |tap: usize| largest(bounds.iter().map(|image| image[tap].capped_share()));
+            found.push((
+                format!("{} capped", id(radius)),
+                series(&|tap| share(tap).log10()),
+            ));
+        }
+        let measured = |tap: usize| largest(stats.iter().map(|image| max_abs_diff(&image[tap])));
+        found.push(("measured".into(), series(&|tap| measured(tap).log10())));
+        Ok(found)
+    }
+}
+
+fn by_node(taps: &[Tap], nodes: usize, at: &dyn Fn(usize) -> f64) -> Vec<f64> {
+    let mut values = vec![f64::NAN; nodes];
+    for (i, tap) in taps.iter().enumerate() {
+        values[tap.node] = at(i);
+    }
+    values
+}
+
+/// The largest; NaN if there is one.
+fn largest(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(f64::NEG_INFINITY, |most, v| {
+        if v > most || v.is_nan() { v } else { most }
+    })
+}

@@ -1,0 +1,143 @@
+//! Bounds from the activations of each image: `sample`, and `ball` around it, beside what was measured.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+
+use super::{BatchStudy, Study, StudyTable, Subject, encode};
+use crate::engine::{Runner, VariantId};
+use crate::experiment::measure::max_abs_diff;
+use crate::experiment::schema::SampleBoundRow;
+use crate::experiment::store::{StoreError, for_each_row};
+use crate::experiment::sweep::SweepError;
+use crate::experiment::verdict::{Verdict, judge};
+use crate::tensor::Batch;
+
+/// Stem of the table.
+pub const TABLE: &str = "sample_bounds";
+
+/// `sample = true` and `ball = [radius, ...]` of a plan.
+#[derive(Clone, Debug)]
+pub struct SampleBounds {
+    /// Of each image, and of the balls around it.
+    pub radii: Vec<f64>,
+}
+
+impl SampleBounds {
+    /// What a plan asks for; `None` when it asks for nothing.
+    pub fn of(sample: bool, ball: &[f64]) -> Option<Self> {
+        let alone = sample.then_some(0.0);
+        let radii: Vec<f64> = alone.into_iter().chain(ball.iter().copied()).collect();
+        (!radii.is_empty()).then_some(Self { radii })
+    }
+
+    /// Says which radius is none.
+    pub fn check(ball: &[f64]) -> Result<(), String> {
+        match ball.iter().find(|r| !(r.is_finite() && **r > 0.0)) {
+            None => Ok(()),
+            Some(r) => Err(format!(
+                "ball = [{r}]: a radius is a finite number above 0, in units of normalized pixels"
+            )),
+        }
+    }
+}
+
+/// Name of the bound for a radius.
+pub fn id(radius: f64) -> String {
+    match radius {
+        0.0 => "sample".into(),
+        r => format!("ball:{r}"),
+    }
+}
+
+/// `log10` of a bound, rounded upward.
+pub fn log10_up(bound: f64) -> f64 {
+    // The logarithm is within a unit in the last place.
+    bound.log10().next_up().next_up()
+}
+
+impl Study for SampleBounds {
+    fn name(&self) -> &'static str {
+        "sample"
+    }
+
+    fn settings(&self) -> String {
+        format!("radii {:?}", self.radii)
+    }
+
+    fn tables(&self) -> Vec<StudyTable> {
+        vec![StudyTable::of::<SampleBoundRow>(TABLE)]
+    }
+}
+
+impl BatchStudy for SampleBounds {
+    fn batch(
+        &self,
+        subject: &Subject<'_>,
+        runner: &mut (dyn Runner + '_),
+        variant: VariantId,
+        _input: &Batch,
+        images: Range<usize>,
+    ) -> Result<Vec<RecordBatch>, SweepError> {
+        let network = &subject.model.network;
+        if !subject.quantized.activations.is_empty() {
+            // A bound on the error of weights says nothing of a network whose activations are rounded too.
+            return Ok(vec![encode::<SampleBoundRow>(&[])?]);
+        }
+        let taps = network.taps();
+        let measured = runner.compare(variant)?.stats;
+        let key = &subject.cell.key;
+        let mut rows = Vec::new();
+        for &radius in &self.radii {
+            let bounds = runner.sample_bound(variant, radius)?;
+            for ((image, bounds), stats) in images.clone().zip(&bounds).zip(&measured) {
+                for ((tap, bound), stats) in taps.iter().zip(bounds).zip(stats) {
+                    rows.push(SampleBoundRow {
+                        cell_id: key.cell_id.clone(),
+                        model: key.model.clone(),
+                        quantizer: key.quantizer.clone(),
+                        bits: key.bits,
+                        granularity: key.granularity.name().to_string(),
+                        bound: id(radius),
+                        image: subject.images.images[image].name.clone(),
+                        depth: tap.depth as u32,
+                        layer: network.nodes[tap.node].name.clone(),
+                        log10_bound: log10_up(bound.bound),
+                        capped: bound.capped_share(),
+                        max_abs_diff: max_abs_diff(stats),
+                    });
+                }
+            }
+        }
+        Ok(vec![encode(&rows)?])
+    }
+}
+
+/// Of a finished run's table, by cell: for each bound and depth the image that comes nearest to a violation, or is one,
+/// in the order of the table.
+pub fn worst(run_dir: &Path) -> Result<BTreeMap<String, Vec<SampleBoundRow>>, StoreError> {
+    let mut cells: BTreeMap<String, Vec<SampleBoundRow>> = BTreeMap::new();
+    let path = run_dir.join(format!("{TABLE}.parquet"));
+    for_each_row(&path, |row: SampleBoundRow| {
+        let rows = cells.entry(row.cell_id.clone()).or_default();
+        let same = |r: &&mut SampleBoundRow| r.bound == row.bound && r.depth == row.depth;
+        match rows.iter_mut().find(same) {
+            Some(known) if severity(&row) > severity(known) => *known = row,
+            Some(_) => {}
+            None => rows.push(row),
+        }
+    })?;
+    Ok(cells)
+}
+
+/// Violations before invalid rows before those that hold, the tightest first.
+fn severity(row: &SampleBoundRow) -> (u8, f64) {
+    let rank = match judge(row.max_abs_diff, row.log10_bound) {
+        Verdict::Violated => 2,
+        Verdict::Invalid => 1,
+        Verdict::Holds => 0,
+    };
+    (rank, row.max_abs_diff.log10() - row.log10_bound)
+}

@@ -14,6 +14,7 @@ mod number;
 mod page;
 mod plot;
 mod required_bits;
+mod rescaling;
 mod sample_bounds;
 mod scale;
 mod search;

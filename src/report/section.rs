@@ -46,6 +46,7 @@ const MAKERS: &[Maker] = &[
     super::isolated::section,
     super::dynamics::section,
     super::guarantees::section,
+    super::rescaling::section,
 ];
 
 /// The sections of all studies that the run has.

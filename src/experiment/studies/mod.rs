@@ -6,6 +6,7 @@
 pub mod dynamics;
 pub mod guarantees;
 pub mod isolated;
+pub mod rescaling;
 pub mod sample_bounds;
 pub mod schedule;
 pub mod search;
@@ -47,6 +48,9 @@ pub struct Studies {
     /// Each layer quantized alone: see [`isolated`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
+    /// Bounds by parametrization: see [`rescaling`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rescale: bool,
     /// Distributions of weights and activations, layer by layer and channel by channel.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dynamics: bool,
@@ -61,6 +65,7 @@ impl Studies {
         "search",
         "dynamics",
         "guarantees",
+        "rescale",
     ];
     /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
     pub const TABLES: &[&str] = &[
@@ -72,6 +77,7 @@ impl Studies {
         dynamics::CHANNELS,
         dynamics::HISTOGRAMS,
         guarantees::TABLE,
+        rescaling::TABLE,
     ];
 
     /// Studies of a batch that the plan asks for.
@@ -91,6 +97,9 @@ impl Studies {
         let mut studies: Vec<Box<dyn CellStudy>> = Vec::new();
         if self.guarantees {
             studies.push(Box::new(guarantees::Guarantees));
+        }
+        if self.rescale {
+            studies.push(Box::new(rescaling::Rescaling));
         }
         if let Some(search) = self.search {
             studies.push(Box::new(search));

@@ -1,0 +1,84 @@
+//! Parametrization: every bound as given, after equalization, and at the best rescaling found.
+
+use arrow_array::RecordBatch;
+
+use super::{CellStudy, Study, StudyTable, Subject, encode};
+use crate::bounds::{Parametrizations, Rescale};
+use crate::experiment::schema::RescalingRow;
+use crate::experiment::sweep::{Event, SweepError};
+
+/// The study.
+pub struct Rescaling;
+
+/// Stem of its table.
+pub const TABLE: &str = "rescaling";
+
+/// The gain by the product of layer norms, in place of a bound's id.
+pub const NORM_PRODUCT: &str = "norm-product";
+/// What no rescaling brings that gain below.
+pub const PATH_NORM: &str = "path-norm";
+
+impl Study for Rescaling {
+    fn name(&self) -> &'static str {
+        TABLE
+    }
+
+    fn settings(&self) -> String {
+        String::new()
+    }
+
+    fn tables(&self) -> Vec<StudyTable> {
+        vec![StudyTable::of::<RescalingRow>(TABLE)]
+    }
+}
+
+impl CellStudy for Rescaling {
+    fn cell(
+        &self,
+        subject: &Subject<'_>,
+        _: &mut dyn FnMut(Event),
+    ) -> Result<Vec<RecordBatch>, SweepError> {
+        let network = &subject.model.network;
+        let key = &subject.cell.key;
+        let stated = |source| SweepError::Bound {
+            model: network.name.clone(),
+            source,
+        };
+        if !subject.quantized.activations.is_empty() {
+            // Bounds on the error of weights say nothing of it.
+            return Ok(vec![encode::<RescalingRow>(&[])?]);
+        }
+        let quantized = subject.quantized.dequantize(network);
+        let domain = subject.model.domain();
+        let parametrizations = Parametrizations::new(network);
+        let ids: Option<Vec<&str>> = subject
+            .plan
+            .bounds
+            .as_ref()
+            .map(|ids| ids.iter().map(String::as_str).collect());
+        let ladders = parametrizations
+            .ladders(&quantized, &domain, ids.as_deref())
+            .map_err(stated)?;
+        let products = parametrizations.norm_products();
+        let gains = [products.none, products.equalized, products.optimal];
+        let taps = network.taps();
+        let mut rows: Vec<RescalingRow> = Vec::new();
+        for ((rescale, ladder), gain) in Rescale::ALL.into_iter().zip(ladders).zip(gains) {
+            let mut push = |bound: &str, tap: &crate::network::Tap, log10| {
+                let place = (tap.depth as u32, network.nodes[tap.node].name.as_str());
+                rows.push(key.rescaling(rescale.name(), bound, place, log10));
+            };
+            for (id, series) in ladder {
+                let series = series.map_err(stated)?;
+                for tap in &taps {
+                    push(&id, tap, series.log10[tap.node]);
+                }
+            }
+            if let Some(last) = taps.last() {
+                push(NORM_PRODUCT, last, gain);
+                push(PATH_NORM, last, products.path_norm);
+            }
+        }
+        Ok(vec![encode(&rows)?])
+    }
+}

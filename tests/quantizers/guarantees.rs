@@ -169,7 +169,7 @@ fn spfq_keeps_its_promise_in_the_mean_and_round_up_does_not() {
         data: &data,
     };
     let (mut errors, mut upward) = (vec![Vec::new(); NEURONS], vec![Vec::new(); NEURONS]);
-    let mut promised = vec![[0.0; 2]; NEURONS];
+    let mut promised = [[0.0; 2]; NEURONS];
     for seed in 0..100 {
         let spfq = Spfq::new(settings(4, 3.0, seed), 1).unwrap();
         let quantized = spfq.calibrate(&network, &Naive(batch.clone())).unwrap();

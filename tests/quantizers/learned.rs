@@ -118,20 +118,20 @@ fn literal(network: &Network, x: &Batch, step: &[f64], top: f64, iterations: usi
     let squares: f64 = x.data.iter().map(|&x| f64::from(x).powi(2)).sum();
     let unit = squares / d as f64;
     let mut result = Vec::new();
-    for o in 0..affine.out {
+    for (o, &step) in step.iter().enumerate() {
         let w: Vec<f64> = affine.row(o).iter().map(|&w| f64::from(w)).collect();
         let down: Vec<f64> = w
             .iter()
-            .map(|w| (w / step[o]).floor().clamp(-top, top))
+            .map(|w| (w / step).floor().clamp(-top, top))
             .collect();
         let room: Vec<f64> = w
             .iter()
             .zip(&down)
-            .map(|(w, d)| ((w / step[o]).floor() + 1.0).clamp(-top, top) - d)
+            .map(|(w, d)| ((w / step).floor() + 1.0).clamp(-top, top) - d)
             .collect();
         let mut v: Vec<f64> = (0..d)
             .map(|t| {
-                let s = ((w[t] / step[o] - down[t]).clamp(0.01, 0.99) + 0.1) / 1.2;
+                let s = ((w[t] / step - down[t]).clamp(0.01, 0.99) + 0.1) / 1.2;
                 (s / (1.0 - s)).ln()
             })
             .collect();
@@ -144,9 +144,10 @@ fn literal(network: &Network, x: &Batch, step: &[f64], top: f64, iterations: usi
                 let beta = 2.0 + 18.0 * left;
                 let lambda = if done < 0.2 { 0.0 } else { 0.5 };
                 let samples = (0..x.images()).map(|i| {
-                    let each = x.image(i).iter().enumerate().map(|(t, &x)| {
-                        f64::from(x) * (w[t] / step[o] - down[t] - room[t] * h(v[t]))
-                    });
+                    let each =
+                        x.image(i).iter().enumerate().map(|(t, &x)| {
+                            f64::from(x) * (w[t] / step - down[t] - room[t] * h(v[t]))
+                        });
                     each.sum::<f64>().powi(2)
                 });
                 let open = (0..d).filter(|&t| room[t] > 0.0);
@@ -212,10 +213,10 @@ fn the_optimizer_follows_the_literal_one() {
                 sum * sum
             };
             let error: f64 = (0..x.images()).map(sample).sum();
-            for t in 0..6 {
+            for (t, &level) in levels.iter().enumerate() {
                 // Where the literal result is not better, round to nearest takes its place.
                 let expected = match error < plain[o] {
-                    true => levels[t],
+                    true => level,
                     false => f64::from(nearest.layers[0].codes[o * 6 + t]) - top,
                 };
                 let found = f64::from(layer.codes[o * 6 + t]) - top;
@@ -418,12 +419,11 @@ fn absorption_moves_what_no_input_falls_below_and_nothing_else() {
         network.nodes[0].affine().unwrap(),
         own.nodes[0].affine().unwrap(),
     );
-    for o in 0..5 {
+    for (o, absorbed) in c[0].iter().enumerate() {
         let moved = f64::from(a.bias[o]) - f64::from(b.bias[o]);
         assert!(
-            (moved - c[0][o]).abs() < 64.0 * UNIT_F32,
-            "{moved} {}",
-            c[0][o]
+            (moved - absorbed).abs() < 64.0 * UNIT_F32,
+            "{moved} {absorbed}"
         );
     }
     for i in 0..4 {

@@ -35,7 +35,8 @@ pub fn worst(affine: &Affine<'_>, layer: &QuantizedLayer) -> Check {
                 bound * gamma(orders + 1, UNIT_F32) + 2.0 * gamma(2 * orders, UNIT_F64) * w.abs();
             let check = Check::certain(bound + room, rest.abs(), true);
             // A NaN comes out on top.
-            if !(relative(&check) <= relative(&found)) {
+            let ratio = relative(&check);
+            if ratio.is_nan() || ratio > relative(&found) {
                 found = check;
             }
         }

@@ -111,7 +111,7 @@ pub fn decay(rows: &[GuaranteeRow]) -> Option<Figure> {
     let mut bits: Vec<u32> = all.iter().map(|r| r.bits).collect();
     bits.sort_unstable();
     bits.dedup();
-    let points = || all.iter().filter_map(|r| log(r));
+    let points = || all.iter().filter_map(&log);
     points().next()?;
     let x = Axis::log("weights per neuron", points().map(|p| p.0), 6.0);
     let y = Axis::log("relative square error", points().map(|p| p.1), 8.0);
@@ -134,7 +134,7 @@ pub fn decay(rows: &[GuaranteeRow]) -> Option<Figure> {
             .iter()
             .flatten()
             .filter(|r| made_up(r))
-            .filter_map(|r| log(r))
+            .filter_map(&log)
             .collect();
         if let Some(&(at, value)) = line.last() {
             let from = x.min.max(at - (y.max - value));
@@ -147,7 +147,7 @@ pub fn decay(rows: &[GuaranteeRow]) -> Option<Figure> {
         }
         for (model, colour) in &models {
             let own = of(model);
-            let real = own.iter().filter(|r| !made_up(r)).filter_map(|r| log(r));
+            let real = own.iter().filter(|r| !made_up(r)).filter_map(&log);
             panel
                 .lines
                 .push(Line::scatter(*model, stroke(colour), real));

@@ -86,18 +86,10 @@ fn literal(
     own: &[Batch<f64>],
     bins: Option<&[Bins]>,
 ) -> Vec<Distribution> {
-    let taps: Vec<usize> = network.taps().iter().map(|t| t.node).collect();
     let node = |i: usize| {
         let shape = (network.nodes[i].shape.c, network.nodes[i].shape.pixels());
         let bins = bins.map(|b| &b[i]);
-        let mut found = Distribution::literal(&own[i].data, &full[i].data, shape, bins);
-        if !taps.contains(&i) {
-            found
-                .channels
-                .iter_mut()
-                .for_each(|c| c.sum_sq_diff = f64::NAN);
-        }
-        found
+        Distribution::literal(&own[i].data, &full[i].data, shape, bins)
     };
     (0..network.nodes.len()).map(node).collect()
 }

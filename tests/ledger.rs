@@ -155,20 +155,24 @@ fn required_bits_are_the_fewest_that_do() {
         let needed = a_priori(network, domain, scheme, granularity, &ids, &tolerances).unwrap();
         let at = |bits: u32, id: &str, node: usize| {
             let radii = half_steps(network, scheme, granularity, bits);
-            let ball = Ball::new(network, domain, &radii).unwrap();
-            ball.evaluate(id).unwrap().log10[node]
+            let ball = Ball::new(network, domain, &radii);
+            ball.map(|b| b.evaluate(id).unwrap().log10[node])
         };
         for id in ids {
             for (bits, tolerance) in needed[id].iter().zip(tolerances) {
                 let node = network.nodes.len() - 1;
                 let Some(bits) = bits[node] else { continue };
-                let enough = at(bits, id, node);
+                let enough = match at(bits, id, node) {
+                    // A step too small to evaluate: the count is that of the scaling statement alone.
+                    Err(_) if bits > 64 => continue,
+                    enough => enough.unwrap(),
+                };
                 if enough > tolerance.log10() + ROUNDING_SLACK * (1.0 + enough.abs()) {
                     let text = format!("{id}, {tolerance}: {bits} bits give {enough}");
                     return Err(TestCaseError::fail(text));
                 }
                 // Beyond 32 bits the count follows from halving, which is exact up to the growth of W'.
-                if (3..=32).contains(&bits) && at(bits - 1, id, node) <= tolerance.log10() {
+                if (3..=32).contains(&bits) && at(bits - 1, id, node).unwrap() <= tolerance.log10() {
                     let text = format!("{id}, {tolerance}: {} bits do as well", bits - 1);
                     return Err(TestCaseError::fail(text));
                 }

@@ -13,7 +13,6 @@ use super::style::{Stroke, Styles};
 use crate::experiment::dynamics::{ACTIVATIONS, KINDS, WEIGHTS, db_per_layer, totals};
 use crate::experiment::schema::DynamicsRow;
 use crate::experiment::store::for_each_row;
-use crate::experiment::studies::dynamics::LAYERS;
 
 /// Colours of [`KINDS`], apart under the common colour-vision deficiencies.
 const COLOURS: [&str; 4] = ["#009988", "#0077bb", "#cc3311", "#777777"];
@@ -33,7 +32,7 @@ const HOW: &str = "Each dot is a layer, marked by its kind; the left column spea
 
 /// The section, where the run has the study's table.
 pub fn section(dir: &Path, run: &Run, _: &Styles) -> Result<Option<Section>, ReportError> {
-    let path = dir.join(format!("{LAYERS}.parquet"));
+    let path = dir.join("dynamics.parquet");
     if !path.exists() {
         return Ok(None);
     }

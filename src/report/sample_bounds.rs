@@ -13,7 +13,6 @@ use super::section::{Section, Table, TableCell};
 use super::style::{MEASURED, Stroke, Styles};
 use crate::experiment::schema::SampleBoundRow;
 use crate::experiment::store::for_each_row;
-use crate::experiment::studies::sample_bounds::TABLE;
 
 const BEST: &str = "best";
 const CAPPED: Stroke = Stroke {
@@ -40,7 +39,7 @@ fn larger(a: f64, b: f64) -> f64 {
 
 /// The section, if the run has the table.
 pub fn section(dir: &Path, run: &Run, styles: &Styles) -> Result<Option<Section>, ReportError> {
-    let path = dir.join(format!("{TABLE}.parquet"));
+    let path = dir.join("sample_bounds.parquet");
     if !path.exists() {
         return Ok(None);
     }

@@ -157,7 +157,7 @@ pub fn norm(x: Columns<'_>, replay: &Replay, step: f64) -> Check {
     Check::certain(
         promised + replay.rounding,
         replay.error,
-        replay.clipped == 0,
+        !replay.is_clipped(Choice::Nearest),
     )
 }
 

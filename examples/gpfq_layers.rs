@@ -1,7 +1,7 @@
 //! Quantizes single layers of MobileNetV2 by path following and stores what went in and came out, for
 //! scripts/oracle/gpfq_yardstick.py, which gives the same data to another implementation.
 //!
-//! `cargo run --release --example gpfq_layers -- WEIGHTS IMAGES OUT.safetensors [COUNT]`: COUNT images (16), every sixth layer.
+//! `cargo run --release --example gpfq_layers -- WEIGHTS IMAGES OUT.safetensors [COUNT]`: COUNT images (16), every fifth layer, of all kinds.
 //! Tensors of a layer L: `L.full` and `L.quantized` `[groups][columns][samples]`, `L.weight` `[groups][neurons][columns]`, `L.values` likewise (ours),
 //! `L.seconds`. The inputs X~ are those of the network whose earlier layers are rounded to 4 bits per channel; the
 //! alphabet is `{-7..7} max|row| / 7`.
@@ -58,7 +58,7 @@ fn main() -> anyhow::Result<()> {
         let affine = network.nodes[node]
             .affine()
             .context("a layer has weights")?;
-        if at % 6 == 1 {
+        if at % 5 == 2 {
             let name = &network.nodes[node].name;
             let batches = walk.inputs(node)?;
             let patches = Patches::draw(&network, node, count, sampling);

@@ -127,7 +127,7 @@ fn figure(cell: &Cell, rows: &[SearchRow], trace: &[SearchTraceRow]) -> Option<F
         first: false,
         plot: Plot {
             title: format!(
-                "{}, {} weights, {bits} bits {granularity}: search for the worst input",
+                "Worst input: {} {} {bits} bit {granularity}",
                 key.model, key.quantizer
             ),
             rows: vec![Row {

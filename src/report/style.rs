@@ -234,10 +234,11 @@ impl Styles {
 
     /// The look of bound `id`.
     pub fn stroke(&self, id: &str) -> Stroke {
-        self.strokes
-            .get(id)
-            .copied()
-            .unwrap_or(stroke(id, SPARE_COLOURS[0], SOLID))
+        let known = || ladder(id).map_or((SPARE_COLOURS[0], SOLID), |k| (k.colour, k.dash));
+        self.strokes.get(id).copied().unwrap_or_else(|| {
+            let (colour, dash) = known();
+            stroke(id, colour, dash)
+        })
     }
 }
 

@@ -61,9 +61,11 @@ impl Bound for LayerSum {
             let eps = seen().fold(0.0, |e: f64, (l, ..)| e.max(l.parameter_difference));
             seen()
                 .map(|(layer, gain, magnitude)| gain * self.change(layer, magnitude, biased, eps))
-                .sum()
+                .sum::<Up>()
         };
-        Ok(Series::of((0..nodes.len()).map(at)))
+        Ok(Series::of(
+            (0..nodes.len()).map(|i| setting.in_own_units(i, at(i))),
+        ))
     }
 }
 

@@ -26,11 +26,14 @@ pub mod scaled;
 mod setting;
 mod spectral;
 mod spectral_fused;
+mod spectral_fused_rescaled;
 mod spectral_norm;
 
 pub use ball::{BALL, Ball};
 pub use best::intersection;
-pub use parametrization::{NormProducts, Parametrizations, Rescale, depends_on_parametrization};
+pub use parametrization::{
+    FoundRescalings, Ladder, NormProducts, Parametrizations, Rescale, depends_on_parametrization,
+};
 pub use reference_norms::ReferenceNorms;
 pub use registry::{find, is_plain, ladder, registry};
 pub use rescaling::{ChannelClasses, Rescaling};

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::best::{intersection, parts_of};
+use super::reference_norms::InUnits;
 use super::registry::ladder;
 use super::rescaling::ChannelClasses;
 use super::rescaling_search::{candidates, channel_path_norm, equalized, norm_product};
+use super::spectral_fused_rescaled::SpectralFusedRescaled;
 use super::{BoundError, Domain, ReferenceNorms, Series, Setting, registry};
 use crate::network::Network;
 
@@ -38,18 +40,26 @@ impl Rescale {
     }
 }
 
-/// True for bounds that see the parametrization. The others work channel by channel, where the factors cancel.
+/// True for bounds that see the parametrization. The others work channel by channel, where the factors cancel,
+/// or choose their own.
 pub fn depends_on_parametrization(id: &str) -> bool {
-    ["gonon", "houache", "layerwise", "spectral", "best"]
-        .iter()
-        .any(|prefix| id.starts_with(prefix))
+    let own = id == SpectralFusedRescaled::ID;
+    let prefixes = ["gonon", "houache", "layer", "spectral", "best"];
+    !own && prefixes.iter().any(|prefix| id.starts_with(prefix))
 }
+
+/// Bounds by id, in the order asked for.
+pub type Ladder = Vec<(String, Result<Series, BoundError>)>;
 
 /// The parametrizations of one reference network; norms are kept for all its quantized forms.
 pub struct Parametrizations<'a> {
     /// As given, equalized, then the others.
     all: Vec<Arc<ReferenceNorms<'a>>>,
 }
+
+/// The rescalings of a network and the norms found so far, apart from the network itself.
+#[derive(Clone, Debug)]
+pub struct FoundRescalings(Vec<Arc<InUnits>>);
 
 /// `log10` of the product of the reference network's layer norms (branches summed).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,6 +86,21 @@ impl<'a> Parametrizations<'a> {
         Self { all }
     }
 
+    /// What was found, for [`Parametrizations::again`].
+    pub fn found(&self) -> FoundRescalings {
+        FoundRescalings(self.all.iter().map(|p| p.kept()).collect())
+    }
+
+    /// With what was found for the same weights and input shape.
+    pub fn again(network: &'a Network, found: &FoundRescalings) -> Self {
+        let units = found.0.iter();
+        Self {
+            all: units
+                .map(|u| ReferenceNorms::with(network, Arc::clone(u)))
+                .collect(),
+        }
+    }
+
     /// What the parametrization does to the product of layer norms alone.
     pub fn norm_products(&self) -> NormProducts {
         let network = self.all[0].network();
@@ -98,7 +123,7 @@ impl<'a> Parametrizations<'a> {
         quantized: &'a Network,
         domain: &'a Domain,
         ids: Option<&[&str]>,
-    ) -> Result<[Vec<(String, Result<Series, BoundError>)>; 3], BoundError> {
+    ) -> Result<[Ladder; 3], BoundError> {
         let every: Vec<&str> = registry().iter().map(|b| b.id()).collect();
         let wanted = ids.unwrap_or(&every);
         let mut single: Vec<&str> = Vec::new();

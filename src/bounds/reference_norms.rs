@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::rescaling::Rescaling;
+use super::rescaling::{ChannelClasses, Rescaling};
+use super::rescaling_search::balanced;
 use super::scaled::Up;
 use super::spectral::{self, LayerNorms};
 use crate::network::Network;
@@ -31,14 +32,33 @@ impl<V: Copy> Memo<V> {
     }
 }
 
+/// Norms in one parametrization, found when first asked for.
+#[derive(Debug)]
+pub(super) struct InUnits {
+    rescaling: Rescaling,
+    layers: Vec<OnceLock<Option<LayerNorms>>>,
+    products: Memo<Up>,
+    /// The same network's in the units of `spectral-fused-rescaled`.
+    balanced: OnceLock<Arc<Self>>,
+}
+
+impl InUnits {
+    fn new(network: &Network, rescaling: Rescaling) -> Arc<Self> {
+        Arc::new(Self {
+            rescaling,
+            layers: network.nodes.iter().map(|_| OnceLock::new()).collect(),
+            products: Memo::default(),
+            balanced: OnceLock::new(),
+        })
+    }
+}
+
 /// The spectral norms of a reference network, found when first asked for. Share one among the
 /// [`Setting`](super::Setting)s of a network: a sweep over quantizers then computes them once.
 #[derive(Debug)]
 pub struct ReferenceNorms<'a> {
     network: &'a Network,
-    rescaling: Rescaling,
-    layers: Vec<OnceLock<Option<LayerNorms>>>,
-    products: Memo<Up>,
+    here: Arc<InUnits>,
 }
 
 impl<'a> ReferenceNorms<'a> {
@@ -50,12 +70,17 @@ impl<'a> ReferenceNorms<'a> {
     /// In another parametrization of the same function, and of every quantized form. `rescaling` is one of
     /// this network's.
     pub fn rescaled(network: &'a Network, rescaling: Rescaling) -> Arc<Self> {
-        Arc::new(Self {
-            network,
-            rescaling,
-            layers: network.nodes.iter().map(|_| OnceLock::new()).collect(),
-            products: Memo::default(),
-        })
+        Self::with(network, InUnits::new(network, rescaling))
+    }
+
+    /// With norms found before, of the same network.
+    pub(super) fn with(network: &'a Network, here: Arc<InUnits>) -> Arc<Self> {
+        Arc::new(Self { network, here })
+    }
+
+    /// What was found, apart from the network.
+    pub(super) fn kept(&self) -> Arc<InUnits> {
+        Arc::clone(&self.here)
     }
 
     /// The network they belong to.
@@ -65,18 +90,27 @@ impl<'a> ReferenceNorms<'a> {
 
     /// The parametrization.
     pub fn rescaling(&self) -> &Rescaling {
-        &self.rescaling
+        &self.here.rescaling
+    }
+
+    /// The same network in the units that level the Euclidean norms of rows and columns, whatever these are.
+    pub(super) fn balanced(&self) -> Arc<Self> {
+        let found = self.here.balanced.get_or_init(|| {
+            let classes = ChannelClasses::new(self.network);
+            InUnits::new(self.network, balanced(self.network, &classes))
+        });
+        Self::with(self.network, Arc::clone(found))
     }
 
     /// Norms of node `node`; `None` when it has no parameters.
     pub(super) fn layer(&self, node: usize) -> Option<&LayerNorms> {
-        self.layers[node]
+        self.here.layers[node]
             .get_or_init(|| spectral::layer_norms(self, self.network, node))
             .as_ref()
     }
 
     /// Norms of products of the reference network's matrices.
     pub(super) fn products(&self) -> &Memo<Up> {
-        &self.products
+        &self.here.products
     }
 }

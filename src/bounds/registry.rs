@@ -15,6 +15,7 @@ use super::layerwise::Layerwise;
 use super::path_metric::PathMetric;
 use super::spectral::Spectral;
 use super::spectral_fused::SpectralFused;
+use super::spectral_fused_rescaled::SpectralFusedRescaled;
 use super::{Bound, BoundError, Series, Setting};
 
 static BEST: [Best; 2] = [Best { cap: false }, Best { cap: true }];
@@ -59,6 +60,7 @@ static REGISTRY: &[&dyn Bound] = &[
     &Spectral { cap: true },
     &SpectralFused { cap: false },
     &SpectralFused { cap: true },
+    &SpectralFusedRescaled,
     &BEST[0],
     &BEST[1],
 ];
@@ -97,12 +99,9 @@ pub fn ladder(
         .iter()
         .flat_map(|&id| parts_of(id).unwrap_or_else(|| vec![id]))
         .collect();
-    if single.iter().any(|id| id.starts_with("spectral")) {
-        // In parallel here; in the recursions they would be found one after the other.
-        let nodes = 0..setting.network().nodes.len();
-        nodes.into_par_iter().for_each(|node| {
-            setting.spectral(node);
-        });
+    let here = |id: &&str| id.starts_with("spectral") && *id != SpectralFusedRescaled::ID;
+    if single.iter().any(here) {
+        setting.prepare_spectral();
     }
     let done: BTreeMap<&str, Result<Series, BoundError>> = single
         .into_par_iter()

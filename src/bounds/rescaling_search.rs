@@ -8,6 +8,8 @@ use crate::network::{Network, Op};
 
 /// Passes over all layers; what has not settled by then gains nothing noticeable.
 const SWEEPS: usize = 40;
+/// Steps below this, in natural logarithms, end the balancing.
+const SETTLED: f64 = 1e-3;
 /// No factor falls further below the largest of its value in one step.
 const LEAST: f64 = 1e-12;
 
@@ -74,6 +76,11 @@ pub(super) fn equalized(network: &Network, classes: &ChannelClasses) -> Rescalin
     balance(network, classes, Size::Range)
 }
 
+/// The same with Euclidean norms of rows and columns for their sizes, which suits spectral norms.
+pub(super) fn balanced(network: &Network, classes: &ChannelClasses) -> Rescaling {
+    balance(network, classes, Size::Euclidean)
+}
+
 fn balance(network: &Network, classes: &ChannelClasses, size: Size) -> Rescaling {
     let layers = layers(network, |taps| match size {
         Size::Range => taps.iter().fold(0.0, |m, w| f64::max(m, w.abs().into())),
@@ -95,23 +102,30 @@ fn balance(network: &Network, classes: &ChannelClasses, size: Size) -> Rescaling
     for _ in 0..SWEEPS {
         let mut written = vec![0.0; factors.len()];
         let mut read = written.clone();
+        let inverse: Vec<f64> = factors.iter().map(|f| 1.0 / f).collect();
         for layer in &layers {
             let rows = classes.of_value(layer.node + 1);
             let columns = classes.of_value(network.nodes[layer.node].inputs[0]);
             for (o, &row) in rows.iter().enumerate() {
                 let first = layer.first_input(o);
                 for (w, &column) in layer.row(o).iter().zip(&columns[first..]) {
-                    let entry = w * factors[column] / factors[row];
+                    let entry = w * factors[column] * inverse[row];
                     join(&mut written[row], entry);
                     join(&mut read[column], entry);
                 }
             }
         }
         // All at once overshoots where neighbours move together: half the step, in logarithms.
+        let mut furthest: f64 = 0.0;
         for (c, factor) in factors.iter_mut().enumerate().skip(1) {
             if written[c] > 0.0 && read[c] > 0.0 {
-                *factor *= f64::powf(written[c] / read[c], power / 2.0);
+                let step = f64::powf(written[c] / read[c], power / 2.0);
+                furthest = furthest.max(step.ln().abs());
+                *factor *= step;
             }
+        }
+        if furthest < SETTLED {
+            break;
         }
     }
     classes.rescaling(&factors)
@@ -185,7 +199,7 @@ pub(super) fn candidates(network: &Network, classes: &ChannelClasses) -> Vec<Res
     vec![
         spread(path_scales(network, &layers, classes, false)),
         spread(path_scales(network, &layers, classes, true)),
-        spread(balance(network, classes, Size::Euclidean)),
+        spread(balanced(network, classes)),
     ]
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use rayon::prelude::*;
+
 use super::BoundError;
 use super::reference_norms::{Memo, ReferenceNorms};
 use super::rescaling::{Rescaling, divided_up};
@@ -209,6 +211,14 @@ impl<'a> Setting<'a> {
         self.spectral[node]
             .get_or_init(|| spectral::facts(self, node))
             .as_ref()
+    }
+
+    /// Finds the spectral norms of all nodes in parallel; the recursions would find one after the other.
+    pub(super) fn prepare_spectral(&self) {
+        let nodes = 0..self.network.nodes.len();
+        nodes.into_par_iter().for_each(|node| {
+            self.spectral(node);
+        });
     }
 
     /// What depends on the reference network alone.

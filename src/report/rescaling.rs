@@ -14,7 +14,6 @@ use crate::experiment::schema::RescalingRow;
 use crate::experiment::store::for_each_row;
 
 const FILE: &str = "rescaling.parquet";
-const PATH_NORM: &str = "path-norm";
 /// As given, equalized, at the best found.
 const RESCALES: [(&str, &str); 3] = [
     ("none", "#cc3311"),
@@ -105,7 +104,7 @@ fn bars(cell: &Cell, entries: &[Entry]) -> Figure {
         names[at] = bound.clone();
         for (k, (value, (name, colour))) in values.iter().zip(RESCALES).enumerate() {
             let y = at as f64 + 0.26 * (1.0 - k as f64);
-            let alone = bound == PATH_NORM;
+            let alone = values[0] == values[1] && values[1] == values[2];
             bars.push(Bar {
                 from: (low, y - 0.12),
                 to: (*value, y + 0.12),
@@ -119,7 +118,11 @@ fn bars(cell: &Cell, entries: &[Entry]) -> Figure {
         }
     }
     let y = Axis::names("bound", &names);
-    let mut panel = Panel::new("decades by parametrization", x, y);
+    let mut panel = Panel::new(
+        "bound at the output by parametrization; numbers are log10",
+        x,
+        y,
+    );
     panel.bars = bars;
     let key = &cell.summary.key;
     let bits = format!("{}bit", key.bits);

@@ -60,7 +60,7 @@ const fn known(
 
 /// The ladder of bounds, loosest first; colours stay apart under the common colour-vision deficiencies, and no two
 /// ids share both colour and dashes.
-const LADDER: [Known; 15] = [
+const LADDER: [Known; 16] = [
     known(
         "gonon2023",
         "#882255",
@@ -114,6 +114,12 @@ const LADDER: [Known; 15] = [
         "#117733",
         SOLID,
         "The channelwise recursion with linear layers composed where no activation stands between them.",
+    ),
+    known(
+        "spectral-fused-rescaled",
+        "#ee7733",
+        DASH_DOT,
+        "The same in units that level the norms of rows and columns, which changes neither function nor discrepancy.",
     ),
     known(
         "spectral-fused",

@@ -99,7 +99,7 @@ impl Studies {
             studies.push(Box::new(guarantees::Guarantees));
         }
         if self.rescale {
-            studies.push(Box::new(rescaling::Rescaling));
+            studies.push(Box::new(rescaling::Rescaling::default()));
         }
         if let Some(search) = self.search {
             studies.push(Box::new(search));

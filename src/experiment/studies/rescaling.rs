@@ -1,14 +1,24 @@
 //! Parametrization: every bound as given, after equalization, and at the best rescaling found.
 
+use std::sync::{Mutex, PoisonError};
+
 use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
-use crate::bounds::{Parametrizations, Rescale};
+use crate::bounds::{FoundRescalings, Parametrizations, Rescale};
 use crate::experiment::schema::RescalingRow;
 use crate::experiment::sweep::{Event, SweepError};
+use crate::tensor::Shape;
 
 /// The study.
-pub struct Rescaling;
+#[derive(Default)]
+pub struct Rescaling {
+    /// Of the model seen last: all its cells share the search and the reference network's norms.
+    found: Mutex<Option<(Identity, FoundRescalings)>>,
+}
+
+/// What rescalings and norms follow from: name and weights of a model, and the shape of its input.
+type Identity = (String, String, Shape);
 
 /// Stem of its table.
 pub const TABLE: &str = "rescaling";
@@ -50,7 +60,18 @@ impl CellStudy for Rescaling {
         }
         let quantized = subject.quantized.dequantize(network);
         let domain = subject.model.domain();
-        let parametrizations = Parametrizations::new(network);
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = (
+            network.name.clone(),
+            subject.model.weights_sha256.clone(),
+            network.input,
+        );
+        let parametrizations = match found.as_ref() {
+            Some((known, found)) if *known == identity => Parametrizations::again(network, found),
+            _ => Parametrizations::new(network),
+        };
+        *found = Some((identity, parametrizations.found()));
+        drop(found);
         let ids: Option<Vec<&str>> = subject
             .plan
             .bounds

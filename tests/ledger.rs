@@ -172,7 +172,8 @@ fn required_bits_are_the_fewest_that_do() {
                     return Err(TestCaseError::fail(text));
                 }
                 // Beyond 32 bits the count follows from halving, which is exact up to the growth of W'.
-                if (3..=32).contains(&bits) && at(bits - 1, id, node).unwrap() <= tolerance.log10() {
+                if (3..=32).contains(&bits) && at(bits - 1, id, node).unwrap() <= tolerance.log10()
+                {
                     let text = format!("{id}, {tolerance}: {} bits do as well", bits - 1);
                     return Err(TestCaseError::fail(text));
                 }

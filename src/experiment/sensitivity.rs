@@ -21,6 +21,7 @@ pub fn measured(
     variants: &[QuantizedLayer],
 ) -> Result<Vec<f64>, EngineError> {
     let mut runner = engine.prepare(network)?;
+    let taps = network.taps();
     let mut costs = vec![0.0; variants.len()];
     let len = images.shape.len();
     let first = &images.data[..len * images.images().min(IMAGES)];
@@ -35,15 +36,20 @@ pub fn measured(
                 layers: vec![layer.clone()],
                 activations: Vec::new(),
             };
+            let Some(tap) = taps.iter().position(|t| t.node == layer.node) else {
+                continue;
+            };
             let variant = runner.load_variant(&alone)?;
-            let compared = runner.compare(variant);
+            let isolated = runner.isolated(variant, tap);
             runner.drop_variant(variant);
-            for stats in compared?.stats.iter().filter_map(|taps| taps.last()) {
-                *cost += match stats.non_finite {
+            *cost += isolated?
+                .at_output
+                .iter()
+                .map(|stats| match stats.non_finite {
                     0 => stats.sum_sq_diff,
                     _ => f64::INFINITY,
-                };
-            }
+                })
+                .sum::<f64>();
         }
     }
     Ok(costs)

@@ -10,9 +10,10 @@ use super::options::{EngineOptions, ModelOptions, VariantOptions};
 use super::run::overlap;
 use super::sweep::execute;
 use super::table::{self, number};
-use crate::experiment::dynamics::{ACTIVATIONS, WEIGHTS, db_per_layer, totals};
 use crate::experiment::plan::{Images, Plan};
-use crate::experiment::schema::{CellSummary, DynamicsRow, Summary};
+use crate::experiment::schema::{
+    ACTIVATIONS, CellSummary, DynamicsRow, Summary, WEIGHTS, db_per_layer, totals,
+};
 use crate::experiment::store::for_each_row;
 use crate::experiment::studies::{Studies, dynamics::LAYERS};
 use crate::report;

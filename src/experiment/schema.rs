@@ -4,6 +4,7 @@
 mod column;
 mod derived;
 mod dynamics;
+mod dynamics_totals;
 mod guarantees;
 mod isolated;
 mod rescaling;
@@ -14,7 +15,8 @@ mod summary;
 
 pub use column::{Column, Row, RowError};
 pub use derived::{LedgerRow, RequiredBitsRow};
-pub use dynamics::{DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow};
+pub use dynamics::{ACTIVATIONS, DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow, WEIGHTS};
+pub use dynamics_totals::{KINDS, KindTotals, db_per_layer, totals};
 pub use guarantees::GuaranteeRow;
 pub use isolated::IsolatedRow;
 pub use rescaling::RescalingRow;

@@ -10,8 +10,7 @@ use super::plot::{Line, Panel, Plot, Row};
 use super::scale::Axis;
 use super::section::{Section, Table, TableCell};
 use super::style::{Stroke, Styles};
-use crate::experiment::dynamics::{ACTIVATIONS, KINDS, WEIGHTS, db_per_layer, totals};
-use crate::experiment::schema::DynamicsRow;
+use crate::experiment::schema::{ACTIVATIONS, DynamicsRow, KINDS, WEIGHTS, db_per_layer, totals};
 use crate::experiment::store::for_each_row;
 
 /// Colours of [`KINDS`], apart under the common colour-vision deficiencies.

@@ -2,10 +2,8 @@
 //! comes together over a network. `docs/dynamics.md` has the formulas.
 
 mod rows;
-mod totals;
 
-pub use rows::{ACTIVATIONS, LayerRows, WEIGHTS, activations, weights};
-pub use totals::{KINDS, KindTotals, db_per_layer, totals};
+pub use rows::{LayerRows, activations, weights};
 
 use crate::engine::{ChannelMoments, Distribution};
 use crate::network::{Node, Op};
@@ -67,7 +65,7 @@ impl Scales {
 }
 
 /// NaN of nothing.
-fn mean(values: &[f64]) -> f64 {
+pub(super) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 

@@ -2,15 +2,12 @@
 
 use super::{BINS, Scales, kind, sqnr_db};
 use crate::engine::Distribution;
-use crate::experiment::schema::{CellKey, DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow};
+use crate::experiment::schema::{
+    ACTIVATIONS, CellKey, DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow, WEIGHTS,
+};
 use crate::network::Node;
 use crate::quant::QuantizedLayer;
 use crate::tensor::histogram::Bins;
-
-/// The tensor of a row that speaks of a layer's kernel.
-pub const WEIGHTS: &str = "weights";
-/// The tensor of a row that speaks of a layer's output.
-pub const ACTIVATIONS: &str = "activations";
 
 /// Rows of the three tables.
 #[derive(Clone, Debug, Default, PartialEq)]

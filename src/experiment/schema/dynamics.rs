@@ -2,6 +2,11 @@
 
 use super::column::table;
 
+/// The tensor of a row that speaks of a layer's kernel.
+pub const WEIGHTS: &str = "weights";
+/// The tensor of a row that speaks of a layer's output.
+pub const ACTIVATIONS: &str = "activations";
+
 table! {
     /// One layer's weights or activations in one cell. Where a value of either network is not finite, every number but
     /// the counts is NaN.

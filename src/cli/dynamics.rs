@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 
 use super::Outcome;
-use super::options::{EngineOptions, ModelOptions, VariantOptions};
-use super::run::overlap;
-use super::sweep::execute;
+use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions};
+use super::sweep::{execute, from_flags};
 use super::table::{self, number};
-use crate::experiment::plan::{Images, Plan};
+use crate::experiment::plan::Plan;
 use crate::experiment::schema::{
     ACTIVATIONS, CellSummary, DynamicsRow, Summary, WEIGHTS, db_per_layer, totals,
 };
@@ -23,12 +22,8 @@ use crate::report;
 pub struct Args {
     #[command(flatten)]
     model: ModelOptions,
-    /// Folder of images
-    #[arg(long, value_name = "DIR")]
-    images: PathBuf,
-    /// Use only the first so many images
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[command(flatten)]
+    images: ImageOptions,
     #[command(flatten)]
     variants: VariantOptions,
     /// Images of one pass
@@ -46,20 +41,11 @@ impl Args {
     pub fn run(self) -> anyhow::Result<Outcome> {
         let table = self.variants.required()?;
         let calibration = self.variants.method.images(&table)?;
-        let skip = match &calibration {
-            Some(calibration) => overlap(&calibration.images, &self.images)?,
-            None => 0,
-        };
-        let plan = Plan {
+        let plan = from_flags(&Plan {
             batch: self.batch,
             f64_images: 0,
             bounds: Some(Vec::new()),
-            images: Images {
-                dir: self.images,
-                labels: None,
-                skip,
-                limit: self.limit,
-            },
+            images: self.images.beside(calibration.as_ref())?,
             calibration,
             model: vec![self.model.planned()],
             quantize: vec![table],
@@ -67,9 +53,7 @@ impl Args {
                 dynamics: true,
                 ..Studies::default()
             },
-        };
-        // The same checks as for a plan on disk.
-        let plan = Plan::parse(&plan.to_toml(), Path::new("command line"))?;
+        })?;
         let out = self.out.unwrap_or_else(|| {
             Path::new("results/runs").join(format!("dynamics-{}", self.model.model))
         });

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+
 use super::Outcome;
-use super::options::{EngineOptions, ModelOptions};
-use super::run::overlap;
-use super::sweep::{conclude, execute};
-use crate::experiment::plan::{CalibrationSpec, Images, Plan};
+use super::options::{CalibrationOptions, EngineOptions, ImageOptions, ModelOptions};
+use super::sweep::{conclude, execute, from_flags};
+use crate::experiment::plan::Plan;
 use crate::experiment::schema::GuaranteeRow;
 use crate::experiment::store::for_each_row;
 use crate::experiment::studies::guarantees::TABLE;
@@ -16,18 +17,10 @@ use crate::experiment::studies::guarantees::TABLE;
 pub struct Args {
     #[command(flatten)]
     model: ModelOptions,
-    /// Folder of images to measure on
-    #[arg(long, value_name = "DIR")]
-    images: PathBuf,
-    /// Use only the first so many
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    /// Folder of calibration images
-    #[arg(long, value_name = "DIR")]
-    calibration: PathBuf,
-    /// Use only the first so many; where the folders are one, the others are measured
-    #[arg(long, value_name = "N")]
-    calibration_limit: Option<usize>,
+    #[command(flatten)]
+    images: ImageOptions,
+    #[command(flatten)]
+    calibration: CalibrationOptions,
     /// Run directory [default: results/runs/guarantees-<model>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -42,28 +35,15 @@ impl Args {
     /// Runs the cells, checks the promises and builds the report.
     pub fn run(self) -> anyhow::Result<Outcome> {
         let shipped = Plan::parse(PLAN, Path::new("experiments/guarantees.toml"))?;
-        let calibration = Images {
-            dir: self.calibration,
-            labels: None,
-            skip: 0,
-            limit: self.calibration_limit,
-        };
-        let plan = Plan {
-            images: Images {
-                skip: overlap(&calibration, &self.images)?,
-                dir: self.images,
-                labels: None,
-                limit: self.limit,
-            },
-            calibration: Some(CalibrationSpec {
-                images: calibration,
-                augment: None,
-                seed: 0,
-            }),
+        let calibration = self.calibration.spec()?;
+        let calibration = calibration
+            .context("promises are checked on calibration images: give --calibration DIR")?;
+        let plan = from_flags(&Plan {
+            images: self.images.beside(Some(&calibration))?,
+            calibration: Some(calibration),
             model: vec![self.model.planned()],
             ..shipped
-        };
-        let plan = Plan::parse(&plan.to_toml(), Path::new("command line"))?;
+        })?;
         let out = self.out.unwrap_or_else(|| {
             Path::new("results/runs").join(format!("guarantees-{}", self.model.model))
         });

@@ -1,8 +1,8 @@
 //! Options that several subcommands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use crate::engine::select::{Backend, Selected, select};
@@ -121,6 +121,13 @@ pub struct MethodOptions {
     /// Option of the method, as in a plan: --set scalar=1.16 --set range=mse
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub options: Vec<String>,
+    #[command(flatten)]
+    pub calibration: CalibrationOptions,
+}
+
+/// Images that methods look at.
+#[derive(Args, Clone)]
+pub struct CalibrationOptions {
     /// Folder of calibration images, for methods that look at activations
     #[arg(long, value_name = "DIR")]
     pub calibration: Option<PathBuf>,
@@ -133,6 +140,59 @@ pub struct MethodOptions {
     /// Seed of the crops and flips
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub calibration_seed: u64,
+}
+
+impl CalibrationOptions {
+    /// As a plan's `[calibration]` table; `None` without a folder.
+    pub fn spec(&self) -> anyhow::Result<Option<CalibrationSpec>> {
+        let Some(dir) = &self.calibration else {
+            return Ok(None);
+        };
+        let spec = CalibrationSpec {
+            images: Images {
+                dir: dir.clone(),
+                labels: None,
+                skip: 0,
+                limit: self.calibration_limit,
+            },
+            augment: self.calibration_augment,
+            seed: self.calibration_seed,
+        };
+        spec.check().map_err(anyhow::Error::msg)?;
+        Ok(Some(spec))
+    }
+}
+
+/// Images to measure on.
+#[derive(Args, Clone)]
+pub struct ImageOptions {
+    /// Folder of images
+    #[arg(long, value_name = "DIR")]
+    pub images: PathBuf,
+    /// Use only the first so many; where some are calibrated on, the first of the others
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+impl ImageOptions {
+    /// As a plan's `[images]` table, without those that are calibrated on.
+    pub fn beside(&self, calibration: Option<&CalibrationSpec>) -> anyhow::Result<Images> {
+        let same = |a: &Path, b: &Path| a == b || a.canonicalize().ok() == b.canonicalize().ok();
+        let calibrated = calibration.map(|c| &c.images);
+        let skip = match calibrated.filter(|c| same(&c.dir, &self.images)) {
+            None => 0,
+            Some(one) => one.limit.context(
+                "--calibration and --images are one folder: give --calibration-limit N; the first N images are \
+                 calibrated on, the others measured",
+            )?,
+        };
+        Ok(Images {
+            dir: self.images.clone(),
+            labels: None,
+            skip,
+            limit: self.limit,
+        })
+    }
 }
 
 impl MethodOptions {
@@ -154,31 +214,17 @@ impl MethodOptions {
 
     /// The calibration images, if the method of `table` looks at any.
     pub fn images(&self, table: &Quantize) -> anyhow::Result<Option<CalibrationSpec>> {
-        let mut names = Vec::new();
         for spec in table.specs() {
             let quantizer = spec.build()?;
-            names.extend(quantizer.needs_calibration().then(|| quantizer.name()));
-        }
-        match (&self.calibration, names.first()) {
-            (_, None) => Ok(None),
-            (None, Some(name)) => {
-                bail!("{name} needs calibration images: give --calibration DIR")
-            }
-            (Some(dir), _) => {
-                let spec = CalibrationSpec {
-                    images: Images {
-                        dir: dir.clone(),
-                        labels: None,
-                        skip: 0,
-                        limit: self.calibration_limit,
-                    },
-                    augment: self.calibration_augment,
-                    seed: self.calibration_seed,
-                };
-                spec.check().map_err(anyhow::Error::msg)?;
-                Ok(Some(spec))
+            if quantizer.needs_calibration() {
+                let images = self.calibration.spec()?;
+                return Ok(Some(images.with_context(|| {
+                    let name = quantizer.name();
+                    format!("{name} needs calibration images: give --calibration DIR")
+                })?));
             }
         }
+        Ok(None)
     }
 }
 

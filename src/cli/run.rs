@@ -3,11 +3,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
-
 use super::Outcome;
-use super::options::{EngineOptions, ModelOptions, VariantOptions};
-use super::sweep::{conclude, execute};
+use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions};
+use super::sweep::{conclude, execute, from_flags};
 use super::table::{self, number};
 use crate::data::Labels;
 use crate::experiment::plan::{Images, Plan};
@@ -19,16 +17,12 @@ use crate::experiment::studies::Studies;
 pub struct Args {
     #[command(flatten)]
     model: ModelOptions,
-    /// Folder of images
-    #[arg(long, value_name = "DIR")]
-    images: PathBuf,
+    #[command(flatten)]
+    images: ImageOptions,
     /// Labels: file-name (as in name_243.jpg), folders (one per class) or a .csv file
     /// [default: what the folder's layout speaks for]
     #[arg(long, value_name = "SOURCE")]
     labels: Option<Labels>,
-    /// Use only the first so many images
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
     #[command(flatten)]
     variants: VariantOptions,
     /// Images that share one full-precision pass
@@ -46,46 +40,25 @@ impl Args {
     pub fn run(self) -> anyhow::Result<Outcome> {
         let table = self.variants.required()?;
         let calibration = self.variants.method.images(&table)?;
-        let skip = match &calibration {
-            Some(calibration) => overlap(&calibration.images, &self.images)?,
-            None => 0,
-        };
-        let plan = Plan {
+        let plan = from_flags(&Plan {
             batch: self.batch,
             f64_images: 1,
             bounds: None,
             images: Images {
-                dir: self.images,
                 labels: self.labels,
-                skip,
-                limit: self.limit,
+                ..self.images.beside(calibration.as_ref())?
             },
             calibration,
             model: vec![self.model.planned()],
             quantize: vec![table],
             studies: Studies::default(),
-        };
-        // The same checks as for a plan on disk.
-        let plan = Plan::parse(&plan.to_toml(), Path::new("command line"))?;
+        })?;
         let out = self
             .out
             .unwrap_or_else(|| Path::new("results/runs").join(format!("run-{}", self.model.model)));
         let finished = execute(&plan, &self.engine, &out)?;
         print_cells(&finished.summary)?;
         conclude(&finished, &out)
-    }
-}
-
-/// How many images of `dir` are calibrated on, to be left out of the measurement.
-pub fn overlap(calibration: &Images, dir: &Path) -> anyhow::Result<usize> {
-    let same = |a: &Path, b: &Path| a == b || a.canonicalize().ok() == b.canonicalize().ok();
-    match (same(&calibration.dir, dir), calibration.limit) {
-        (false, _) => Ok(0),
-        (true, Some(limit)) => Ok(limit),
-        (true, None) => bail!(
-            "--calibration and --images are one folder: give --calibration-limit N; the first N images are \
-             calibrated on, the others measured"
-        ),
     }
 }
 

@@ -43,6 +43,11 @@ impl Args {
     }
 }
 
+/// A plan made of flags, after the same checks as one on disk.
+pub fn from_flags(plan: &Plan) -> anyhow::Result<Plan> {
+    Ok(Plan::parse(&plan.to_toml(), Path::new("command line"))?)
+}
+
 /// Runs a plan with progress on standard error.
 pub fn execute(plan: &Plan, engine: &EngineOptions, out: &Path) -> anyhow::Result<Finished> {
     let selected = engine.select()?;

@@ -86,7 +86,7 @@ impl<'a> Pass<'a> {
                             runner,
                             variant,
                             &quantized,
-                            (sub, &outputs, here.clone(), share),
+                            (&outputs, here.clone(), share),
                         ))
                     })??;
                     // What needs no more chunks is stored at once, so that cells finish one by one.
@@ -131,7 +131,7 @@ impl<'a> Pass<'a> {
         runner: &mut (dyn Runner + '_),
         variant: VariantId,
         quantized: &QuantizedNetwork,
-        (input, outputs, images, share): (&Batch, &[Vec<f32>], Range<usize>, f64),
+        (outputs, images, share): (&[Vec<f32>], Range<usize>, f64),
     ) -> Result<(), SweepError> {
         if let Some(part) = &mut p.measurement {
             let started = Instant::now();
@@ -143,7 +143,7 @@ impl<'a> Pass<'a> {
         for s in &mut p.studies {
             let rows = s
                 .study
-                .batch(&subject, runner, variant, input, images.clone())?;
+                .batch(&subject, runner, variant, outputs, images.clone())?;
             for ((_, table), rows) in s.rows.iter_mut().zip(rows) {
                 table.push(rows);
             }

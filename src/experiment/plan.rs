@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use super::augment::CalibrationSpec;
-pub use super::quantizers::{Method, Quantize, QuantizerSpec};
+pub use super::method::Method;
+pub use super::quantizer_spec::QuantizerSpec;
+pub use super::quantizers::Quantize;
 use super::studies::Studies;
 use crate::bounds;
 use crate::data::{Labels, Preprocessing};

@@ -36,9 +36,10 @@ pub fn measured(
                 layers: vec![layer.clone()],
                 activations: Vec::new(),
             };
-            let Some(tap) = taps.iter().position(|t| t.node == layer.node) else {
-                continue;
-            };
+            let tap = taps.iter().position(|t| t.node == layer.node);
+            let tap = tap.ok_or_else(|| {
+                EngineError::Usage(format!("node {} is no layer to quantize alone", layer.node))
+            })?;
             let variant = runner.load_variant(&alone)?;
             let isolated = runner.isolated(variant, tap);
             runner.drop_variant(variant);

@@ -68,12 +68,6 @@ impl Quantizer for Absorbed {
         true
     }
 
-    fn quantize(&self, _: &Network) -> Result<QuantizedNetwork, QuantError> {
-        Err(QuantError::NeedsCalibration {
-            method: self.name(),
-        })
-    }
-
     fn calibrate(
         &self,
         network: &Network,

@@ -251,12 +251,6 @@ impl Quantizer for WithActivations {
         true
     }
 
-    fn quantize(&self, _: &Network) -> Result<QuantizedNetwork, QuantError> {
-        Err(QuantError::NeedsCalibration {
-            method: self.name(),
-        })
-    }
-
     fn calibrate(
         &self,
         network: &Network,

@@ -213,12 +213,6 @@ impl Quantizer for AdaRound {
         true
     }
 
-    fn quantize(&self, _: &Network) -> Result<QuantizedNetwork, QuantError> {
-        Err(QuantError::NeedsCalibration {
-            method: self.name(),
-        })
-    }
-
     fn calibrate(
         &self,
         network: &Network,

@@ -86,12 +86,6 @@ impl Quantizer for BiasCorrected {
         true
     }
 
-    fn quantize(&self, _: &Network) -> Result<QuantizedNetwork, QuantError> {
-        Err(QuantError::NeedsCalibration {
-            method: self.name(),
-        })
-    }
-
     fn calibrate(
         &self,
         network: &Network,

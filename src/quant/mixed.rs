@@ -125,12 +125,6 @@ impl Quantizer for Mixed {
         true
     }
 
-    fn quantize(&self, _: &Network) -> Result<QuantizedNetwork, QuantError> {
-        Err(QuantError::NeedsCalibration {
-            method: self.name(),
-        })
-    }
-
     fn calibrate(
         &self,
         network: &Network,

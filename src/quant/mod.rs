@@ -132,11 +132,16 @@ pub trait Quantizer: Send + Sync {
         false
     }
 
-    /// Quantizes every layer from the weights alone.
+    /// Quantizes every layer from the weights alone. Methods that look at activations leave this as it is.
     ///
     /// # Errors
-    /// [`QuantError::NeedsCalibration`] from methods that look at activations.
-    fn quantize(&self, network: &Network) -> Result<QuantizedNetwork, QuantError>;
+    /// [`QuantError::NeedsCalibration`] from those.
+    fn quantize(&self, network: &Network) -> Result<QuantizedNetwork, QuantError> {
+        let _ = network;
+        Err(QuantError::NeedsCalibration {
+            method: self.name(),
+        })
+    }
 
     /// Quantizes every layer with calibration images at hand; data-free methods do not look at them.
     fn calibrate(

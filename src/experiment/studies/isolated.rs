@@ -9,7 +9,6 @@ use crate::engine::{Runner, VariantId};
 use crate::experiment::measure::kl_divergence;
 use crate::experiment::schema::IsolatedRow;
 use crate::experiment::sweep::SweepError;
-use crate::tensor::Batch;
 
 /// Stem of the table.
 pub const TABLE: &str = "isolated";
@@ -37,15 +36,11 @@ impl BatchStudy for IsolatedStudy {
         subject: &Subject<'_>,
         runner: &mut (dyn Runner + '_),
         variant: VariantId,
-        input: &Batch,
+        outputs: &[Vec<f32>],
         images: Range<usize>,
     ) -> Result<Vec<RecordBatch>, SweepError> {
         let network = &subject.model.network;
-        // The pass is there already; once more, for its outputs, is little beside half a pass for each layer.
-        let reference = match subject.model.has_logits() {
-            true => runner.reference(input)?,
-            false => Vec::new(),
-        };
+        let logits = subject.model.has_logits();
         let mut by_layer = Vec::new();
         for tap in 0..network.layers().count() {
             by_layer.push(runner.isolated(variant, tap)?);
@@ -54,9 +49,7 @@ impl BatchStudy for IsolatedStudy {
         for (i, image) in images.enumerate() {
             let name = &subject.images.images[image].name;
             for ((tap, node), isolated) in network.layers().enumerate().zip(&by_layer) {
-                let kl = reference
-                    .get(i)
-                    .map(|y| kl_divergence(y, &isolated.outputs[i]));
+                let kl = logits.then(|| kl_divergence(&outputs[i], &isolated.outputs[i]));
                 rows.push(subject.cell.key.isolated(
                     name,
                     (tap as u32 + 1, &network.nodes[node].name),

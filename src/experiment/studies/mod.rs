@@ -27,7 +27,6 @@ use super::sweep::{Cell, Event, SweepError};
 use crate::data::ImageSet;
 use crate::engine::{Engine, Runner, VariantId};
 use crate::quant::QuantizedNetwork;
-use crate::tensor::Batch;
 
 /// `[studies]` of a plan; a study runs where its key is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -176,13 +175,13 @@ pub trait Study {
 /// A study that needs the full-precision pass of each batch, which it shares with the measurement.
 pub trait BatchStudy: Study {
     /// Rows of every table, in the order of [`Study::tables`], for `images` (indices into the image set), whose
-    /// full-precision pass over `input` is the runner's last.
+    /// full-precision pass is the runner's last and gave `outputs`, one vector per image.
     fn batch(
         &self,
         subject: &Subject<'_>,
         runner: &mut (dyn Runner + '_),
         variant: VariantId,
-        input: &Batch,
+        outputs: &[Vec<f32>],
         images: Range<usize>,
     ) -> Result<Vec<RecordBatch>, SweepError>;
 }

@@ -13,7 +13,6 @@ use crate::experiment::schema::SampleBoundRow;
 use crate::experiment::store::{StoreError, for_each_row};
 use crate::experiment::sweep::SweepError;
 use crate::experiment::verdict::{Verdict, judge};
-use crate::tensor::Batch;
 
 /// Stem of the table.
 pub const TABLE: &str = "sample_bounds";
@@ -78,7 +77,7 @@ impl BatchStudy for SampleBounds {
         subject: &Subject<'_>,
         runner: &mut (dyn Runner + '_),
         variant: VariantId,
-        _input: &Batch,
+        _outputs: &[Vec<f32>],
         images: Range<usize>,
     ) -> Result<Vec<RecordBatch>, SweepError> {
         let network = &subject.model.network;

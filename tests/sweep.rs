@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use quantbound::data::ImageSet;
-use quantbound::engine::cpu::CpuEngine;
 use quantbound::engine::Engine;
+use quantbound::engine::cpu::CpuEngine;
 use quantbound::experiment::model::LoadedModel;
 use quantbound::experiment::plan::Plan;
 use quantbound::experiment::schema::{
-    IsolatedRow, LedgerRow, MeasurementRow, SampleBoundRow, Summary, file,
+    IsolatedRow, LedgerRow, MeasurementRow, SampleBoundRow, SearchTraceRow, Summary, file,
 };
 use quantbound::experiment::store::{self, read_summary};
 use quantbound::experiment::studies::Studies;
@@ -346,6 +346,60 @@ fn softmax_distance(y: &[f32], z: &[f32]) -> f64 {
     };
     let pairs = softmax(y).into_iter().zip(softmax(z));
     pairs.map(|(p, q)| p * (p / q).ln()).sum()
+}
+
+/// Rows of the search's trace, and where the state of an unfinished one would lie.
+fn searched(out: &Path) -> (Vec<SearchTraceRow>, Vec<PathBuf>) {
+    let mut rows = Vec::new();
+    if out.join("search_trace.parquet").exists() {
+        store::for_each_row(&out.join("search_trace.parquet"), |row| rows.push(row)).unwrap();
+    }
+    let cells = fs::read_dir(out.join("parts")).into_iter().flatten();
+    let cells = cells.flatten().map(|e| e.path());
+    let parts = cells.flat_map(|cell| fs::read_dir(cell).unwrap().flatten().map(|e| e.path()));
+    let states = parts.filter(|p| p.extension().is_some_and(|e| e == "state"));
+    let files = states.map(|p| p.join("cpu-f32/state-gradient.safetensors"));
+    (rows, files.filter(|p| p.exists()).collect())
+}
+
+#[test]
+fn a_search_in_a_killed_sweep_goes_on_to_the_same_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "batch = 2\nf64_images = 0\nbounds = [\"best\"]\n[images]\ndir = {:?}\nlimit = 2\n\
+         [[model]]\nname = \"cifar_resnet20\"\nweights = \"random:3\"\n\
+         [[quantize]]\nmethod = \"uniform\"\nbits = [4]\ngranularity = [\"per-tensor\"]\n\
+         [studies]\nsearch = {{ budget = 200, seed = 1, method = \"gradient\" }}\n",
+        asset("imagenet-samples"),
+    );
+    let plan = dir.path().join("plan.toml");
+    fs::write(&plan, text).unwrap();
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    run(sweep(&plan, &whole));
+    let (want, states) = searched(&whole);
+    assert_eq!(want.len(), 200);
+    assert!(states.is_empty(), "{states:?} is left of a finished study");
+
+    let mut child = sweep(&plan, &killed).spawn().unwrap();
+    let state = loop {
+        assert!(child.try_wait().unwrap().is_none(), "ended before the kill");
+        if let Some(state) = searched(&killed).1.pop() {
+            break state;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // It is read: a damaged one is named, not passed over.
+    let good = fs::read(&state).unwrap();
+    fs::write(&state, &good[..good.len() / 2]).unwrap();
+    let output = sweep(&plan, &killed).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("state-gradient.safetensors"), "{error}");
+    fs::write(&state, &good).unwrap();
+    run(sweep(&plan, &killed));
+    assert_eq!(searched(&killed), (want, Vec::new()));
 }
 
 #[test]

@@ -82,6 +82,9 @@ pub enum StoreError {
     },
 }
 
+/// What a study's directory of unfinished work is called after its stem.
+const STATE: &str = "state";
+
 /// A run directory, locked by this process until dropped.
 #[derive(Debug)]
 pub struct RunStore {
@@ -202,7 +205,28 @@ impl RunStore {
             let path = part.path(&format!("{table}.{}", part::ROWS));
             Ok((path.clone(), table::encode_batches(batches, &path)?))
         });
-        part.commit(&encoded.collect::<Result<Vec<_>, StoreError>>()?, None)
+        part.commit(&encoded.collect::<Result<Vec<_>, StoreError>>()?, None)?;
+        let state = part.path(STATE);
+        match std::fs::remove_dir_all(&state) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(atomic::write_error(&state, e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A directory for what a study needs to go on after a kill, apart for each `engine`; it goes when
+    /// [`RunStore::write_study`] stores the part.
+    pub fn study_state(
+        &self,
+        cell_id: &str,
+        stem: &str,
+        engine: &str,
+    ) -> Result<PathBuf, StoreError> {
+        let cell = self.make_cell_dir(cell_id)?;
+        let dir = part::Part::study(&cell, stem).path(STATE).join(engine);
+        std::fs::create_dir_all(&dir).map_err(|e| atomic::write_error(&dir, e))?;
+        Ok(dir)
     }
 
     /// Streams the parts of a study, `(cell id, stem)`, into `<table>.parquet`.

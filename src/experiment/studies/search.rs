@@ -3,7 +3,7 @@
 use arrow_array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
-use super::{CellStudy, Study, StudyTable, Subject, encode};
+use super::{CellStudy, Study, StudyTable, Subject, encode, stem};
 use crate::engine::cpu::CpuEngine;
 use crate::experiment::schema::{SearchRow, SearchTraceRow};
 use crate::experiment::search::{Method, Outcome, Task, Worst, search, until, verdicts};
@@ -94,18 +94,28 @@ impl CellStudy for Search {
         };
         let task = self.task(subject, tap)?;
         let processor = CpuEngine::f32(None)?;
+        let engine = subject.engine.device().engine;
+        let id = &subject.cell.key.cell_id;
+        let dir = subject.store.study_state(id, &stem(self, None), &engine)?;
         let natural = task.values(subject.reference, &[task.images.image(0).to_vec()])?[0];
         let (mut rows, mut trace) = (Vec::new(), Vec::new());
         for &method in self.method.list() {
             let name = format!("{} {} search", label(subject.cell), method.name());
             tell(Event::Now(name.clone()));
             let mut shown = 0;
-            let record = search(method, &task, subject.engine, &processor, None, &mut |r| {
-                if r.evaluations() >= shown + self.budget.div_ceil(4) {
-                    shown = r.evaluations();
-                    tell(Event::Now(format!("{name}, {shown} of {}", self.budget)));
-                }
-            })?;
+            let record = search(
+                method,
+                &task,
+                subject.engine,
+                &processor,
+                Some(&dir),
+                &mut |r| {
+                    if r.evaluations() >= shown + self.budget.div_ceil(4) {
+                        shown = r.evaluations();
+                        tell(Event::Now(format!("{name}, {shown} of {}", self.budget)));
+                    }
+                },
+            )?;
             let exact = task.values(subject.reference, std::slice::from_ref(&record.input))?[0];
             let outcome = Outcome {
                 method,

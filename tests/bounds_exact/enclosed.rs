@@ -1,23 +1,15 @@
 //! Three theorems of docs/bounds.md in exact arithmetic: what is reported is never below them, and above
 //! them by no more than what rounding upward may add.
 
-#[path = "common/checker.rs"]
-mod checker;
-#[path = "common/dyadic.rs"]
-mod dyadic;
-#[path = "common/naive.rs"]
-mod naive;
-#[path = "common/random_network.rs"]
-mod random_network;
-
-use checker::runner;
-use dyadic::Dyadic;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use quantbound::bounds::{Domain, Setting, find};
 use quantbound::network::{Activation, Affine, Conv, INPUT, Network, Op, Pad, ValueId};
 use quantbound::tensor::{Shape, Tensor};
-use random_network::{Case, Random, cases};
+
+use crate::checker::runner;
+use crate::dyadic::Dyadic;
+use crate::random_network::{Case, Random, cases};
 
 /// How a recursion is evaluated.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -406,7 +398,7 @@ fn reported_bounds_enclose_exact_ones() {
     assert!(all >= 1000 && loose * 20 <= all, "{all}, {loose}");
 }
 
-fn pointwise(out: usize, weights: Vec<f32>) -> Op {
+pub fn pointwise(out: usize, weights: Vec<f32>) -> Op {
     let inputs = weights.len() / out;
     Op::Conv(Conv {
         weight: Tensor::new([out, inputs, 1, 1], weights).unwrap(),

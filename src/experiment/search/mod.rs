@@ -83,7 +83,7 @@ impl Method {
 }
 
 /// Of the methods: raised when they choose other inputs, so that stored results and states are not mixed.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Evaluations between two writings of the state.
 const SAVE_EVERY: usize = 64;
 
@@ -102,7 +102,7 @@ impl Search<'_> {
 
     fn step(&mut self, most: usize) -> Result<(), SearchError> {
         match self {
-            Self::Gradient(s) => s.step(most),
+            Self::Gradient(s) => s.step(),
             Self::Free(s) => s.step(most),
         }
     }

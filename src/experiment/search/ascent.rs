@@ -12,7 +12,7 @@ use crate::experiment::measure::max_abs_diff;
 use crate::quant::random::Stream;
 use crate::tensor::Batch;
 
-/// Evaluations of one ascent, if the budget has as many.
+/// Evaluations of one ascent, if the budget has room for two.
 const LENGTH: usize = 60;
 /// The last step as a share of the first.
 const LAST: f32 = 1.0 / 32.0;
@@ -104,7 +104,11 @@ impl<'a> Ascent<'a> {
     /// The next start: after each ascent from elsewhere one from the best input. Elsewhere is in turn an image, from
     /// the worst on, later perturbed, and a corner.
     fn start(&mut self) {
-        let k = self.state.started;
+        // An image that led nowhere is left at once.
+        let k = match self.state.started {
+            1 if !self.state.gained => 2,
+            k => k,
+        };
         let (region, random) = (&self.task.region, self.random.at(k));
         let (turn, names) = ((k / 4) as usize, &self.task.names);
         let (name, image) = (
@@ -187,7 +191,7 @@ impl State {
 
 /// Evaluations of one ascent.
 fn length(task: &Task) -> usize {
-    LENGTH.min(task.budget)
+    LENGTH.min(task.budget.div_ceil(2))
 }
 
 /// The derivative of the 8-norm of `y' - y` up to a positive factor: near that of the largest element, but with a say

@@ -88,7 +88,7 @@ pub const VERSION: u32 = 2;
 const SAVE_EVERY: usize = 64;
 
 enum Search<'a> {
-    Gradient(Ascent<'a>),
+    Gradient(Box<Ascent<'a>>),
     Free(Flips<'a>),
 }
 
@@ -141,7 +141,7 @@ pub fn search(
             let mut runner = CpuRunner::new(processor, &task.network);
             let variant = runner.load_variant(&task.quantized)?;
             let record = begin(task, &mut runner, variant)?;
-            Search::Gradient(Ascent::new(task, runner, variant, record))
+            Search::Gradient(Box::new(Ascent::new(task, runner, variant, record)))
         }
         Method::Free => {
             let mut runner = engine.prepare(&task.network)?;

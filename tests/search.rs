@@ -20,9 +20,9 @@ use quantbound::data::{EFFICIENTNET_LITE, IMAGENET};
 use quantbound::engine::cpu::{CpuEngine, CpuRunner};
 use quantbound::engine::{Engine, Runner};
 use quantbound::experiment::schema::{SearchRow, SearchTraceRow};
-use quantbound::experiment::search::{Method, Record, SearchError, Task, search};
+use quantbound::experiment::search::{Method, Record, SearchError, Task, Worst, search};
 use quantbound::experiment::store::for_each_row;
-use quantbound::network::{Activation, INPUT, Linear, Network, Op, zoo};
+use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad, zoo};
 use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, QuantizedNetwork, Quantizer};
 use quantbound::tensor::tolerance::{UNIT_F64, gamma};
@@ -323,6 +323,75 @@ fn behind_a_hidden_layer_both_methods_beat_the_images() {
             );
         }
     }
+}
+
+/// Pointwise and depthwise convolutions of 16 channels in turn, a ReLU6 after each.
+fn deep(input: Shape, layers: usize, seed: u64) -> Network {
+    const WIDTH: usize = 16;
+    let mut random = Random(seed);
+    let mut network = Network::new("deep", input);
+    let (mut at, mut channels) = (INPUT, input.c);
+    for i in 0..layers {
+        let (groups, side) = match i % 2 {
+            0 => (1, 1),
+            _ => (channels, 3),
+        };
+        let dims = [WIDTH, channels / groups, side, side];
+        let fan_in = channels / groups * side * side;
+        let scale = 1.1 * (6.0 / fan_in as f64).sqrt();
+        let mut draw = |n: usize, scale: f64| -> Vec<f32> {
+            let value = |_| (scale * (2.0 * random.unit() - 1.0)) as f32;
+            (0..n).map(value).collect()
+        };
+        let [top, left, bottom, right] = [side / 2; 4];
+        let conv = Op::Conv(Conv {
+            weight: Tensor::new(dims, draw(WIDTH * fan_in, scale)).unwrap(),
+            bias: draw(WIDTH, 0.1),
+            stride: [1, 1],
+            pad: Pad {
+                top,
+                left,
+                bottom,
+                right,
+            },
+            dilation: [1, 1],
+            groups,
+        });
+        at = network
+            .push(format!("conv{i}"), conv, &[at], Activation::Relu6)
+            .unwrap();
+        channels = WIDTH;
+    }
+    network
+}
+
+/// Slopes behind thirty layers hold in a small neighbourhood only: steps of half the box gain next to nothing.
+#[test]
+fn behind_thirty_layers_a_small_budget_more_than_doubles_the_worst_image() {
+    let shape = Shape::new(2, 24, 24);
+    let mut ratios = Vec::new();
+    for seed in 0..6 {
+        let network = deep(shape, 30, seed);
+        let mut random = Random(seed);
+        let images: Vec<Vec<f32>> = (0..20)
+            .map(|_| sample_input(&domain(), shape, &mut random))
+            .map(|x| x.iter().map(|&x| x as f32).collect())
+            .collect();
+        let mut task = task(&network, 8, &domain(), &images, 60);
+        let engine = CpuEngine::f32(Some(1)).unwrap();
+        let values = task.values(&engine as &dyn Engine, &images).unwrap();
+        let mut worst = Worst::default();
+        for (i, (value, image)) in values.into_iter().zip(&images).enumerate() {
+            worst.see(value, &i.to_string(), image);
+        }
+        (task.images, task.names) = worst.batch(&network).unwrap();
+        let record = run(Method::Gradient, &task);
+        assert_eq!(record.evaluations(), 60);
+        ratios.push(record.best / record.before);
+    }
+    let mean = ratios.iter().map(|r| r.ln()).sum::<f64>() / ratios.len() as f64;
+    println!("{ratios:?}, mean {}", mean.exp());
+    assert!(mean.exp() > 2.0, "{ratios:?}, mean {}", mean.exp());
 }
 
 #[test]

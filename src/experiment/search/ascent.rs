@@ -1,5 +1,4 @@
-//! Projected gradient ascent in sign steps with momentum. The step halves where it no longer pays (the schedule
-//! of Croce and Hein, Auto-PGD, arXiv 2003.01690, with checkpoints at equal distances).
+//! Projected ascent in sign steps that shrink, on a smooth stand-in of the largest difference.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,20 +12,21 @@ use crate::experiment::measure::max_abs_diff;
 use crate::quant::random::Stream;
 use crate::tensor::Batch;
 
-/// Ascents that go on side by side.
-const LANES: usize = 4;
-/// Evaluations of one ascent.
-const LENGTH: u32 = 60;
-/// Evaluations between two looks at the step size.
-const CHECK: u32 = 6;
-/// Share of steps between two looks that have to gain.
-const GAINS: f64 = 0.75;
-/// The first step, as a share of the box.
-const FIRST_STEP: f32 = 0.5;
+/// Evaluations of one ascent, if the budget has room for two.
+const LENGTH: usize = 60;
+/// The last step as a share of the first.
+const LAST: f32 = 1.0 / 32.0;
+/// First step from an image or from the best input, as a share of the box. Behind many layers a slope says nothing of
+/// places further away.
+const NEAR: f32 = 1.0 / 64.0;
+/// First step from anywhere else: far enough to cross the box.
+const FAR: f32 = 1.0 / 4.0;
 /// Weight of the new step against the last one.
 const NEW: f32 = 0.75;
+/// One less than the `p` of the norm that is raised; odd, so that a power keeps the sign.
+const POWER: i32 = 7;
 
-/// Ascents from one start after the other.
+/// One ascent after the other.
 pub(super) struct Ascent<'a> {
     task: &'a Task,
     runner: CpuRunner<'a, f32>,
@@ -36,28 +36,19 @@ pub(super) struct Ascent<'a> {
     state: State,
 }
 
+/// The ascent under way; none before the first, and where one has ended.
 #[derive(Default, Serialize, Deserialize)]
 struct State {
     started: u64,
-    lanes: Vec<Lane>,
-}
-
-/// One ascent.
-#[derive(Default, Serialize, Deserialize)]
-struct Lane {
     start: String,
-    steps: u32,
-    halvings: i32,
-    gains: u32,
-    /// Where it is, where it was, and the best it has seen.
+    first_step: f32,
+    steps: usize,
+    /// Whether the best input is another one than when an ascent last began there.
+    gained: bool,
+    /// Where it is, and where it was.
     #[serde(skip)]
-    inputs: [Vec<f32>; 3],
-    /// The last value, the best one, and the best at the last look.
-    #[serde(skip)]
-    values: [f64; 3],
+    inputs: [Vec<f32>; 2],
 }
-
-const NONE: f64 = f64::NEG_INFINITY;
 
 impl<'a> Ascent<'a> {
     pub fn new(
@@ -80,146 +71,111 @@ impl<'a> Ascent<'a> {
         &self.record
     }
 
-    /// One evaluation of every lane, at most `most`.
-    pub fn step(&mut self, most: usize) -> Result<(), SearchError> {
-        while self.state.lanes.len() < LANES {
-            let lane = self.start();
-            self.state.lanes.push(lane);
+    /// One evaluation.
+    pub fn step(&mut self) -> Result<(), SearchError> {
+        if self.state.inputs[0].is_empty() {
+            self.start();
         }
-        let active = LANES.min(most);
-        let lanes = &self.state.lanes[..active];
-        let input = Batch {
+        let batch = Batch {
             shape: self.task.network.input,
-            data: lanes
-                .iter()
-                .flat_map(|l| l.inputs[0].iter().copied())
-                .collect(),
+            data: self.state.inputs[0].clone(),
         };
-        let slopes = self.runner.slopes(&input, self.variant, toward_the_worst)?;
-        for (i, slope) in slopes.iter().enumerate() {
+        let slopes = self.runner.slopes(&batch, self.variant, toward_the_worst)?;
+        for slope in &slopes {
             let value = max_abs_diff(&slope.stats);
-            let lane = &mut self.state.lanes[i];
-            self.record.see(value, &lane.start, &lane.inputs[0]);
-            if !lane.step(value, slope, self.task) {
-                self.state.lanes[i] = self.start();
+            self.state.gained |= self.record.see(value, &self.state.start, &batch.data);
+            self.state.steps += 1;
+            match self.goes_on() {
+                true => self.state.go(slope, self.task),
+                false => self.state.inputs = Default::default(),
             }
         }
         Ok(())
     }
 
-    /// The next start: images in their order, corners between them, later perturbations of images and of the best.
-    fn start(&mut self) -> Lane {
-        let k = self.state.started;
-        self.state.started += 1;
+    /// False at the end of an ascent, and halfway where nothing has come of it.
+    fn goes_on(&self) -> bool {
+        let (steps, length) = (self.state.steps, length(self.task));
+        let trace = &self.record.trace;
+        let own = &trace[trace.len() - steps..];
+        steps < length && (steps != length / 2 || own.iter().any(|&value| value > own[0]))
+    }
+
+    /// The next start: after each ascent from elsewhere one from the best input. Elsewhere is in turn an image, from
+    /// the worst on, later perturbed, and a corner.
+    fn start(&mut self) {
+        // An image that led nowhere is left at once.
+        let k = match self.state.started {
+            1 if !self.state.gained => 2,
+            k => k,
+        };
         let (region, random) = (&self.task.region, self.random.at(k));
-        let names = &self.task.names;
-        let image = (k / 2) as usize;
-        let (start, x) = if k.is_multiple_of(2) && image < names.len() {
-            let name = format!("image {}", names[image]);
-            (name, self.task.images.image(image).to_vec())
-        } else {
-            match random.below(0, 3) {
-                0 => {
-                    let i = random.below(1, names.len());
-                    let x = region.perturb(self.task.images.image(i), random.at(2));
-                    (format!("perturbed image {}", names[i]), x)
-                }
-                1 if k > 2 => {
-                    let x = region.perturb(&self.record.input, random.at(2));
-                    ("perturbed best".to_string(), x)
-                }
-                _ => {
-                    let shape = region.shape();
-                    let side = 1 + random.below(1, shape.h.max(shape.w).div_ceil(4));
-                    let x = region.cells([side, side], random.at(2));
-                    (format!("corner of {side} x {side} cells"), x)
-                }
+        let (turn, names) = ((k / 4) as usize, &self.task.names);
+        let (name, image) = (
+            &names[turn % names.len()],
+            self.task.images.image(turn % names.len()),
+        );
+        let (start, first_step, x) = match k % 4 {
+            0 if turn < names.len() => (format!("image {name}"), NEAR, image.to_vec()),
+            0 => {
+                let x = region.perturb(image, random.at(1));
+                (format!("perturbed image {name}"), NEAR, x)
+            }
+            2 => {
+                let shape = region.shape();
+                let side = 1 + random.below(0, shape.h.max(shape.w).div_ceil(4));
+                let x = region.cells([side, side], random.at(1));
+                (format!("corner of {side} x {side} cells"), FAR, x)
+            }
+            _ => {
+                // The same ascent from the same input would find nothing new.
+                let power = match self.state.gained {
+                    true => 0,
+                    false => random.below(0, 6) as i32 - 2,
+                };
+                let (name, x) = (self.record.start.clone(), self.record.input.clone());
+                (name, NEAR * 2f32.powi(power), x)
             }
         };
-        Lane {
+        self.state = State {
+            started: k + 1,
             start,
-            inputs: [x.clone(), x.clone(), x],
-            values: [NONE; 3],
-            ..Lane::default()
-        }
+            first_step,
+            steps: 0,
+            gained: self.state.gained && k % 2 == 0,
+            inputs: [x.clone(), x],
+        };
     }
 
     pub fn save(&self, saved: &mut Saved) -> Result<(), SearchError> {
         saved.put_record(&self.record)?;
-        saved.put_text("ascent", &self.state)?;
-        for (i, lane) in self.state.lanes.iter().enumerate() {
-            saved.wide(format!("lane{i}.values"), lane.values.to_vec());
-            for (j, input) in lane.inputs.iter().enumerate() {
-                saved.floats(format!("lane{i}.{j}"), input.clone());
-            }
+        for (i, input) in self.state.inputs.iter().enumerate() {
+            saved.floats(format!("ascent.{i}"), input.clone());
         }
-        Ok(())
+        saved.put_text("ascent", &self.state)
     }
 
     pub fn load(&mut self, saved: &mut Saved) -> Result<(), SearchError> {
         self.record = saved.take_record()?;
         self.state = saved.text("ascent")?;
-        for (i, lane) in self.state.lanes.iter_mut().enumerate() {
-            let values = saved.take_wide(&format!("lane{i}.values"))?;
-            lane.values = [0, 1, 2].map(|j| values.get(j).copied().unwrap_or(NONE));
-            for (j, input) in lane.inputs.iter_mut().enumerate() {
-                *input = saved.take_floats(&format!("lane{i}.{j}"))?;
-            }
+        for (i, input) in self.state.inputs.iter_mut().enumerate() {
+            *input = saved.take_floats(&format!("ascent.{i}"))?;
         }
         Ok(())
     }
 }
 
-/// Raises `|y' - y|` at the element where it is largest.
-fn toward_the_worst(_: usize, y: &[f32], q: &[f32]) -> Vec<f32> {
-    let mut g = vec![0.0; y.len()];
-    let mut worst = 0.0;
-    let mut at = None;
-    for (i, (&y, &q)) in y.iter().zip(q).enumerate() {
-        let d = f64::from(q) - f64::from(y);
-        // False for NaN; infinities are no aim.
-        if d.abs() > worst && d.is_finite() {
-            worst = d.abs();
-            at = Some((i, d));
-        }
-    }
-    if let Some((i, d)) = at {
-        g[i] = d.signum() as f32;
-    }
-    g
-}
-
-impl Lane {
-    /// Takes the value and slope at the current input and moves on; false when there is nowhere to go.
-    fn step(&mut self, value: f64, slope: &Slope<f32>, task: &Task) -> bool {
+impl State {
+    /// Moves along the slope at the current input; where there is nowhere to go, the ascent ends.
+    fn go(&mut self, slope: &Slope<f32>, task: &Task) {
         let region = &task.region;
-        let [last, best, at_check] = &mut self.values;
-        let [x, before, best_x] = &mut self.inputs;
-        self.gains += u32::from(value > *last);
-        *last = if value.is_nan() { NONE } else { value };
-        if value > *best {
-            *best = value;
-            best_x.clone_from(x);
-        }
-        self.steps += 1;
         // A slope that is zero everywhere, or no number, leads nowhere.
-        if self.steps >= LENGTH || !slope.gradient.iter().any(|g| g.abs() > 0.0) {
-            return false;
+        if !slope.gradient.iter().any(|g| g.abs() > 0.0) {
+            self.inputs = Default::default();
+            return;
         }
-        if self.steps.is_multiple_of(CHECK) {
-            let few = f64::from(self.gains) < GAINS * f64::from(CHECK);
-            let stuck = few || *best <= *at_check;
-            *at_check = *best;
-            self.gains = 0;
-            if stuck {
-                // Back to the best input, whose slope has to be taken again.
-                self.halvings += 1;
-                x.clone_from(best_x);
-                before.clone_from(best_x);
-                return true;
-            }
-        }
-        let step = FIRST_STEP * 0.5f32.powi(self.halvings);
+        let [x, before] = &mut self.inputs;
+        let step = self.first_step * LAST.powf(self.steps as f32 / length(task) as f32);
         let mut next = x.clone();
         for (i, next) in next.iter_mut().enumerate() {
             let [lo, hi] = region.ends(i);
@@ -230,6 +186,27 @@ impl Lane {
         }
         region.project(&mut next);
         *before = std::mem::replace(x, next);
-        true
     }
+}
+
+/// Evaluations of one ascent.
+fn length(task: &Task) -> usize {
+    LENGTH.min(task.budget.div_ceil(2))
+}
+
+/// The derivative of the 8-norm of `y' - y` up to a positive factor: near that of the largest element, but with a say
+/// for those that may overtake it, and where it is flat. Elements that are not finite are no aim.
+fn toward_the_worst(_: usize, y: &[f32], q: &[f32]) -> Vec<f32> {
+    let differences = || {
+        y.iter()
+            .zip(q)
+            .map(|(&y, &q)| f64::from(q) - f64::from(y))
+            .map(|d| if d.is_finite() { d } else { 0.0 })
+    };
+    let largest = differences().fold(0.0, |m: f64, d| m.max(d.abs()));
+    let weight = |d: f64| match largest > 0.0 {
+        true => (d / largest).powi(POWER) as f32,
+        false => 0.0,
+    };
+    differences().map(weight).collect()
 }

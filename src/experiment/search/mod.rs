@@ -83,12 +83,12 @@ impl Method {
 }
 
 /// Of the methods: raised when they choose other inputs, so that stored results and states are not mixed.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Evaluations between two writings of the state.
 const SAVE_EVERY: usize = 64;
 
 enum Search<'a> {
-    Gradient(Ascent<'a>),
+    Gradient(Box<Ascent<'a>>),
     Free(Flips<'a>),
 }
 
@@ -102,7 +102,7 @@ impl Search<'_> {
 
     fn step(&mut self, most: usize) -> Result<(), SearchError> {
         match self {
-            Self::Gradient(s) => s.step(most),
+            Self::Gradient(s) => s.step(),
             Self::Free(s) => s.step(most),
         }
     }
@@ -141,7 +141,7 @@ pub fn search(
             let mut runner = CpuRunner::new(processor, &task.network);
             let variant = runner.load_variant(&task.quantized)?;
             let record = begin(task, &mut runner, variant)?;
-            Search::Gradient(Ascent::new(task, runner, variant, record))
+            Search::Gradient(Box::new(Ascent::new(task, runner, variant, record)))
         }
         Method::Free => {
             let mut runner = engine.prepare(&task.network)?;

@@ -138,7 +138,13 @@ fn layer(random: &mut Random, out: usize, inputs: usize) -> [Op; 2] {
         }
     }
     let biased = random.below(2) == 1;
-    let bias: Vec<f32> = (0..out).map(|_| (random.unit() * scale) as f32).collect();
+    let mut bias = vec![0f32; out];
+    for o in 0..out {
+        bias[o] = match copies == 1 && o % 2 == 1 {
+            true => bias[o - 1],
+            false => (random.unit() * scale) as f32,
+        };
+    }
     let moved = bias.iter().map(|b| b * (1.0 + size as f32)).collect();
     let mut ops = rows.map(|weights| pointwise(out, weights));
     for (op, bias) in ops.iter_mut().zip([bias, moved]) {
@@ -194,10 +200,14 @@ fn case(seed: u64) -> Case {
             }
         }
     }
-    let lo: Vec<f64> = (0..input.c).map(|_| 4.0 * random.unit() - 3.0).collect();
+    // Sometimes the box is a point, or zero: then only biases are left.
+    let place = random.below(4).min(1) as f64;
+    let lo: Vec<f64> = (0..input.c)
+        .map(|_| place * (4.0 * random.unit() - 3.0))
+        .collect();
     let hi = lo
         .iter()
-        .map(|lo| lo + 3.0 * random.unit() * random.below(3) as f64)
+        .map(|lo| lo + place * 3.0 * random.unit() * random.below(3) as f64)
         .collect();
     let [network, quantized] = pair;
     Case {

@@ -19,7 +19,7 @@ const RUNGS: [(&str, &str); 10] = [
     ("layerwise", "magnitudes beyond the activations' range"),
     ("channelwise", "one number for all channels"),
     ("fused", "linear chains taken layer by layer"),
-    ("best", "intervals, l2 norms and paths not used"),
+    ("best", "intervals, l2 norms, paths and rescaling not used"),
 ];
 const DOMAIN: &str = "the whole domain for these images";
 const TRIANGLE: &str = "errors that cancel (triangle inequality)";
@@ -73,6 +73,12 @@ fn quantities(known: &Known) -> Vec<(String, &str, f64)> {
         (None, Some(search)) => {
             tail(UNFOUND, "search", search);
             tail(IMAGES, "measured", known.measured);
+        }
+        // A bound on these images says nothing of the worst input: whichever is larger comes first.
+        (Some(sample), Some(search)) if search > sample => {
+            tail(UNFOUND, "search", search);
+            tail(IMAGES, "sample", sample);
+            tail(TRIANGLE, "measured", known.measured);
         }
         (Some(sample), Some(search)) => {
             tail(DOMAIN, "sample", sample);
@@ -181,5 +187,14 @@ mod tests {
         assert_eq!(with_sample[0].step, DOMAIN);
         assert_eq!(with_sample[1].step, TRIANGLE);
         assert!(rows(&[], Some(2.0), None).is_empty());
+    }
+
+    #[test]
+    fn no_step_is_lost_between_a_sample_and_a_worse_input() {
+        for (sample, search) in [(2.0, -0.5), (-0.5, 2.0)] {
+            let rows = rows(&[("best", 4.0)], Some(sample), Some(search));
+            assert_eq!(rows.len(), 3);
+            assert!(rows.iter().all(|r| r.decades > 0.0), "{rows:?}");
+        }
     }
 }

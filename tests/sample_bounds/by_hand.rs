@@ -107,6 +107,28 @@ fn by_hand() {
     }
 }
 
+/// At 0.5 the unit is dead, or saturated; within 1 of there it is not, and lets the whole error of 1.5 through.
+#[test]
+fn units_of_a_ball_wake_up_and_leave_saturation() {
+    for bias in [-1.0, 6.0] {
+        let network = chain(&[(vec![1.0], vec![bias], Activation::Relu6)], 1);
+        let quantized = QuantizedNetwork {
+            layers: vec![scaled(0, &[2], 1.0)],
+            activations: Vec::new(),
+        };
+        let input = Batch::new(network.input, vec![0.5]).unwrap();
+        for subject in subjects() {
+            let mut runner = subject.engine.prepare(&network).unwrap();
+            let id = runner.load_variant(&quantized).unwrap();
+            runner.reference(&input).unwrap();
+            let bound = runner.sample_bound(id, 1.0).unwrap()[0][0].bound;
+            let most = 1.5 + 400.0 * gamma(3, subject.unit);
+            let engine = subject.engine.device().engine;
+            assert!((1.5..=most).contains(&bound), "{engine}, {bias}: {bound}");
+        }
+    }
+}
+
 #[test]
 fn saturated_errors_are_counted() {
     let first = (vec![1.0, 1.0], vec![0.0; 2], Activation::Identity);

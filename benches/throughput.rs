@@ -17,7 +17,10 @@ use quantbound::engine::{Engine, EngineError};
 use quantbound::network::{Network, zoo};
 use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, Quantizer};
+use quantbound::tensor::Batch;
 
+/// Depthwise, depthwise with wider layers, and regular convolutions.
+const MODELS: [&str; 3] = ["mobilenet_v2", "efficientnet_lite0", "resnet18"];
 const BATCHES: [usize; 3] = [1, 8, 20];
 const BITS: [u32; 4] = [2, 4, 6, 8];
 
@@ -45,7 +48,7 @@ impl fmt::Display for Case {
 
 fn cases(batches: &[usize]) -> Vec<Case> {
     let mut cases = Vec::new();
-    for model in zoo::MODELS {
+    for model in MODELS {
         for engine in ENGINES {
             for &batch in batches {
                 cases.push(Case {
@@ -79,17 +82,30 @@ fn network(model: &str) -> Network {
     })
 }
 
+/// Images in pieces that the engine takes at once, as a sweep cuts them.
+fn pieces(network: &Network, images: usize, most: usize) -> Vec<Batch> {
+    let firsts = (0..images).step_by(most);
+    firsts
+        .map(|first| random::images(network.input, most.min(images - first), first as u64))
+        .collect()
+}
+
 #[divan::bench(args = cases(&BATCHES), sample_count = 5, sample_size = 1)]
 fn forward(bencher: Bencher, case: &Case) {
     let network = network(case.model);
     let engine = (case.engine.1)().unwrap();
     let mut runner = engine.prepare(&network).unwrap();
-    let input = random::images(network.input, case.batch, 2);
+    let input = pieces(&network, case.batch, runner.max_batch());
+    let mut pass = || {
+        for piece in &input {
+            divan::black_box(runner.reference(piece).unwrap());
+        }
+    };
     // The first pass touches fresh memory and, on GPUs, builds pipelines.
-    runner.reference(&input).unwrap();
+    pass();
     bencher
         .counter(ItemsCount::new(case.batch))
-        .bench_local(|| runner.reference(&input).unwrap());
+        .bench_local(pass);
 }
 
 /// A full-precision pass, then four quantized ones with their discrepancies; per image of the batch.
@@ -103,14 +119,17 @@ fn measure_four_variants(bencher: Bencher, case: &Case) {
         let variant = quantizer.quantize(&network).unwrap();
         runner.load_variant(&variant).unwrap()
     });
-    let input = random::images(network.input, case.batch, 2);
-    runner.reference(&input).unwrap();
+    let input = pieces(&network, case.batch, runner.max_batch());
+    let mut pass = || {
+        for piece in &input {
+            runner.reference(piece).unwrap();
+            divan::black_box(variants.map(|variant| runner.compare(variant).unwrap()));
+        }
+    };
+    pass();
     bencher
         .counter(ItemsCount::new(case.batch))
-        .bench_local(|| {
-            runner.reference(&input).unwrap();
-            variants.map(|variant| runner.compare(variant).unwrap())
-        });
+        .bench_local(pass);
 }
 
 fn main() {

@@ -207,12 +207,7 @@ impl RunStore {
         });
         part.commit(&encoded.collect::<Result<Vec<_>, StoreError>>()?, None)?;
         let state = part.path(STATE);
-        match std::fs::remove_dir_all(&state) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(atomic::write_error(&state, e))
-            }
-            _ => Ok(()),
-        }
+        atomic::removed(&state, std::fs::remove_dir_all(&state))
     }
 
     /// A directory for what a study needs to go on after a kill, apart for each `engine`; it goes when
@@ -260,12 +255,7 @@ impl RunStore {
     /// Removes `<table>.parquet`, which an earlier plan of this run directory may have made.
     pub fn remove_table(&self, table: &str) -> Result<(), StoreError> {
         let path = self.dir.join(format!("{table}.{}", part::ROWS));
-        match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(atomic::write_error(&path, e))
-            }
-            _ => Ok(()),
-        }
+        atomic::removed(&path, std::fs::remove_file(&path))
     }
 
     /// Streams the parts into the three tables: cells in this order, each with its batches in turn.

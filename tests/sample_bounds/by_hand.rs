@@ -9,7 +9,7 @@ use quantbound::tensor::{Batch, Shape, Tensor};
 
 use crate::common::naive;
 use crate::common::random::Random;
-use crate::common::subjects::subjects;
+use crate::common::subjects::{Subject, subjects};
 
 #[test]
 fn activations_let_through_what_brute_force_finds() {
@@ -74,6 +74,20 @@ fn scaled(node: usize, codes: &[i32], scale: f32) -> QuantizedLayer {
     }
 }
 
+/// The bounds on one image, by tap.
+fn evaluate(
+    subject: &Subject,
+    network: &Network,
+    quantized: &QuantizedNetwork,
+    input: &Batch,
+    radius: f64,
+) -> Vec<SampleBound> {
+    let mut runner = subject.engine.prepare(network).unwrap();
+    let id = runner.load_variant(quantized).unwrap();
+    runner.reference(input).unwrap();
+    runner.sample_bound(id, radius).unwrap().remove(0)
+}
+
 #[test]
 fn by_hand() {
     // 2 and 4 become 2.5 and 5; the second layer -3 becomes -2.5. Three units: alive, dead, saturated.
@@ -86,10 +100,7 @@ fn by_hand() {
     };
     let input = Batch::new(network.input, vec![2.0]).unwrap();
     for subject in subjects() {
-        let mut runner = subject.engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&quantized).unwrap();
-        runner.reference(&input).unwrap();
-        let bounds = runner.sample_bound(id, 0.0).unwrap().remove(0);
+        let bounds = evaluate(&subject, &network, &quantized, &input, 0.0);
         // Pre-activations 4, -4, 8 move by 1, 1 and 2: the first unit to 5, the last may fall to 6.
         let near = |got: f64, want: f64| {
             let room = want * 64.0 * subject.unit + 1e-30;
@@ -102,7 +113,7 @@ fn by_hand() {
         assert!(bounds[1].bound >= want && bounds[1].bound <= want + 4000.0 * rounding);
         near(bounds[0].capped.into(), 0.0);
         // Within 0.5 the last unit may stand at 6 and move by 2.5 either way.
-        let ball = runner.sample_bound(id, 0.5).unwrap().remove(0);
+        let ball = evaluate(&subject, &network, &quantized, &input, 0.5);
         assert!(ball[0].bound >= 2.5 && ball[0].bound <= 2.5 + 400.0 * rounding);
     }
 }
@@ -118,10 +129,7 @@ fn units_of_a_ball_wake_up_and_leave_saturation() {
         };
         let input = Batch::new(network.input, vec![0.5]).unwrap();
         for subject in subjects() {
-            let mut runner = subject.engine.prepare(&network).unwrap();
-            let id = runner.load_variant(&quantized).unwrap();
-            runner.reference(&input).unwrap();
-            let bound = runner.sample_bound(id, 1.0).unwrap()[0][0].bound;
+            let bound = evaluate(&subject, &network, &quantized, &input, 1.0)[0].bound;
             let most = 1.5 + 400.0 * gamma(3, subject.unit);
             let engine = subject.engine.device().engine;
             assert!((1.5..=most).contains(&bound), "{engine}, {bias}: {bound}");
@@ -142,10 +150,7 @@ fn saturated_errors_are_counted() {
     };
     let input = Batch::new(network.input, vec![0.5]).unwrap();
     for subject in subjects() {
-        let mut runner = subject.engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&quantized).unwrap();
-        runner.reference(&input).unwrap();
-        let bounds = runner.sample_bound(id, 0.0).unwrap().remove(0);
+        let bounds = evaluate(&subject, &network, &quantized, &input, 0.0);
         // The second cannot move by more than 5.
         assert_eq!((bounds[1].bound, bounds[1].capped), (6.0, 2));
         assert_eq!(bounds[1].capped_share(), 2.0 / 3.0);
@@ -171,10 +176,7 @@ fn bounds_beyond_the_range_of_numbers_are_no_bounds() {
     };
     let input = Batch::new(network.input, vec![0.5]).unwrap();
     for subject in subjects() {
-        let mut runner = subject.engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&quantized).unwrap();
-        runner.reference(&input).unwrap();
-        let bounds = runner.sample_bound(id, 0.0).unwrap().remove(0);
+        let bounds = evaluate(&subject, &network, &quantized, &input, 0.0);
         for (depth, bound) in bounds.iter().enumerate() {
             // An error of 0.25 grows by 2e10 at each layer.
             let log10 = 0.25f64.log10() + depth as f64 * 2e10f64.log10();
@@ -200,11 +202,8 @@ fn references_that_overflow_have_no_bound() {
     };
     let input = Batch::new(network.input, vec![3.0, 3.0]).unwrap();
     for subject in subjects().into_iter().filter(|s| s.unit != UNIT_F64) {
-        let mut runner = subject.engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&quantized).unwrap();
-        runner.reference(&input).unwrap();
-        let bounds = runner.sample_bound(id, 0.0).unwrap();
-        assert!(bounds[0][0].bound.is_nan(), "{:?}", bounds[0][0]);
+        let bounds = evaluate(&subject, &network, &quantized, &input, 0.0);
+        assert!(bounds[0].bound.is_nan(), "{:?}", bounds[0]);
     }
 }
 

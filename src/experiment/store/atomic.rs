@@ -62,6 +62,14 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     })
 }
 
+/// What a removal of `path` came to; what was not there is gone too.
+pub fn removed(path: &Path, result: std::io::Result<()>) -> Result<(), StoreError> {
+    match result {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(write_error(path, e)),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a rename survive a power cut, where the system lets a directory be opened.
 #[cfg(unix)]
 fn sync_directory(dir: &Path) -> std::io::Result<()> {

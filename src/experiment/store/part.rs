@@ -80,12 +80,7 @@ impl Part {
     /// Withdraws the marker, so that files about to be replaced are never vouched for.
     pub fn begin(&self) -> Result<(), StoreError> {
         let marker = self.path(DONE);
-        match std::fs::remove_file(&marker) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(atomic::write_error(&marker, e))
-            }
-            _ => Ok(()),
-        }
+        atomic::removed(&marker, std::fs::remove_file(&marker))
     }
 
     /// Writes the files, then the marker.

@@ -3,7 +3,7 @@
 //! Weights come from the checkpoints in `datasets/<model>/` where they have been fetched; otherwise they are
 //! random, which takes the same time.
 
-#[path = "../tests/common/random.rs"]
+#[path = "../tests/suite/common/random.rs"]
 mod random;
 
 use std::fmt;

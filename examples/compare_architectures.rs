@@ -1,9 +1,9 @@
 //! Compares architectures with PyTorch, node by node: `compare_architectures FOLDER`, where
 //! `scripts/oracle/architectures.py --full FOLDER` has put pairs of `.safetensors` and `.json`.
 
-#[path = "../tests/common/architecture_golden.rs"]
+#[path = "../tests/suite/common/architecture_golden.rs"]
 mod architecture_golden;
-#[path = "../tests/common/onnx_golden.rs"]
+#[path = "../tests/suite/common/onnx_golden.rs"]
 #[allow(dead_code)]
 mod onnx_golden;
 

@@ -1,7 +1,7 @@
 //! Compares imported ONNX models with ONNX Runtime, tensor by tensor: `compare_onnx FOLDER`, where
 //! `scripts/oracle/export_onnx.py --full FOLDER` has put pairs of `.onnx` and `.json`.
 
-#[path = "../tests/common/onnx_golden.rs"]
+#[path = "../tests/suite/common/onnx_golden.rs"]
 mod onnx_golden;
 
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Per-node values, in f64, of architectures as torchvision and timm build them, for tests/architectures.rs.
+"""Per-node values, in f64, of architectures as torchvision and timm build them, for tests/suite/network/architectures.rs.
 
   architectures.py                writes tests/fixtures/architectures.json: every architecture at a small input
   architectures.py --full FOLDER  the same at 224, 160 and 225 pixels, with the checkpoints as safetensors;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""ONNX models with ONNX Runtime's value of every tensor, for tests/onnx.rs.
+"""ONNX models with ONNX Runtime's value of every tensor, for tests/suite/network/onnx.rs.
 
   export_onnx.py                        writes tests/fixtures/onnx: small models, one golden file
   export_onnx.py --golden M.onnx G.json the golden of one model, e.g. datasets/opennsfw/open-nsfw.onnx

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""L1 path norms, in f64, of torchvision's architectures, for tests/architectures.rs.
+"""L1 path norms, in f64, of torchvision's architectures, for tests/suite/network/architectures.rs.
 
   path_norm.py  writes tests/fixtures/path_norms.json
 

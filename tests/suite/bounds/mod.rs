@@ -1,0 +1,8 @@
+//! Every bound of the ladder: by hand, in exact arithmetic, and against measurements.
+
+mod by_hand;
+mod checker;
+mod exact;
+mod rescaling;
+mod soundness;
+mod structures;

@@ -1,0 +1,5 @@
+//! Images, labels, preprocessing and the fetched assets.
+
+mod assets;
+mod datasets;
+mod preprocessing;

@@ -1,0 +1,168 @@
+//! Limits, refusals and errors of the device.
+//! Needs a GPU adapter, a software one included, and fails without.
+
+use crate::common::gpu_checks::*;
+use crate::common::gpu_problems::*;
+use quantbound::engine::gpu::device::{Gpu, Kernel};
+use quantbound::engine::gpu::{GemmKind, GpuEngine, GpuOptions, list_adapters};
+use quantbound::engine::{Engine, EngineError};
+use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad};
+use quantbound::quant::Quantizer;
+use quantbound::tensor::{Batch, Shape, Tensor};
+
+#[test]
+fn small_bindings_and_grids_change_nothing() {
+    let mut network = Network::new("split", Shape::new(16, 6, 6));
+    let noise = &mut Noise::new(5);
+    let conv = Conv {
+        weight: Tensor::new([40, 16, 3, 3], noise.take(40 * 144)).unwrap(),
+        bias: noise.take(40),
+        stride: [1, 1],
+        pad: Pad::all(1),
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let a = network
+        .push("conv", Op::Conv(conv), &[INPUT], Activation::Relu)
+        .unwrap();
+    let b = network
+        .push("flat", Op::Flatten, &[a], Activation::Identity)
+        .unwrap();
+    let linear = Linear {
+        weight: Tensor::new([10, 1440], noise.take(14400)).unwrap(),
+        bias: noise.take(10),
+    };
+    network
+        .push("fc", Op::Linear(linear), &[b], Activation::Identity)
+        .unwrap();
+    // Four rows of the dense layer do not fit a binding; runs of output channels of the convolutions do.
+    let refused = cramped().prepare(&network).err().unwrap();
+    assert!(
+        matches!(&refused, EngineError::Unsupported { node, .. } if node == "fc"),
+        "{refused}"
+    );
+    network.nodes.truncate(1);
+    let last = pointwise(noise, 40, 50);
+    network
+        .push("last", last, &[a], Activation::Identity)
+        .unwrap();
+    let variant = quantizers(8)[1].quantize(&network).unwrap();
+    let input = random_input(&network, 1, 12);
+    let run = |engine: &GpuEngine| {
+        let mut runner = engine.prepare(&network).unwrap();
+        let id = runner.load_variant(&variant).unwrap();
+        let outputs = runner.reference(&input).unwrap();
+        (outputs, runner.compare(id).unwrap())
+    };
+    assert_eq!(run(cramped()), run(engine(GemmKind::Registers)));
+}
+
+#[test]
+fn what_cannot_run_is_refused_by_name() {
+    let mut network = Network::new("big", Shape::new(4, 20, 20));
+    network
+        .push(
+            "conv",
+            pointwise(&mut Noise::new(1), 4, 40),
+            &[INPUT],
+            Activation::Relu,
+        )
+        .unwrap();
+    let error = cramped().prepare(&network).err().unwrap();
+    assert!(
+        matches!(&error, EngineError::Unsupported { node, .. } if node == "conv"),
+        "{error}"
+    );
+
+    let engine = engine(GemmKind::Registers);
+    assert!(
+        engine
+            .prepare(&Network::new("none", Shape::new(1, 1, 1)))
+            .is_err()
+    );
+    let mut runner = engine.prepare(&network).unwrap();
+    let good = quantizers(4)[0].quantize(&network).unwrap();
+    let id = runner.load_variant(&good).unwrap();
+    assert!(matches!(runner.compare(id), Err(EngineError::Usage(_))));
+    let input = random_input(&network, 1, 1);
+    runner.reference(&input).unwrap();
+    runner.compare(id).unwrap();
+    runner.drop_variant(id);
+    assert!(matches!(runner.compare(id), Err(EngineError::Usage(_))));
+
+    let many = random_input(&network, runner.max_batch() + 1, 1);
+    assert!(matches!(
+        runner.reference(&many),
+        Err(EngineError::Usage(_))
+    ));
+    let other = Batch::new(Shape::new(1, 2, 2), vec![0.0; 4]).unwrap();
+    assert!(matches!(
+        runner.reference(&other),
+        Err(EngineError::Usage(_))
+    ));
+
+    let mut bad = good.clone();
+    bad.layers[0].codes[3] = 16;
+    let error = runner.load_variant(&bad).unwrap_err().to_string();
+    assert!(
+        error.contains("conv") && error.contains("index 3"),
+        "{error}"
+    );
+    let mut bad = good.clone();
+    bad.layers[0].codes.pop();
+    assert!(runner.load_variant(&bad).is_err());
+    let mut bad = good;
+    bad.layers[0].node = 9;
+    assert!(matches!(
+        runner.load_variant(&bad),
+        Err(EngineError::Usage(_))
+    ));
+}
+
+#[test]
+fn adapters_are_found_by_part_of_their_name() {
+    let adapters = list_adapters();
+    let first = adapters.first().expect(INSTALL);
+    let part: String = first
+        .name
+        .chars()
+        .take(5)
+        .collect::<String>()
+        .to_uppercase();
+    let found = GpuEngine::new(Some(&part)).unwrap();
+    assert_eq!(found.adapter().name, first.name);
+    assert_eq!(found.device().kind, first.kind);
+    let error = GpuEngine::new(Some("no such adapter"))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains(&first.name), "{error}");
+}
+
+#[test]
+fn what_the_device_says_becomes_an_error() {
+    static BROKEN: Kernel = Kernel {
+        name: "broken",
+        source: "@compute @workgroup_size(1) fn main() { let x: u32 = 1.0; }",
+        inputs: 1,
+    };
+    let gpu = Gpu::open(None, GpuOptions::default()).expect(INSTALL);
+    let error = gpu.pipeline(&BROKEN, &[]).err().unwrap();
+    assert!(
+        matches!(&error, EngineError::Device { problem, .. } if problem.contains("broken")),
+        "{error}"
+    );
+    let error = gpu.buffer("huge", u64::MAX / 4).err().unwrap();
+    assert!(
+        matches!(&error, EngineError::Device { problem, .. } if problem.contains("smaller batch")),
+        "{error}"
+    );
+    // Neither harms the device.
+    gpu.upload("small", &[1.0f32; 4]).unwrap();
+
+    gpu.device.destroy();
+    let error = gpu.upload("late", &[1.0f32; 4]).err().unwrap();
+    assert!(matches!(&error, EngineError::Lost { .. }), "{error}");
+    let error = gpu.upload("later", &[1.0f32; 4]).err().unwrap();
+    assert!(matches!(&error, EngineError::Lost { .. }), "{error}");
+}

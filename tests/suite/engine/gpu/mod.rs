@@ -1,0 +1,5 @@
+//! Kernels, statistics and limits of the GPU engine. Needs an adapter, a software one included, and fails without.
+
+mod device;
+mod kernels;
+mod statistics;

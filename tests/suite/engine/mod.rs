@@ -1,0 +1,8 @@
+//! Every engine against literal references, PyTorch and each other.
+
+mod distributions;
+mod gpu;
+mod oracle;
+mod parity;
+mod sample_bounds;
+mod shaders;

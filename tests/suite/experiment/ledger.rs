@@ -1,0 +1,222 @@
+//! Bounds for balls of weights, required bits, and the steps of the ledger on random networks.
+
+use crate::common::checker::{all_bounds, check, runner};
+use crate::common::random_network::{Case, cases};
+use proptest::test_runner::TestCaseError;
+use quantbound::bounds::{BALL, Ball, Series, Setting, find};
+use quantbound::experiment::ledger::{Known, ledger};
+use quantbound::experiment::required_bits::a_priori;
+use quantbound::experiment::schema::CellKey;
+use quantbound::network::Network;
+use quantbound::quant::uniform::{Scheme, Uniform, half_steps};
+use quantbound::quant::{Granularity, Quantizer};
+use quantbound::tensor::tolerance::UNIT_F32;
+
+/// Rounding upward may lift the smaller of two bounds above the larger by this much, in log10.
+const ROUNDING_SLACK: f64 = 1e-9;
+
+fn below(what: &str, small: &Series, large: &Series) -> Result<(), TestCaseError> {
+    for (n, (a, b)) in small.log10.iter().zip(&large.log10).enumerate() {
+        if a > b && a - b > ROUNDING_SLACK * (1.0 + b.abs()) {
+            let text = format!("{what} at node {n}: {a} > {b}");
+            return Err(TestCaseError::fail(text));
+        }
+    }
+    Ok(())
+}
+
+/// The largest change of a weight in each output channel, biases put back.
+fn enclosing(case: &mut Case) -> Vec<Vec<f64>> {
+    let Case {
+        network, quantized, ..
+    } = case;
+    for (node, original) in quantized.nodes.iter_mut().zip(&network.nodes) {
+        if let (Some(bias), Some(a)) = (node.bias_mut(), original.affine()) {
+            bias.copy_from_slice(a.bias);
+        }
+    }
+    let pairs = network.nodes.iter().zip(&quantized.nodes);
+    let radii = pairs.map(|(node, other)| {
+        let Some((a, b)) = node.affine().zip(other.affine()) else {
+            return Vec::new();
+        };
+        let largest = |o: usize| {
+            let pairs = a.row(o).iter().zip(b.row(o));
+            let change = pairs.map(|(&w, &q)| (f64::from(q) - f64::from(w)).abs());
+            change.fold(0.0, f64::max)
+        };
+        (0..a.out).map(largest).collect()
+    });
+    radii.collect()
+}
+
+#[test]
+fn a_ball_bounds_every_network_inside() {
+    let result = runner(300).run(&cases(6), |mut case| {
+        let radii = enclosing(&mut case);
+        let ball = Ball::new(&case.network, &case.domain, &radii).unwrap();
+        let setting = Setting::new(&case.network, &case.quantized, &case.domain).unwrap();
+        let mut all = Vec::new();
+        for id in BALL {
+            let whole = ball.evaluate(id).unwrap();
+            below(id, &find(id).unwrap().evaluate(&setting).unwrap(), &whole)?;
+            all.push((id.to_string(), whole));
+        }
+        check(&case, &all).map_err(TestCaseError::fail)?;
+        // Half the radius at most halves the bound: what makes one evaluation enough for all wider grids.
+        let half: Vec<Vec<f64>> = radii
+            .iter()
+            .map(|r| r.iter().map(|x| x / 2.0).collect())
+            .collect();
+        let half = Ball::new(&case.network, &case.domain, &half).unwrap();
+        for (id, whole) in &all {
+            let mut most = whole.clone();
+            most.log10.iter_mut().for_each(|x| *x -= 2f64.log10());
+            below(&format!("half of {id}"), &half.evaluate(id).unwrap(), &most)?;
+        }
+        assert!(ball.evaluate("fused").is_err(), "not for balls");
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn nearest_rounding_moves_weights_by_half_a_step_at_most() {
+    let settings = [
+        (Scheme::Symmetric, Granularity::PerTensor),
+        (Scheme::Symmetric, Granularity::PerChannel),
+        (Scheme::Asymmetric, Granularity::PerTensor),
+        (Scheme::Asymmetric, Granularity::PerChannel),
+    ];
+    let result = runner(100).run(&cases(5), |case| {
+        for (scheme, granularity) in settings {
+            for bits in [2, 5, 8, 16] {
+                let quantizer = Uniform::new(bits, granularity, scheme).unwrap();
+                let Ok(quantized) = quantizer.quantize(&case.network) else {
+                    continue;
+                };
+                let quantized = quantized.dequantize(&case.network);
+                let radii = half_steps(&case.network, scheme, granularity, bits);
+                check_radii(&case.network, &quantized, &radii, bits)?;
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+fn check_radii(
+    network: &Network,
+    quantized: &Network,
+    radii: &[Vec<f64>],
+    bits: u32,
+) -> Result<(), TestCaseError> {
+    for (i, (node, other)) in network.nodes.iter().zip(&quantized.nodes).enumerate() {
+        let Some((a, b)) = node.affine().zip(other.affine()) else {
+            continue;
+        };
+        for (o, &radius) in radii[i].iter().enumerate() {
+            for (&w, &q) in a.row(o).iter().zip(b.row(o)) {
+                let (w, q) = (f64::from(w), f64::from(q));
+                // The scale and the product are rounded to f32, which moves codes' values and ties.
+                let rounding = 2.0 * UNIT_F32 * (w.abs() + q.abs() + 2.0 * radius);
+                let tiny = f64::from(f32::MIN_POSITIVE) * 2f64.powi(bits as i32);
+                let change = (q - w).abs();
+                if change > radius + rounding + tiny {
+                    return Err(TestCaseError::fail(format!(
+                        "{bits} bits, {}, channel {o}: {w} became {q}, off by {change}, half a step is {radius}",
+                        node.name
+                    )));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn required_bits_are_the_fewest_that_do() {
+    let tolerances = [1e-3, 0.1];
+    let ids = ["channelwise", "houache2025-conv"];
+    let (scheme, granularity) = (Scheme::Symmetric, Granularity::PerChannel);
+    let result = runner(60).run(&cases(5), |case| {
+        let (network, domain) = (&case.network, &case.domain);
+        let needed = a_priori(network, domain, scheme, granularity, &ids, &tolerances).unwrap();
+        let at = |bits: u32, id: &str, node: usize| {
+            let radii = half_steps(network, scheme, granularity, bits);
+            let ball = Ball::new(network, domain, &radii);
+            ball.map(|b| b.evaluate(id).unwrap().log10[node])
+        };
+        for id in ids {
+            for (bits, tolerance) in needed[id].iter().zip(tolerances) {
+                let node = network.nodes.len() - 1;
+                let Some(bits) = bits[node] else { continue };
+                let enough = match at(bits, id, node) {
+                    // A step too small to evaluate: the count is that of the scaling statement alone.
+                    Err(_) if bits > 64 => continue,
+                    enough => enough.unwrap(),
+                };
+                if enough > tolerance.log10() + ROUNDING_SLACK * (1.0 + enough.abs()) {
+                    let text = format!("{id}, {tolerance}: {bits} bits give {enough}");
+                    return Err(TestCaseError::fail(text));
+                }
+                // Beyond 32 bits the count follows from halving, which is exact up to the growth of W'.
+                if (3..=32).contains(&bits) && at(bits - 1, id, node).unwrap() <= tolerance.log10()
+                {
+                    let text = format!("{id}, {tolerance}: {} bits do as well", bits - 1);
+                    return Err(TestCaseError::fail(text));
+                }
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn the_ledger_of_real_bounds_adds_up() {
+    let key = CellKey {
+        cell_id: "cell".into(),
+        model: "random".into(),
+        quantizer: "uniform-symmetric".into(),
+        bits: 8,
+        granularity: Granularity::PerTensor,
+    };
+    let result = runner(100).run(&cases(6), |case| {
+        let last = case.network.nodes.len() - 1;
+        let bounds = all_bounds(&case);
+        let bounds: Vec<(String, f64)> = bounds
+            .into_iter()
+            .map(|(id, s)| (id, s.log10[last]))
+            .collect();
+        let known = Known {
+            measured: -3.0,
+            bounds: bounds.clone(),
+            ..Known::default()
+        };
+        let rows = ledger(&key, 1, "out", &known);
+        let Some(first) = rows.first() else {
+            return Ok(());
+        };
+        let total = bounds
+            .iter()
+            .find(|(id, _)| *id == first.from_id)
+            .unwrap()
+            .1
+            + 3.0;
+        let sum: f64 = rows.iter().map(|r| r.decades).sum();
+        if (sum - total).abs() > 1e-9 * (1.0 + total.abs()) {
+            return Err(TestCaseError::fail(format!("{sum} is not {total}")));
+        }
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}

@@ -1,0 +1,13 @@
+//! All tests of the crate's outside, a folder per room of the house; one binary, so that everything is linked once.
+
+mod bounds;
+mod cli;
+mod common;
+mod data;
+mod engine;
+mod experiment;
+mod hub;
+mod layering;
+mod network;
+mod quant;
+mod report;

@@ -1,0 +1,6 @@
+//! Architectures, checkpoints and ONNX files.
+
+mod architectures;
+mod load_report;
+mod onnx;
+mod readers;

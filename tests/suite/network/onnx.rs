@@ -1,0 +1,470 @@
+//! ONNX import against ONNX Runtime, tensor by tensor, and against damaged files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::common::onnx_golden::{Golden, compare, uniform};
+use quantbound::network::onnx::{self, Imported};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx")
+}
+
+fn fixture(name: &str) -> Imported {
+    let path = folder().join(format!("{name}.onnx"));
+    onnx::import_file(&path, None).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn trace(imported: &Imported, seed: u64) -> Vec<Vec<f64>> {
+    let input = uniform(seed, imported.network.input.len());
+    let input: Vec<f64> = input.into_iter().map(f64::from).collect();
+    crate::common::naive::forward(&imported.network, &input)
+}
+
+#[test]
+fn every_node_agrees_with_onnx_runtime() {
+    let text = std::fs::read_to_string(folder().join("goldens.json")).unwrap();
+    let goldens: BTreeMap<String, Golden> = serde_json::from_str(&text).unwrap();
+    assert!(goldens.len() >= 22, "{} fixtures", goldens.len());
+    let mut failed = Vec::new();
+    for (name, golden) in &goldens {
+        let outcome = std::panic::catch_unwind(|| {
+            let imported = fixture(name);
+            let (compared, worst) = compare(&imported, golden, &trace(&imported, golden.seed));
+            println!(
+                "{name}: {compared} nodes, largest error {worst:.1e} of the tolerance; {:?}",
+                imported.notes
+            );
+        });
+        if outcome.is_err() {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// A ResNet-50 trained in Caffe, carried over TensorFlow: NHWC input, max pooling padded on two sides only.
+#[test]
+fn open_nsfw_agrees_with_onnx_runtime() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/opennsfw/open-nsfw.onnx");
+    let imported = onnx::import_file(&path, None)
+        .unwrap_or_else(|e| panic!("{e}; `scripts/fetch-assets opennsfw` gets the file"));
+    let text = std::fs::read_to_string(folder().join("open_nsfw.json")).unwrap();
+    let golden: Golden = serde_json::from_str(&text).unwrap();
+    assert!(imported.channels_last);
+    let network = &imported.network;
+    assert_eq!(
+        (network.name.as_str(), network.output().len()),
+        ("open-nsfw", 2)
+    );
+    assert_eq!(network.totals().layers, 54);
+    let notes = imported.notes.join("\n");
+    for part in ["tf2onnx", "NHWC", "Softmax at the end is dropped"] {
+        assert!(notes.contains(part), "{notes}");
+    }
+    let (compared, worst) = compare(&imported, &golden, &trace(&imported, golden.seed));
+    println!("{compared} nodes, largest error {worst:.1e} of the tolerance");
+    assert_eq!(compared, network.nodes.len());
+}
+
+/// A graph made on the spot, for what no exporter writes.
+mod by_hand {
+    use prost::Message;
+
+    /// The few fields of `ModelProto` and below that these tests write.
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Model {
+        #[prost(message, optional, tag = "7")]
+        pub graph: Option<Graph>,
+        #[prost(message, repeated, tag = "8")]
+        pub opsets: Vec<Opset>,
+    }
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Opset {
+        #[prost(int64, optional, tag = "2")]
+        pub version: Option<i64>,
+    }
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Graph {
+        #[prost(message, repeated, tag = "1")]
+        pub node: Vec<Node>,
+        #[prost(message, repeated, tag = "5")]
+        pub initializer: Vec<Tensor>,
+        #[prost(message, repeated, tag = "11")]
+        pub input: Vec<Value>,
+        #[prost(message, repeated, tag = "12")]
+        pub output: Vec<Value>,
+    }
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Node {
+        #[prost(string, repeated, tag = "1")]
+        pub input: Vec<String>,
+        #[prost(string, repeated, tag = "2")]
+        pub output: Vec<String>,
+        #[prost(string, optional, tag = "4")]
+        pub op: Option<String>,
+        #[prost(message, repeated, tag = "5")]
+        pub attribute: Vec<Attribute>,
+    }
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Attribute {
+        #[prost(string, optional, tag = "1")]
+        pub name: Option<String>,
+        #[prost(int64, optional, tag = "3")]
+        pub i: Option<i64>,
+        #[prost(int64, repeated, tag = "8")]
+        pub ints: Vec<i64>,
+    }
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Tensor {
+        #[prost(int64, repeated, tag = "1")]
+        pub dims: Vec<i64>,
+        #[prost(int32, optional, tag = "2")]
+        pub kind: Option<i32>,
+        #[prost(float, repeated, tag = "4")]
+        pub floats: Vec<f32>,
+        #[prost(string, optional, tag = "8")]
+        pub name: Option<String>,
+        #[prost(message, repeated, tag = "13")]
+        pub external: Vec<Entry>,
+        #[prost(int32, optional, tag = "14")]
+        pub location: Option<i32>,
+    }
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Entry {
+        #[prost(string, optional, tag = "1")]
+        pub key: Option<String>,
+        #[prost(string, optional, tag = "2")]
+        pub value: Option<String>,
+    }
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Value {
+        #[prost(string, optional, tag = "1")]
+        pub name: Option<String>,
+        #[prost(message, optional, tag = "2")]
+        pub kind: Option<Type>,
+    }
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Type {
+        #[prost(message, optional, tag = "1")]
+        pub tensor: Option<TensorType>,
+    }
+    #[derive(Clone, PartialEq, Message)]
+    pub struct TensorType {
+        #[prost(message, optional, tag = "2")]
+        pub shape: Option<Shape>,
+    }
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Shape {
+        #[prost(message, repeated, tag = "1")]
+        pub dim: Vec<Dimension>,
+    }
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Dimension {
+        #[prost(int64, optional, tag = "1")]
+        pub value: Option<i64>,
+    }
+
+    pub fn node(op: &str, inputs: &[&str], output: &str, attributes: &[(&str, &[i64])]) -> Node {
+        Node {
+            input: inputs.iter().map(|s| s.to_string()).collect(),
+            output: vec![output.into()],
+            op: Some(op.into()),
+            attribute: attributes
+                .iter()
+                .map(|(name, ints)| Attribute {
+                    name: Some(name.to_string()),
+                    i: ints.first().copied(),
+                    ints: ints.to_vec(),
+                })
+                .collect(),
+        }
+    }
+
+    pub fn tensor(name: &str, dims: &[i64], floats: Vec<f32>) -> Tensor {
+        Tensor {
+            dims: dims.to_vec(),
+            kind: Some(1),
+            floats,
+            name: Some(name.into()),
+            ..Tensor::default()
+        }
+    }
+
+    fn value(name: &str, dims: &[i64]) -> Value {
+        let dim = dims.iter().map(|&d| Dimension { value: Some(d) }).collect();
+        let shape = Some(Shape { dim });
+        let tensor = Some(TensorType { shape });
+        Value {
+            name: Some(name.into()),
+            kind: Some(Type { tensor }),
+        }
+    }
+
+    /// A model from `x` of the given shape to `y`; `w` is a 2x2x3x3 kernel, `m` a 2x2 matrix, `c` a pair.
+    pub fn model(dims: &[i64], nodes: Vec<Node>) -> Model {
+        Model {
+            graph: Some(Graph {
+                node: nodes,
+                initializer: vec![
+                    tensor(
+                        "w",
+                        &[2, 2, 3, 3],
+                        (0..36).map(|i| i as f32 / 36.0).collect(),
+                    ),
+                    tensor("m", &[2, 2], vec![1.0, 2.0, 3.0, 4.0]),
+                    tensor("c", &[2], vec![0.5, -0.5]),
+                ],
+                input: vec![value("x", dims)],
+                output: vec![value("y", &[])],
+            }),
+            opsets: vec![Opset { version: Some(13) }],
+        }
+    }
+}
+
+use by_hand::{Entry, Model, model, node, tensor};
+use prost::Message;
+use quantbound::network::onnx::OnnxError;
+use quantbound::network::{Activation, Op};
+
+const IMAGE: [i64; 4] = [1, 2, 8, 8];
+
+fn error(model: &Model) -> OnnxError {
+    match onnx::import(&model.encode_to_vec(), None, None) {
+        Err(e) => e,
+        Ok(imported) => panic!("imported: {:?}", imported.network.nodes),
+    }
+}
+
+#[test]
+fn what_cannot_be_imported_is_named_with_a_way_out() {
+    let conv = || node("Conv", &["x", "w"], "h", &[]);
+    let cases: Vec<(Vec<by_hand::Node>, &[&str])> = vec![
+        (
+            vec![node("Sigmoid", &["x"], "y", &[])],
+            &["node y (Sigmoid)", "ReLU6"],
+        ),
+        (
+            vec![conv(), node("Mul", &["h", "h"], "y", &[])],
+            &["node y (Mul)", "squeeze-and-excite"],
+        ),
+        (
+            vec![conv(), node("Resize", &["h"], "y", &[])],
+            &["Resize", "constant folding"],
+        ),
+        (
+            vec![conv(), node("QuantizeLinear", &["h"], "y", &[])],
+            &["full-precision"],
+        ),
+        (
+            vec![node("Conv", &["x", "h"], "y", &[])],
+            &["\"h\"", "nothing before it makes"],
+        ),
+        (
+            vec![node("Conv", &["x", "m"], "y", &[])],
+            &["2-D convolutions"],
+        ),
+        (
+            vec![node("Conv", &["x"], "y", &[])],
+            &["input 1 is missing"],
+        ),
+        (
+            vec![node("Conv", &["x", "w"], "y", &[("group", &[-1])])],
+            &["-1 groups"],
+        ),
+        (
+            vec![node("Conv", &["x", "w"], "y", &[("group", &[3])])],
+            &["3 groups"],
+        ),
+        (
+            vec![node("Conv", &["x", "w"], "y", &[("strides", &[0, 1])])],
+            &["is 0"],
+        ),
+        (
+            vec![node("Conv", &["x", "w"], "y", &[("pads", &[1, 1])])],
+            &["4 numbers"],
+        ),
+        (
+            vec![node("Conv", &["x", "w"], "y", &[("pads", &[i64::MAX; 4])])],
+            &["4 numbers"],
+        ),
+        (
+            vec![node("Conv", &["x", "w"], "y", &[("kernel_shape", &[5, 5])])],
+            &["[5, 5]", "[3, 3]"],
+        ),
+        (
+            vec![node("MaxPool", &["x"], "y", &[("kernel_shape", &[9, 9])])],
+            &["9x9"],
+        ),
+        (
+            vec![node("Gemm", &["x", "m"], "y", &[])],
+            &["Flatten before it"],
+        ),
+        (
+            vec![conv(), node("Concat", &["h", "h"], "y", &[("axis", &[2])])],
+            &["only channels"],
+        ),
+        (
+            vec![conv(), node("Reshape", &["h", "c"], "y", &[])],
+            &["must hold integers"],
+        ),
+        (
+            vec![conv(), node("Softmax", &["h"], "y", &[])],
+            &["softmax over maps"],
+        ),
+        (vec![node("Identity", &["x"], "y", &[])], &["not computed"]),
+        (
+            vec![node("Transpose", &["x"], "y", &[("perm", &[1, 0, 2, 3])])],
+            &["NCHW and NHWC"],
+        ),
+    ];
+    for (nodes, parts) in cases {
+        let message = error(&model(&IMAGE, nodes)).to_string();
+        for part in parts {
+            assert!(message.contains(part), "{part:?} is not in {message:?}");
+        }
+    }
+}
+
+#[test]
+fn damaged_models_are_refused() {
+    let good = || model(&IMAGE, vec![node("Conv", &["x", "w"], "y", &[])]);
+    let refused = |change: &dyn Fn(&mut Model), part: &str| {
+        let mut model = good();
+        change(&mut model);
+        let message = error(&model).to_string();
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    };
+    onnx::import(&good().encode_to_vec(), None, None).unwrap();
+    refused(&|m| m.graph = None, "no graph");
+    refused(&|m| m.opsets.clear(), "no version");
+    refused(&|m| m.opsets[0].version = Some(6), "version_converter");
+    let graph = |f: fn(&mut by_hand::Graph)| move |m: &mut Model| f(m.graph.as_mut().unwrap());
+    refused(&graph(|g| g.input.clear()), "exactly one input");
+    refused(&graph(|g| g.output.clear()), "no output");
+    refused(&graph(|g| g.node.push(g.node[0].clone())), "two nodes make");
+    refused(&graph(|g| g.initializer[0].dims[0] = 3), "needs 54 values");
+    refused(&graph(|g| g.initializer[0].dims[0] = -1), "negative extent");
+    refused(
+        &graph(|g| g.initializer[0].dims = vec![i64::MAX; 4]),
+        "too large",
+    );
+    refused(
+        &graph(|g| g.initializer[0].kind = Some(8)),
+        "element type 8",
+    );
+    refused(
+        &graph(|g| g.initializer[0].floats[3] = f32::NAN),
+        "NaN at 3",
+    );
+    refused(
+        &graph(|g| {
+            g.initializer[0].location = Some(1);
+            let entry = |k: &str, v: &str| Entry {
+                key: Some(k.into()),
+                value: Some(v.into()),
+            };
+            g.initializer[0].external = vec![entry("location", "../weights")];
+        }),
+        "not read from a file",
+    );
+    assert!(onnx::import(b"\x00not a model", None, None).is_err());
+    assert!(onnx::import(b"", None, None).is_err());
+}
+
+#[test]
+fn external_weights_stay_beside_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("models")).unwrap();
+    let bytes: Vec<u8> = (0..36).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    std::fs::write(folder.path().join("outside"), &bytes).unwrap();
+    std::fs::write(folder.path().join("models/inside"), &bytes).unwrap();
+    let import = |location: &str, offset: &str| {
+        let mut model = model(&IMAGE, vec![node("Conv", &["x", "w"], "y", &[])]);
+        let weight = &mut model.graph.as_mut().unwrap().initializer[0];
+        let entry = |k: &str, v: &str| Entry {
+            key: Some(k.into()),
+            value: Some(v.into()),
+        };
+        *weight = by_hand::Tensor {
+            location: Some(1),
+            external: vec![entry("location", location), entry("offset", offset)],
+            ..tensor("w", &[2, 2, 3, 3], vec![])
+        };
+        let path = folder.path().join("models/m.onnx");
+        std::fs::write(&path, model.encode_to_vec()).unwrap();
+        onnx::import_file(&path, None).map_err(|e| e.to_string())
+    };
+    let imported = import("inside", "0").unwrap();
+    assert_eq!(imported.network.nodes[0].affine().unwrap().weight[35], 35.0);
+    assert!(
+        import("../outside", "0")
+            .unwrap_err()
+            .contains("not beside the model")
+    );
+    assert!(import("inside", "4").unwrap_err().contains("do not fit"));
+    assert!(
+        import("inside", "18446744073709551615")
+            .unwrap_err()
+            .contains("do not fit")
+    );
+    assert!(import("absent", "0").unwrap_err().contains("absent"));
+}
+
+/// A value that is read raw and through a ReLU keeps both; one read through a ReLU alone is fused.
+#[test]
+fn activations_are_fused_only_where_nothing_else_reads_the_value() {
+    let shared = model(
+        &IMAGE,
+        vec![
+            node("Conv", &["x", "w"], "h", &[]),
+            node("Relu", &["h"], "r", &[]),
+            node("Add", &["h", "r"], "s", &[]),
+            node("Relu", &["s"], "y", &[]),
+        ],
+    );
+    let imported = onnx::import(&shared.encode_to_vec(), None, None).unwrap();
+    let nodes = &imported.network.nodes;
+    let kinds: Vec<Activation> = nodes.iter().map(|n| n.activation).collect();
+    assert_eq!(
+        kinds,
+        [Activation::Identity, Activation::Relu, Activation::Relu]
+    );
+    assert!(matches!(nodes[1].op, Op::MaxPool(_)));
+    assert_eq!(imported.tensors, ["h", "r", "y"]);
+    assert_eq!(imported.network.totals().layers, 1);
+}
+
+#[test]
+fn open_sizes_take_the_wish_of_the_caller() {
+    let open = model(&[1, 2, 0, 0], vec![node("Conv", &["x", "w"], "y", &[])]).encode_to_vec();
+    let side = |side| onnx::import(&open, None, side).unwrap().network.input.h;
+    assert_eq!(side(None), onnx::DEFAULT_SIDE);
+    assert_eq!(side(Some(33)), 33);
+}
+
+proptest::proptest! {
+    /// Damaged files give an error or a network that fits together, never a panic.
+    #[test]
+    fn damage_never_panics(
+        name in proptest::sample::select(vec!["conv", "pooling", "dense", "preactivation", "channels_last", "shapes", "opset7", "opset22", "weights_double"]),
+        cut in proptest::option::of(0usize..6000),
+        flips in proptest::collection::vec((0usize..6000, 0u8..8), 0..6),
+    ) {
+        let mut bytes = std::fs::read(folder().join(format!("{name}.onnx"))).unwrap();
+        if let Some(cut) = cut {
+            bytes.truncate(cut);
+        }
+        for (at, bit) in flips {
+            let len = bytes.len().max(1);
+            if let Some(byte) = bytes.get_mut(at % len) {
+                *byte ^= 1 << bit;
+            }
+        }
+        if let Ok(imported) = onnx::import(&bytes, None, Some(16)) {
+            proptest::prop_assert!(!imported.network.nodes.is_empty());
+            proptest::prop_assert_eq!(imported.network.nodes.len(), imported.tensors.len());
+        }
+    }
+}

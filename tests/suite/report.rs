@@ -1,0 +1,365 @@
+//! The report is made from a run directory alone, needs nothing beside itself, and says what the tables say.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::common::run_dir::{BOUNDS, Make};
+use quantbound::experiment::schema::{BoundRow, MeasurementRow, OutputRow, file};
+use quantbound::experiment::store::{RunStore, for_each_row, read_summary};
+use quantbound::report::{Built, build};
+
+fn made(make: &Make) -> (tempfile::TempDir, Built, String) {
+    let dir = tempfile::tempdir().unwrap();
+    make.write(dir.path());
+    let built = build(dir.path()).unwrap();
+    let html = std::fs::read_to_string(&built.html).unwrap();
+    (dir, built, html)
+}
+
+/// The part of the page between `<h2 id="id">` and the next heading.
+fn section<'a>(html: &'a str, id: &str) -> &'a str {
+    let (_, rest) = html
+        .split_once(&format!("<h2 id=\"{id}\">"))
+        .unwrap_or_else(|| panic!("no section {id}"));
+    rest.split("<h2 ").next().unwrap()
+}
+
+/// `data-v` of the cells of the table row that starts with `start`.
+fn row_values(section: &str, start: &str) -> Vec<f64> {
+    let (_, rest) = section
+        .split_once(start)
+        .unwrap_or_else(|| panic!("no row {start}"));
+    let row = rest.split("</tr>").next().unwrap();
+    row.split("data-v=\"")
+        .skip(1)
+        .map(|v| v.split('"').next().unwrap().parse().unwrap())
+        .collect()
+}
+
+/// `(cell, depth)` to the largest measurement.
+fn worst(dir: &Path) -> BTreeMap<(String, u32), f64> {
+    let mut worst = BTreeMap::new();
+    for_each_row(&dir.join(file::MEASUREMENTS), |r: MeasurementRow| {
+        let max: &mut f64 = worst.entry((r.cell_id, r.depth)).or_insert(0.0);
+        *max = max.max(r.max_abs_diff);
+    })
+    .unwrap();
+    worst
+}
+
+#[test]
+fn the_page_needs_nothing_beside_itself() {
+    let (_dir, _, html) = made(&Make::default());
+    for scheme in ["http:", "https:", "//cdn", "@import", "url("] {
+        assert!(!html.contains(scheme), "the page has {scheme}");
+    }
+    for attribute in ["src=", "<link", "<img", "<iframe", "fetch("] {
+        assert!(!html.contains(attribute), "the page has {attribute}");
+    }
+    // What the run says about itself is text, never markup.
+    assert!(!html.contains("<script>alert"));
+    assert!(html.contains("&lt;script&gt;alert"));
+}
+
+#[test]
+fn every_figure_is_on_the_page_and_there_as_svg_and_png() {
+    let (dir, built, html) = made(&Make::default());
+    let stems: Vec<String> = [
+        "depth-mobilenet-v2-uniform-symmetric-4bit",
+        "depth-mobilenet-v2-uniform-symmetric-8bit",
+        "bits-mobilenet-v2-uniform-symmetric",
+        "top1-mobilenet-v2-uniform-symmetric",
+    ]
+    .map(String::from)
+    .into();
+    let expected: Vec<_> = stems
+        .iter()
+        .flat_map(|s| [format!("{s}.svg"), format!("{s}.png")])
+        .map(|name| dir.path().join("figures").join(name))
+        .collect();
+    assert_eq!(built.figures, expected);
+    assert_eq!(html.matches("role=\"img\"").count(), stems.len());
+    for path in &built.figures {
+        let bytes = std::fs::read(path).unwrap();
+        if path.extension().unwrap() == "png" {
+            let image = image::load_from_memory(&bytes).unwrap().to_rgb8();
+            let ink = image
+                .pixels()
+                .filter(|p| p.0.iter().any(|&c| c < 128))
+                .count();
+            assert!(
+                image.width() > 800 && ink > 2000,
+                "{}: {ink}",
+                path.display()
+            );
+        } else {
+            let svg = String::from_utf8(bytes).unwrap();
+            assert!(svg.starts_with("<svg xmlns="), "{}", path.display());
+            assert!(svg.trim_end().ends_with("</svg>"), "{}", path.display());
+        }
+    }
+    for stem in &stems {
+        assert!(
+            html.contains(&format!("href=\"figures/{stem}.svg\"")),
+            "{stem}"
+        );
+    }
+}
+
+#[test]
+fn a_figure_draws_every_bound_through_every_depth() {
+    let make = Make {
+        bits: vec![8],
+        ..Make::default()
+    };
+    let (dir, built, html) = made(&make);
+    // One bit width is no curve against bits.
+    assert_eq!(built.figures.len(), 2, "{:?}", built.figures);
+    assert!(!html.contains("id=\"bits\"") && !html.contains("id=\"top1\""));
+    let svg = std::fs::read_to_string(&built.figures[0]).unwrap();
+    let depths = make.models[0].1 + 1;
+    for (id, ..) in BOUNDS {
+        let titled: Vec<&str> = svg.split(&format!("<title>{id}</title>")).skip(1).collect();
+        assert_eq!(titled.len(), 2, "{id}: a line in each of the two panels");
+        for group in titled {
+            let path = group.split("d=\"").nth(1).unwrap();
+            let points = path.split('"').next().unwrap().matches(['M', 'L']).count();
+            assert_eq!(points as u32, depths, "{id}");
+        }
+    }
+    drop(dir);
+}
+
+#[test]
+fn the_looseness_table_says_what_the_tables_say() {
+    let (dir, _, html) = made(&Make::default());
+    let worst = worst(dir.path());
+    let mut outputs: BTreeMap<String, f64> = BTreeMap::new();
+    for_each_row(&dir.path().join(file::OUTPUTS), |r: OutputRow| {
+        let max = outputs.entry(r.cell_id).or_insert(0.0);
+        *max = max.max(r.max_abs_diff);
+    })
+    .unwrap();
+    let mut bounds: BTreeMap<(String, String, u32), f64> = BTreeMap::new();
+    for_each_row(&dir.path().join(file::BOUNDS), |r: BoundRow| {
+        bounds.insert((r.cell_id, r.bound, r.depth), r.log10_bound);
+    })
+    .unwrap();
+
+    let table = section(&html, "looseness");
+    assert_eq!(table.matches("<tr data-cell").count(), 4 * BOUNDS.len());
+    let (layers, last) = (6, 7);
+    for cell in outputs.keys() {
+        for (id, ..) in BOUNDS {
+            let got = row_values(
+                table,
+                &format!("<tr data-cell=\"{cell}\" data-bound=\"{id}\">"),
+            );
+            let at = |depth| bounds[&(cell.clone(), id.to_string(), depth)];
+            let at_layer = worst[&(cell.clone(), layers)];
+            let at_output = outputs[cell];
+            let want = [
+                at(last) - at_output.log10(),
+                at_output,
+                at(last),
+                at(layers) - at_layer.log10(),
+                at_layer,
+                at(layers),
+            ];
+            assert_eq!(&got[1..], want, "{cell} {id}: not to the last digit");
+        }
+    }
+}
+
+#[test]
+fn a_network_that_ends_in_a_layer_has_one_end() {
+    let make = Make {
+        output_tap: false,
+        ..Make::default()
+    };
+    let (dir, _, html) = made(&make);
+    let table = section(&html, "looseness");
+    assert!(table.contains("the output, which is the last layer"));
+    let start = "<tr data-cell=\"mobilenet_v2-8-per-channel\" data-bound=\"fused\">";
+    let got = row_values(table, start);
+    let measured = worst(dir.path())[&("mobilenet_v2-8-per-channel".to_string(), 6)];
+    assert_eq!(got.len(), 4);
+    assert_eq!(got[2], measured);
+    assert_eq!(got[1], got[3] - measured.log10());
+}
+
+#[test]
+fn the_headline_is_the_tightest_bound_and_the_range_measured() {
+    let (dir, _, html) = made(&Make::default());
+    let summary = read_summary(dir.path()).unwrap();
+    let cards = html.split("class=\"cards\"").nth(1).unwrap();
+    let cards = cards.split("</section>").next().unwrap();
+    assert!(
+        cards.contains(&format!("{} hold", summary.counts.holds)),
+        "{cards}"
+    );
+    // Capped bounds are tighter in number, and say nothing about weights.
+    let plain = |b: &&quantbound::experiment::schema::BoundAt| !b.bound.ends_with("+cap");
+    let all = summary
+        .cells
+        .iter()
+        .flat_map(|c| c.output.bounds.iter().filter(plain));
+    let tightest = all
+        .min_by(|a, b| a.looseness.total_cmp(&b.looseness))
+        .unwrap();
+    assert!(
+        cards.contains(&format!("<sup>{:.1}</sup>", tightest.looseness))
+            && cards.contains(&tightest.bound),
+        "{} {}: {cards}",
+        tightest.bound,
+        tightest.looseness
+    );
+}
+
+#[test]
+fn nan_and_infinity_are_invalid_and_never_a_number() {
+    let make = Make {
+        nan_image: Some(1),
+        ..Make::default()
+    };
+    let (_dir, _, html) = made(&make);
+    assert!(html.contains("Rows that are NaN or infinite: 1."));
+    let verdicts = section(&html, "verdicts");
+    let row = verdicts
+        .split("<tr data-cell=\"mobilenet_v2-4-per-tensor\">")
+        .nth(1)
+        .unwrap();
+    let row = row.split("</tr>").next().unwrap();
+    assert_eq!(
+        row.matches("class=\"invalid\"").count(),
+        BOUNDS.len(),
+        "{row}"
+    );
+    assert!(row.contains("? 1 invalid"));
+    let clean = verdicts
+        .split("<tr data-cell=\"mobilenet_v2-8-per-tensor\">")
+        .nth(1)
+        .unwrap();
+    let clean = clean.split("</tr>").next().unwrap();
+    assert_eq!(
+        clean.matches("class=\"holds\"").count(),
+        BOUNDS.len(),
+        "{clean}"
+    );
+    assert!(verdicts.contains("Without a verdict") && verdicts.contains("image1.jpg"));
+    assert!(!html.contains("class=\"n\" data-v=\"NaN\">NaN"));
+}
+
+#[test]
+fn an_invalid_output_has_no_looseness() {
+    let dir = tempfile::tempdir().unwrap();
+    Make::default().write(dir.path());
+    let cell = "mobilenet_v2-8-per-channel";
+    {
+        let store = RunStore::create_or_open(dir.path()).unwrap();
+        let (measurements, mut outputs) = store.read_part(cell, 0).unwrap();
+        outputs[2].max_abs_diff = f64::INFINITY;
+        let meta = store.part_meta(cell, 0).unwrap();
+        store
+            .write_part(cell, 0, &measurements, &outputs, &meta)
+            .unwrap();
+        let summary = read_summary(dir.path()).unwrap();
+        let order: Vec<String> = summary.cells.into_iter().map(|c| c.key.cell_id).collect();
+        store.finish(&order).unwrap();
+    }
+    let built = build(dir.path()).unwrap();
+    let html = std::fs::read_to_string(built.html).unwrap();
+    let start = format!("<tr data-cell=\"{cell}\" data-bound=\"fused\">");
+    let values = row_values(section(&html, "looseness"), &start);
+    assert!(values[1].is_nan() && values[2].is_nan(), "{values:?}");
+    assert!(values[3..].iter().all(|v| v.is_finite()), "{values:?}");
+    assert!(html.contains("invalid: 1 of 5 rows NaN or infinite"));
+}
+
+#[test]
+fn a_measurement_above_its_bound_is_never_silent() {
+    let dir = tempfile::tempdir().unwrap();
+    Make::default().write(dir.path());
+    let cell = "mobilenet_v2-8-per-channel";
+    {
+        let store = RunStore::create_or_open(dir.path()).unwrap();
+        let mut bounds = store.read_bounds(cell).unwrap();
+        let row = bounds
+            .iter_mut()
+            .find(|r| r.bound == "fused" && r.depth == 3)
+            .unwrap();
+        row.log10_bound = -20.0;
+        store.write_bounds(cell, &bounds).unwrap();
+        let summary = read_summary(dir.path()).unwrap();
+        let order: Vec<String> = summary.cells.into_iter().map(|c| c.key.cell_id).collect();
+        store.finish(&order).unwrap();
+    }
+    let html = std::fs::read_to_string(build(dir.path()).unwrap().html).unwrap();
+    let said =
+        "8 bit per-channel, fused: 1 depths are above the bound as measured, 0 of them in f64 too.";
+    assert!(html.contains(said));
+}
+
+#[test]
+fn a_software_adapter_is_said_plainly_and_a_real_one_is_not_called_so() {
+    let (_dir, _, html) = made(&Make::default());
+    assert!(html.contains("Software adapter."));
+    let real = Make {
+        device: "wgpu-f32 on Some GPU 3000, discrete-gpu",
+        ..Make::default()
+    };
+    let (_dir, _, html) = made(&real);
+    assert!(!html.contains("Software adapter."));
+    assert!(html.contains("Some GPU 3000"));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    for name in [
+        file::MEASUREMENTS,
+        file::OUTPUTS,
+        file::BOUNDS,
+        file::SUMMARY,
+        file::PROVENANCE,
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        Make::default().write(dir.path());
+        std::fs::remove_file(dir.path().join(name)).unwrap();
+        let error = build(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.contains(name) && error.contains("no such file"),
+            "{name}: {error}"
+        );
+        assert!(!dir.path().join("report.html").exists());
+    }
+    let error = build("no/such/run").unwrap_err().to_string();
+    assert!(error.contains("no/such/run"), "{error}");
+}
+
+#[test]
+fn tables_that_contradict_the_summary_are_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    Make::default().write(dir.path());
+    let mut summary = read_summary(dir.path()).unwrap();
+    let dropped = summary.cells.pop().unwrap();
+    let store = RunStore::create_or_open(dir.path()).unwrap();
+    store.write_summary(&summary).unwrap();
+    let error = build(dir.path()).unwrap_err().to_string();
+    assert!(
+        error.contains(file::SUMMARY) && error.contains(&dropped.key.cell_id),
+        "{error}"
+    );
+}
+
+#[test]
+fn equal_results_give_an_equal_report() {
+    let (a, built, _) = made(&Make::default());
+    let (b, ..) = made(&Make::default());
+    let mut files = built.figures.clone();
+    files.push(built.html);
+    for path in files {
+        let name = path.strip_prefix(a.path()).unwrap();
+        let same = std::fs::read(&path).unwrap() == std::fs::read(b.path().join(name)).unwrap();
+        assert!(same, "{} differs", name.display());
+    }
+}

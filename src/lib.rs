@@ -3,8 +3,8 @@
 //!
 //! The map of the house, strictly downward:
 //! [`tensor`] <- [`network`] <- [`quant`] <- [`bounds`]; [`engine`] and [`data`] beside them;
-//! [`hub`] (downloads) on [`data`]; [`experiment`] on all but that, then [`report`] (stored results only) and
-//! [`cli`].
+//! [`hub`] (downloads) on [`data`]; [`results`], what is on disk, between [`experiment`], which makes it, and
+//! [`report`], which draws it; [`cli`] on top.
 
 pub mod bounds;
 pub mod cli;
@@ -15,6 +15,7 @@ pub mod hub;
 pub mod network;
 pub mod quant;
 pub mod report;
+pub mod results;
 pub mod tensor;
 
 /// The entry of `known` nearest to a mistyped `word`, if one is near.

@@ -10,12 +10,12 @@ use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions};
 use super::sweep::{execute, from_flags};
 use super::table::{self, number};
 use crate::experiment::plan::Plan;
-use crate::experiment::schema::{
-    ACTIVATIONS, CellSummary, DynamicsRow, Summary, WEIGHTS, db_per_layer, totals,
-};
-use crate::experiment::store::for_each_row;
 use crate::experiment::studies::{Studies, dynamics::LAYERS};
 use crate::report;
+use crate::results::schema::{
+    ACTIVATIONS, CellSummary, DynamicsRow, Summary, WEIGHTS, db_per_layer, totals,
+};
+use crate::results::store::for_each_row;
 
 /// Arguments of `dynamics`.
 #[derive(clap::Args)]

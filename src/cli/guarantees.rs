@@ -8,9 +8,9 @@ use super::Outcome;
 use super::options::{CalibrationOptions, EngineOptions, ImageOptions, ModelOptions};
 use super::sweep::{conclude, execute, from_flags};
 use crate::experiment::plan::Plan;
-use crate::experiment::schema::GuaranteeRow;
-use crate::experiment::store::for_each_row;
 use crate::experiment::studies::guarantees::TABLE;
+use crate::results::schema::GuaranteeRow;
+use crate::results::store::for_each_row;
 
 /// Arguments of `guarantees`.
 #[derive(clap::Args)]

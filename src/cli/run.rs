@@ -9,8 +9,8 @@ use super::sweep::{conclude, execute, from_flags};
 use super::table::{self, number};
 use crate::data::Labels;
 use crate::experiment::plan::{Images, Plan};
-use crate::experiment::schema::{CellSummary, Summary};
 use crate::experiment::studies::Studies;
+use crate::results::schema::{CellSummary, Summary};
 
 /// Arguments of `run`.
 #[derive(clap::Args)]

@@ -22,10 +22,10 @@ use crate::experiment::search::{
     self as searching, IMAGES, Method, Record, SearchError, Task, Verdicts, Worst, until, verdicts,
     write_worst,
 };
-use crate::experiment::verdict::Verdict;
 use crate::network::Tap;
 use crate::quant::uniform::Scheme;
 use crate::quant::{Granularity, QuantizedNetwork};
+use crate::results::verdict::Verdict;
 
 /// Arguments of `search`.
 #[derive(clap::Args)]

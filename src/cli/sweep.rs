@@ -11,9 +11,9 @@ use super::table::number;
 use crate::bounds;
 use crate::engine::cpu::CpuEngine;
 use crate::experiment::plan::Plan;
-use crate::experiment::schema::Summary;
 use crate::experiment::sweep::{Finished, Sweep};
 use crate::report;
+use crate::results::schema::Summary;
 
 /// Arguments of `sweep`.
 #[derive(clap::Args)]

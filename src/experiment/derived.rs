@@ -6,10 +6,12 @@ use std::path::Path;
 use super::ledger::{Known, ledger};
 use super::model::LoadedModel;
 use super::required_bits::{Family, required_bits};
-use super::schema::{BoundRow, MeasurementRow, OutputRow, SampleBoundRow, SearchRow, file};
-use super::store::{RunStore, StoreError, for_each_row};
 use super::sweep::{Cell, SweepError};
 use crate::network::Network;
+use crate::results::schema::{
+    BoundRow, MeasurementRow, OutputRow, SampleBoundRow, SearchRow, file,
+};
+use crate::results::store::{RunStore, StoreError, for_each_row};
 
 /// What is known of a cell, by depth.
 pub type Depths = BTreeMap<u32, Known>;

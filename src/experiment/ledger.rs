@@ -1,6 +1,6 @@
 //! The looseness ledger: `log10(bound / measured)` of a cell, split into the steps of the ladder.
 
-use super::schema::{CellKey, LedgerRow};
+use crate::results::schema::{CellKey, LedgerRow};
 
 /// Bounds from the loosest to the sharpest, each with what the one before it gives away against it.
 const RUNGS: [(&str, &str); 10] = [

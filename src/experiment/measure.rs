@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::model::LoadedModel;
-use super::schema::{MeasurementRow, OutputRow};
 use super::sweep::Cell;
 use crate::data::ImageSet;
 use crate::engine::{Comparison, TapStats};
+use crate::results::schema::{CellKey, MeasurementRow, OutputRow};
 
 /// Rows of one cell and batch.
 pub struct CellRows {
@@ -111,6 +111,41 @@ impl<'a> Part<'a> {
         CellRows {
             measurements: std::mem::take(&mut self.rows.measurements),
             outputs: std::mem::take(&mut self.rows.outputs),
+        }
+    }
+}
+
+impl CellKey {
+    /// The accumulated measurement at `depth`, `layer` of one image; a NaN or infinity in the map makes it NaN.
+    pub fn measurement(
+        &self,
+        image: &str,
+        label: Option<u32>,
+        depth: u32,
+        layer: &str,
+        stats: &TapStats,
+    ) -> MeasurementRow {
+        let sound = stats.non_finite == 0;
+        let sqnr = stats.sqnr_db();
+        MeasurementRow {
+            cell_id: self.cell_id.clone(),
+            model: self.model.clone(),
+            quantizer: self.quantizer.clone(),
+            bits: self.bits,
+            granularity: self.granularity.name().to_string(),
+            mode: "accumulated".to_string(),
+            image: image.to_string(),
+            label,
+            depth,
+            layer: layer.to_string(),
+            max_abs_diff: if sound { stats.max_abs_diff } else { f64::NAN },
+            l2_diff: stats.l2_diff(),
+            mean_abs_diff: stats.mean_abs_diff(),
+            ref_max_abs: stats.ref_max_abs,
+            ref_l2: stats.ref_l2(),
+            sqnr_db: (sound && !sqnr.is_nan()).then_some(sqnr),
+            argmax: stats.argmax,
+            fp_allowance: None,
         }
     }
 }

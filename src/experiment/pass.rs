@@ -7,7 +7,6 @@ use arrow_array::RecordBatch;
 
 use super::measure::{CellRows, Part};
 use super::model::LoadedModel;
-use super::store::{PartMeta, RunStore};
 use super::studies::schedule::Scheduled;
 use super::studies::{BatchStudy, Subject, stem};
 use super::sweep::{Cell, Event, Sweep, SweepError, compare_once, label, with_variant};
@@ -15,6 +14,7 @@ use super::variants::Variants;
 use crate::data::ImageSet;
 use crate::engine::{Runner, VariantId};
 use crate::quant::QuantizedNetwork;
+use crate::results::store::{PartMeta, RunStore};
 use crate::tensor::Batch;
 
 /// One model of a sweep, over all images.

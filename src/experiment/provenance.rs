@@ -1,63 +1,7 @@
-//! Where results come from: device, versions, inputs. Stored beside every run.
+//! The record of this process: what it is, where it runs, since when.
 
-use serde::{Deserialize, Serialize};
-
-use crate::data::Preprocessing;
 use crate::engine::DeviceInfo;
-
-/// Everything needed to say how a run was made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Provenance {
-    /// quantbound's version.
-    pub version: String,
-    /// Git commit of the sources, or `unknown`.
-    pub commit: String,
-    /// Hash of the sources that results depend on.
-    pub code: String,
-    /// The compiler.
-    pub rustc: String,
-    /// Operating system and architecture.
-    pub platform: String,
-    /// Engine, adapter, driver, backend.
-    pub device: DeviceInfo,
-    /// Why this engine was taken.
-    pub device_reason: String,
-    /// True when shaders ran on a processor: timings then say nothing of a GPU.
-    pub software_adapter: bool,
-    /// Seconds since 1970 at the start, UTC.
-    pub started_unix: u64,
-    /// The command line.
-    pub command: Vec<String>,
-    /// Folder of the images.
-    pub images_dir: String,
-    /// How many.
-    pub images: usize,
-    /// Where their labels come from, and how many have one.
-    #[serde(default)]
-    pub labels: String,
-    /// Hash over names, labels and contents.
-    pub images_hash: String,
-    /// What calibrated methods looked at, if there are any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calibration: Option<String>,
-    /// The networks.
-    pub models: Vec<ModelProvenance>,
-}
-
-/// Where a network's weights come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelProvenance {
-    /// Architecture.
-    pub model: String,
-    /// Checkpoint path as given.
-    pub weights: String,
-    /// Its SHA-256.
-    pub weights_sha256: String,
-    /// Resize, crop and normalization.
-    pub preprocessing: Preprocessing,
-    /// `D = max |x|` over normalized pixels.
-    pub domain_magnitude: f64,
-}
+use crate::results::provenance::Provenance;
 
 impl Provenance {
     /// A record of this process on this device, without models yet.

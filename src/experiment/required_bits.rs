@@ -7,12 +7,12 @@ use rayon::prelude::*;
 use super::derived::layer;
 use super::ledger::Known;
 use super::model::LoadedModel;
-use super::schema::RequiredBitsRow;
 use super::sweep::SweepError;
 use crate::bounds::{BALL, Ball, BoundError, Domain, is_plain};
 use crate::network::Network;
 use crate::quant::Granularity;
 use crate::quant::uniform::{Scheme, half_steps};
+use crate::results::schema::RequiredBitsRow;
 
 /// Tolerances on `max |y' - y|` that a sweep asks about.
 pub const TOLERANCES: [f64; 2] = [0.1, 1.0];

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use super::measure::max_abs_diff;
 use super::model::LoadedModel;
-use super::schema::{
-    BoundAt, BoundRow, CellSummary, FinalLayer, Finding, MeasurementRow, OutputRow, OutputSummary,
-    SCHEMA_VERSION, SampleBoundRow, Summary, VerdictCounts, VerdictsOf,
-};
-use super::store::RunStore;
 use super::studies::sample_bounds;
 use super::sweep::{Cell, Sweep, SweepError, compare_once};
 use super::variants::Variants;
-use super::verdict::{Verdict, judge as verdict_of};
 use crate::data::ImageSet;
 use crate::network::Tap;
+use crate::results::schema::{
+    BoundAt, BoundRow, CellSummary, FinalLayer, Finding, MeasurementRow, OutputRow, OutputSummary,
+    SCHEMA_VERSION, SampleBoundRow, Summary, VerdictCounts, VerdictsOf,
+};
+use crate::results::store::RunStore;
+use crate::results::verdict::{Verdict, judge as verdict_of};
 
 /// The worst measurement at one depth over all images.
 #[derive(Clone, Debug)]

@@ -8,11 +8,8 @@ use super::derived;
 use super::model::LoadedModel;
 use super::pass::Pass;
 use super::plan::{Plan, PlanError, QuantizerSpec};
-use super::provenance::{ModelProvenance, Provenance};
 use super::saved::models_for;
-use super::schema::{CellKey, Summary};
 use super::search::SearchError;
-use super::store::{RunStore, StoreError};
 use super::studies::schedule::Scheduled;
 use super::summary;
 use super::variants::{Variants, open_images};
@@ -21,6 +18,9 @@ use crate::data::{DataError, ImageSet};
 use crate::engine::{Comparison, Engine, EngineError, Runner, VariantId};
 use crate::network::{Network, NetworkError};
 use crate::quant::{QuantError, QuantizedNetwork};
+use crate::results::provenance::{ModelProvenance, Provenance};
+use crate::results::schema::{CellKey, Summary};
+use crate::results::store::{RunStore, StoreError};
 use crate::tensor::Batch;
 
 /// Whatever stops a sweep; finished parts stay on disk and the same command goes on from them.

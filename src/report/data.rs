@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use super::ReportError;
-use crate::experiment::schema::{BoundRow, CellSummary, MeasurementRow, OutputRow, Summary, file};
-use crate::experiment::store::{for_each_row, read_json, read_summary};
+use crate::results::schema::{BoundRow, CellSummary, MeasurementRow, OutputRow, Summary, file};
+use crate::results::store::{for_each_row, read_json, read_summary};
 
 /// A finished run.
 pub struct Run {

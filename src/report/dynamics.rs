@@ -10,8 +10,8 @@ use super::plot::{Line, Panel, Plot, Row};
 use super::scale::Axis;
 use super::section::{Section, Table, TableCell};
 use super::style::{Stroke, Styles};
-use crate::experiment::schema::{ACTIVATIONS, DynamicsRow, KINDS, WEIGHTS, db_per_layer, totals};
-use crate::experiment::store::for_each_row;
+use crate::results::schema::{ACTIVATIONS, DynamicsRow, KINDS, WEIGHTS, db_per_layer, totals};
+use crate::results::store::for_each_row;
 
 /// Colours of [`KINDS`], apart under the common colour-vision deficiencies.
 const COLOURS: [&str; 4] = ["#009988", "#0077bb", "#cc3311", "#777777"];

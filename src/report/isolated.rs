@@ -11,8 +11,8 @@ use super::plot::{Line, Panel, Plot, Row};
 use super::scale::Axis;
 use super::section::{Section, Table, TableCell};
 use super::style::{MEASURED, REFERENCE, Stroke, Styles};
-use crate::experiment::schema::IsolatedRow;
-use crate::experiment::store::for_each_row;
+use crate::results::schema::IsolatedRow;
+use crate::results::store::for_each_row;
 
 const ALONE: Stroke = Stroke {
     colour: "#ee7733",

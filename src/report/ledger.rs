@@ -10,8 +10,8 @@ use super::plot::{Bar, Panel, Plot, Row};
 use super::scale::{Axis, power_of_ten};
 use super::section::{Section, Table, TableCell};
 use super::style::{MEASURED, Styles};
-use crate::experiment::schema::{LedgerRow, file};
-use crate::experiment::store::for_each_row;
+use crate::results::schema::{LedgerRow, file};
+use crate::results::store::for_each_row;
 
 const LOST: &str = "#0077bb";
 /// A step that came out the other way.

@@ -23,7 +23,7 @@ mod style;
 
 use std::path::{Path, PathBuf};
 
-use crate::experiment::store::{self, StoreError};
+use crate::results::store::{self, StoreError};
 
 /// What can keep a report from being made.
 #[derive(Debug, thiserror::Error)]
@@ -78,17 +78,17 @@ pub fn build(run_dir: impl AsRef<Path>) -> Result<Built, ReportError> {
     let studied = sections.iter().flat_map(|s| &s.figures);
     for figure in figures.iter().chain(studied) {
         let svg = figure_dir.join(format!("{}.svg", figure.name));
-        store::write_file(&svg, draw::svg(&figure.plot).as_bytes())?;
+        store::write_bytes(&svg, draw::svg(&figure.plot).as_bytes())?;
         let png = figure_dir.join(format!("{}.png", figure.name));
         let pixels = draw::png(&figure.plot).map_err(|problem| ReportError::Figure {
             name: figure.name.clone(),
             problem,
         })?;
-        store::write_file(&png, &pixels)?;
+        store::write_bytes(&png, &pixels)?;
         files.extend([svg, png]);
     }
     let html = dir.join("report.html");
-    store::write_file(
+    store::write_bytes(
         &html,
         page::render(&run, &styles, &figures, &sections)?.as_bytes(),
     )?;

@@ -10,7 +10,7 @@ use super::figures::{Figure, Kind};
 use super::number::Number;
 use super::section::{Section, TableCell};
 use super::style::{Styles, describe, is_plain_a_priori};
-use crate::experiment::schema::{Finding, VerdictCounts};
+use crate::results::schema::{Finding, VerdictCounts};
 
 #[derive(Serialize)]
 struct CellRow {

@@ -11,8 +11,8 @@ use super::plot::{Entry, Key, Line, Panel, Plot, Row};
 use super::scale::Axis;
 use super::section::{Section, Table, TableCell};
 use super::style::{MEASURED, REFERENCE, Styles, lies_beneath};
-use crate::experiment::schema::{RequiredBitsRow, file};
-use crate::experiment::store::for_each_row;
+use crate::results::schema::{RequiredBitsRow, file};
+use crate::results::store::for_each_row;
 
 const QUANTITY: &str = "measured";
 

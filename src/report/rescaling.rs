@@ -10,8 +10,8 @@ use super::plot::{Bar, Panel, Plot, Row};
 use super::scale::Axis;
 use super::section::{Section, Table, TableCell};
 use super::style::Styles;
-use crate::experiment::schema::RescalingRow;
-use crate::experiment::store::for_each_row;
+use crate::results::schema::RescalingRow;
+use crate::results::store::for_each_row;
 
 const FILE: &str = "rescaling.parquet";
 /// As given, equalized, at the best found.

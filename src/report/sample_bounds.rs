@@ -11,8 +11,8 @@ use super::plot::{Line, Panel, Plot, Row};
 use super::scale::Axis;
 use super::section::{Section, Table, TableCell};
 use super::style::{MEASURED, Stroke, Styles};
-use crate::experiment::schema::SampleBoundRow;
-use crate::experiment::store::for_each_row;
+use crate::results::schema::SampleBoundRow;
+use crate::results::store::for_each_row;
 
 const BEST: &str = "best";
 const CAPPED: Stroke = Stroke {

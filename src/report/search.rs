@@ -10,8 +10,8 @@ use super::plot::{Entry, Key, Line, Panel, Plot, Row};
 use super::scale::Axis;
 use super::section::{Section, Table, TableCell};
 use super::style::{MEASURED, REFERENCE, Stroke, Styles};
-use crate::experiment::schema::{SearchRow, SearchTraceRow};
-use crate::experiment::store::for_each_row;
+use crate::results::schema::{SearchRow, SearchTraceRow};
+use crate::results::store::for_each_row;
 
 const GRADIENT: Stroke = Stroke {
     colour: "#cc3311",

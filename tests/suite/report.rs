@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::common::run_dir::{BOUNDS, Make};
-use quantbound::experiment::schema::{BoundRow, MeasurementRow, OutputRow, file};
-use quantbound::experiment::store::{RunStore, for_each_row, read_summary};
 use quantbound::report::{Built, build};
+use quantbound::results::schema::{BoundRow, MeasurementRow, OutputRow, file};
+use quantbound::results::store::{RunStore, for_each_row, read_summary};
 
 fn made(make: &Make) -> (tempfile::TempDir, Built, String) {
     let dir = tempfile::tempdir().unwrap();
@@ -199,7 +199,7 @@ fn the_headline_is_the_tightest_bound_and_the_range_measured() {
         "{cards}"
     );
     // Capped bounds are tighter in number, and say nothing about weights.
-    let plain = |b: &&quantbound::experiment::schema::BoundAt| !b.bound.ends_with("+cap");
+    let plain = |b: &&quantbound::results::schema::BoundAt| !b.bound.ends_with("+cap");
     let all = summary
         .cells
         .iter()

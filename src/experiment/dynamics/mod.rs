@@ -7,6 +7,7 @@ pub use rows::{LayerRows, activations, weights};
 
 use crate::engine::{ChannelMoments, Distribution};
 use crate::network::{Node, Op};
+use crate::results::schema::mean;
 
 /// Most bins of a stored histogram.
 pub const BINS: usize = 128;
@@ -62,11 +63,6 @@ impl Scales {
             channels,
         }
     }
-}
-
-/// NaN of nothing.
-pub(super) fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// `10 log10(sum x^2 / sum (x' - x)^2)`, NaN when an element of either is not finite or all of both are zero.

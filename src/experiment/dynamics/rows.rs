@@ -2,11 +2,11 @@
 
 use super::{BINS, Scales, kind, sqnr_db};
 use crate::engine::Distribution;
-use crate::experiment::schema::{
-    ACTIVATIONS, CellKey, DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow, WEIGHTS,
-};
 use crate::network::Node;
 use crate::quant::QuantizedLayer;
+use crate::results::schema::{
+    ACTIVATIONS, CellKey, DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow, WEIGHTS,
+};
 use crate::tensor::histogram::Bins;
 
 /// Rows of the three tables.

@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use self::ascent::Ascent;
 use self::flips::Flips;
 use self::state::Saved;
-use super::store::StoreError;
 use crate::engine::cpu::{CpuEngine, CpuRunner};
 use crate::engine::{Engine, EngineError, Runner, VariantId};
+use crate::results::store::StoreError;
 
 pub use outcome::{Outcome, Verdicts, verdicts, write_worst};
 pub use record::Record;

@@ -9,10 +9,10 @@ use super::{Method, Record, SearchError, Task};
 use crate::bounds::{BoundError, Domain, Setting, ladder};
 use crate::data::Preprocessing;
 use crate::engine::Engine;
-use crate::experiment::store::{write_bytes, write_error};
-use crate::experiment::verdict::{Verdict, judge};
 use crate::network::Network;
 use crate::quant::QuantizedNetwork;
+use crate::results::store::{write_bytes, write_error};
+use crate::results::verdict::{Verdict, judge};
 
 /// The end of one method's search.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::SearchError;
 use super::record::Record;
-use crate::experiment::store::write_bytes;
+use crate::results::store::write_bytes;
 
 /// Numbers as tensors, bit for bit; words and counts as JSON.
 #[derive(Debug, Default)]

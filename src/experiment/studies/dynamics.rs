@@ -10,8 +10,8 @@ use arrow_array::RecordBatch;
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::engine::{Distribution, Runner, VariantId};
 use crate::experiment::dynamics::{BINS, LayerRows, activations, weights};
-use crate::experiment::schema::{DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow};
 use crate::experiment::sweep::{Event, SweepError};
+use crate::results::schema::{DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow};
 use crate::tensor::Batch;
 use crate::tensor::histogram::Bins;
 

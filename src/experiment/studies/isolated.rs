@@ -5,10 +5,10 @@ use std::ops::Range;
 use arrow_array::RecordBatch;
 
 use super::{BatchStudy, Study, StudyTable, Subject, encode};
-use crate::engine::{Runner, VariantId};
+use crate::engine::{Runner, TapStats, VariantId};
 use crate::experiment::measure::kl_divergence;
-use crate::experiment::schema::IsolatedRow;
 use crate::experiment::sweep::SweepError;
+use crate::results::schema::{CellKey, IsolatedRow};
 
 /// Stem of the table.
 pub const TABLE: &str = "isolated";
@@ -60,5 +60,40 @@ impl BatchStudy for IsolatedStudy {
             }
         }
         Ok(vec![encode(&rows)?])
+    }
+}
+
+impl CellKey {
+    /// What quantizing layer `depth`, `layer` alone does to one image, at the layer and at the output.
+    pub fn isolated(
+        &self,
+        image: &str,
+        (depth, layer): (u32, &str),
+        at_layer: &TapStats,
+        at_output: &TapStats,
+        kl: Option<f64>,
+    ) -> IsolatedRow {
+        let largest = |s: &TapStats| match s.non_finite {
+            0 => s.max_abs_diff,
+            _ => f64::NAN,
+        };
+        let sqnr = at_layer.sqnr_db();
+        IsolatedRow {
+            cell_id: self.cell_id.clone(),
+            model: self.model.clone(),
+            quantizer: self.quantizer.clone(),
+            bits: self.bits,
+            granularity: self.granularity.name().to_string(),
+            image: image.to_string(),
+            depth,
+            layer: layer.to_string(),
+            max_abs_diff: largest(at_layer),
+            l2_diff: at_layer.l2_diff(),
+            mean_abs_diff: at_layer.mean_abs_diff(),
+            sqnr_db: (at_layer.non_finite == 0 && !sqnr.is_nan()).then_some(sqnr),
+            output_max_abs_diff: largest(at_output),
+            output_l2_diff: at_output.l2_diff(),
+            kl,
+        }
     }
 }

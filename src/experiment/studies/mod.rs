@@ -21,12 +21,12 @@ use serde::{Deserialize, Serialize};
 use self::sample_bounds::SampleBounds;
 use super::model::LoadedModel;
 use super::plan::Plan;
-use super::schema::Row;
-use super::store::{RunStore, StoreError};
 use super::sweep::{Cell, Event, SweepError};
 use crate::data::ImageSet;
 use crate::engine::{Engine, Runner, VariantId};
 use crate::quant::QuantizedNetwork;
+use crate::results::schema::Row;
+use crate::results::store::{RunStore, StoreError};
 
 /// `[studies]` of a plan; a study runs where its key is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

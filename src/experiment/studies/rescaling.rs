@@ -6,8 +6,8 @@ use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::bounds::{FoundRescalings, Parametrizations, Rescale};
-use crate::experiment::schema::RescalingRow;
 use crate::experiment::sweep::{Event, SweepError};
+use crate::results::schema::RescalingRow;
 use crate::tensor::Shape;
 
 /// The study.

@@ -9,10 +9,10 @@ use arrow_array::RecordBatch;
 use super::{BatchStudy, Study, StudyTable, Subject, encode};
 use crate::engine::{Runner, VariantId};
 use crate::experiment::measure::max_abs_diff;
-use crate::experiment::schema::SampleBoundRow;
-use crate::experiment::store::{StoreError, for_each_row};
 use crate::experiment::sweep::SweepError;
-use crate::experiment::verdict::{Verdict, judge};
+use crate::results::schema::SampleBoundRow;
+use crate::results::store::{StoreError, for_each_row};
+use crate::results::verdict::{Verdict, judge};
 
 /// Stem of the table.
 pub const TABLE: &str = "sample_bounds";

@@ -2,8 +2,8 @@
 
 use super::{BatchStudy, CellStudy, Studies, Study, stem};
 use crate::experiment::plan::Plan;
-use crate::experiment::store::{RunStore, StoreError};
 use crate::experiment::sweep::Cell;
+use crate::results::store::{RunStore, StoreError};
 
 /// The studies of a plan.
 pub struct Scheduled {

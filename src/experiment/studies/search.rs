@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{CellStudy, Study, StudyTable, Subject, encode, stem};
 use crate::engine::cpu::CpuEngine;
-use crate::experiment::schema::{SearchRow, SearchTraceRow};
 use crate::experiment::search::{Method, Outcome, Task, Worst, search, until, verdicts};
 use crate::experiment::sweep::{Event, SweepError, label};
-use crate::experiment::verdict::Verdict;
 use crate::network::Tap;
+use crate::results::schema::{SearchRow, SearchTraceRow};
+use crate::results::verdict::Verdict;
 use crate::tensor::Batch;
 
 /// Stem of the table of results.

@@ -5,7 +5,7 @@ use super::super::plot::{Line, Panel, Plot, Row};
 use super::super::scale::Axis;
 use super::super::style::{REFERENCE, Stroke};
 use super::{COLOURS, models};
-use crate::experiment::schema::GuaranteeRow;
+use crate::results::schema::GuaranteeRow;
 
 fn stroke(colour: &'static str) -> Stroke {
     Stroke {

@@ -11,8 +11,8 @@ use super::data::Run;
 use super::number::Number;
 use super::section::{Section, Table, TableCell};
 use super::style::Styles;
-use crate::experiment::schema::GuaranteeRow;
-use crate::experiment::store::for_each_row;
+use crate::results::schema::GuaranteeRow;
+use crate::results::store::for_each_row;
 
 const HOW: &str = "Each promise is checked on the codes alone, with data that the quantizer saw. \
     gpfq-norm: ‖Xw − Xq‖₂ ≤ (step / 2) ‖X‖_F for every neuron that reads the network's input. \

@@ -7,7 +7,7 @@ use super::super::scale::Axis;
 use super::super::style::{MEASURED, REFERENCE, Styles};
 use super::figures::colour;
 use super::{models, ratio};
-use crate::experiment::schema::GuaranteeRow;
+use crate::results::schema::GuaranteeRow;
 
 /// Ratios per layer above, bounds and measurement of the whole network below.
 pub fn figure(rows: &[GuaranteeRow], run: &Run, styles: &Styles) -> Option<Figure> {

@@ -12,10 +12,10 @@ use quantbound::bounds::{
     depends_on_parametrization, ladder,
 };
 use quantbound::experiment::path_norm::path_norm;
-use quantbound::experiment::schema::{BoundRow, RescalingRow, file};
-use quantbound::experiment::store::for_each_row;
 use quantbound::network::magnitudes::{MaxPooling, magnitude_network};
 use quantbound::network::{Activation, Network, Op};
+use quantbound::results::schema::{BoundRow, RescalingRow, file};
+use quantbound::results::store::for_each_row;
 use quantbound::tensor::tolerance::{UNIT_F64, gamma};
 
 #[test]

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use quantbound::engine::{DeviceInfo, TapStats};
-use quantbound::experiment::schema::{
+use quantbound::quant::Granularity;
+use quantbound::results::schema::{
     BoundAt, BoundRow, CellKey, CellSummary, FinalLayer, Finding, MeasurementRow, OutputRow,
     OutputSummary, SCHEMA_VERSION, Summary, VerdictCounts, VerdictsOf,
 };
-use quantbound::experiment::store::{PartMeta, RunStore};
-use quantbound::quant::Granularity;
+use quantbound::results::store::{PartMeta, RunStore};
 
 /// `(id, decades at the first layer, decades per layer)`.
 pub const BOUNDS: [(&str, f64, f64); 9] = [

@@ -6,10 +6,10 @@ use proptest::test_runner::TestCaseError;
 use quantbound::bounds::{BALL, Ball, Series, Setting, find};
 use quantbound::experiment::ledger::{Known, ledger};
 use quantbound::experiment::required_bits::a_priori;
-use quantbound::experiment::schema::CellKey;
 use quantbound::network::Network;
 use quantbound::quant::uniform::{Scheme, Uniform, half_steps};
 use quantbound::quant::{Granularity, Quantizer};
+use quantbound::results::schema::CellKey;
 use quantbound::tensor::tolerance::UNIT_F32;
 
 /// Rounding upward may lift the smaller of two bounds above the larger by this much, in log10.

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use quantbound::engine::{DeviceInfo, TapStats};
-use quantbound::experiment::schema::{
+use quantbound::quant::Granularity;
+use quantbound::results::schema::{
     BoundAt, BoundRow, CellKey, Finding, MeasurementRow, OutputRow, Row, SCHEMA_VERSION, Summary,
     VerdictCounts, file,
 };
-use quantbound::experiment::store::{
+use quantbound::results::store::{
     PartMeta, RunStore, StoreError, for_each_row, read_json, read_summary,
 };
-use quantbound::quant::Granularity;
 
 fn key(cell_id: &str) -> CellKey {
     CellKey {

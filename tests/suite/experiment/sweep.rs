@@ -10,12 +10,12 @@ use quantbound::engine::Engine;
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::experiment::model::LoadedModel;
 use quantbound::experiment::plan::Plan;
-use quantbound::experiment::schema::{
-    IsolatedRow, LedgerRow, MeasurementRow, SampleBoundRow, SearchTraceRow, Summary, file,
-};
-use quantbound::experiment::store::{self, read_summary};
 use quantbound::experiment::studies::Studies;
 use quantbound::quant::QuantizedNetwork;
+use quantbound::results::schema::{
+    IsolatedRow, LedgerRow, MeasurementRow, SampleBoundRow, SearchTraceRow, Summary, file,
+};
+use quantbound::results::store::{self, read_summary};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_quantbound");
 

@@ -4,8 +4,6 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use quantbound::experiment::schema::GuaranteeRow;
-use quantbound::experiment::store;
 use quantbound::network::{Activation, INPUT, Linear, Network, Op};
 use quantbound::quant::gpfq::{Gpfq, Threshold};
 use quantbound::quant::guarantee::path::{self, Choice, Columns, Replay};
@@ -15,6 +13,8 @@ use quantbound::quant::path::PathSettings;
 use quantbound::quant::rex::Rex;
 use quantbound::quant::spfq::Spfq;
 use quantbound::quant::{Granularity, QuantizedLayer, Quantizer};
+use quantbound::results::schema::GuaranteeRow;
+use quantbound::results::store;
 use quantbound::tensor::{Batch, Shape, Tensor};
 
 use crate::common::calibration::Naive;

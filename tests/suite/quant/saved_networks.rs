@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use quantbound::experiment::plan::{Method, Plan};
-use quantbound::experiment::schema::{MeasurementRow, file};
-use quantbound::experiment::store::{self, read_summary};
+use quantbound::results::schema::{MeasurementRow, file};
+use quantbound::results::store::{self, read_summary};
 
 fn asset(path: &str) -> PathBuf {
     let full = Path::new(env!("CARGO_MANIFEST_DIR"))

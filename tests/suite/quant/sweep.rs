@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use quantbound::experiment::schema::{
+use quantbound::results::schema::{
     BoundRow, DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow, MeasurementRow, Row, file,
 };
-use quantbound::experiment::store::{self, read_summary};
+use quantbound::results::store::{self, read_summary};
 
 fn asset(path: &str) -> PathBuf {
     let full = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -5,13 +5,13 @@ use super::{Place, checked, columns, images, replays, row};
 use crate::engine::cpu::CpuEngine;
 use crate::experiment::calibration::ImageCalibration;
 use crate::experiment::plan::Method;
-use crate::experiment::schema::{CellKey, GuaranteeRow};
 use crate::experiment::studies::Subject;
 use crate::experiment::sweep::SweepError;
 use crate::quant::Calibration;
 use crate::quant::gpfq::Threshold;
 use crate::quant::guarantee::path::{self, Choice, Columns};
 use crate::quant::patches::{Patches, Sampling};
+use crate::results::schema::{CellKey, GuaranteeRow};
 
 /// Rows of one cell.
 pub fn rows(subject: &Subject<'_>) -> Result<Vec<GuaranteeRow>, SweepError> {

@@ -17,13 +17,13 @@ use rayon::prelude::*;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::experiment::plan::Method;
-use crate::experiment::schema::{CellKey, GuaranteeRow};
 use crate::experiment::sweep::{Event, SweepError};
 use crate::network::Affine;
 use crate::quant::guarantee::path::{self, Choice, Columns, Replay};
 use crate::quant::guarantee::{Check, rex};
 use crate::quant::patches::Patches;
 use crate::quant::{QuantError, QuantizedLayer};
+use crate::results::schema::{CellKey, GuaranteeRow};
 use crate::tensor::Batch;
 
 /// The study.

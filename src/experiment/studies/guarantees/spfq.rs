@@ -4,7 +4,6 @@ use super::{Place, checked, columns, images, replays};
 use crate::engine::cpu::CpuEngine;
 use crate::experiment::calibration::ImageCalibration;
 use crate::experiment::plan::Method;
-use crate::experiment::schema::GuaranteeRow;
 use crate::experiment::studies::Subject;
 use crate::experiment::sweep::SweepError;
 use crate::network::{INPUT, Network};
@@ -14,6 +13,7 @@ use crate::quant::guarantee::path::{self, Choice, Columns};
 use crate::quant::patches::{Patches, Sampling};
 use crate::quant::path::PathSettings;
 use crate::quant::spfq::Spfq;
+use crate::results::schema::GuaranteeRow;
 
 /// Seeds that means are taken over, from the cell's own on.
 pub const SEEDS: u64 = 128;

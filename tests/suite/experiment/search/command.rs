@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use quantbound::experiment::schema::{SearchRow, SearchTraceRow};
-use quantbound::experiment::store::for_each_row;
+use quantbound::results::schema::{SearchRow, SearchTraceRow};
+use quantbound::results::store::for_each_row;
 
 use super::IMAGES;
 

@@ -1,8 +1,6 @@
 //! Rows of the isolated mode.
 
-use super::CellKey;
 use super::column::table;
-use crate::engine::TapStats;
 
 table! {
     /// One layer of one image in one cell, quantized alone while everything else stays in full precision.
@@ -37,40 +35,5 @@ table! {
         output_l2_diff: f64,
         /// `KL(softmax(y) || softmax(y'))` of the output in nats; null when it is no vector of logits.
         kl: Option<f64>,
-    }
-}
-
-impl CellKey {
-    /// What quantizing layer `depth`, `layer` alone does to one image, at the layer and at the output.
-    pub fn isolated(
-        &self,
-        image: &str,
-        (depth, layer): (u32, &str),
-        at_layer: &TapStats,
-        at_output: &TapStats,
-        kl: Option<f64>,
-    ) -> IsolatedRow {
-        let largest = |s: &TapStats| match s.non_finite {
-            0 => s.max_abs_diff,
-            _ => f64::NAN,
-        };
-        let sqnr = at_layer.sqnr_db();
-        IsolatedRow {
-            cell_id: self.cell_id.clone(),
-            model: self.model.clone(),
-            quantizer: self.quantizer.clone(),
-            bits: self.bits,
-            granularity: self.granularity.name().to_string(),
-            image: image.to_string(),
-            depth,
-            layer: layer.to_string(),
-            max_abs_diff: largest(at_layer),
-            l2_diff: at_layer.l2_diff(),
-            mean_abs_diff: at_layer.mean_abs_diff(),
-            sqnr_db: (at_layer.non_finite == 0 && !sqnr.is_nan()).then_some(sqnr),
-            output_max_abs_diff: largest(at_output),
-            output_l2_diff: at_output.l2_diff(),
-            kl,
-        }
     }
 }

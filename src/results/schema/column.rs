@@ -190,16 +190,16 @@ macro_rules! table {
         #[derive(Clone, Debug, PartialEq)]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
 
-        impl $crate::experiment::schema::Row for $name {
+        impl $crate::results::schema::Row for $name {
             fn schema() -> arrow_schema::SchemaRef {
-                use $crate::experiment::schema::Column;
+                use $crate::results::schema::Column;
                 std::sync::Arc::new(arrow_schema::Schema::new(vec![$(arrow_schema::Field::new(
                     stringify!($field), <$type as Column>::data_type(), <$type as Column>::NULLABLE,
                 )),*]))
             }
 
-            fn to_batch(rows: &[Self]) -> Result<arrow_array::RecordBatch, $crate::experiment::schema::RowError> {
-                use $crate::experiment::schema::{Column, RowError};
+            fn to_batch(rows: &[Self]) -> Result<arrow_array::RecordBatch, $crate::results::schema::RowError> {
+                use $crate::results::schema::{Column, RowError};
                 let columns = vec![$(
                     <$type as Column>::to_array(rows.iter().map(|r| &r.$field)).map_err(|(row, problem)| {
                         RowError::Value { column: stringify!($field), row, problem }
@@ -210,8 +210,8 @@ macro_rules! table {
                 })
             }
 
-            fn from_batch(batch: &arrow_array::RecordBatch) -> Result<Vec<Self>, $crate::experiment::schema::RowError> {
-                $(let mut $field = $crate::experiment::schema::column::column::<$type>(batch, stringify!($field))?.into_iter();)*
+            fn from_batch(batch: &arrow_array::RecordBatch) -> Result<Vec<Self>, $crate::results::schema::RowError> {
+                $(let mut $field = $crate::results::schema::column::column::<$type>(batch, stringify!($field))?.into_iter();)*
                 let mut rows = Vec::with_capacity(batch.num_rows());
                 while let ($(Some($field),)*) = ($($field.next(),)*) {
                     rows.push(Self { $($field),* });

@@ -1,7 +1,6 @@
 //! A cell's layers brought together by kind, and the growth of the error with depth.
 
-use crate::experiment::dynamics::mean;
-use crate::experiment::schema::DynamicsRow;
+use super::DynamicsRow;
 
 /// Kinds of layers, in the order of tables.
 pub const KINDS: [&str; 4] = ["regular", "pointwise", "depthwise", "linear"];
@@ -65,4 +64,9 @@ pub fn db_per_layer(rows: &[&DynamicsRow]) -> f64 {
     let both = depths.iter().zip(&values);
     let covariance: f64 = both.map(|(d, v)| (d - x) * (v - y)).sum();
     covariance / depths.iter().map(|d| (d - x).powi(2)).sum::<f64>()
+}
+
+/// The mean; NaN of nothing.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }

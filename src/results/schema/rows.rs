@@ -1,7 +1,6 @@
 //! The rows of the three tables.
 
 use super::column::table;
-use crate::engine::TapStats;
 use crate::quant::Granularity;
 
 table! {
@@ -114,39 +113,6 @@ pub struct CellKey {
 }
 
 impl CellKey {
-    /// The accumulated measurement at `depth`, `layer` of one image; a NaN or infinity in the map makes it NaN.
-    pub fn measurement(
-        &self,
-        image: &str,
-        label: Option<u32>,
-        depth: u32,
-        layer: &str,
-        stats: &TapStats,
-    ) -> MeasurementRow {
-        let sound = stats.non_finite == 0;
-        let sqnr = stats.sqnr_db();
-        MeasurementRow {
-            cell_id: self.cell_id.clone(),
-            model: self.model.clone(),
-            quantizer: self.quantizer.clone(),
-            bits: self.bits,
-            granularity: self.granularity.name().to_string(),
-            mode: "accumulated".to_string(),
-            image: image.to_string(),
-            label,
-            depth,
-            layer: layer.to_string(),
-            max_abs_diff: if sound { stats.max_abs_diff } else { f64::NAN },
-            l2_diff: stats.l2_diff(),
-            mean_abs_diff: stats.mean_abs_diff(),
-            ref_max_abs: stats.ref_max_abs,
-            ref_l2: stats.ref_l2(),
-            sqnr_db: (sound && !sqnr.is_nan()).then_some(sqnr),
-            argmax: stats.argmax,
-            fp_allowance: None,
-        }
-    }
-
     /// The output of one image, without class statistics.
     pub fn output(&self, image: &str, label: Option<u32>, max_abs_diff: f64) -> OutputRow {
         OutputRow {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::StoreError;
 
+/// A failed write as an error that says what to do.
 pub fn write_error(path: &Path, cause: impl std::fmt::Display) -> StoreError {
     StoreError::Write {
         path: path.to_path_buf(),
@@ -55,7 +56,7 @@ fn write_through(
     sync_directory(path.parent().unwrap_or(Path::new("."))).map_err(fail)
 }
 
-/// Writes `bytes` to `path`, whole or not at all.
+/// Writes `bytes` to `path` through a temporary name: whole or not at all.
 pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     write(path, |out| {
         out.write_all(bytes).map_err(|e| write_error(path, e))

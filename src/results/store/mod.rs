@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-pub(super) use atomic::{write_bytes, write_error};
+pub use atomic::{write_bytes, write_error};
 pub use part::PartMeta;
 pub use table::for_each_row;
 
-use super::schema::{
+use crate::results::schema::{
     BoundRow, MeasurementRow, OutputRow, Row, RowError, SCHEMA_VERSION, Summary, file,
 };
 
@@ -185,7 +185,7 @@ impl RunStore {
         Ok(rows)
     }
 
-    /// Whether this part of a study is stored and intact; `stem` is [`super::studies::stem`].
+    /// Whether this part of a study is stored and intact; `stem` names it in the cell's directory.
     pub fn has_study(&self, cell_id: &str, stem: &str) -> bool {
         self.cell_dir(cell_id)
             .is_ok_and(|dir| part::Part::study(&dir, stem).is_intact())
@@ -331,11 +331,6 @@ impl RunStore {
         std::fs::create_dir_all(&dir).map_err(|e| atomic::write_error(&dir, e))?;
         Ok(dir)
     }
-}
-
-/// Writes a file of a run directory through a temporary name: `report.html`, figures.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    atomic::write_bytes(path, bytes)
 }
 
 /// Reads a JSON file of a finished run.

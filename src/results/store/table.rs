@@ -14,7 +14,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::part::Encoded;
 use super::{StoreError, atomic};
-use crate::experiment::schema::Row;
+use crate::results::schema::Row;
 
 /// Rows decoded at a time.
 const BATCH: usize = 8192;

@@ -16,7 +16,7 @@ mod summary;
 pub use column::{Column, Row, RowError};
 pub use derived::{LedgerRow, RequiredBitsRow};
 pub use dynamics::{ACTIVATIONS, DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow, WEIGHTS};
-pub use dynamics_totals::{KINDS, KindTotals, db_per_layer, totals};
+pub use dynamics_totals::{KINDS, KindTotals, db_per_layer, mean, totals};
 pub use guarantees::GuaranteeRow;
 pub use isolated::IsolatedRow;
 pub use rescaling::RescalingRow;

@@ -82,7 +82,7 @@ impl CellCase<'_> {
         let mut largest = vec![f64::NEG_INFINITY; taps.len()];
         let mut see = |depth: u32, image: &str, measured: f64| {
             let known = &mut largest[depth as usize - 1];
-            if !known.is_nan() && !(measured <= *known) {
+            if !known.is_nan() && (measured.is_nan() || measured > *known) {
                 *known = measured;
             }
             judge.see(depth, image, measured);

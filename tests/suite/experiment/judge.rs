@@ -200,13 +200,12 @@ fn literal(table: &Table) -> (Counts, Vec<String>) {
     let each = table.on_each.iter().enumerate();
     let each = each.map(|(b, (arithmetic, logs))| (format!("each{b}"), *arithmetic, logs.clone()));
     for (bound, arithmetic, logs) in all.chain(each) {
-        for depth in 0..table.measured.len() {
+        for (depth, logs) in logs.iter().enumerate() {
             let mut verdict = 0;
             let mut again = false;
             let mut slack = f64::INFINITY;
-            for image in 0..images {
+            for (image, &log) in logs.iter().enumerate() {
                 let (measured, exact) = (table.measured[depth][image], table.exact[depth][image]);
-                let log = logs[depth][image];
                 let (this, needed) = literally(arithmetic, measured, exact, log);
                 if needed {
                     asked.insert(name(image));

@@ -12,15 +12,15 @@ use super::options::{EngineOptions, ModelOptions, granularity};
 use super::progress::counter;
 use super::table::{self, number};
 use crate::data::ImageSet;
-use crate::engine::Engine;
 use crate::engine::cpu::CpuEngine;
+use crate::engine::{Engine, Exact};
 use crate::experiment::cell::CODE;
 use crate::experiment::measure::max_abs_diff;
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::QuantizerSpec;
 use crate::experiment::search::{
-    self as searching, IMAGES, Method, Record, SearchError, Task, Verdicts, Worst, until, verdicts,
-    write_worst,
+    self as searching, IMAGES, Method, Record, SearchError, Task, Verdicts, Worst, counts, until,
+    verdicts, write_worst,
 };
 use crate::network::Tap;
 use crate::quant::uniform::Scheme;
@@ -155,8 +155,9 @@ impl Args {
         out: &Path,
     ) -> anyhow::Result<Outcome> {
         let (network, domain) = (&model.network, model.domain());
-        let (worst, input) = found.worst();
-        let verdicts = verdicts(network, quantized, &domain, tap.node, worst, None)?;
+        let (exact, input) = found.worst();
+        let worst = exact.max_abs_diff;
+        let verdicts = verdicts(network, quantized, &domain, tap.node, &exact, None)?;
         let (mut files, png) = write_worst(out, task, input, &model.preprocessing)?;
         let cpu = CpuEngine::f64(self.engine.threads)?;
         let png = match png {
@@ -186,7 +187,7 @@ impl Args {
                     id.clone(),
                     table::log10(*log10),
                     format!("{above:.2}"),
-                    format!("{verdict:?}").to_lowercase(),
+                    verdict.name().to_string(),
                 ]
             })
             .collect();
@@ -194,6 +195,11 @@ impl Args {
             &mut stdout,
             &["bound", "log10", "decades above", "verdict"],
             &rows,
+        )?;
+        writeln!(
+            stdout,
+            "verdicts {}",
+            table::verdicts(&counts(&verdicts, &exact))
         )?;
         let summary = out.join("search.json");
         let text = found.json(self, place.as_str(), &verdicts, png);
@@ -210,12 +216,12 @@ impl Args {
         writeln!(
             stdout,
             "natural {}  found {}  best bound {}",
-            number(found.natural),
+            number(found.natural.max_abs_diff),
             number(worst),
             best.map_or("-".to_string(), |b| format!("10^{:.2}", b.1))
         )?;
-        let holds = verdicts.iter().all(|v| v.2 == Verdict::Holds);
-        Ok(if holds {
+        let bad = |v: &Verdict| matches!(v, Verdict::Violated | Verdict::Invalid);
+        Ok(if !verdicts.iter().any(|v| bad(&v.2)) {
             Outcome::Fine
         } else {
             Outcome::Failed
@@ -301,11 +307,11 @@ fn follow(
 /// What was found, in f64.
 struct Found {
     /// The worst image's.
-    natural: f64,
+    natural: Exact,
     natural_name: String,
     natural_input: Vec<f32>,
     /// Each method's, with what it has seen.
-    methods: Vec<(Method, Record, f64)>,
+    methods: Vec<(Method, Record, Exact)>,
 }
 
 impl Found {
@@ -317,7 +323,7 @@ impl Found {
     ) -> Result<Self, SearchError> {
         let mut inputs = vec![task.images.image(0).to_vec()];
         inputs.extend(records.iter().map(|(_, r)| r.input.clone()));
-        let values = task.values(engine, &inputs)?;
+        let values = task.exact(engine, &inputs)?;
         let methods = records.into_iter().zip(&values[1..]);
         Ok(Self {
             natural: values[0],
@@ -328,10 +334,10 @@ impl Found {
     }
 
     /// The largest of all, with its input; NaN when one of them is, so that it is no success.
-    fn worst(&self) -> (f64, &[f32]) {
+    fn worst(&self) -> (Exact, &[f32]) {
         let mut worst = (self.natural, self.natural_input.as_slice());
         for (_, record, exact) in &self.methods {
-            if exact.is_nan() || *exact > worst.0 {
+            if exact.max_abs_diff.is_nan() || exact.max_abs_diff > worst.0.max_abs_diff {
                 worst = (*exact, &record.input);
             }
         }
@@ -341,7 +347,7 @@ impl Found {
     fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
         let mut rows = vec![vec![
             "images".to_string(),
-            number(self.natural),
+            number(self.natural.max_abs_diff),
             String::new(),
             String::new(),
             self.natural_name.clone(),
@@ -349,8 +355,8 @@ impl Found {
         for (method, record, exact) in &self.methods {
             rows.push(vec![
                 method.name().to_string(),
-                number(*exact),
-                number(exact / self.natural),
+                number(exact.max_abs_diff),
+                number(exact.max_abs_diff / self.natural.max_abs_diff),
                 record.evaluations().to_string(),
                 record.start.clone(),
             ]);
@@ -374,8 +380,9 @@ impl Found {
     ) -> serde_json::Value {
         let methods = self.methods.iter().map(|(method, record, exact)| {
             json!({
-                "method": method, "max_abs_diff": record.best, "max_abs_diff_f64": exact,
-                "ratio": exact / self.natural, "start": record.start,
+                "method": method, "max_abs_diff": record.best, "max_abs_diff_f64": exact.max_abs_diff,
+                "max_abs_diff_at_least": exact.at_least,
+                "ratio": exact.max_abs_diff / self.natural.max_abs_diff, "start": record.start,
                 "evaluations": record.evaluations(), "trace": record.trace,
             })
         });
@@ -391,7 +398,7 @@ impl Found {
         json!({
             "model": args.model.model, "bits": args.bits, "granularity": args.granularity,
             "seed": args.seed, "budget": args.budget, "place": place,
-            "natural": {"image": self.natural_name, "max_abs_diff_f64": self.natural},
+            "natural": {"image": self.natural_name, "max_abs_diff_f64": self.natural.max_abs_diff},
             "methods": methods, "png_max_abs_diff_f64": png, "verdicts": verdicts,
         })
     }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::Outcome;
 use super::options::EngineOptions;
 use super::progress::Progress;
-use super::table::number;
+use super::table::{self, number};
 use crate::bounds;
 use crate::engine::cpu::CpuEngine;
 use crate::experiment::plan::Plan;
@@ -84,7 +84,11 @@ pub fn conclude(finished: &Finished, out: &Path) -> anyhow::Result<Outcome> {
             "{n} cells with activations quantized: bounds on weights do not apply, no verdicts"
         ),
     }
-    for finding in summary.violations.iter().chain(&summary.invalid).take(10) {
+    for finding in (summary.violations.iter())
+        .chain(&summary.invalid)
+        .chain(&summary.undecided)
+        .take(10)
+    {
         println!(
             "  {} at depth {} ({}) of cell {}, image {}: measured {}, log10 bound {:.3}",
             finding.bound,
@@ -106,7 +110,6 @@ pub fn conclude(finished: &Finished, out: &Path) -> anyhow::Result<Outcome> {
 
 /// The three numbers that matter.
 fn headline(summary: &Summary) -> [String; 3] {
-    let c = summary.counts;
     let finals = || summary.cells.iter().map(|c| c.final_layer.max_abs_diff);
     let low = finals().fold(f64::INFINITY, f64::min);
     let high = finals().fold(f64::NEG_INFINITY, f64::max);
@@ -117,10 +120,7 @@ fn headline(summary: &Summary) -> [String; 3] {
     });
     let tightest = tightest.min_by(|a, b| a.0.total_cmp(&b.0));
     [
-        format!(
-            "verdicts {} hold, {} violated, {} invalid",
-            c.holds, c.violated, c.invalid
-        ),
+        format!("verdicts {}", table::verdicts(&summary.counts)),
         format!(
             "measured final discrepancy {} to {}",
             number(low),

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use crate::results::schema::VerdictCounts;
+
 /// Prints rows under a header; columns are as wide as their widest entry.
 pub fn print(out: &mut impl Write, header: &[&str], rows: &[Vec<String>]) -> std::io::Result<()> {
     let widths: Vec<usize> = (0..header.len())
@@ -44,6 +46,25 @@ pub fn number(x: f64) -> String {
         format!("{x:.digits$}")
     } else {
         format!("{x:.3e}")
+    }
+}
+
+/// Counts of verdicts, with what they are worth: how many come within a decade of another outcome, and how near.
+pub fn verdicts(c: &VerdictCounts) -> String {
+    let mut text = format!("{} hold", c.holds);
+    if c.cleared > 0 {
+        text += &format!(" ({} of them in f64 only)", c.cleared);
+    }
+    if c.undecided > 0 {
+        text += &format!(", {} undecided within the rounding of f64", c.undecided);
+    }
+    text += &format!(", {} violated, {} invalid", c.violated, c.invalid);
+    match c.smallest_slack {
+        Some(slack) => format!(
+            "{text}; {} within a decade of the bound, the smallest slack {slack:.2} decades",
+            c.within_decade
+        ),
+        None => format!("{text}; nothing differs, so that none says anything"),
     }
 }
 

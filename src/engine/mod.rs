@@ -9,7 +9,7 @@ pub mod stats;
 
 pub use distribution::{ChannelMoments, Distribution};
 pub use sample::SampleBound;
-pub use stats::TapStats;
+pub use stats::{Exact, TapStats};
 
 use crate::network::Network;
 use crate::quant::QuantizedNetwork;
@@ -121,6 +121,18 @@ pub trait Runner {
     fn reference(&mut self, input: &Batch) -> Result<Vec<Vec<f32>>, EngineError>;
     /// Runs a variant on the batch of the last [`Runner::reference`] and reduces the discrepancy.
     fn compare(&mut self, variant: VariantId) -> Result<Comparison, EngineError>;
+    /// What [`Runner::compare`] finds on the batch of the last [`Runner::reference`], with the part of it that is not
+    /// rounding: by image, then by tap as [`Network::taps`] lists them. Theorem: docs/bounds.md, "When a bound is
+    /// violated".
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] on engines that have no bound on their own rounding, and for a variant whose activations
+    /// are quantized.
+    fn exact(&mut self, _variant: VariantId) -> Result<Vec<Vec<Exact>>, EngineError> {
+        Err(EngineError::Usage(
+            "this engine has no bound on its own rounding; ask the processor's f64 engine".into(),
+        ))
+    }
     /// Bounds, from the reference activations, on what [`Runner::compare`] would find on the batch of the last
     /// [`Runner::reference`]: by image, then by tap as [`Network::taps`] lists them. With a `radius` above 0 they
     /// hold for every image within that distance, element by element. Theorem: docs/bounds.md, `sample` and `ball`.

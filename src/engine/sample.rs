@@ -38,8 +38,7 @@ pub fn check_radius(radius: f64) -> Result<(), EngineError> {
 pub fn check_activations(quantized: bool) -> Result<(), EngineError> {
     match quantized {
         true => Err(EngineError::Usage(
-            "per-sample bounds speak of quantized weights; this variant quantizes activations too"
-                .into(),
+            "bounds speak of quantized weights; this variant quantizes activations too".into(),
         )),
         false => Ok(()),
     }

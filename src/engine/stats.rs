@@ -21,6 +21,24 @@ pub struct TapStats {
     pub count: u32,
 }
 
+/// The discrepancy of one feature map as a wide engine computes it, and what of it rounding cannot have made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exact {
+    /// `max |y' - y|` as computed; NaN when an element of `y` or `y'` is NaN or infinite.
+    pub max_abs_diff: f64,
+    /// `max |y' - y|` in real arithmetic is at least this; below 0, or negative infinity, where rounding may have made
+    /// all of it.
+    pub at_least: f64,
+}
+
+impl Exact {
+    /// Of what was not evaluated.
+    pub const UNKNOWN: Self = Self {
+        max_abs_diff: f64::NAN,
+        at_least: f64::NAN,
+    };
+}
+
 impl TapStats {
     /// Reduces one feature map, in f64, in index order.
     pub fn reduce<T: Copy + Into<f64>>(reference: &[T], variant: &[T]) -> Self {

@@ -6,6 +6,7 @@ pub mod cell;
 mod derived;
 pub mod diagnosis;
 pub mod dynamics;
+pub mod judge;
 pub mod ledger;
 pub mod measure;
 mod method;

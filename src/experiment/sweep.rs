@@ -161,7 +161,7 @@ impl Sweep<'_> {
         store.finish(&order)?;
         studies.merge(&cells, batches, &store)?;
         derived::write(&models, &cells, &store)?;
-        let summary = summary::judge(self, &models, &cells, &images, &variants, &store)?;
+        let summary = summary::summarize(self, &models, &cells, &images, &variants, &store)?;
         store.write_summary(&summary)?;
         Ok(Finished {
             summary,

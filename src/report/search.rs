@@ -48,7 +48,10 @@ pub fn section(dir: &Path, run: &Run, _: &Styles) -> Result<Option<Section>, Rep
         })
         .collect();
     let violated: u32 = rows.iter().map(|r| r.violated).sum();
-    let judged: u32 = rows.iter().map(|r| r.holds + r.violated + r.invalid).sum();
+    let judged: u32 = rows
+        .iter()
+        .map(|r| r.holds + r.undecided + r.violated + r.invalid)
+        .sum();
     Ok(Some(Section {
         id: "search",
         title: "Worst inputs found".to_string(),
@@ -163,8 +166,8 @@ fn table(run: &Run, rows: &[SearchRow]) -> Table {
                 bound(|best, found| Number::looseness(Some(best), Some(found))),
                 text(&row.start),
                 text(&format!(
-                    "{} / {} / {}",
-                    row.holds, row.violated, row.invalid
+                    "{} / {} / {} / {}",
+                    row.holds, row.undecided, row.violated, row.invalid
                 )),
             ]);
         }
@@ -181,7 +184,7 @@ fn table(run: &Run, rows: &[SearchRow]) -> Table {
         "best",
         "best / found",
         "grew from",
-        "bounds hold / violated / invalid",
+        "bounds hold / undecided / violated / invalid",
     ];
     Table {
         title: "Found beside images and the best bound".to_string(),

@@ -12,6 +12,7 @@ mod conv;
 mod depthwise;
 mod distribution;
 mod elementwise;
+mod exact;
 mod model;
 mod quantize;
 mod real;

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::CpuEngine;
 use super::buffers::Buffers;
 use super::distribution::distribution;
+use super::exact::ExactPass;
 use super::model::{Base, Model, Pass, Values};
 use super::real::Real;
 use super::reduce::reduce;
@@ -13,8 +14,8 @@ use super::sample::SamplePass;
 use super::split::Split;
 use crate::engine::sample::{check_activations, check_radius, drifting};
 use crate::engine::{
-    Comparison, Distribution, EngineError, Isolated, Runner, SampleBound, TapStats, VariantId,
-    check_bins, layer_of,
+    Comparison, Distribution, EngineError, Exact, Isolated, Runner, SampleBound, TapStats,
+    VariantId, check_bins, layer_of,
 };
 use crate::network::{Network, Tap};
 use crate::quant::QuantizedNetwork;
@@ -208,6 +209,20 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         });
         let (stats, outputs) = results.into_iter().unzip();
         Ok(Comparison { stats, outputs })
+    }
+
+    fn exact(&mut self, variant: VariantId) -> Result<Vec<Vec<Exact>>, EngineError> {
+        let model = self.variant(variant)?;
+        let mut images = self.current()?;
+        check_activations(model.quantizes_activations())?;
+        Ok(self.each(&mut images, |_, image, split| {
+            let pass = ExactPass {
+                pass: self.pass(&self.reference, &[], split),
+                variant: model,
+                taps: &self.taps,
+            };
+            pass.run(&image.input)
+        }))
     }
 
     fn sample_bound(

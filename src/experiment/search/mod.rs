@@ -22,7 +22,7 @@ use crate::engine::cpu::{CpuEngine, CpuRunner};
 use crate::engine::{Engine, EngineError, Runner, VariantId};
 use crate::results::store::StoreError;
 
-pub use outcome::{Outcome, Verdicts, verdicts, write_worst};
+pub use outcome::{Outcome, Verdicts, counts, verdicts, write_worst};
 pub use record::Record;
 pub use region::Region;
 pub use task::{IMAGES, Task, Worst, until};

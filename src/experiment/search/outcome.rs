@@ -8,11 +8,13 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::{Method, Record, SearchError, Task};
 use crate::bounds::{BoundError, Domain, Setting, ladder};
 use crate::data::Preprocessing;
-use crate::engine::Engine;
+use crate::engine::{Engine, Exact};
 use crate::network::Network;
 use crate::quant::QuantizedNetwork;
+use crate::results::schema::VerdictCounts;
 use crate::results::store::{write_bytes, write_error};
-use crate::results::verdict::{Verdict, judge};
+use crate::results::verdict::{Verdict, settle, slack};
+use crate::tensor::Batch;
 
 /// The end of one method's search.
 #[derive(Clone, Debug)]
@@ -21,8 +23,8 @@ pub struct Outcome {
     pub method: Method,
     /// What it has seen.
     pub record: Record,
-    /// `max |y' - y|` of its best input in f64.
-    pub exact: f64,
+    /// Its best input in f64.
+    pub exact: Exact,
 }
 
 impl Task {
@@ -36,13 +38,42 @@ impl Task {
         let variant = runner.load_variant(&self.quantized)?;
         Ok(self.evaluate(runner.as_mut(), variant, inputs)?)
     }
+
+    /// `max |y' - y|` of single inputs on an f64 engine, with what of it is no rounding.
+    pub fn exact(
+        &self,
+        engine: &dyn Engine,
+        inputs: &[Vec<f32>],
+    ) -> Result<Vec<Exact>, SearchError> {
+        let mut runner = engine.prepare(&self.network)?;
+        let variant = runner.load_variant(&self.quantized)?;
+        let mut found = Vec::with_capacity(inputs.len());
+        for some in inputs.chunks(runner.max_batch().max(1)) {
+            let data = some.concat();
+            let shape = self.network.input;
+            runner.reference(&Batch { shape, data })?;
+            let images = runner.exact(variant)?.into_iter();
+            found.extend(images.map(|taps| taps.last().copied().unwrap_or(Exact::UNKNOWN)));
+        }
+        Ok(found)
+    }
 }
 
 /// Bounds at one node with their verdicts.
 pub type Verdicts = Vec<(String, f64, Verdict)>;
 
-/// Holds a discrepancy found at `node` against every bound, or those of the given ids, in ladder order. A bound whose
-/// assumptions fail is left out.
+/// How many came out which way, and how near they came to another outcome.
+pub fn counts(verdicts: &Verdicts, found: &Exact) -> VerdictCounts {
+    let mut counts = VerdictCounts::default();
+    for (_, log10, verdict) in verdicts {
+        counts += VerdictCounts::of(*verdict, slack(found.max_abs_diff, *log10));
+    }
+    counts
+}
+
+/// Holds a discrepancy found at `node` against every bound, or those of the given ids, in ladder order. It was found in
+/// f64, and the bounds speak of real arithmetic: what rounding may have made is taken off before one is violated. A
+/// bound whose assumptions fail is left out.
 ///
 /// # Errors
 /// When no bound can be stated for the network, or an id is unknown.
@@ -51,7 +82,7 @@ pub fn verdicts(
     quantized: &QuantizedNetwork,
     domain: &Domain,
     node: usize,
-    found: f64,
+    found: &Exact,
     ids: Option<&[&str]>,
 ) -> Result<Verdicts, BoundError> {
     let quantized = quantized.dequantize(network);
@@ -61,7 +92,8 @@ pub fn verdicts(
         match series {
             Ok(series) => {
                 let log10 = series.log10[node];
-                verdicts.push((id, log10, judge(found, log10)));
+                let verdict = settle(found.max_abs_diff, found.at_least, log10);
+                verdicts.push((id, log10, verdict));
             }
             Err(BoundError::Assumption { .. }) => {}
             Err(unknown) => return Err(unknown),

@@ -8,11 +8,11 @@ use arrow_array::RecordBatch;
 
 use super::{BatchStudy, Study, StudyTable, Subject, encode};
 use crate::engine::{Runner, VariantId};
+use crate::experiment::judge::{Arithmetic, Judge};
 use crate::experiment::measure::max_abs_diff;
 use crate::experiment::sweep::SweepError;
 use crate::results::schema::SampleBoundRow;
 use crate::results::store::{StoreError, for_each_row};
-use crate::results::verdict::{Verdict, judge};
 
 /// Stem of the table.
 pub const TABLE: &str = "sample_bounds";
@@ -51,8 +51,12 @@ pub fn id(radius: f64) -> String {
     }
 }
 
-/// `log10` of a bound, rounded upward.
+/// `log10` of a bound, rounded upward; negative infinity for a bound of exactly zero.
 pub fn log10_up(bound: f64) -> f64 {
+    if bound == 0.0 {
+        // The number after negative infinity is the least finite one: 300 digits that say nothing.
+        return f64::NEG_INFINITY;
+    }
     // The logarithm is within a unit in the last place.
     bound.log10().next_up().next_up()
 }
@@ -114,29 +118,32 @@ impl BatchStudy for SampleBounds {
     }
 }
 
-/// Of a finished run's table, by cell: for each bound and depth the image that comes nearest to a violation, or is one,
-/// in the order of the table.
-pub fn worst(run_dir: &Path) -> Result<BTreeMap<String, Vec<SampleBoundRow>>, StoreError> {
-    let mut cells: BTreeMap<String, Vec<SampleBoundRow>> = BTreeMap::new();
+/// Of a finished run's table, by cell: every bound beside the measurement of its own image.
+pub fn judges(run_dir: &Path) -> Result<BTreeMap<String, Judge>, StoreError> {
+    let mut cells: BTreeMap<String, Judge> = BTreeMap::new();
     let path = run_dir.join(format!("{TABLE}.parquet"));
     for_each_row(&path, |row: SampleBoundRow| {
-        let rows = cells.entry(row.cell_id.clone()).or_default();
-        let same = |r: &&mut SampleBoundRow| r.bound == row.bound && r.depth == row.depth;
-        match rows.iter_mut().find(same) {
-            Some(known) if severity(&row) > severity(known) => *known = row,
-            Some(_) => {}
-            None => rows.push(row),
-        }
+        let judge = cells.entry(row.cell_id.clone()).or_default();
+        judge.see_own(&row, Arithmetic::Engine);
     })?;
     Ok(cells)
 }
 
-/// Violations before invalid rows before those that hold, the tightest first.
-fn severity(row: &SampleBoundRow) -> (u8, f64) {
-    let rank = match judge(row.max_abs_diff, row.log10_bound) {
-        Verdict::Violated => 2,
-        Verdict::Invalid => 1,
-        Verdict::Holds => 0,
-    };
-    (rank, row.max_abs_diff.log10() - row.log10_bound)
+#[cfg(test)]
+mod tests {
+    use super::log10_up;
+
+    #[test]
+    fn the_logarithm_of_a_bound_is_rounded_up_and_nothing_stays_nothing() {
+        assert_eq!(log10_up(0.0), f64::NEG_INFINITY);
+        assert_eq!(log10_up(f64::INFINITY), f64::INFINITY);
+        assert!(log10_up(f64::NAN).is_nan());
+        for bound in [1.0, 5e-324, 1e-300, 2.5, 1e300, f64::MAX] {
+            let log = log10_up(bound);
+            assert!(
+                log > bound.log10() && log - bound.log10() < 1e-12,
+                "{bound}"
+            );
+        }
+    }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CellStudy, Study, StudyTable, Subject, encode, stem};
 use crate::engine::cpu::CpuEngine;
-use crate::experiment::search::{Method, Outcome, Task, Worst, search, until, verdicts};
+use crate::experiment::search::{Method, Outcome, Task, Worst, counts, search, until, verdicts};
 use crate::experiment::sweep::{Event, SweepError, label};
 use crate::network::Tap;
 use crate::results::schema::{SearchRow, SearchTraceRow};
@@ -116,7 +116,7 @@ impl CellStudy for Search {
                     }
                 },
             )?;
-            let exact = task.values(subject.reference, std::slice::from_ref(&record.input))?[0];
+            let exact = task.exact(subject.reference, std::slice::from_ref(&record.input))?[0];
             let outcome = Outcome {
                 method,
                 record,
@@ -202,19 +202,19 @@ impl Search {
             subject.quantized,
             &model.domain(),
             tap.node,
-            found.exact,
+            &found.exact,
             ids.as_deref(),
         )
         .map_err(|source| SweepError::Bound {
             model: model.network.name.clone(),
             source,
         })?;
-        let count = |wanted| verdicts.iter().filter(|v| v.2 == wanted).count() as u32;
+        let counts = counts(&verdicts, &found.exact);
         for (id, log10, _) in verdicts.iter().filter(|v| v.2 == Verdict::Violated) {
             tell(Event::Note(format!(
                 "{}: an input with discrepancy {:e} violates {id}, log10 {log10}",
                 label(subject.cell),
-                found.exact
+                found.exact.max_abs_diff
             )));
         }
         Ok(SearchRow {
@@ -230,11 +230,15 @@ impl Search {
             evaluations: found.record.evaluations() as u32,
             start: found.record.start.clone(),
             max_abs_diff: found.record.best,
-            max_abs_diff_f64: found.exact,
+            max_abs_diff_f64: found.exact.max_abs_diff,
+            max_abs_diff_at_least: found.exact.at_least,
             natural_max_abs_diff: natural,
-            holds: count(Verdict::Holds),
-            violated: count(Verdict::Violated),
-            invalid: count(Verdict::Invalid),
+            holds: counts.holds as u32,
+            undecided: counts.undecided as u32,
+            violated: counts.violated as u32,
+            invalid: counts.invalid as u32,
+            within_decade: counts.within_decade as u32,
+            smallest_slack: counts.smallest_slack,
         })
     }
 }

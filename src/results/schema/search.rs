@@ -31,14 +31,22 @@ table! {
         max_abs_diff: f64,
         /// The same in f64.
         max_abs_diff_f64: f64,
+        /// What the same is at least in real arithmetic: in f64, less all that rounding may have made.
+        max_abs_diff_at_least: f64,
         /// The largest over the images, in f64 of the image that the engine found worst.
         natural_max_abs_diff: f64,
         /// Bounds that are not below `max_abs_diff_f64`.
         holds: u32,
-        /// Bounds that are: an error in a bound.
+        /// Bounds that are, by no more than rounding in f64 may have made.
+        undecided: u32,
+        /// Bounds that are below `max_abs_diff_at_least`: an error in a bound.
         violated: u32,
         /// Bounds that could not be compared.
         invalid: u32,
+        /// Bounds, not counting `invalid`, less than ten times as large as `max_abs_diff_f64`.
+        within_decade: u32,
+        /// The smallest `log10(bound / max_abs_diff_f64)`; null where there is none.
+        smallest_slack: Option<f64>,
     }
 }
 

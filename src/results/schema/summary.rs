@@ -3,26 +3,65 @@
 use serde::{Deserialize, Serialize};
 
 use super::CellKey;
+use crate::results::verdict::Verdict;
 
 /// Version of the run directory's schema; raised when a column changes its meaning.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// How many comparisons `measured <= bound` came out which way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How many comparisons `measured <= bound` came out which way, and how near they came to another outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VerdictCounts {
     /// Measured at most the bound.
     pub holds: u64,
-    /// Measured above the bound, in f64 too.
+    /// Above the bound in f64 too, by no more than rounding in f64 may have made.
+    #[serde(default)]
+    pub undecided: u64,
+    /// Above the bound: in real arithmetic, or in the engine's own where the bound speaks of that.
     pub violated: u64,
     /// A NaN or infinity stood in the way.
     pub invalid: u64,
+    /// Of `holds`: the engine's measurement was above the bound, and the f64 evaluation of every image there was not.
+    #[serde(default)]
+    pub cleared: u64,
+    /// Of all but `invalid`: the largest measurement is more than a tenth of the bound.
+    #[serde(default)]
+    pub within_decade: u64,
+    /// The smallest `log10(bound / measured)` of all but `invalid`; null where no measurement differs from zero.
+    #[serde(default)]
+    pub smallest_slack: Option<f64>,
+}
+
+impl VerdictCounts {
+    /// One verdict with its slack, which counts for nothing where the verdict is invalid.
+    pub fn of(verdict: Verdict, slack: Option<f64>) -> Self {
+        let slack = slack.filter(|_| verdict != Verdict::Invalid);
+        Self {
+            holds: u64::from(verdict == Verdict::Holds),
+            undecided: u64::from(verdict == Verdict::Undecided),
+            violated: u64::from(verdict == Verdict::Violated),
+            invalid: u64::from(verdict == Verdict::Invalid),
+            cleared: 0,
+            within_decade: u64::from(slack.is_some_and(|s| s <= 1.0)),
+            smallest_slack: slack,
+        }
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.holds + self.undecided + self.violated + self.invalid
+    }
 }
 
 impl std::ops::AddAssign for VerdictCounts {
     fn add_assign(&mut self, other: Self) {
         self.holds += other.holds;
+        self.undecided += other.undecided;
         self.violated += other.violated;
         self.invalid += other.invalid;
+        self.cleared += other.cleared;
+        self.within_decade += other.within_decade;
+        let both = self.smallest_slack.into_iter().chain(other.smallest_slack);
+        self.smallest_slack = both.reduce(f64::min);
     }
 }
 
@@ -35,8 +74,11 @@ pub struct Summary {
     pub counts: VerdictCounts,
     /// In plan order.
     pub cells: Vec<CellSummary>,
-    /// Measurements above a bound, f64 included.
+    /// Measurements above a bound.
     pub violations: Vec<Finding>,
+    /// Measurements above a bound by no more than rounding in f64 may have made.
+    #[serde(default)]
+    pub undecided: Vec<Finding>,
     /// Comparisons without a verdict.
     pub invalid: Vec<Finding>,
 }
@@ -143,14 +185,20 @@ pub struct Finding {
     pub depth: u32,
     /// Node name.
     pub layer: String,
-    /// The image with the worst measurement.
+    /// The image furthest above the bound, or without a number.
     pub image: String,
     /// `||y' - y||_inf` as measured.
     #[serde(with = "float")]
     pub measured: f64,
-    /// The same in f64; null where it was not evaluated.
+    /// The same in f64; null where it was not evaluated: the bound speaks of the engine's numbers, or nothing was above it.
     #[serde(with = "float::option", default)]
     pub f64_measured: Option<f64>,
+    /// What the same is at least in real arithmetic: in f64, less all that rounding may have made; null likewise.
+    #[serde(with = "float::option", default)]
+    pub f64_at_least: Option<f64>,
+    /// Images above the bound, each of which was evaluated in f64.
+    #[serde(default)]
+    pub images_in_f64: u64,
     /// `log10` of the bound.
     #[serde(with = "float")]
     pub log10_bound: f64,

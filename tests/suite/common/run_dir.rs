@@ -9,6 +9,7 @@ use quantbound::results::schema::{
     OutputSummary, SCHEMA_VERSION, Summary, VerdictCounts, VerdictsOf,
 };
 use quantbound::results::store::{PartMeta, RunStore};
+use quantbound::results::verdict::{Verdict, slack};
 
 /// `(id, decades at the first layer, decades per layer)`.
 pub const BOUNDS: [(&str, f64, f64); 9] = [
@@ -121,6 +122,7 @@ impl Make {
             counts: VerdictCounts::default(),
             cells: Vec::new(),
             violations: Vec::new(),
+            undecided: Vec::new(),
             invalid: Vec::new(),
         };
         for (i, (key, layers)) in self.keys().into_iter().enumerate() {
@@ -235,11 +237,14 @@ impl Make {
                     image: nan.image.clone(),
                     measured: f64::NAN,
                     f64_measured: None,
+                    f64_at_least: None,
+                    images_in_f64: 0,
                     log10_bound: row.log10_bound,
                 });
             } else {
                 assert!(worst(row.depth).log10() <= row.log10_bound, "{row:?}");
-                counts.holds += 1;
+                let slack = slack(worst(row.depth), row.log10_bound);
+                *counts += VerdictCounts::of(Verdict::Holds, slack);
             }
         }
         for v in &verdicts {

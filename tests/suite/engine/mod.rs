@@ -1,6 +1,7 @@
 //! Every engine against literal references, PyTorch and each other.
 
 mod distributions;
+mod exact;
 mod gpu;
 mod oracle;
 mod parity;

@@ -408,17 +408,21 @@ fn the_summary_comes_back_with_its_infinities() {
         image: "x.jpg".to_string(),
         measured: f64::INFINITY,
         f64_measured: None,
+        f64_at_least: Some(f64::NEG_INFINITY),
+        images_in_f64: 2,
         log10_bound: f64::NEG_INFINITY,
     };
     let summary = Summary {
         schema_version: SCHEMA_VERSION,
         counts: VerdictCounts {
             holds: 1,
-            violated: 0,
             invalid: 1,
+            smallest_slack: Some(-0.25),
+            ..VerdictCounts::default()
         },
         cells: vec![],
         violations: vec![],
+        undecided: vec![],
         invalid: vec![finding],
     };
     store.write_summary(&summary).unwrap();

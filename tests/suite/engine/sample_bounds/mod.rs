@@ -1,6 +1,6 @@
 //! Per-sample bounds on every engine: never under a measurement, and what a literal evaluation of the theorem gives.
 
 mod by_hand;
-mod case;
+pub mod case;
 mod literal;
 mod soundness;

@@ -1,0 +1,212 @@
+//! What of a discrepancy is surely no rounding: against the theorem evaluated literally, and against real arithmetic.
+
+use proptest::prelude::*;
+use quantbound::engine::cpu::CpuEngine;
+use quantbound::engine::{Engine, EngineError, Exact};
+use quantbound::network::{Activation, Network, Op};
+use quantbound::quant::QuantizedNetwork;
+use quantbound::tensor::tolerance::{UNIT_F32, gamma};
+use quantbound::tensor::{Batch, Shape};
+
+use super::sample_bounds::case::Case;
+use crate::common::checker::{rounding_errors, runner};
+use crate::common::naive;
+use crate::common::problems::Problem;
+use crate::common::rows;
+
+fn exact(
+    engine: &dyn Engine,
+    network: &Network,
+    q: &QuantizedNetwork,
+    x: &Batch,
+) -> Vec<Vec<Exact>> {
+    let mut runner = engine.prepare(network).unwrap();
+    let id = runner.load_variant(q).unwrap();
+    runner.reference(x).unwrap();
+    runner.exact(id).unwrap()
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// What single precision computes at every node, before and after the activation.
+fn computed(network: &Network, q: Option<&QuantizedNetwork>, x: &Batch) -> Vec<[Vec<f64>; 2]> {
+    let engine = CpuEngine::f32(Some(1)).unwrap();
+    let last = |network: &Network| {
+        let mut runner = engine.prepare(network).unwrap();
+        let id = q.map(|q| {
+            let mut q = q.clone();
+            q.layers.retain(|l| l.node < network.nodes.len());
+            runner.load_variant(&q).unwrap()
+        });
+        runner.trace(x, id).unwrap().pop().unwrap().data
+    };
+    let nodes = 0..network.nodes.len();
+    nodes
+        .map(|i| {
+            let mut until = network.clone();
+            until.nodes.truncate(i + 1);
+            let after = last(&until);
+            until.nodes[i].activation = Activation::Identity;
+            [last(&until), after]
+        })
+        .collect()
+}
+
+/// `|W| (e + gamma |y|) + gamma |b|`, then the most that the activation lets through, node by node.
+fn errors(network: &Network, values: &[[Vec<f64>; 2]], x: &[f64]) -> Vec<Vec<f64>> {
+    let mut errors: Vec<Vec<f64>> = vec![vec![0.0; x.len()]];
+    for (i, node) in network.nodes.iter().enumerate() {
+        let mut node = node.clone();
+        let input = network.shape(node.inputs[0]);
+        let count = match &node.op {
+            Op::Conv(_) | Op::Linear(_) => node.affine().unwrap().fan_in() + 2,
+            Op::Add => node.inputs.len(),
+            Op::AvgPool { window, .. } => window.kernel[0] * window.kernel[1] + 4,
+            Op::GlobalAvgPool => input.pixels() + 4,
+            Op::MaxPool(_) | Op::Flatten | Op::Concat => 0,
+        };
+        let unit = gamma(count, UNIT_F32);
+        // Biases alone, through the layer without weights: |b| at every pixel.
+        let mut biases = vec![0.0; node.shape.len()];
+        if let Some(affine) = node.affine() {
+            for (o, map) in biases.chunks_mut(node.shape.pixels()).enumerate() {
+                map.fill(unit * f64::from(affine.bias[o]).abs());
+            }
+        }
+        if let Some(weight) = node.weight_mut() {
+            weight.data_mut().iter_mut().for_each(|w| *w = w.abs());
+        }
+        if let Some(bias) = node.bias_mut() {
+            bias.fill(0.0);
+        }
+        let spread = |v: usize| -> Vec<f64> {
+            let y = match v {
+                0 => x,
+                v => &values[v - 1][1],
+            };
+            let pairs = errors[v].iter().zip(y);
+            pairs.map(|(e, y)| e + unit * y.abs()).collect()
+        };
+        let maps: Vec<Vec<f64>> = node.inputs.iter().map(|&v| spread(v)).collect();
+        let maps: Vec<&[f64]> = maps.iter().map(Vec::as_slice).collect();
+        let shapes: Vec<Shape> = node.inputs.iter().map(|&v| network.shape(v)).collect();
+        let before = naive::apply(&node.op, &shapes, &maps, node.shape);
+        let sigma = |x| naive::activate(node.activation, x);
+        let through = before.iter().zip(&biases).zip(&values[i][0]);
+        let after = through.map(|((e, b), &p)| {
+            let e = e + b;
+            (sigma(p + e) - sigma(p)).max(sigma(p) - sigma(p - e))
+        });
+        errors.push(after.collect());
+    }
+    errors.remove(0);
+    errors
+}
+
+#[test]
+fn rounding_is_bounded_as_the_theorem_says() {
+    let engine = CpuEngine::f32(Some(2)).unwrap();
+    runner(120)
+        .run(&Case::strategy(), |case| {
+            let (network, input) = (case.network(), case.input());
+            let quantized = case.quantized(&network);
+            let other = quantized.dequantize(&network);
+            let found = exact(&engine, &network, &quantized, &input);
+            for (image, found) in found.iter().enumerate() {
+                let one = Batch::new(network.input, input.image(image).to_vec()).unwrap();
+                let x = wide(&one.data);
+                let (y, q) = (
+                    computed(&network, None, &one),
+                    computed(&network, Some(&quantized), &one),
+                );
+                let (a, b) = (errors(&network, &y, &x), errors(&other, &q, &x));
+                for (tap, found) in network.taps().iter().zip(found) {
+                    let n = tap.node;
+                    let (mut measured, mut least) = (0f64, f64::NEG_INFINITY);
+                    let (mut most, mut size) = (0f64, 0f64);
+                    for k in 0..y[n][1].len() {
+                        let difference = (q[n][1][k] - y[n][1][k]).abs();
+                        measured = measured.max(difference);
+                        least = least.max(difference - a[n][k] - b[n][k]);
+                        most = most.max(a[n][k] + b[n][k]);
+                        size = size.max(y[n][1][k].abs()).max(q[n][1][k].abs());
+                    }
+                    prop_assert_eq!(found.max_abs_diff, measured);
+                    // Both allowances are sums of at most a few thousand terms in f64; here sigma(p + e) - sigma(p) cancels,
+                    // in ulps of a value per layer; and products below f32's range may vanish.
+                    let off = 1e-12 * most + 1e-14 * size + 1e-30;
+                    prop_assert!(
+                        found.at_least <= least + off && found.at_least >= least - off,
+                        "{}: {} beside {least} of {measured}",
+                        network.nodes[n].name,
+                        found.at_least
+                    );
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn what_is_no_rounding_is_there_in_real_arithmetic() {
+    let engine = CpuEngine::f32(Some(2)).unwrap();
+    let result = runner(120).run(&Case::strategy(), |case| {
+        let (network, input) = (case.network(), case.input());
+        let quantized = case.quantized(&network);
+        let other = quantized.dequantize(&network);
+        for (image, found) in exact(&engine, &network, &quantized, &input)
+            .iter()
+            .enumerate()
+        {
+            let x = wide(input.image(image));
+            let (y, q) = (naive::forward(&network, &x), naive::forward(&other, &x));
+            let (a, b) = (rounding_errors(&network, &x), rounding_errors(&other, &x));
+            for (tap, found) in network.taps().iter().zip(found) {
+                let n = tap.node;
+                let pairs = y[n].iter().zip(&q[n]);
+                let real = pairs.map(|(y, q)| (q - y).abs()).fold(0.0, f64::max);
+                prop_assert!(
+                    found.at_least <= real + a[n] + b[n],
+                    "{} is not at least {}",
+                    real,
+                    found.at_least
+                );
+                prop_assert!(found.at_least.is_nan() || found.at_least <= found.max_abs_diff);
+            }
+        }
+        Ok(())
+    });
+    result.unwrap();
+    // In double precision nearly all of a discrepancy is there.
+    let engine = CpuEngine::f64(Some(2)).unwrap();
+    let result = runner(60).run(&Case::strategy(), |case| {
+        let (network, input) = (case.network(), case.input());
+        for found in exact(&engine, &network, &case.quantized(&network), &input).concat() {
+            prop_assert!(found.at_least <= found.max_abs_diff);
+            // 1e-9 is far below what any of these quantizers does, and far above 2^-53 times ten layers' norms.
+            let most = found.max_abs_diff < 1e-9 || found.at_least > 0.999 * found.max_abs_diff;
+            prop_assert!(most, "{found:?}");
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn numbers_beyond_the_range_are_no_discrepancy() {
+    let network = rows::network(&[vec![3e38, 3e38]]);
+    let q = QuantizedNetwork::default();
+    let input = Batch::new(network.input, vec![1.0, 1.0]).unwrap();
+    let engine = CpuEngine::f32(Some(1)).unwrap();
+    let found = exact(&engine, &network, &q, &input)[0][0];
+    assert!(
+        found.max_abs_diff.is_nan() && found.at_least <= 0.0,
+        "{found:?}"
+    );
+    let mut runner = engine.prepare(&network).unwrap();
+    let id = runner.load_variant(&q).unwrap();
+    assert!(matches!(runner.exact(id), Err(EngineError::Usage(_))));
+}

@@ -2,6 +2,7 @@
 
 pub mod blueprint;
 pub mod cifar_resnet;
+mod content;
 pub mod counts;
 pub mod efficientnet_lite;
 pub mod fold;

@@ -5,3 +5,4 @@ mod ledger;
 mod search;
 mod store;
 mod sweep;
+mod verdicts;

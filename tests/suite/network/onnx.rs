@@ -68,7 +68,7 @@ fn open_nsfw_agrees_with_onnx_runtime() {
 }
 
 /// A graph made on the spot, for what no exporter writes.
-mod by_hand {
+pub mod by_hand {
     use prost::Message;
 
     /// The few fields of `ModelProto` and below that these tests write.

@@ -59,7 +59,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let item = group.y * groups.x + group.x;
+    let item = workgroup_of(group, groups);
     if (item >= p.total) {
         return;
     }
@@ -86,10 +86,8 @@ fn main(
         }
         let y = a[image * size + i];
         let q = b[image * size + i];
-        let exponent = vec4<u32>(0x7f800000u);
-        let bad = ((bitcast<vec4<u32>>(y) & exponent) == exponent)
-            | ((bitcast<vec4<u32>>(q) & exponent) == exponent);
-        let lanes = vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+        let bad = not_finite(y) | not_finite(q);
+        let lanes = channels_of(c);
         let skip = bad | (lanes >= vec4<u32>(p.c));
         let zero = vec4<f32>(0.0);
         let diff = select(abs(q - y), zero, skip);

@@ -23,57 +23,14 @@ struct Params {
     activation: u32,
 }
 
-struct Channel {
-    bias: vec4<f32>,
-    scale: vec4<f32>,
-    zero: vec4<i32>,
-}
-
-// Bits of one stored weight: 2, 4, 8 or 16 for unsigned codes, 32 for f32.
-override FIELD: u32 = 32u;
 // Horizontal step of a dense kernel 3 wide, which then loads each column once; 0 for any other geometry.
 override STEP_W: u32 = 0u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-// One buffer, seen as packed codes and as f32.
-@group(0) @binding(2) var<storage, read> codes: array<u32>;
-@group(0) @binding(3) var<storage, read> floats: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> channels: array<Channel>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
 
 const COLUMNS: u32 = 7u;
-
-// Four weights of consecutive output channels.
-fn weight(v: u32, scale: vec4<f32>, zero: vec4<i32>) -> vec4<f32> {
-    if (FIELD == 32u) {
-        return floats[v];
-    }
-    var code: vec4<u32>;
-    if (FIELD == 16u) {
-        let a = codes[v * 2u];
-        let b = codes[v * 2u + 1u];
-        code = vec4<u32>(a & 0xffffu, a >> 16u, b & 0xffffu, b >> 16u);
-    } else {
-        let word = codes[v * FIELD / 8u] >> ((v * FIELD * 4u) & 31u);
-        let shifts = vec4<u32>(0u, FIELD & 31u, (2u * FIELD) & 31u, (3u * FIELD) & 31u);
-        code = (vec4<u32>(word) >> shifts) & vec4<u32>((1u << (FIELD & 31u)) - 1u);
-    }
-    return vec4<f32>(vec4<i32>(code) - zero) * scale;
-}
-
-// NaN passes: min and max may swallow it.
-fn activate(v: vec4<f32>) -> vec4<f32> {
-    if (p.activation == 0u) {
-        return v;
-    }
-    var clamped = max(v, vec4<f32>(0.0));
-    if (p.activation == 2u) {
-        clamped = min(clamped, vec4<f32>(6.0));
-    }
-    let is_nan = (bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
-    return select(clamped, v, is_nan);
-}
 
 @compute @workgroup_size(64)
 fn main(
@@ -81,7 +38,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let item = (group.y * groups.x + group.x) * 64u + lane;
+    let item = invocation_of(group, groups, lane);
     let c = item % p.c4;
     let strips = (p.out_w + COLUMNS - 1u) / COLUMNS;
     let first = item / p.c4 % strips * COLUMNS;
@@ -133,10 +90,10 @@ fn main(
             }
         }
     }
-    let real = vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.c);
+    let real = channels_of(c) < vec4<u32>(p.c);
     for (var i = 0u; i < COLUMNS; i++) {
         if (first + i < p.out_w) {
-            let value = activate(acc[i] + channel.bias);
+            let value = activate(acc[i] + channel.bias, p.activation);
             y[(row * p.out_w + first + i) * p.c4 + c] = select(vec4<f32>(0.0), value, real);
         }
     }

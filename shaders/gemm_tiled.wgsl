@@ -15,21 +15,8 @@ struct Params {
     activation: u32,
 }
 
-struct Channel {
-    bias: vec4<f32>,
-    scale: vec4<f32>,
-    zero: vec4<i32>,
-}
-
-// Bits of one stored weight: 2, 4, 8 or 16 for unsigned codes, 32 for f32.
-override FIELD: u32 = 32u;
-
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-// One buffer, seen as packed codes and as f32.
-@group(0) @binding(2) var<storage, read> codes: array<u32>;
-@group(0) @binding(3) var<storage, read> floats: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> channels: array<Channel>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
 
 const TILE_PIXELS: u32 = 64u;
@@ -40,37 +27,6 @@ const TILE_K4: u32 = 4u;
 var<workgroup> tile_x: array<vec4<f32>, 256>;
 var<workgroup> tile_w: array<vec4<f32>, 256>;
 
-// Four weights of consecutive output channels.
-fn weight(v: u32, scale: vec4<f32>, zero: vec4<i32>) -> vec4<f32> {
-    if (FIELD == 32u) {
-        return floats[v];
-    }
-    var code: vec4<u32>;
-    if (FIELD == 16u) {
-        let a = codes[v * 2u];
-        let b = codes[v * 2u + 1u];
-        code = vec4<u32>(a & 0xffffu, a >> 16u, b & 0xffffu, b >> 16u);
-    } else {
-        let word = codes[v * FIELD / 8u] >> ((v * FIELD * 4u) & 31u);
-        let shifts = vec4<u32>(0u, FIELD & 31u, (2u * FIELD) & 31u, (3u * FIELD) & 31u);
-        code = (vec4<u32>(word) >> shifts) & vec4<u32>((1u << (FIELD & 31u)) - 1u);
-    }
-    return vec4<f32>(vec4<i32>(code) - zero) * scale;
-}
-
-// NaN passes: min and max may swallow it.
-fn activate(v: vec4<f32>) -> vec4<f32> {
-    if (p.activation == 0u) {
-        return v;
-    }
-    var clamped = max(v, vec4<f32>(0.0));
-    if (p.activation == 2u) {
-        clamped = min(clamped, vec4<f32>(6.0));
-    }
-    let is_nan = (bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
-    return select(clamped, v, is_nan);
-}
-
 @compute @workgroup_size(16, 16)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -78,7 +34,7 @@ fn main(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let item = group.y * groups.x + group.x;
+    let item = workgroup_of(group, groups);
     let columns = (p.chunk_c4 + TILE_C4 - 1u) / TILE_C4;
     let first_pixel = item / columns * TILE_PIXELS;
     let first_out = item % columns * TILE_C4;
@@ -124,12 +80,12 @@ fn main(
         return;
     }
     let bias = channels[out].bias;
-    let lanes = vec4<u32>((p.chunk_first + out) * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+    let lanes = channels_of(p.chunk_first + out);
     let real = lanes < vec4<u32>(p.out_c);
     for (var r = 0u; r < 4u; r++) {
         let pixel = first_pixel + local.y * 4u + r;
         if (pixel < p.pixels) {
-            let value = activate(acc[r] + bias);
+            let value = activate(acc[r] + bias, p.activation);
             y[pixel * p.out_c4 + p.chunk_first + out] = select(vec4<f32>(0.0), value, real);
         }
     }

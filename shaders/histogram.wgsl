@@ -34,7 +34,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let item = group.y * groups.x + group.x;
+    let item = workgroup_of(group, groups);
     let cells = p.count + 2u;
     for (var k = lane; k < cells; k += LANES) {
         atomicStore(&own[k], 0u);
@@ -47,10 +47,8 @@ fn main(
                 break;
             }
             let v = x[i];
-            let exponent = vec4<u32>(0x7f800000u);
-            let bad = (bitcast<vec4<u32>>(v) & exponent) == exponent;
-            let channel = vec4<u32>(i % p.c4 * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
-            let skip = bad | (channel >= vec4<u32>(p.c));
+            let channel = channels_of(i % p.c4);
+            let skip = not_finite(v) | (channel >= vec4<u32>(p.c));
             // Exact: a power of two, a floor, and whole numbers of at most 24 bits; farther out only the side matters.
             let at = floor(v * p.inverse_width) - p.first + 1.0;
             let cell = vec4<u32>(clamp(at, vec4<f32>(0.0), vec4<f32>(f32(p.count + 1u))));

@@ -28,7 +28,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let item = (group.y * groups.x + group.x) * 64u + lane;
+    let item = invocation_of(group, groups, lane);
     if (item >= p.total) {
         return;
     }
@@ -36,7 +36,6 @@ fn main(
     let first = item / p.c4 * (BLOCKS * STEPS);
     let end = min(first + BLOCKS * STEPS, p.pixels);
     let zero = vec4<f32>(0.0);
-    let exponent = vec4<u32>(0x7f800000u);
 
     // Beyond every finite value; a channel without finite elements is told by its count.
     var low = vec4<f32>(3.4028234e38);
@@ -54,8 +53,7 @@ fn main(
         for (; pixel < stop; pixel++) {
             let y = a[pixel * p.c4 + c];
             let x = b[pixel * p.c4 + c];
-            let bad = ((bitcast<vec4<u32>>(x) & exponent) == exponent)
-                | ((bitcast<vec4<u32>>(y) & exponent) == exponent);
+            let bad = not_finite(x) | not_finite(y);
             let value = select(x, zero, bad);
             let diff = select(x - y, zero, bad);
             low = select(min(low, x), low, bad);

@@ -18,14 +18,12 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let item = (group.y * groups.x + group.x) * 64u + lane;
+    let item = invocation_of(group, groups, lane);
     if (item >= p.count) {
         return;
     }
     let v = y[item];
     // Ties to even. NaN and infinities pass, so that nothing hides them.
     let level = clamp(round(v * p.inverse), vec4<f32>(p.low), vec4<f32>(p.high));
-    let exponent = vec4<u32>(0x7f800000u);
-    let bad = (bitcast<vec4<u32>>(v) & exponent) == exponent;
-    y[item] = select(level * p.scale, v, bad);
+    y[item] = select(level * p.scale, v, not_finite(v));
 }

@@ -7,6 +7,9 @@
 // All maps: [pixels][c4] vec4.
 
 struct Params {
+    // Two factors, whose product may be too small for one number.
+    to_scale: vec2<f32>,
+    shrink: vec2<f32>,
     count: u32,
     c4: u32,
     c: u32,
@@ -23,9 +26,7 @@ struct Params {
     up: f32,
     // Sizes from here on may overflow in the engine.
     limit: f32,
-    // Two factors, whose product may be too small for one number.
-    to_scale: vec2<f32>,
-    shrink: vec2<f32>,
+    padding: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -80,7 +81,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let item = (group.y * groups.x + group.x) * 64u + lane;
+    let item = invocation_of(group, groups, lane);
     if (item >= p.count) {
         return;
     }

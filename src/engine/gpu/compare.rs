@@ -1,18 +1,31 @@
 //! Discrepancy statistics: chunks on the device in f32, their combination on the host in f64.
 
-use super::device::Kernel;
-use super::kernels::{Map, words};
+use super::kernels::{Map, word};
 use super::layout::vec4s;
+use super::library::{FINITE, GRID, Kernel, params};
 use super::pass::Recorder;
 use crate::engine::{EngineError, TapStats};
 use crate::tensor::Shape;
 
+params! {
+    /// Uniforms of `compare.wgsl`.
+    pub struct Params {
+        pixels: u32,
+        c4: u32,
+        c: u32,
+        chunks: u32,
+        base: u32,
+        total: u32,
+    }
+}
+
 /// `compare.wgsl`
-pub static KERNEL: Kernel = Kernel {
-    name: "compare",
-    source: include_str!("../../../shaders/compare.wgsl"),
-    inputs: 2,
-};
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "compare",
+    &[FINITE, GRID],
+    include_str!("../../../shaders/compare.wgsl"),
+    2,
+);
 
 /// vec4s that one workgroup reduces; `LANES * STEPS` in the shader.
 const CHUNK: usize = 64 * 32;
@@ -41,14 +54,14 @@ pub fn record(
 ) -> Result<(), EngineError> {
     let chunks = chunks(reference.shape);
     let total = chunks * reference.images;
-    let params = words([
-        reference.shape.pixels(),
-        reference.c4(),
-        reference.shape.c,
-        chunks,
-        base,
-        total,
-    ]);
+    let params = Params {
+        pixels: word(reference.shape.pixels()),
+        c4: word(reference.c4()),
+        c: word(reference.shape.c),
+        chunks: word(chunks),
+        base: word(base),
+        total: word(total),
+    };
     rec.launch(
         &KERNEL,
         &[],

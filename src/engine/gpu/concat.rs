@@ -1,17 +1,31 @@
 //! Channels of several maps, one after the other.
 
-use super::device::Kernel;
-use super::kernels::{Map, activation, words, workgroups};
+use super::kernels::{Map, activation, word, workgroups};
+use super::library::{ACTIVATION, FINITE, GRID, Kernel, params};
 use super::pass::Recorder;
 use crate::engine::EngineError;
 use crate::network::Activation;
 
+params! {
+    /// Uniforms of `concat.wgsl`.
+    pub struct Params {
+        pixels: u32,
+        c: u32,
+        stride_in: u32,
+        stride_out: u32,
+        offset: u32,
+        width: u32,
+        activation: u32,
+    }
+}
+
 /// `concat.wgsl`
-pub static KERNEL: Kernel = Kernel {
-    name: "concat",
-    source: include_str!("../../../shaders/concat.wgsl"),
-    inputs: 1,
-};
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "concat",
+    &[FINITE, ACTIVATION, GRID],
+    include_str!("../../../shaders/concat.wgsl"),
+    1,
+);
 
 /// Records `y = activation(all channels of inputs)`.
 pub fn record(
@@ -26,15 +40,15 @@ pub fn record(
             true => 4 * y.c4() - offset,
             false => x.shape.c,
         };
-        let params = words([
-            y.pixels(),
-            x.shape.c,
-            4 * x.c4(),
-            4 * y.c4(),
-            offset,
-            width,
-            activation(act) as usize,
-        ]);
+        let params = Params {
+            pixels: word(y.pixels()),
+            c: word(x.shape.c),
+            stride_in: word(4 * x.c4()),
+            stride_out: word(4 * y.c4()),
+            offset: word(offset),
+            width: word(width),
+            activation: activation(act),
+        };
         rec.launch(
             &KERNEL,
             &[],

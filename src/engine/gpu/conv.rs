@@ -1,18 +1,47 @@
 //! Convolution of any geometry as an implicit matrix product.
 
-use super::device::Kernel;
-use super::kernels::{Map, activation, words, workgroups};
+use super::kernels::{Map, activation, word, workgroups};
+use super::library::{ACTIVATION, FINITE, GRID, Kernel, WEIGHTS, params};
 use super::pass::Recorder;
 use super::weights::LayerWeights;
 use crate::engine::EngineError;
 use crate::network::{Activation, Conv};
 
+params! {
+    /// Uniforms of `conv.wgsl`.
+    pub struct Params {
+        pixels: u32,
+        in_h: u32,
+        in_w: u32,
+        in_c4: u32,
+        out_h: u32,
+        out_w: u32,
+        out_c4: u32,
+        out_c: u32,
+        chunk_first: u32,
+        chunk_c4: u32,
+        kernel_h: u32,
+        kernel_w: u32,
+        stride_h: u32,
+        stride_w: u32,
+        pad_top: u32,
+        pad_left: u32,
+        dilation_h: u32,
+        dilation_w: u32,
+        span_c4: u32,
+        in_per_group: u32,
+        out_per_group: u32,
+        activation: u32,
+    }
+}
+
 /// `conv.wgsl`
-pub static KERNEL: Kernel = Kernel {
-    name: "conv",
-    source: include_str!("../../../shaders/conv.wgsl"),
-    inputs: 4,
-};
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "conv",
+    &[FINITE, ACTIVATION, GRID, WEIGHTS],
+    include_str!("../../../shaders/conv.wgsl"),
+    4,
+);
 
 /// Pixels per invocation; `ROWS` in the shader.
 const ROWS: usize = 8;
@@ -28,30 +57,30 @@ pub fn record(
 ) -> Result<(), EngineError> {
     let [kernel_h, kernel_w] = conv.kernel();
     for chunk in &weights.chunks {
-        let params = words([
-            y.pixels(),
-            x.shape.h,
-            x.shape.w,
-            x.c4(),
-            y.shape.h,
-            y.shape.w,
-            y.c4(),
-            y.shape.c,
-            chunk.first_c4,
-            chunk.c4,
-            kernel_h,
-            kernel_w,
-            conv.stride[0],
-            conv.stride[1],
-            conv.pad.top,
-            conv.pad.left,
-            conv.dilation[0],
-            conv.dilation[1],
-            weights.span_c4,
-            x.shape.c / conv.groups,
-            y.shape.c / conv.groups,
-            activation(act) as usize,
-        ]);
+        let params = Params {
+            pixels: word(y.pixels()),
+            in_h: word(x.shape.h),
+            in_w: word(x.shape.w),
+            in_c4: word(x.c4()),
+            out_h: word(y.shape.h),
+            out_w: word(y.shape.w),
+            out_c4: word(y.c4()),
+            out_c: word(y.shape.c),
+            chunk_first: word(chunk.first_c4),
+            chunk_c4: word(chunk.c4),
+            kernel_h: word(kernel_h),
+            kernel_w: word(kernel_w),
+            stride_h: word(conv.stride[0]),
+            stride_w: word(conv.stride[1]),
+            pad_top: word(conv.pad.top),
+            pad_left: word(conv.pad.left),
+            dilation_h: word(conv.dilation[0]),
+            dilation_w: word(conv.dilation[1]),
+            span_c4: word(weights.span_c4),
+            in_per_group: word(x.shape.c / conv.groups),
+            out_per_group: word(y.shape.c / conv.groups),
+            activation: activation(act),
+        };
         let grouped = f64::from(u8::from(conv.groups > 1));
         rec.launch(
             &KERNEL,

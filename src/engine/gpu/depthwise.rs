@@ -1,18 +1,41 @@
 //! Depthwise convolution.
 
-use super::device::Kernel;
-use super::kernels::{Map, activation, words, workgroups};
+use super::kernels::{Map, activation, word, workgroups};
+use super::library::{ACTIVATION, FINITE, GRID, Kernel, WEIGHTS, params};
 use super::pass::Recorder;
 use super::weights::LayerWeights;
 use crate::engine::EngineError;
 use crate::network::{Activation, Conv};
 
+params! {
+    /// Uniforms of `depthwise.wgsl`.
+    pub struct Params {
+        images: u32,
+        in_h: u32,
+        in_w: u32,
+        out_h: u32,
+        out_w: u32,
+        c4: u32,
+        c: u32,
+        kernel_h: u32,
+        kernel_w: u32,
+        stride_h: u32,
+        stride_w: u32,
+        pad_top: u32,
+        pad_left: u32,
+        dilation_h: u32,
+        dilation_w: u32,
+        activation: u32,
+    }
+}
+
 /// `depthwise.wgsl`
-pub static KERNEL: Kernel = Kernel {
-    name: "depthwise",
-    source: include_str!("../../../shaders/depthwise.wgsl"),
-    inputs: 4,
-};
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "depthwise",
+    &[FINITE, ACTIVATION, GRID, WEIGHTS],
+    include_str!("../../../shaders/depthwise.wgsl"),
+    4,
+);
 
 /// Neighbouring pixels per invocation; `COLUMNS` in the shader.
 const COLUMNS: usize = 7;
@@ -27,24 +50,24 @@ pub fn record(
     act: Activation,
 ) -> Result<(), EngineError> {
     let [kernel_h, kernel_w] = conv.kernel();
-    let params = words([
-        y.images,
-        x.shape.h,
-        x.shape.w,
-        y.shape.h,
-        y.shape.w,
-        y.c4(),
-        y.shape.c,
-        kernel_h,
-        kernel_w,
-        conv.stride[0],
-        conv.stride[1],
-        conv.pad.top,
-        conv.pad.left,
-        conv.dilation[0],
-        conv.dilation[1],
-        activation(act) as usize,
-    ]);
+    let params = Params {
+        images: word(y.images),
+        in_h: word(x.shape.h),
+        in_w: word(x.shape.w),
+        out_h: word(y.shape.h),
+        out_w: word(y.shape.w),
+        c4: word(y.c4()),
+        c: word(y.shape.c),
+        kernel_h: word(kernel_h),
+        kernel_w: word(kernel_w),
+        stride_h: word(conv.stride[0]),
+        stride_w: word(conv.stride[1]),
+        pad_top: word(conv.pad.top),
+        pad_left: word(conv.pad.left),
+        dilation_h: word(conv.dilation[0]),
+        dilation_w: word(conv.dilation[1]),
+        activation: activation(act),
+    };
     let strips = y.images * y.shape.h * y.shape.w.div_ceil(COLUMNS);
     // Steps for which a specialized kernel is worth its compilation.
     let step = match (kernel_w, conv.dilation[1], conv.stride[1]) {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::adapter::{self, AdapterSummary};
+use super::library::Code;
 use crate::engine::EngineError;
 
 /// Caps below the adapter's own limits, and the choice of matrix product; the default is the adapter's best.
@@ -26,16 +27,6 @@ pub enum GemmKind {
     Registers,
     /// Tiles in workgroup memory; suits GPUs.
     Tiled,
-}
-
-/// A kernel's source. Binding 0 is its uniform struct, then `inputs` read-only buffers, then the one it writes.
-pub struct Kernel {
-    /// File stem.
-    pub name: &'static str,
-    /// WGSL text.
-    pub source: &'static str,
-    /// Read-only storage buffers.
-    pub inputs: u32,
 }
 
 /// A compiled kernel.
@@ -231,7 +222,7 @@ impl Gpu {
     /// The compiled kernel with the given override constants; compiled on first use.
     pub fn pipeline(
         &self,
-        kernel: &'static Kernel,
+        kernel: &'static Code,
         constants: &[(&'static str, f64)],
     ) -> Result<Pipeline, EngineError> {
         let key = (
@@ -247,13 +238,13 @@ impl Gpu {
         Ok(made)
     }
 
-    fn compile(&self, kernel: &Kernel, constants: &[(&str, f64)]) -> Pipeline {
+    fn compile(&self, kernel: &Code, constants: &[(&str, f64)]) -> Pipeline {
         let label = Some(kernel.name);
         let module = self
             .device
             .create_shader_module(wgpu::ShaderModuleDescriptor {
                 label,
-                source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
+                source: wgpu::ShaderSource::Wgsl(kernel.assembled().into()),
             });
         let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
             binding,

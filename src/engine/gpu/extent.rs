@@ -1,16 +1,30 @@
 //! The largest element of each image's map of nonnegative numbers, and how many are out of the ordinary.
 
-use super::device::Kernel;
-use super::kernels::{Map, words};
+use super::kernels::{Map, word};
+use super::library::{GRID, Kernel, params};
 use super::pass::Recorder;
 use crate::engine::EngineError;
 
+params! {
+    /// Uniforms of `extent.wgsl`.
+    pub struct Params {
+        size: u32,
+        chunks: u32,
+        total: u32,
+        base: u32,
+        c4: u32,
+        c: u32,
+        parts: u32,
+    }
+}
+
 /// `extent.wgsl`
-pub static KERNEL: Kernel = Kernel {
-    name: "extent",
-    source: include_str!("../../../shaders/extent.wgsl"),
-    inputs: 3,
-};
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "extent",
+    &[GRID],
+    include_str!("../../../shaders/extent.wgsl"),
+    3,
+);
 
 /// vec4s that one workgroup looks at; `LANES * STEPS` in the shader.
 const CHUNK: usize = 64 * 32;
@@ -54,13 +68,20 @@ pub fn record(
     let size = e.shape.pixels() * e.c4();
     let chunks = size.div_ceil(CHUNK);
     let total = chunks * e.images;
-    let [size, chunks, count, base, c4, c] = words([size, chunks, total, base, e.c4(), e.shape.c]);
     let (y, reach) = capped.unwrap_or((e.buffer, None));
-    let parts = u32::from(capped.is_some()) + 2 * u32::from(reach.is_some());
+    let params = Params {
+        size: word(size),
+        chunks: word(chunks),
+        total: word(total),
+        base: word(base),
+        c4: word(e.c4()),
+        c: word(e.shape.c),
+        parts: u32::from(capped.is_some()) + 2 * u32::from(reach.is_some()),
+    };
     rec.launch(
         &KERNEL,
         &[],
-        &[size, chunks, count, base, c4, c, parts],
+        &params,
         &[e.buffer, y, reach.unwrap_or(e.buffer), found],
         total as u64,
     )

@@ -1,17 +1,30 @@
 //! Maps to channel-major vectors.
 
-use super::device::Kernel;
-use super::kernels::{Map, activation, words, workgroups};
+use super::kernels::{Map, activation, word, workgroups};
+use super::library::{ACTIVATION, FINITE, GRID, Kernel, params};
 use super::pass::Recorder;
 use crate::engine::EngineError;
 use crate::network::Activation;
 
+params! {
+    /// Uniforms of `flatten.wgsl`.
+    pub struct Params {
+        images: u32,
+        pixels: u32,
+        c4: u32,
+        length: u32,
+        length_c4: u32,
+        activation: u32,
+    }
+}
+
 /// `flatten.wgsl`
-pub static KERNEL: Kernel = Kernel {
-    name: "flatten",
-    source: include_str!("../../../shaders/flatten.wgsl"),
-    inputs: 1,
-};
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "flatten",
+    &[FINITE, ACTIVATION, GRID],
+    include_str!("../../../shaders/flatten.wgsl"),
+    1,
+);
 
 /// Records `y = activation(x as a vector)`.
 pub fn record(
@@ -20,12 +33,18 @@ pub fn record(
     y: Map<'_>,
     act: Activation,
 ) -> Result<(), EngineError> {
-    let [images, pixels, c4, length, length_c4] =
-        words([x.images, x.shape.pixels(), x.c4(), y.shape.c, y.c4()]);
+    let params = Params {
+        images: word(x.images),
+        pixels: word(x.shape.pixels()),
+        c4: word(x.c4()),
+        length: word(y.shape.c),
+        length_c4: word(y.c4()),
+        activation: activation(act),
+    };
     rec.launch(
         &KERNEL,
         &[],
-        &[images, pixels, c4, length, length_c4, activation(act)],
+        &params,
         &[x.buffer, y.buffer],
         workgroups(y.vec4s()),
     )

@@ -1,20 +1,34 @@
 //! Matrix product over pixels, blocked in registers: dense layers and plain 1x1 convolutions.
 
-use super::device::Kernel;
 use super::gemm_tiled;
-use super::kernels::{Map, activation, words, workgroups};
+use super::kernels::{Map, activation, word, workgroups};
+use super::library::{ACTIVATION, FINITE, GRID, Kernel, WEIGHTS, params};
 use super::pass::Recorder;
 use super::weights::LayerWeights;
 use crate::engine::EngineError;
 use crate::engine::gpu::device::GemmKind;
 use crate::network::Activation;
 
+params! {
+    /// Uniforms of `gemm.wgsl`.
+    pub struct Params {
+        pixels: u32,
+        in_c4: u32,
+        out_c4: u32,
+        out_c: u32,
+        chunk_first: u32,
+        chunk_c4: u32,
+        activation: u32,
+    }
+}
+
 /// `gemm.wgsl`
-pub static KERNEL: Kernel = Kernel {
-    name: "gemm",
-    source: include_str!("../../../shaders/gemm.wgsl"),
-    inputs: 4,
-};
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "gemm",
+    &[FINITE, ACTIVATION, GRID, WEIGHTS],
+    include_str!("../../../shaders/gemm.wgsl"),
+    4,
+);
 
 /// Pixels per invocation; `ROWS` in the shader.
 const ROWS: usize = 8;
@@ -36,12 +50,19 @@ pub fn record(
                 gemm_tiled::workgroups(pixels, chunk.c4),
             ),
         };
-        let [pixels, in_c4, out_c4, out_c, first, c4] =
-            words([pixels, x.c4(), y.c4(), y.shape.c, chunk.first_c4, chunk.c4]);
+        let params = Params {
+            pixels: word(pixels),
+            in_c4: word(x.c4()),
+            out_c4: word(y.c4()),
+            out_c: word(y.shape.c),
+            chunk_first: word(chunk.first_c4),
+            chunk_c4: word(chunk.c4),
+            activation: activation(act),
+        };
         rec.launch(
             kernel,
             &[("FIELD", f64::from(weights.field))],
-            &[pixels, in_c4, out_c4, out_c, first, c4, activation(act)],
+            &params,
             &[
                 x.buffer,
                 &chunk.weights,

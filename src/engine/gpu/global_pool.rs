@@ -1,17 +1,29 @@
 //! Mean over all pixels.
 
-use super::device::Kernel;
-use super::kernels::{Map, activation, words, workgroups};
+use super::kernels::{Map, activation, word, workgroups};
+use super::library::{ACTIVATION, FINITE, GRID, Kernel, params};
 use super::pass::Recorder;
 use crate::engine::EngineError;
 use crate::network::Activation;
 
+params! {
+    /// Uniforms of `global_pool.wgsl`.
+    pub struct Params {
+        images: u32,
+        h: u32,
+        w: u32,
+        c4: u32,
+        activation: u32,
+    }
+}
+
 /// `global_pool.wgsl`
-pub static KERNEL: Kernel = Kernel {
-    name: "global_pool",
-    source: include_str!("../../../shaders/global_pool.wgsl"),
-    inputs: 1,
-};
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "global_pool",
+    &[FINITE, ACTIVATION, GRID],
+    include_str!("../../../shaders/global_pool.wgsl"),
+    1,
+);
 
 /// Records `y = activation(mean of each channel)`.
 pub fn record(
@@ -20,11 +32,17 @@ pub fn record(
     y: Map<'_>,
     act: Activation,
 ) -> Result<(), EngineError> {
-    let [images, h, w, c4] = words([x.images, x.shape.h, x.shape.w, x.c4()]);
+    let params = Params {
+        images: word(x.images),
+        h: word(x.shape.h),
+        w: word(x.shape.w),
+        c4: word(x.c4()),
+        activation: activation(act),
+    };
     rec.launch(
         &KERNEL,
         &[],
-        &[images, h, w, c4, activation(act)],
+        &params,
         &[x.buffer, y.buffer],
         workgroups(y.vec4s()),
     )

@@ -1,17 +1,32 @@
 //! Counts of a map's values in bins; only the counts come back.
 
-use super::device::Kernel;
-use super::kernels::Map;
+use super::kernels::{Map, word};
+use super::library::{FINITE, GRID, Kernel, params};
 use super::pass::Recorder;
 use crate::engine::EngineError;
 use crate::tensor::histogram::Bins;
 
+params! {
+    /// Uniforms of `histogram.wgsl`.
+    pub struct Params {
+        size: u32,
+        c4: u32,
+        c: u32,
+        inverse_width: f32,
+        first: f32,
+        count: u32,
+        base: u32,
+        total: u32,
+    }
+}
+
 /// `histogram.wgsl`
-pub static KERNEL: Kernel = Kernel {
-    name: "histogram",
-    source: include_str!("../../../shaders/histogram.wgsl"),
-    inputs: 1,
-};
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "histogram",
+    &[FINITE, GRID],
+    include_str!("../../../shaders/histogram.wgsl"),
+    1,
+);
 
 /// vec4s that one workgroup counts; `LANES * STEPS` in the shader.
 const CHUNK: usize = 64 * 64;
@@ -33,16 +48,16 @@ pub fn record(
         )));
     }
     let total = values.vec4s().div_ceil(CHUNK);
-    let params = [
-        values.vec4s() as u32,
-        values.c4() as u32,
-        values.shape.c as u32,
-        (1.0 / bins.width() as f32).to_bits(),
-        (bins.first as f32).to_bits(),
-        bins.count as u32,
-        base as u32,
-        total as u32,
-    ];
+    let params = Params {
+        size: word(values.vec4s()),
+        c4: word(values.c4()),
+        c: word(values.shape.c),
+        inverse_width: 1.0 / bins.width() as f32,
+        first: bins.first as f32,
+        count: word(bins.count),
+        base: word(base),
+        total: word(total),
+    };
     rec.launch(
         &KERNEL,
         &[],

@@ -46,7 +46,7 @@ pub fn workgroups(items: usize) -> u64 {
     items.div_ceil(64) as u64
 }
 
-/// Sizes as the words of a uniform struct. Maps fit a binding of less than 4 GiB, so that no size is cut off.
-pub fn words<const N: usize>(sizes: [usize; N]) -> [u32; N] {
-    sizes.map(|s| s as u32)
+/// A size as a field of a uniform struct. Maps fit a binding of less than 4 GiB, so that no size is cut off.
+pub fn word(size: usize) -> u32 {
+    size as u32
 }

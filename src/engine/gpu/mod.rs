@@ -22,6 +22,7 @@ mod global_pool;
 pub mod histogram;
 mod kernels;
 pub mod layout;
+pub mod library;
 pub mod moments;
 mod node;
 mod pass;

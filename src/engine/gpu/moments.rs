@@ -1,18 +1,29 @@
 //! Ranges and sums of channels: runs of pixels on the device in f32, their combination on the host in f64.
 
-use super::device::Kernel;
-use super::kernels::{Map, words, workgroups};
+use super::kernels::{Map, word, workgroups};
 use super::layout::vec4s;
+use super::library::{FINITE, GRID, Kernel, params};
 use super::pass::Recorder;
 use crate::engine::{ChannelMoments, EngineError};
 use crate::tensor::Shape;
 
+params! {
+    /// Uniforms of `moments.wgsl`.
+    pub struct Params {
+        pixels: u32,
+        c4: u32,
+        base: u32,
+        total: u32,
+    }
+}
+
 /// `moments.wgsl`
-pub static KERNEL: Kernel = Kernel {
-    name: "moments",
-    source: include_str!("../../../shaders/moments.wgsl"),
-    inputs: 2,
-};
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "moments",
+    &[FINITE, GRID],
+    include_str!("../../../shaders/moments.wgsl"),
+    2,
+);
 
 /// Pixels that one invocation reduces; `BLOCKS * STEPS` in the shader.
 const RUN: usize = 32 * 32;
@@ -40,7 +51,12 @@ pub fn record(
     base: usize,
 ) -> Result<(), EngineError> {
     let total = partials(values.shape, values.images);
-    let params = words([values.pixels(), values.c4(), base, total]);
+    let params = Params {
+        pixels: word(values.pixels()),
+        c4: word(values.c4()),
+        base: word(base),
+        total: word(total),
+    };
     rec.launch(
         &KERNEL,
         &[],

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::device::{Gpu, Kernel, Pipeline};
+use super::device::{Gpu, Pipeline};
+use super::library::{Kernel, Params};
 use crate::engine::EngineError;
 
 /// Multiply-accumulate operations after which recorded work is submitted; keeps driver watchdogs quiet.
@@ -41,32 +42,32 @@ impl<'g> Recorder<'g> {
 
     /// Records one launch of `workgroups` workgroups, laid out in two dimensions where one is not enough.
     /// `buffers` are the kernel's inputs and then its output; `params` its uniform struct.
-    pub fn launch(
+    pub fn launch<P: Params>(
         &mut self,
-        kernel: &'static Kernel,
+        kernel: &'static Kernel<P>,
         constants: &[(&'static str, f64)],
-        params: &[u32],
+        params: &P,
         buffers: &[&wgpu::Buffer],
         workgroups: u64,
     ) -> Result<(), EngineError> {
-        debug_assert_eq!(buffers.len(), kernel.inputs as usize + 1);
-        debug_assert!(params.len() * 4 <= UNIFORM_SLOT);
+        const { assert!(size_of::<P>() <= UNIFORM_SLOT) };
+        let code = &kernel.code;
+        debug_assert_eq!(buffers.len(), code.inputs as usize + 1);
         let most = u64::from(self.gpu.max_workgroups);
         if workgroups > most * most {
             return Err(self.gpu.problem(format!(
                 "{} needs {workgroups} workgroups; use a smaller batch",
-                kernel.name
+                code.name
             )));
         }
         self.launches.push(Launch {
-            pipeline: self.gpu.pipeline(kernel, constants)?,
-            label: kernel.name,
+            pipeline: self.gpu.pipeline(code, constants)?,
+            label: code.name,
             buffers: buffers.iter().map(|&b| b.clone()).collect(),
             workgroups,
         });
         let at = self.uniforms.len();
-        self.uniforms
-            .extend_from_slice(bytemuck::cast_slice(params));
+        self.uniforms.extend_from_slice(bytemuck::bytes_of(params));
         self.uniforms.resize(at + UNIFORM_SLOT, 0);
         Ok(())
     }

@@ -1,17 +1,38 @@
 //! Maximum and mean over windows.
 
-use super::device::Kernel;
-use super::kernels::{Map, activation, words, workgroups};
+use super::kernels::{Map, activation, word, workgroups};
+use super::library::{ACTIVATION, FINITE, GRID, Kernel, params};
 use super::pass::Recorder;
 use crate::engine::EngineError;
 use crate::network::{Activation, Window};
 
+params! {
+    /// Uniforms of `pool.wgsl`.
+    pub struct Params {
+        images: u32,
+        in_h: u32,
+        in_w: u32,
+        out_h: u32,
+        out_w: u32,
+        c4: u32,
+        kernel_h: u32,
+        kernel_w: u32,
+        stride_h: u32,
+        stride_w: u32,
+        pad_top: u32,
+        pad_left: u32,
+        mode: u32,
+        activation: u32,
+    }
+}
+
 /// `pool.wgsl`
-pub static KERNEL: Kernel = Kernel {
-    name: "pool",
-    source: include_str!("../../../shaders/pool.wgsl"),
-    inputs: 1,
-};
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "pool",
+    &[FINITE, ACTIVATION, GRID],
+    include_str!("../../../shaders/pool.wgsl"),
+    1,
+);
 
 /// What becomes of a window; the numbers are the shader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,22 +54,22 @@ pub fn record(
     y: Map<'_>,
     act: Activation,
 ) -> Result<(), EngineError> {
-    let params = words([
-        y.images,
-        x.shape.h,
-        x.shape.w,
-        y.shape.h,
-        y.shape.w,
-        y.c4(),
-        window.kernel[0],
-        window.kernel[1],
-        window.stride[0],
-        window.stride[1],
-        window.pad.top,
-        window.pad.left,
-        mode as usize,
-        activation(act) as usize,
-    ]);
+    let params = Params {
+        images: word(y.images),
+        in_h: word(x.shape.h),
+        in_w: word(x.shape.w),
+        out_h: word(y.shape.h),
+        out_w: word(y.shape.w),
+        c4: word(y.c4()),
+        kernel_h: word(window.kernel[0]),
+        kernel_w: word(window.kernel[1]),
+        stride_h: word(window.stride[0]),
+        stride_w: word(window.stride[1]),
+        pad_top: word(window.pad.top),
+        pad_left: word(window.pad.left),
+        mode: mode as u32,
+        activation: activation(act),
+    };
     rec.launch(
         &KERNEL,
         &[],

@@ -1,17 +1,29 @@
 //! Activations put on their grids.
 
-use super::device::Kernel;
-use super::kernels::{Map, workgroups};
+use super::kernels::{Map, word, workgroups};
+use super::library::{FINITE, GRID, Kernel, params};
 use super::pass::Recorder;
 use crate::engine::EngineError;
 use crate::quant::QuantizedActivation;
 
+params! {
+    /// Uniforms of `quantize.wgsl`.
+    pub struct Params {
+        count: u32,
+        inverse: f32,
+        scale: f32,
+        low: f32,
+        high: f32,
+    }
+}
+
 /// `quantize.wgsl`
-pub static KERNEL: Kernel = Kernel {
-    name: "quantize",
-    source: include_str!("../../../shaders/quantize.wgsl"),
-    inputs: 0,
-};
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "quantize",
+    &[FINITE, GRID],
+    include_str!("../../../shaders/quantize.wgsl"),
+    0,
+);
 
 /// Records `y = scale * clip(round(y * inverse))`.
 pub fn record(
@@ -20,7 +32,12 @@ pub fn record(
     y: Map<'_>,
 ) -> Result<(), EngineError> {
     let (low, high) = grid.levels();
-    let floats = [grid.inverse(), grid.scale, low, high].map(f32::to_bits);
-    let params = [&[y.vec4s() as u32][..], &floats].concat();
+    let params = Params {
+        count: word(y.vec4s()),
+        inverse: grid.inverse(),
+        scale: grid.scale,
+        low,
+        high,
+    };
     rec.launch(&KERNEL, &[], &params, &[y.buffer], workgroups(y.vec4s()))
 }

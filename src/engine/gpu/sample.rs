@@ -1,18 +1,41 @@
 //! Puts the bound on a node's errors together from what its parts let through.
 
-use super::device::Kernel;
-use super::kernels::{Map, activation, words, workgroups};
+use super::kernels::{Map, activation, word, workgroups};
+use super::library::{GRID, Kernel, params};
 use super::pass::Recorder;
 use crate::engine::EngineError;
 use crate::network::Activation;
 use crate::tensor::tolerance::{UNIT_WGSL, gamma};
 
+params! {
+    /// Uniforms of `sample.wgsl`.
+    pub struct Params {
+        to_scale: [f32; 2],
+        shrink: [f32; 2],
+        count: u32,
+        c4: u32,
+        c: u32,
+        activation: u32,
+        parts: u32,
+        scaled: u32,
+        infinity_bits: u32,
+        nan_bits: u32,
+        gain: f32,
+        rounding: f32,
+        floor: f32,
+        up: f32,
+        limit: f32,
+        padding: u32,
+    }
+}
+
 /// `sample.wgsl`
-pub static KERNEL: Kernel = Kernel {
-    name: "sample",
-    source: include_str!("../../../shaders/sample.wgsl"),
-    inputs: 6,
-};
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "sample",
+    &[GRID],
+    include_str!("../../../shaders/sample.wgsl"),
+    6,
+);
 
 /// Sizes from here on may overflow on the way through a node.
 const LIMIT: f32 = f32::MAX / 4.0;
@@ -83,15 +106,14 @@ impl Terms {
 }
 
 /// `2^-power` as two factors, not less.
-fn factors(power: i32) -> [u32; 2] {
+fn factors(power: i32) -> [f32; 2] {
     let first = power.clamp(0, STEP);
     let second = (power - first).clamp(0, STEP);
-    [first, second].map(|k| 2f32.powi(-k).to_bits())
+    [first, second].map(|k| 2f32.powi(-k))
 }
 
-fn rounded_up(x: f64) -> u32 {
-    let x = if x == 0.0 { 0.0 } else { (x as f32).next_up() };
-    x.to_bits()
+fn rounded_up(x: f64) -> f32 {
+    if x == 0.0 { 0.0 } else { (x as f32).next_up() }
 }
 
 /// Records `e`, the bound after the activation, around the pre-activations `pre`.
@@ -105,35 +127,25 @@ pub fn record(
 ) -> Result<(), EngineError> {
     let present = [parts.local, parts.sizes, parts.spread, parts.reach];
     let mask = (0..4).map(|i| u32::from(present[i].is_some()) << i).sum();
-    let [count, c4, c] = words([pre.vec4s(), pre.c4(), pre.shape.c]);
-    let one = |x: f64| {
-        if x == 1.0 {
-            1f32.to_bits()
-        } else {
-            rounded_up(x)
-        }
+    let one = |x: f64| if x == 1.0 { 1.0 } else { rounded_up(x) };
+    let params = Params {
+        to_scale: factors(terms.scale),
+        shrink: factors(terms.shrink),
+        count: word(pre.vec4s()),
+        c4: word(pre.c4()),
+        c: word(pre.shape.c),
+        activation: activation(act),
+        parts: mask,
+        scaled: u32::from(terms.scale > 0),
+        infinity_bits: f32::INFINITY.to_bits(),
+        nan_bits: f32::NAN.to_bits(),
+        gain: parts.through.map_or(0.0, |_| one(terms.gain)),
+        rounding: rounded_up(terms.rounding),
+        floor: rounded_up(terms.floor),
+        up: one(terms.up),
+        limit: LIMIT,
+        padding: 0,
     };
-    let mut params = vec![
-        count,
-        c4,
-        c,
-        activation(act),
-        mask,
-        u32::from(terms.scale > 0),
-        f32::INFINITY.to_bits(),
-        f32::NAN.to_bits(),
-        match parts.through {
-            Some(_) => one(terms.gain),
-            None => 0,
-        },
-        rounded_up(terms.rounding),
-        rounded_up(terms.floor),
-        one(terms.up),
-        LIMIT.to_bits(),
-        0,
-    ];
-    params.extend(factors(terms.scale));
-    params.extend(factors(terms.shrink));
     let or_any = |buffer: Option<&'_ wgpu::Buffer>| buffer.unwrap_or(pre.buffer).clone();
     let bound = [
         or_any(parts.through),

@@ -3,7 +3,8 @@
 
 use crate::common::gpu_checks::*;
 use crate::common::gpu_problems::*;
-use quantbound::engine::gpu::device::{Gpu, Kernel};
+use quantbound::engine::gpu::device::Gpu;
+use quantbound::engine::gpu::library::Code;
 use quantbound::engine::gpu::{GemmKind, GpuEngine, GpuOptions, list_adapters};
 use quantbound::engine::{Engine, EngineError};
 use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad};
@@ -141,10 +142,12 @@ fn adapters_are_found_by_part_of_their_name() {
 
 #[test]
 fn what_the_device_says_becomes_an_error() {
-    static BROKEN: Kernel = Kernel {
+    static BROKEN: Code = Code {
         name: "broken",
+        parts: &[],
         source: "@compute @workgroup_size(1) fn main() { let x: u32 = 1.0; }",
         inputs: 1,
+        fields: &[],
     };
     let gpu = Gpu::open(None, GpuOptions::default()).expect(INSTALL);
     let error = gpu.pipeline(&BROKEN, &[]).err().unwrap();

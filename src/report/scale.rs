@@ -185,7 +185,10 @@ impl Axis {
     /// Place of `value` between 0 (`min`) and 1 (`max`); what lies outside, at the nearer end, and NaN at 0.
     pub fn place(&self, value: f64) -> f64 {
         let place = (value - self.min) / (self.max - self.min);
-        place.max(0.0).min(1.0)
+        if place.is_nan() {
+            return 0.0;
+        }
+        place.clamp(0.0, 1.0)
     }
 }
 

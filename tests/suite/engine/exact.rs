@@ -26,7 +26,7 @@ fn exact(
     runner.exact(id).unwrap()
 }
 
-fn wide(x: &[f32]) -> Vec<f64> {
+fn wide_input(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
 }
 
@@ -116,7 +116,7 @@ fn rounding_is_bounded_as_the_theorem_says() {
             let found = exact(&engine, &network, &quantized, &input);
             for (image, found) in found.iter().enumerate() {
                 let one = Batch::new(network.input, input.image(image).to_vec()).unwrap();
-                let x = wide(&one.data);
+                let x = wide_input(&one.data);
                 let (y, q) = (
                     computed(&network, None, &one),
                     computed(&network, Some(&quantized), &one),
@@ -162,7 +162,7 @@ fn what_is_no_rounding_is_there_in_real_arithmetic() {
             .iter()
             .enumerate()
         {
-            let x = wide(input.image(image));
+            let x = wide_input(input.image(image));
             let (y, q) = (naive::forward(&network, &x), naive::forward(&other, &x));
             let (a, b) = (rounding_errors(&network, &x), rounding_errors(&other, &x));
             for (tap, found) in network.taps().iter().zip(found) {
@@ -206,16 +206,23 @@ fn twice_the_digits_agree_with_f64_and_leave_nothing_open() {
     let result = runner(60).run(&Case::strategy(), |case| {
         let (network, input) = (case.network(), case.input());
         let quantized = case.quantized(&network);
-        let f64s = exact(&narrow, &network, &quantized, &input).concat();
-        let more = exact(&wide, &network, &quantized, &input).concat();
-        for (a, b) in f64s.iter().zip(&more) {
-            prop_assert!(a.at_least <= b.max_abs_diff && b.at_least <= b.max_abs_diff);
-            // Far above 2^-53 times the magnitudes of these networks.
-            let off = (a.max_abs_diff - b.max_abs_diff).abs();
-            prop_assert!(off <= 1e-9 * b.max_abs_diff.max(1.0), "{a:?} {b:?}");
-            // Rounded to f64, the difference is stepped down by three ulps.
-            let taken = b.max_abs_diff - b.at_least;
-            prop_assert!(taken <= 1e-15 * b.max_abs_diff + 1e-25, "{b:?}");
+        let other = quantized.dequantize(&network);
+        let f64s = exact(&narrow, &network, &quantized, &input);
+        let more = exact(&wide, &network, &quantized, &input);
+        for (image, (f64s, more)) in f64s.iter().zip(&more).enumerate() {
+            let x = wide_input(input.image(image));
+            let (r, s) = (rounding_errors(&network, &x), rounding_errors(&other, &x));
+            for (tap, (a, b)) in network.taps().iter().zip(f64s.iter().zip(more)) {
+                prop_assert!(a.at_least <= b.max_abs_diff && b.at_least <= b.max_abs_diff);
+                // What f64 may be off by, at most, on any element.
+                let most = 2.0 * (r[tap.node] + s[tap.node]) + 1e-300;
+                let off = (a.max_abs_diff - b.max_abs_diff).abs();
+                prop_assert!(off <= most, "{a:?} {b:?}");
+                // The unit is 2^-50 of f64's; rounded to f64, the difference is stepped down by three ulps.
+                let taken = b.max_abs_diff - b.at_least;
+                let least = 1e-15 * b.max_abs_diff + most * 2f64.powi(-50);
+                prop_assert!(taken <= least, "{taken} over {least}: {b:?}");
+            }
         }
         Ok(())
     });

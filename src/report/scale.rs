@@ -95,7 +95,7 @@ impl Axis {
         let room = (max - min) / 14.0;
         for &v in values.iter().filter(|v| (min..=max).contains(*v)) {
             if ticks.last().is_none_or(|(t, _)| v - t >= room) {
-                ticks.push((v, format!("{v}")));
+                ticks.push((v, label(v)));
             }
         }
         Self {
@@ -189,6 +189,18 @@ impl Axis {
             return 0.0;
         }
         place.clamp(0.0, 1.0)
+    }
+}
+
+/// A value with all its digits, or three of them where those are many.
+fn label(value: f64) -> String {
+    if value != 0.0 && !(1e-4..1e12).contains(&value.abs()) {
+        return short(value);
+    }
+    let text = format!("{value}");
+    match text.len() {
+        0..=12 => text,
+        _ => short(value),
     }
 }
 

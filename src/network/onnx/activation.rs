@@ -3,7 +3,8 @@
 use super::attributes::Attributes;
 use super::importer::{Importer, Value};
 use super::proto;
-use crate::network::graph::{Activation, INPUT, Op, Pad, Window};
+use crate::network::graph::INPUT;
+use crate::network::op::{Activation, Op, Pad, Window};
 
 impl<'a> Importer<'a> {
     /// Applies an activation to the value: in its node where nothing else reads that, else in a node of its own.

@@ -4,7 +4,7 @@ use super::attributes::Attributes;
 use super::constant::{self, Constant, Data};
 use super::importer::{Importer, Item, Value, label};
 use super::{OnnxError, proto};
-use crate::network::graph::Activation;
+use crate::network::op::Activation;
 
 impl<'a> Importer<'a> {
     /// Takes in one node.

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::constant::{self, Constant};
 use super::{Imported, LARGEST_MAP, OnnxError, proto};
-use crate::network::graph::{Activation, INPUT, Network, Op, Pad, ValueId};
+use crate::network::graph::{INPUT, Network, ValueId};
+use crate::network::op::{Activation, Op, Pad};
 use crate::tensor::Shape;
 
 /// How an ONNX tensor lays out a network value.

@@ -6,7 +6,7 @@ use super::geometry;
 use super::importer::{Importer, Value, View};
 use super::proto;
 use crate::network::fold::BatchNorm;
-use crate::network::graph::{Activation, Conv, Linear, Op, Pad};
+use crate::network::op::{Activation, Conv, Linear, Op, Pad};
 use crate::tensor::{Shape, Tensor};
 
 /// The map with its zero padding as part of it.

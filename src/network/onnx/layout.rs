@@ -4,7 +4,7 @@ use super::attributes::Attributes;
 use super::constant::{Constant, index, normalize_axes};
 use super::importer::{Importer, Value, View};
 use super::proto;
-use crate::network::graph::{Activation, Op};
+use crate::network::op::{Activation, Op};
 use crate::tensor::Shape;
 
 impl<'a> Importer<'a> {

@@ -2,7 +2,8 @@
 
 use super::importer::{Importer, Value, label};
 use super::proto;
-use crate::network::graph::{Activation, Conv, INPUT, Op, Pad};
+use crate::network::graph::INPUT;
+use crate::network::op::{Activation, Conv, Op, Pad};
 use crate::tensor::Tensor;
 
 impl<'a> Importer<'a> {

@@ -10,7 +10,7 @@ use super::options::EngineOptions;
 use crate::engine::{EngineError, Runner, VariantId};
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::{Model, QuantizerSpec};
-use crate::network::random::{random_images, random_network};
+use crate::network::synthetic::{random_images, random_network};
 use crate::network::{Network, zoo};
 use crate::quant::Granularity;
 use crate::quant::uniform::Scheme;

@@ -36,7 +36,8 @@ pub struct Args {
     /// Rescale the channels of both networks before bounding: the same discrepancy, in units that suit the bound
     #[arg(long, value_enum, default_value_t = RescaleName::None, conflicts_with = "images")]
     rescale: RescaleName,
-    /// JSON instead of a table; one object per quantizer, in an array when there are several
+    /// JSON instead of a table; one object per quantizer, in an array when there are several. The log10 of a bound of
+    /// exactly zero is "-inf", where there is no finite bound "inf"
     #[arg(long)]
     json: bool,
 }
@@ -251,17 +252,19 @@ fn as_json(
     spec: &QuantizerSpec,
     name: &str,
 ) -> Value {
-    // A bound of exactly zero has no finite log10: null.
+    // Exactly zero is "-inf", no finite bound "inf".
     let at = |node: usize| -> Map<String, Value> {
         let entries = ladder.iter();
         entries
-            .map(|(id, s)| (id.to_string(), json!(s.log10[node])))
+            .map(|(id, s)| (id.to_string(), table::json(s.log10[node])))
             .collect()
     };
     let at = |node: usize| -> Map<String, Value> {
         let mut place = Map::from_iter([("log10".to_string(), Value::Object(at(node)))]);
         if !capped.is_empty() {
-            let shares = capped.iter().map(|(id, s)| (id.clone(), json!(s[node])));
+            let shares = capped
+                .iter()
+                .map(|(id, s)| (id.clone(), table::json(s[node])));
             place.insert("capped".into(), Value::Object(shares.collect()));
         }
         place

@@ -54,10 +54,10 @@ pub fn as_json(ladders: &Ladders, products: &NormProducts) -> Value {
     let rows: Vec<Value> = rows(ladders, products)
         .into_iter()
         .map(|(id, [none, equalize, optimal])| {
-            json!({"bound": id, "none": none, "equalize": equalize, "optimal": optimal})
+            json!({"bound": id, "none": table::json(none), "equalize": table::json(equalize), "optimal": table::json(optimal)})
         })
         .collect();
-    json!({"output_log10": rows, "path_norm_log10": products.path_norm})
+    json!({"output_log10": rows, "path_norm_log10": table::json(products.path_norm)})
 }
 
 /// The same as a table.

@@ -156,9 +156,10 @@ impl Args {
         out: &Path,
     ) -> anyhow::Result<Outcome> {
         let (network, domain) = (&model.network, model.domain());
-        let (exact, input) = found.worst();
+        let (mut exact, input) = found.worst();
+        let mut verdicts = verdicts(network, quantized, &domain, tap.node, &exact, None)?;
+        task.decide(&mut verdicts, &mut exact, input)?;
         let worst = exact.max_abs_diff;
-        let verdicts = verdicts(network, quantized, &domain, tap.node, &exact, None)?;
         let (mut files, png) = write_worst(out, task, input, &model.preprocessing)?;
         let cpu = CpuEngine::f64(self.engine.threads)?;
         let png = match png {
@@ -381,10 +382,11 @@ impl Found {
     ) -> serde_json::Value {
         let methods = self.methods.iter().map(|(method, record, exact)| {
             json!({
-                "method": method, "max_abs_diff": record.best, "max_abs_diff_f64": exact.max_abs_diff,
-                "max_abs_diff_at_least": exact.at_least,
-                "ratio": exact.max_abs_diff / self.natural.max_abs_diff, "start": record.start,
-                "evaluations": record.evaluations(), "trace": record.trace,
+                "method": method, "max_abs_diff": table::json(record.best),
+                "max_abs_diff_f64": table::json(exact.max_abs_diff),
+                "max_abs_diff_at_least": table::json(exact.at_least),
+                "ratio": table::json(exact.max_abs_diff / self.natural.max_abs_diff), "start": record.start,
+                "evaluations": record.evaluations(), "trace": record.trace.iter().map(|&v| table::json(v)).collect::<Vec<_>>(),
             })
         });
         let methods: Vec<_> = methods.collect();
@@ -392,15 +394,15 @@ impl Found {
             .iter()
             .map(|(id, log10, verdict)| {
                 json!({
-                    "bound": id, "log10_bound": log10, "verdict": verdict,
+                    "bound": id, "log10_bound": table::json(*log10), "verdict": verdict,
                 })
             })
             .collect();
         json!({
             "model": args.model.model, "bits": args.bits, "granularity": args.granularity,
             "seed": args.seed, "budget": args.budget, "place": place,
-            "natural": {"image": self.natural_name, "max_abs_diff_f64": self.natural.max_abs_diff},
-            "methods": methods, "png_max_abs_diff_f64": png, "verdicts": verdicts,
+            "natural": {"image": self.natural_name, "max_abs_diff_f64": table::json(self.natural.max_abs_diff)},
+            "methods": methods, "png_max_abs_diff_f64": png.map(table::json), "verdicts": verdicts,
         })
     }
 }

@@ -68,10 +68,75 @@ pub fn verdicts(c: &VerdictCounts) -> String {
     }
 }
 
-/// The log10 of a bound: `-` stands for a bound of exactly zero.
+/// A number in JSON, which has no infinities: those and NaN are the strings `"inf"`, `"-inf"` and `"nan"`.
+pub fn json(x: f64) -> serde_json::Value {
+    match x {
+        x if x.is_finite() => x.into(),
+        f64::INFINITY => "inf".into(),
+        f64::NEG_INFINITY => "-inf".into(),
+        _ => "nan".into(),
+    }
+}
+
+/// The log10 of a bound: `-` stands for a bound of exactly zero, `inf` for none.
 pub fn log10(x: f64) -> String {
     match x {
         f64::NEG_INFINITY => "-".into(),
+        x if x.abs() >= 1e6 && x.is_finite() => format!("{x:.2e}"),
         x => format!("{x:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_zero_and_no_bound_are_spelt_apart_and_nothing_is_long() {
+        assert_eq!(
+            (log10(f64::NEG_INFINITY), log10(f64::INFINITY)),
+            ("-".into(), "inf".into())
+        );
+        assert_eq!(json(f64::NEG_INFINITY), "-inf");
+        assert_eq!(json(f64::INFINITY), "inf");
+        assert_eq!(json(f64::NAN), "nan");
+        assert_eq!(json(-2.5), -2.5);
+        for x in [
+            f64::MAX,
+            f64::MIN,
+            -1e300,
+            5e-324,
+            f64::NAN,
+            123.456,
+            -99_999.0,
+        ] {
+            assert!(log10(x).len() <= 12 && number(x).len() <= 12, "{x:e}");
+        }
+    }
+
+    #[test]
+    fn counts_of_verdicts_say_what_they_are_worth() {
+        let mut counts = VerdictCounts {
+            holds: 7,
+            within_decade: 2,
+            smallest_slack: Some(0.125),
+            ..VerdictCounts::default()
+        };
+        let text = verdicts(&counts);
+        assert!(
+            text.starts_with("7 hold, 0 violated, 0 invalid; 2 within a decade"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("smallest slack 0.12 decades") || text.ends_with("0.13 decades"),
+            "{text}"
+        );
+        counts.undecided = 1;
+        counts.cleared = 3;
+        let text = verdicts(&counts);
+        assert!(
+            text.contains("3 of them in f64 only") && text.contains("1 undecided"),
+            "{text}"
+        );
     }
 }

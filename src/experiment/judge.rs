@@ -1,6 +1,6 @@
 //! The judge: measurements and bounds in, verdicts out. It reads no file and knows no engine; where a measurement stands
-//! above a bound of real arithmetic, it asks a function for an f64 evaluation of that image. docs/bounds.md, "When a
-//! bound is violated".
+//! above a bound of real arithmetic, it asks a function for an evaluation of that image with more digits. docs/bounds.md,
+//! "When a bound is violated".
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,6 +15,15 @@ pub enum Arithmetic {
     Real,
     /// Of the numbers that the measuring engine computes: its own measurement settles it.
     Engine,
+}
+
+/// How many digits an evaluation carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Digits {
+    /// Of f64.
+    F64,
+    /// Twice as many.
+    Twice,
 }
 
 /// One cell under judgement: a verdict for every bound at every depth, over all images.
@@ -121,30 +130,39 @@ impl Judge {
         })
     }
 
-    /// The verdicts. `exact` evaluates an image in f64 up to a depth: by depth, from 1. Every image that stands above a
-    /// bound of real arithmetic is evaluated, once.
+    /// The verdicts. `exact` evaluates an image up to a depth: by depth, from 1. Every image that stands above a bound of
+    /// real arithmetic is evaluated once in f64, and once more with twice the digits where that leaves it undecided.
     ///
     /// # Errors
     /// Those of `exact`.
     pub fn conclude<E>(
-        self,
+        mut self,
         cell_id: &str,
-        mut exact: impl FnMut(&str, u32) -> Result<Vec<Exact>, E>,
+        mut exact: impl FnMut(&str, u32, Digits) -> Result<Vec<Exact>, E>,
     ) -> Result<Judged, E> {
-        let mut deepest: BTreeMap<&str, u32> = BTreeMap::new();
-        for place in &self.places {
-            for case in &place.above {
-                let depth = deepest.entry(&case.image).or_default();
-                *depth = place.depth.max(*depth);
+        for digits in [Digits::F64, Digits::Twice] {
+            let mut deepest: BTreeMap<&str, u32> = BTreeMap::new();
+            for place in &self.places {
+                for case in place.above.iter().filter(|c| c.is_open(digits)) {
+                    let depth = deepest.entry(&case.image).or_default();
+                    *depth = place.depth.max(*depth);
+                }
             }
-        }
-        let mut evaluated = HashMap::new();
-        for (image, depth) in deepest {
-            evaluated.insert(image.to_string(), exact(image, depth)?);
+            let mut evaluated = HashMap::new();
+            for (image, depth) in deepest {
+                evaluated.insert(image.to_string(), exact(image, depth, digits)?);
+            }
+            for place in &mut self.places {
+                let depth = place.depth.saturating_sub(1) as usize;
+                for case in place.above.iter_mut().filter(|c| c.is_open(digits)) {
+                    let at = evaluated.get(&case.image).and_then(|e| e.get(depth));
+                    case.settle(at.copied().unwrap_or(Exact::UNKNOWN));
+                }
+            }
         }
         let mut judged = Judged::default();
         for mut place in self.places {
-            let (counts, finding) = place.conclude(cell_id, &evaluated);
+            let (counts, finding) = place.conclude(cell_id);
             judged.findings.extend(finding);
             let bound = |v: &&mut VerdictsOf| v.bound == place.bound;
             match judged.verdicts.iter_mut().find(bound) {
@@ -190,19 +208,10 @@ impl Place {
         }
     }
 
-    fn conclude(
-        &mut self,
-        cell_id: &str,
-        evaluated: &HashMap<String, Vec<Exact>>,
-    ) -> (VerdictCounts, Option<(Verdict, Finding)>) {
+    fn conclude(&mut self, cell_id: &str) -> (VerdictCounts, Option<(Verdict, Finding)>) {
         let above = std::mem::take(&mut self.above);
         let disputed = above.len() as u64;
         for mut case in above {
-            let at = evaluated.get(&case.image);
-            let exact = at.and_then(|e| e.get(self.depth.saturating_sub(1) as usize));
-            let exact = exact.copied().unwrap_or(Exact::UNKNOWN);
-            case.verdict = settle(exact.max_abs_diff, exact.at_least, case.log10_bound);
-            case.exact = Some(exact);
             let image = std::mem::take(&mut case.image);
             self.take(case, &image);
         }
@@ -239,6 +248,19 @@ impl Place {
 }
 
 impl Case {
+    /// True when an evaluation with so many digits is needed.
+    fn is_open(&self, digits: Digits) -> bool {
+        match digits {
+            Digits::F64 => self.exact.is_none(),
+            Digits::Twice => self.verdict == Verdict::Undecided,
+        }
+    }
+
+    fn settle(&mut self, exact: Exact) {
+        self.verdict = settle(exact.max_abs_diff, exact.at_least, self.log10_bound);
+        self.exact = Some(exact);
+    }
+
     /// What the verdict rests on.
     fn value(&self) -> f64 {
         self.exact.map_or(self.measured, |e| e.max_abs_diff)

@@ -6,7 +6,7 @@ use crate::bounds::Domain;
 use crate::data::{EFFICIENTNET_LITE, IMAGENET, ImageSet, OPENNSFW, Preprocessing, manifest};
 use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, EngineError};
-use crate::network::random::{self, Synthetic};
+use crate::network::synthetic::{self, Synthetic};
 use crate::network::{Network, NetworkError, Op, onnx, zoo};
 use crate::quant::equalize::without_caps;
 use crate::tensor::Batch;
@@ -47,11 +47,11 @@ impl LoadedModel {
 
     fn load_as_trained(model: &Model, images: Option<&ImageSet>) -> Result<Self, SweepError> {
         let weights = model.weights.to_string_lossy();
-        if let Some(seed) = random::parse_label(&weights) {
+        if let Some(seed) = synthetic::parse_label(&weights) {
             return Self::synthetic(model, seed, images);
         }
         let mut notes = Vec::new();
-        let network = if model.weights.extension().is_some_and(|e| e == "onnx") {
+        let network = if onnx::is_model(&model.weights) {
             let side = model.preprocessing.as_ref().map(|p| p.crop);
             let imported = onnx::import_file(&model.weights, side)?;
             notes = imported.notes;
@@ -79,12 +79,12 @@ impl LoadedModel {
         let blueprint = zoo::Model::find(&model.name)?.standard();
         let preprocessing = preprocessing(model, &blueprint.skeleton()?);
         let Synthetic { network, label } = match images {
-            None => random::random_network(&blueprint, seed)?,
+            None => synthetic::random_network(&blueprint, seed)?,
             Some(images) => {
                 let count = images.len().min(CALIBRATION_IMAGES);
                 let input = images.load(0..count, &preprocessing)?;
                 let engine = CpuEngine::f32(None)?;
-                random::calibrated_network(&blueprint, seed, &input, |network, input| {
+                synthetic::calibrated_network(&blueprint, seed, &input, |network, input| {
                     run(&engine, network, input)
                 })?
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::judge::{Arithmetic, Judge};
+use super::judge::{Arithmetic, Digits, Judge};
 use super::model::LoadedModel;
 use super::parts;
 use super::search::until;
@@ -11,6 +11,7 @@ use super::sweep::{Cell, Sweep, SweepError, with_variant};
 use super::variants::Variants;
 use crate::data::ImageSet;
 use crate::engine::Exact;
+use crate::engine::cpu::CpuEngine;
 use crate::results::schema::{
     BoundAt, BoundRow, CellSummary, FinalLayer, MeasurementRow, OutputRow, OutputSummary,
     SCHEMA_VERSION, Summary, VerdictCounts,
@@ -110,7 +111,8 @@ impl CellCase<'_> {
 
         let mut verdicts = Vec::new();
         for judge in [judge, own] {
-            let judged = judge.conclude(id, |image, depth| self.exact(image, depth))?;
+            let judged =
+                judge.conclude(id, |image, depth, digits| self.exact(image, depth, digits))?;
             for (verdict, finding) in judged.findings {
                 match verdict {
                     Verdict::Holds => {}
@@ -158,8 +160,8 @@ impl CellCase<'_> {
         })
     }
 
-    /// The discrepancy of one image in f64 at every depth up to one; empty for an image that is not there.
-    fn exact(&self, image: &str, depth: u32) -> Result<Vec<Exact>, SweepError> {
+    /// The discrepancy of one image at every depth up to one; empty for an image that is not there.
+    fn exact(&self, image: &str, depth: u32, digits: Digits) -> Result<Vec<Exact>, SweepError> {
         let network = &self.model.network;
         let found = (0..self.images.len()).find(|&i| self.images.images[i].name == image);
         let tap = network.taps().into_iter().nth(depth as usize - 1);
@@ -169,7 +171,12 @@ impl CellCase<'_> {
         let input = self.images.load(i..i + 1, &self.model.preprocessing)?;
         let quantized = self.variants.quantized(self.cell, self.model)?;
         let (network, quantized) = until(network, &quantized, tap.node);
-        let mut runner = self.sweep.reference.prepare(&network)?;
+        let twice = CpuEngine::double(None)?;
+        let engine = match digits {
+            Digits::F64 => self.sweep.reference,
+            Digits::Twice => &twice,
+        };
+        let mut runner = engine.prepare(&network)?;
         runner.reference(&input)?;
         let mut exact = with_variant(runner.as_mut(), &quantized, |r, v| r.exact(v))?;
         Ok(exact.pop().unwrap_or_default())

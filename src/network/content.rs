@@ -1,6 +1,6 @@
 //! What a network computes, as a hash: the same for the same folded tensors and graph, whatever file they came from.
 
-use super::graph::{Activation, Network, Op, Pad, Window};
+use super::{Activation, Network, Op, Pad, Window};
 use crate::tensor::Tensor;
 
 impl Network {
@@ -101,7 +101,7 @@ impl Content {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::random::random_network;
+    use crate::network::synthetic::random_network;
     use crate::network::zoo;
 
     #[test]

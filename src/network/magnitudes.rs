@@ -1,7 +1,8 @@
 //! The network of magnitudes, whose forward pass adds up paths.
 
 use super::NetworkError;
-use super::graph::{Activation, Conv, Network, Op};
+use super::graph::Network;
+use super::op::{Activation, Conv, Op};
 use crate::tensor::Tensor;
 
 /// What becomes of max pooling.

@@ -1,30 +1,21 @@
 //! Networks as data: the graph, shape inference, batch-norm folding, architectures and checkpoint readers.
 
-pub mod blueprint;
-pub mod cifar_resnet;
+pub mod architectures;
+pub mod checkpoint;
 mod content;
 pub mod counts;
-pub mod efficientnet_lite;
 pub mod fold;
 pub mod graph;
-pub mod inverted_residual;
 pub mod magnitudes;
-pub mod mobilenet_v1;
-pub mod mobilenet_v2;
-pub mod naming;
 pub mod onnx;
-pub mod pytorch;
-pub mod random;
-pub mod resnet;
-pub mod safetensors;
+pub mod op;
 pub mod shape;
-pub mod state_dict;
-pub mod zoo;
+pub mod synthetic;
 
-pub use graph::{
-    Activation, Affine, Conv, INPUT, Linear, Network, Node, Op, Pad, Tap, ValueId, Window,
-};
-pub use state_dict::{LoadReport, StateDict};
+pub use architectures::zoo;
+pub use checkpoint::{LoadReport, StateDict};
+pub use graph::{INPUT, Network, Node, Tap, ValueId};
+pub use op::{Activation, Affine, Conv, Linear, Op, Pad, Window};
 
 /// What can be wrong with a network or the checkpoint it comes from.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Shape inference, one rule per operation.
 
 use super::NetworkError;
-use super::graph::{Op, Pad};
+use super::op::{Op, Pad};
 use crate::tensor::Shape;
 
 /// Output extent of a sliding window; `None` when the window does not fit.

@@ -7,7 +7,7 @@ use super::data::{Cell, Run};
 use super::figures::{Figure, Kind, file_stem};
 use super::number::Number;
 use super::plot::{Bar, Panel, Plot, Row};
-use super::scale::{Axis, power_of_ten};
+use super::scale::{Axis, power};
 use super::section::{Section, Table, TableCell};
 use super::style::{MEASURED, Styles};
 use crate::results::schema::{LedgerRow, file};
@@ -96,6 +96,7 @@ fn name(cell: &Cell) -> String {
 fn waterfall(cell: &Cell, steps: &[&LedgerRow]) -> Figure {
     let (first, last) = (steps[0], steps[steps.len() - 1]);
     let ends = steps.iter().flat_map(|s| [s.from_log10, s.to_log10]);
+    let ends = ends.filter(|v| v.is_finite());
     let (low, high) = ends.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
     // Room for the notes right of the longest bars.
     let span = (high - low).max(1.0);
@@ -119,12 +120,8 @@ fn waterfall(cell: &Cell, steps: &[&LedgerRow]) -> Figure {
         });
     };
     let thin = 0.006 * span;
-    let value = |log10: f64| match log10.abs() < 3.0 {
-        true => super::scale::short(10f64.powf(log10)),
-        false => power_of_ten(log10.round() as i64),
-    };
     let at = first.from_log10;
-    let note = format!("{} ({})", value(at), first.from_id);
+    let note = format!("{} ({})", power(at), first.from_id);
     mark(
         0,
         format!("loosest bound: {}", first.from_id),
@@ -153,7 +150,7 @@ fn waterfall(cell: &Cell, steps: &[&LedgerRow]) -> Figure {
         at - thin,
         at + thin,
         MEASURED.colour,
-        value(at),
+        power(at),
     );
     let total: f64 = steps.iter().map(|s| s.decades).sum();
     let y = Axis::names("given away, step by step", &names);

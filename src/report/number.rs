@@ -43,6 +43,7 @@ impl Number {
                 v if v == f64::NEG_INFINITY => "0".to_string(),
                 v if v == f64::INFINITY => "∞".to_string(),
                 v if small => short(10f64.powf(v)),
+                v if v.abs() >= 1e6 => format!("{v:.2e}"),
                 v => format!("{v:.1}"),
             },
             power: log10.is_finite() && !small,

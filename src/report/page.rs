@@ -8,6 +8,7 @@ use super::data::{Cell, Run, percent};
 use super::draw;
 use super::figures::{Figure, Kind};
 use super::number::Number;
+use super::scale::short;
 use super::section::{Section, TableCell};
 use super::style::{Styles, describe, is_plain_a_priori};
 use crate::results::schema::{Finding, VerdictCounts};
@@ -82,6 +83,7 @@ pub fn render(
     env.get_template("report.html")?.render(context! {
         models,
         counts => given(run.summary.counts),
+        power => power(&run.summary.counts),
         cells => given(cells),
         activations => run
             .cells
@@ -107,9 +109,26 @@ pub fn render(
         bound_ids => ids,
         verdicts => given(verdict_rows(run)),
         violations => given(findings(run, &run.summary.violations)),
+        undecided => given(findings(run, &run.summary.undecided)),
         invalid => given(findings(run, &run.summary.invalid)),
         provenance => given(flatten(&run.provenance)),
     })
+}
+
+/// What counts of verdicts are worth: a bound far above the measurement would hold with a large error in it too.
+fn power(counts: &VerdictCounts) -> String {
+    let cleared = match counts.cleared {
+        0 => String::new(),
+        n => format!("{n} hold in f64 only. "),
+    };
+    match counts.smallest_slack {
+        Some(slack) => format!(
+            "{cleared}{} within a decade of the bound, the smallest slack is {} decades",
+            counts.within_decade,
+            short(slack)
+        ),
+        None => format!("{cleared}Nothing differs, so that none says anything"),
+    }
 }
 
 fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
@@ -317,8 +336,15 @@ fn verdict_rows(run: &Run) -> Vec<Vec<VerdictCell>> {
             if invalid > 0 {
                 parts.push(format!("? {invalid} invalid"));
             }
+            if counts.undecided > 0 {
+                parts.push(format!("~ {} undecided", counts.undecided));
+            }
             if counts.holds > 0 || parts.is_empty() {
                 parts.push(format!("✓ {}", counts.holds));
+            }
+            if let Some(slack) = counts.smallest_slack {
+                let near = counts.within_decade;
+                parts.push(format!("slack {}, {near} within a decade", short(slack)));
             }
             VerdictCell {
                 class: match (counts.violated, invalid) {
@@ -425,6 +451,7 @@ struct FindingView {
     image: String,
     measured: Number,
     f64_measured: Option<Number>,
+    f64_at_least: Option<Number>,
     log10_bound: Number,
 }
 
@@ -443,6 +470,7 @@ fn findings(run: &Run, found: &[Finding]) -> Vec<FindingView> {
             image: f.image.clone(),
             measured: Number::plain(f.measured),
             f64_measured: f.f64_measured.map(Number::plain),
+            f64_at_least: f.f64_at_least.map(Number::plain),
             log10_bound: Number::log(f.log10_bound),
         })
         .collect()

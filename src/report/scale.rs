@@ -1,4 +1,10 @@
-//! Axes, ticks and the writing of numbers.
+//! Axes, ticks and the writing of numbers. Whatever numbers a table has, infinities, NaN and the ends of f64 among them,
+//! an axis has finite ends a finite distance apart, few ticks and short labels.
+
+/// The largest magnitude on a log axis, in decades; what is beyond is drawn at the edge.
+const DECADES: f64 = 1e12;
+/// The largest magnitude on other axes.
+const LARGEST: f64 = 1e300;
 
 /// An axis from `min` to `max` in its own unit; a log axis holds `log10` values.
 #[derive(Clone, Debug)]
@@ -21,6 +27,17 @@ pub fn power_of_ten(k: i64) -> String {
         c => char::from_u32('⁰' as u32 + c as u32 - '0' as u32).unwrap_or(c),
     });
     format!("10{}", raised.collect::<String>())
+}
+
+/// A value known by its log10, for a figure: a number with few digits, or the nearest power of ten.
+pub fn power(log10: f64) -> String {
+    match log10 {
+        f64::NEG_INFINITY => "0".to_string(),
+        f64::INFINITY => "∞".to_string(),
+        v if v.is_nan() => "NaN".to_string(),
+        v if v.abs() < 3.0 => short(10f64.powf(v)),
+        v => power_of_ten(v.clamp(-DECADES, DECADES).round() as i64),
+    }
 }
 
 /// Three significant digits: `0.0123`, `12.3`, `1.23e-9`.
@@ -57,31 +74,28 @@ fn step(span: f64, count: f64) -> f64 {
 impl Axis {
     /// Whole numbers from `min` to `max`.
     pub fn counts(title: &str, min: f64, max: f64) -> Self {
+        let (min, max) = range([min, max].into_iter(), DECADES).unwrap_or((0.0, 1.0));
         let step = step(max - min, 8.0).max(1.0);
-        let mut ticks: Vec<f64> = Vec::new();
-        let mut at = (min / step).ceil() * step;
-        while at <= max {
-            ticks.push(at);
-            at += step;
-        }
+        let (first, last) = ((min / step).ceil() as i64, (max / step).floor() as i64);
+        let ticks = (first..=last).map(|i| i as f64 * step);
         let margin = (0.02 * (max - min)).max(0.3);
         Self {
             min: min - margin,
             max: max + margin,
-            ticks: ticks.into_iter().map(|t| (t, format!("{t}"))).collect(),
+            ticks: ticks.map(|t| (t, format!("{t}"))).collect(),
             title: title.to_string(),
         }
     }
 
     /// Ticks at these values alone.
     pub fn at(title: &str, values: &[f64]) -> Self {
-        let (min, max) = range(values.iter().copied()).unwrap_or((0.0, 1.0));
+        let (min, max) = range(values.iter().copied(), DECADES).unwrap_or((0.0, 1.0));
         let margin = (0.05 * (max - min)).max(0.5);
         let mut ticks: Vec<(f64, String)> = Vec::new();
         let room = (max - min) / 14.0;
-        for &v in values {
+        for &v in values.iter().filter(|v| (min..=max).contains(*v)) {
             if ticks.last().is_none_or(|(t, _)| v - t >= room) {
-                ticks.push((v, format!("{v}")));
+                ticks.push((v, label(v)));
             }
         }
         Self {
@@ -107,7 +121,7 @@ impl Axis {
 
     /// A linear axis around these values, ticks at whole steps of 1, 2 or 5 times a power of ten.
     pub fn linear(title: &str, values: impl Iterator<Item = f64>, lines: f64) -> Self {
-        let (low, high) = range(values.filter(|v| v.is_finite())).unwrap_or((0.0, 1.0));
+        let (low, high) = range(values, LARGEST).unwrap_or((0.0, 1.0));
         let margin = (0.04 * (high - low))
             .max(1e-12 * high.abs())
             .max(f64::MIN_POSITIVE);
@@ -138,7 +152,7 @@ impl Axis {
 
     /// A log axis around these `log10` values; powers of ten, or 1, 2 and 5 times them when there are few.
     pub fn log(title: &str, values: impl Iterator<Item = f64>, lines: f64) -> Self {
-        let (low, high) = range(values.filter(|v| v.is_finite())).unwrap_or((-1.0, 1.0));
+        let (low, high) = range(values, DECADES).unwrap_or((-1.0, 1.0));
         let margin = (0.04 * (high - low)).max(0.1);
         let (min, max) = (low - margin, high + margin);
         let ticks = if max - min > 2.0 {
@@ -152,13 +166,12 @@ impl Axis {
                 })
                 .collect()
         } else {
-            let decades = (min.floor() as i32)..=(max.ceil() as i32);
-            let values = decades.flat_map(|k| {
-                [1.0, 2.0, 5.0].map(|m: f64| (m.log10() + f64::from(k), m * 10f64.powi(k)))
-            });
+            let decades = (min.floor() as i64)..=(max.ceil() as i64);
+            let values =
+                decades.flat_map(|k| [1u8, 2, 5].map(|m| (f64::from(m).log10() + k as f64, m, k)));
             values
-                .filter(|(at, _)| (min..=max).contains(at))
-                .map(|(at, v)| (at, plain(v)))
+                .filter(|(at, ..)| (min..=max).contains(at))
+                .map(|(at, m, k)| (at, plain(m, k)))
                 .collect()
         };
         Self {
@@ -169,24 +182,42 @@ impl Axis {
         }
     }
 
-    /// Place of `value` between 0 (`min`) and 1 (`max`).
+    /// Place of `value` between 0 (`min`) and 1 (`max`); what lies outside, at the nearer end, and NaN at 0.
     pub fn place(&self, value: f64) -> f64 {
-        (value - self.min) / (self.max - self.min)
+        let place = (value - self.min) / (self.max - self.min);
+        if place.is_nan() {
+            return 0.0;
+        }
+        place.clamp(0.0, 1.0)
     }
 }
 
-/// One significant digit, as short as it goes.
-fn plain(value: f64) -> String {
-    if (1e-4..1e5).contains(&value) {
-        let text = format!("{value:.4}");
-        text.trim_end_matches('0').trim_end_matches('.').to_string()
-    } else {
-        format!("{value:.0e}")
+/// A value with all its digits, or three of them where those are many.
+fn label(value: f64) -> String {
+    if value != 0.0 && !(1e-4..1e12).contains(&value.abs()) {
+        return short(value);
+    }
+    let text = format!("{value}");
+    match text.len() {
+        0..=12 => text,
+        _ => short(value),
     }
 }
 
-fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
-    values.fold(None, |range, v| match range {
+/// `m` times the `k`-th power of ten, as short as it goes.
+fn plain(m: u8, k: i64) -> String {
+    match k {
+        -4..0 => format!("0.{}{m}", "0".repeat((-k - 1) as usize)),
+        0..5 => format!("{m}{}", "0".repeat(k as usize)),
+        _ => format!("{m}e{k}"),
+    }
+}
+
+/// The ends of the finite values, each at most `largest` in magnitude.
+fn range(values: impl Iterator<Item = f64>, largest: f64) -> Option<(f64, f64)> {
+    let finite = values.filter(|v| v.is_finite());
+    let held = finite.map(|v| v.clamp(-largest, largest));
+    held.fold(None, |range, v| match range {
         None => Some((v, v)),
         Some((low, high)) => Some((f64::min(low, v), f64::max(high, v))),
     })
@@ -213,6 +244,90 @@ mod tests {
         }
         assert_eq!(power_of_ten(-104), "10⁻¹⁰⁴");
         assert_eq!(power_of_ten(25), "10²⁵");
+    }
+
+    /// Numbers that tables have had, and the ends of f64.
+    const ANY: [f64; 16] = [
+        f64::NEG_INFINITY,
+        f64::MIN,
+        -1e300,
+        -324.5,
+        -1.0,
+        -5e-324,
+        0.0,
+        5e-324,
+        1e-310,
+        0.4,
+        1.0,
+        53.0,
+        1e17,
+        1e300,
+        f64::MAX,
+        f64::INFINITY,
+    ];
+
+    #[test]
+    fn axes_survive_any_table() {
+        let check = |axis: Axis, what: &str| {
+            assert!(axis.min.is_finite() && axis.max.is_finite(), "{what}");
+            let span = axis.max - axis.min;
+            assert!(span.is_finite() && span > 0.0, "{what}: {axis:?}");
+            assert!(axis.ticks.len() <= 16, "{what}: {:?}", axis.ticks);
+            for (at, label) in &axis.ticks {
+                assert!(label.chars().count() <= 16, "{what}: {label}");
+                let place = (at - axis.min) / span;
+                assert!(
+                    (-1e-9..=1.0 + 1e-9).contains(&place),
+                    "{what}: {label} at {place}"
+                );
+            }
+            for v in ANY.into_iter().chain([f64::NAN]) {
+                assert!((0.0..=1.0).contains(&axis.place(v)), "{what}: {v}");
+            }
+        };
+        let with_nan = || ANY.into_iter().chain([f64::NAN]);
+        for low in with_nan() {
+            for high in with_nan() {
+                let both = || [low, f64::NAN, high].into_iter();
+                let what = format!("{low:e}..{high:e}");
+                check(Axis::log("", both(), 8.0), &what);
+                check(Axis::linear("", both(), 8.0), &what);
+                check(Axis::counts("", low, high), &what);
+                check(Axis::at("", &[low, high]), &what);
+            }
+        }
+        check(Axis::log("", ANY.into_iter(), 8.0), "all");
+        check(Axis::linear("", ANY.into_iter(), 8.0), "all");
+        check(Axis::log("", std::iter::empty(), 8.0), "none");
+        check(Axis::names("", &["a"]), "names");
+        for v in with_nan() {
+            assert!(short(v).len() <= 12, "{}", short(v));
+            assert!(power(v).chars().count() <= 16, "{}", power(v));
+        }
+    }
+
+    #[test]
+    fn numbers_known_by_their_logarithm() {
+        for (log10, text) in [
+            (f64::NEG_INFINITY, "0"),
+            (f64::INFINITY, "∞"),
+            (f64::NAN, "NaN"),
+            (0.0, "1.00"),
+            (25.2, "10²⁵"),
+        ] {
+            assert_eq!(power(log10), text);
+        }
+    }
+
+    #[test]
+    fn few_decades_have_ticks_between() {
+        let labels = |low: f64, high: f64| -> Vec<String> {
+            let axis = Axis::log("", [low, high].into_iter(), 8.0);
+            axis.ticks.into_iter().map(|t| t.1).collect()
+        };
+        assert_eq!(labels(-2.0, -1.0), ["0.01", "0.02", "0.05", "0.1"]);
+        assert_eq!(labels(0.5, 1.5), ["5", "10", "20"]);
+        assert_eq!(labels(-320.2, -319.8), ["1e-320"]);
     }
 
     #[test]

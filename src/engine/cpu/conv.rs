@@ -37,35 +37,9 @@ fn product<T: Real>(
     mut out: Tile<'_, T>,
     activation: Activation,
 ) {
-    let (m, n) = (out.rows, out.columns);
-    let weight = &params.weight[out.row * k..(out.row + m) * k];
-    assert!(n > 0 && k > 0 && (k - 1) * x.stride + n <= x.data.len());
-    let (dst, stride) = out.as_mut_ptr();
-    // SAFETY: `weight` holds m x k values, `x` k rows of n values by the assertion, and `out` m rows of n.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            dst,
-            1,
-            stride as isize,
-            false,
-            weight.as_ptr(),
-            1,
-            k as isize,
-            x.data.as_ptr(),
-            1,
-            x.stride as isize,
-            T::ZERO,
-            T::ONE,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-    for i in 0..m {
+    let weight = &params.weight[out.row * k..(out.row + out.rows) * k];
+    T::multiply(&mut out, weight, x.data, x.stride);
+    for i in 0..out.rows {
         let bias = params.bias[out.row + i];
         add_bias(out.row_mut(i), bias, activation);
     }

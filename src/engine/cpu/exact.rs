@@ -104,7 +104,13 @@ impl<T: Real> ExactPass<'_, T> {
         };
         for (y, e) in y.iter_mut().zip(error.iter_mut()) {
             let p: f64 = (*y).into();
-            *e = pruned(node.activation, p, p, up * (*e + floor));
+            // A number with more digits than f64 lies between its neighbours.
+            *e = pruned(
+                node.activation,
+                p.next_down(),
+                p.next_up(),
+                up * (*e + floor),
+            );
             *y = activate(node.activation, *y);
         }
         Value { y, error }
@@ -132,8 +138,8 @@ fn apart<T: Real>([one, other]: &[Value<T>; 2]) -> Exact {
     };
     let errors = one.error.iter().zip(&*other.error);
     for ((&y, &q), (&a, &b)) in one.y.iter().zip(&*other.y).zip(errors) {
+        let difference = q.distance(y);
         let (y, q): (f64, f64) = (y.into(), q.into());
-        let difference = (q - y).abs();
         if !y.is_finite() || !q.is_finite() || exact.max_abs_diff.is_nan() {
             exact.max_abs_diff = f64::NAN;
         } else if difference > exact.max_abs_diff {

@@ -11,6 +11,7 @@ mod buffers;
 mod conv;
 mod depthwise;
 mod distribution;
+mod double;
 mod elementwise;
 mod exact;
 mod model;
@@ -24,6 +25,7 @@ mod slope;
 mod split;
 mod strided;
 
+pub use double::Double;
 pub use real::Real;
 pub use runner::CpuRunner;
 pub use slope::Slope;
@@ -57,6 +59,14 @@ impl CpuEngine<f64> {
     /// Double precision: the f32 weights and inputs widened exactly. Threads and errors as in
     /// [`CpuEngine::f32`].
     pub fn f64(threads: Option<usize>) -> Result<Self, EngineError> {
+        Self::new(threads)
+    }
+}
+
+impl CpuEngine<Double> {
+    /// Twice the digits of double precision, some hundred times slower: to settle what rounding in f64 leaves open.
+    /// Threads and errors as in [`CpuEngine::f32`].
+    pub fn double(threads: Option<usize>) -> Result<Self, EngineError> {
         Self::new(threads)
     }
 }

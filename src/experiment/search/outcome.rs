@@ -8,6 +8,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::{Method, Record, SearchError, Task};
 use crate::bounds::{BoundError, Domain, Setting, ladder};
 use crate::data::Preprocessing;
+use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, Exact};
 use crate::network::Network;
 use crate::quant::QuantizedNetwork;
@@ -39,7 +40,7 @@ impl Task {
         Ok(self.evaluate(runner.as_mut(), variant, inputs)?)
     }
 
-    /// `max |y' - y|` of single inputs on an f64 engine, with what of it is no rounding.
+    /// `max |y' - y|` of single inputs on an engine of f64 or more digits, with what of it is no rounding.
     pub fn exact(
         &self,
         engine: &dyn Engine,
@@ -56,6 +57,24 @@ impl Task {
             found.extend(images.map(|taps| taps.last().copied().unwrap_or(Exact::UNKNOWN)));
         }
         Ok(found)
+    }
+
+    /// Settles with twice the digits what f64 left undecided; `found` is `input`'s.
+    pub fn decide(
+        &self,
+        verdicts: &mut Verdicts,
+        found: &mut Exact,
+        input: &[f32],
+    ) -> Result<(), SearchError> {
+        if verdicts.iter().all(|v| v.2 != Verdict::Undecided) {
+            return Ok(());
+        }
+        let again = self.exact(&CpuEngine::double(None)?, &[input.to_vec()])?;
+        *found = again.first().copied().unwrap_or(Exact::UNKNOWN);
+        for (_, log10, verdict) in verdicts.iter_mut().filter(|v| v.2 == Verdict::Undecided) {
+            *verdict = settle(found.max_abs_diff, found.at_least, *log10);
+        }
+        Ok(())
     }
 }
 

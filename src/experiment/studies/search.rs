@@ -127,13 +127,13 @@ impl CellStudy for Search {
                 },
             )?;
             let exact = task.exact(subject.reference, std::slice::from_ref(&record.input))?[0];
-            let outcome = Outcome {
+            let mut outcome = Outcome {
                 method,
                 record,
                 exact,
             };
             trace.extend(self.trace(subject, &outcome));
-            rows.push(self.row(subject, tap, &outcome, natural, tell)?);
+            rows.push(self.row(subject, tap, &task, &mut outcome, natural, tell)?);
         }
         Ok(vec![encode(&rows)?, encode(&trace)?])
     }
@@ -199,14 +199,15 @@ impl Search {
         &self,
         subject: &Subject<'_>,
         tap: Tap,
-        found: &Outcome,
+        task: &Task,
+        found: &mut Outcome,
         natural: f64,
         tell: &mut dyn FnMut(Event),
     ) -> Result<SearchRow, SweepError> {
         let (model, key) = (subject.model, &subject.cell.key);
         let ids = subject.plan.bounds.as_ref();
         let ids: Option<Vec<&str>> = ids.map(|ids| ids.iter().map(String::as_str).collect());
-        let verdicts = verdicts(
+        let mut verdicts = verdicts(
             &model.network,
             subject.quantized,
             &model.domain(),
@@ -218,6 +219,7 @@ impl Search {
             model: model.network.name.clone(),
             source,
         })?;
+        task.decide(&mut verdicts, &mut found.exact, &found.record.input)?;
         let counts = counts(&verdicts, &found.exact);
         for (id, log10, _) in verdicts.iter().filter(|v| v.2 == Verdict::Violated) {
             tell(Event::Note(format!(

@@ -1,7 +1,7 @@
 //! Sliding windows: explicit and automatic padding, and pooling that rounds up.
 
 use super::attributes::Attributes;
-use crate::network::graph::{Pad, Window};
+use crate::network::op::{Pad, Window};
 use crate::tensor::Shape;
 
 /// Kernel, stride, dilation and padding of a node over an input of a known size.

@@ -6,7 +6,8 @@ use super::geometry;
 use super::importer::{Importer, Value, View};
 use super::layers::{padded, sum};
 use super::proto;
-use crate::network::graph::{Activation, INPUT, Op, Pad, Window};
+use crate::network::graph::INPUT;
+use crate::network::op::{Activation, Op, Pad, Window};
 
 impl<'a> Importer<'a> {
     /// Input 0 as an NCHW map with its padding, and the window over the padded map.

@@ -2,7 +2,8 @@
 
 use super::importer::{Importer, Value, label};
 use super::proto;
-use crate::network::graph::{Activation, Conv, INPUT, Op, Pad};
+use crate::network::graph::INPUT;
+use crate::network::op::{Activation, Conv, Op, Pad};
 use crate::tensor::Tensor;
 
 impl<'a> Importer<'a> {
@@ -81,5 +82,12 @@ impl<'a> Importer<'a> {
             Activation::Identity,
             value.view,
         )
+    }
+
+    /// `Neg`.
+    pub(super) fn negate(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let value = self.value(node, 0)?;
+        let channels = self.shape(value).c;
+        self.affine(node, value, &vec![(-1.0, 0.0); channels])
     }
 }

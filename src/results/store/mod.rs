@@ -117,6 +117,14 @@ impl RunStore {
         self.files(part).ok()?.marker()?.meta
     }
 
+    /// The parts of a cell that are stored and intact, in order of their stems.
+    pub fn parts(&self, cell_id: &str) -> Result<Vec<Part>, StoreError> {
+        let dir = self.cell_dir(cell_id)?;
+        let stems = part::stems(&dir)?.into_iter();
+        let parts = stems.map(|stem| Part::stored(cell_id, stem));
+        Ok(parts.filter(|part| self.has(part)).collect())
+    }
+
     /// Stores a part, `(table, rows)` for each of its tables; one that is there already is replaced.
     pub fn write(
         &self,

@@ -1,6 +1,6 @@
 //! Parts: files with a marker, written last, that vouches for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,13 @@ impl Part {
         if let Some(batch) = batch {
             stem += &format!("-{batch:05}");
         }
+        Self {
+            cell_id: cell_id.to_string(),
+            stem,
+        }
+    }
+
+    pub(super) fn stored(cell_id: &str, stem: String) -> Self {
         Self {
             cell_id: cell_id.to_string(),
             stem,
@@ -144,4 +151,22 @@ fn file_name(path: &Path) -> String {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned()
+}
+
+/// Stems of the parts with a marker in a cell's directory.
+pub fn stems(dir: &Path) -> Result<BTreeSet<String>, StoreError> {
+    let fail = |e: std::io::Error| super::table::read_error(dir, &e);
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        other => other.map_err(fail)?,
+    };
+    let mut found = BTreeSet::new();
+    for entry in entries {
+        let name = entry.map_err(fail)?.file_name();
+        let stem = name
+            .to_str()
+            .and_then(|n| n.strip_suffix(DONE)?.strip_suffix('.'));
+        found.extend(stem.map(str::to_string));
+    }
+    Ok(found)
 }

@@ -187,3 +187,30 @@ fn readers_have_gains_of_their_own() {
     };
     assert_sound(build, &[0.0; 2], &[1.0; 2]);
 }
+
+/// `K v - K avgpool(v)`: the same source on two maps. Terms that took the average for the value itself would cancel.
+#[test]
+fn a_value_and_its_average_do_not_cancel() {
+    let build = |quantized: bool| {
+        let k = if quantized { 0.75 } else { 0.7 };
+        let mut net = Network::new("average", Shape::new(1, 6, 6));
+        let mut push = |name: &str, op: Op, inputs: &[usize], activation| {
+            net.push(name, op, inputs, activation).unwrap()
+        };
+        let linear = Activation::Identity;
+        let one = conv([1, 1, 1, 1], &[1.0], &[0.0], 1, 0);
+        let v = push("v", one, &[INPUT], Activation::Relu);
+        let average = Op::AvgPool {
+            window: window(3, 1, 1),
+            count_include_pad: false,
+        };
+        let a = push("average", average, &[v], linear);
+        let of_v = conv([1, 1, 1, 1], &[k], &[0.0], 1, 0);
+        let of_a = conv([1, 1, 1, 1], &[-k], &[0.0], 1, 0);
+        let b = push("of v", of_v, &[v], linear);
+        let c = push("of average", of_a, &[a], linear);
+        push("sum", Op::Add, &[b, c], linear);
+        net
+    };
+    assert_sound(build, &[-1.0], &[1.0]);
+}

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use proptest::prelude::TestCaseError;
 use quantbound::engine::gpu::{GemmKind, GpuEngine, GpuOptions, compare};
 use quantbound::engine::{Comparison, Engine, TapStats};
-use quantbound::network::mobilenet_v2::{Naming, mobilenet_v2};
+use quantbound::network::architectures::mobilenet_v2::{Naming, mobilenet_v2};
 use quantbound::network::{Activation, INPUT, Network, Node, Op};
 use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, QuantizedNetwork};

@@ -206,7 +206,7 @@ fn all_layers_alone_cost_half_of_a_pass_each() {
 
 /// MobileNetV2 of a third of the width on small images: every kernel of the real one, in more than one tile.
 fn small_mobilenet() -> Network {
-    use quantbound::network::mobilenet_v2::{Naming, mobilenet_v2};
+    use quantbound::network::architectures::mobilenet_v2::{Naming, mobilenet_v2};
     let blueprint = mobilenet_v2(0.35, Some(100), 64, Naming::Torchvision);
     let mut network = blueprint.skeleton().unwrap();
     he_initialise(&mut network, 7);

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use proptest::prelude::*;
 use quantbound::engine::Exact;
-use quantbound::experiment::judge::{Arithmetic, Judge, Judged};
+use quantbound::experiment::judge::{Arithmetic, Digits, Judge, Judged};
 use quantbound::quant::Granularity;
 use quantbound::results::schema::{CellKey, SampleBoundRow};
 use quantbound::results::verdict::Verdict;
@@ -18,8 +18,8 @@ use crate::common::checker::runner;
 struct Table {
     /// `[depth][image]`
     measured: Vec<Vec<f64>>,
-    /// `[depth][image]`: in f64, and at least.
-    exact: Vec<Vec<(f64, f64)>>,
+    /// `[depth][image]`: in f64, and at least; then with twice the digits.
+    exact: Vec<Vec<[(f64, f64); 2]>>,
     /// `[bound][depth]`, on all images.
     on_all: Vec<(Arithmetic, Vec<f64>)>,
     /// `[bound][depth][image]`
@@ -53,7 +53,11 @@ fn bound() -> impl Strategy<Value = f64> {
     ]
 }
 
-fn exact() -> impl Strategy<Value = (f64, f64)> {
+fn exact() -> impl Strategy<Value = [(f64, f64); 2]> {
+    [evaluation(), evaluation()]
+}
+
+fn evaluation() -> impl Strategy<Value = (f64, f64)> {
     let share = prop_oneof![
         Just(1.0),
         Just(0.75),
@@ -119,7 +123,7 @@ fn name(image: usize) -> String {
 }
 
 /// Images in the given order, batch by batch, and what the judge asked for.
-fn judged(table: &Table, order: &[usize]) -> (Judged, Vec<(String, u32)>) {
+fn judged(table: &Table, order: &[usize]) -> (Judged, Vec<(String, Digits)>) {
     let mut judge = Judge::default();
     for (b, (arithmetic, logs)) in table.on_all.iter().enumerate() {
         for (depth, &log) in logs.iter().enumerate() {
@@ -144,48 +148,55 @@ fn judged(table: &Table, order: &[usize]) -> (Judged, Vec<(String, u32)>) {
         }
     }
     let mut asked = Vec::new();
-    let judged = judge.conclude("cell", |image, depth| -> Result<_, Infallible> {
-        asked.push((image.to_string(), depth));
+    let judged = judge.conclude("cell", |image, depth, digits| -> Result<_, Infallible> {
+        asked.push((image.to_string(), digits));
         let i: usize = image.trim_end_matches(".jpg").parse().unwrap();
         let exact = table.exact[..depth as usize].iter();
         Ok(exact
             .map(|e| Exact {
-                max_abs_diff: e[i].0,
-                at_least: e[i].1,
+                max_abs_diff: e[i][digits as usize].0,
+                at_least: e[i][digits as usize].1,
             })
             .collect())
     });
     (judged.unwrap(), asked)
 }
 
-/// What one image says of one bound: 0 holds, 1 undecided, 2 violated, 3 invalid; and whether f64 was needed.
-fn literally(arithmetic: Arithmetic, measured: f64, exact: (f64, f64), log: f64) -> (u8, bool) {
+/// What one image says of one bound: 0 holds, 1 undecided, 2 violated, 3 invalid; and how often it was evaluated again.
+fn literally(
+    arithmetic: Arithmetic,
+    measured: f64,
+    exact: [(f64, f64); 2],
+    log: f64,
+) -> (u8, usize) {
     let above = |x: f64| x > 0.0 && x.log10() > log;
     let number = |x: f64| x.is_finite() && x >= 0.0;
     if !number(measured) || log.is_nan() || log == f64::INFINITY {
-        return (3, false);
+        return (3, 0);
     }
     if !above(measured) {
-        return (0, false);
+        return (0, 0);
     }
     if arithmetic == Arithmetic::Engine {
-        return (2, false);
+        return (2, 0);
     }
-    let (value, least) = exact;
-    let verdict = match () {
+    let settled = |(value, least): (f64, f64)| match () {
         () if !number(value) => 3,
         () if !above(value) => 0,
         // Numbers here are either equal or far apart, so that the logarithm's own rounding decides nothing.
         () if least > 0.0 && least.log10() > log + 1e-12 => 2,
         () => 1,
     };
-    (verdict, true)
+    match settled(exact[0]) {
+        1 => (settled(exact[1]), 2),
+        verdict => (verdict, 1),
+    }
 }
 
 /// `[holds, undecided, violated, invalid, cleared, within a decade]` and the smallest slack, by bound.
 type Counts = BTreeMap<String, ([u64; 6], Option<f64>)>;
 
-fn literal(table: &Table) -> (Counts, Vec<String>) {
+fn literal(table: &Table) -> (Counts, Vec<(Digits, String)>) {
     let mut counts = Counts::new();
     let mut asked = std::collections::BTreeSet::new();
     let images = table.measured[0].len();
@@ -207,12 +218,14 @@ fn literal(table: &Table) -> (Counts, Vec<String>) {
             for (image, &log) in logs.iter().enumerate() {
                 let (measured, exact) = (table.measured[depth][image], table.exact[depth][image]);
                 let (this, needed) = literally(arithmetic, measured, exact, log);
-                if needed {
-                    asked.insert(name(image));
-                }
+                let digits = [Digits::F64, Digits::Twice];
+                asked.extend(digits[..needed].iter().map(|&d| (d, name(image))));
                 verdict = verdict.max(this);
-                again |= needed;
-                let value = if needed { exact.0 } else { measured };
+                again |= needed > 0;
+                let value = match needed {
+                    0 => measured,
+                    n => exact[n - 1].0,
+                };
                 if this < 3 && value > 0.0 && log.is_finite() {
                     slack = slack.min(log - value.log10());
                 }
@@ -253,8 +266,11 @@ fn verdicts_are_those_of_a_literal_judge() {
         let (judged, asked) = judged(table, &order);
         let (want, want_asked) = literal(table);
         prop_assert_eq!(counted(&judged), want.clone());
-        let names: Vec<String> = asked.iter().map(|a| a.0.clone()).collect();
-        prop_assert_eq!(names, want_asked, "each image above a bound, once");
+        let asked: Vec<_> = asked
+            .into_iter()
+            .map(|(image, digits)| (digits, image))
+            .collect();
+        prop_assert_eq!(asked, want_asked, "each image above a bound, once");
         for (counts, _) in want.values() {
             (0..6).for_each(|k| seen[k] += counts[k]);
         }
@@ -269,8 +285,9 @@ fn verdicts_are_those_of_a_literal_judge() {
             let bits = |x: f64| x.to_bits();
             prop_assert_eq!(bits(finding.measured), bits(table.measured[depth][image]));
             if let Some(f64_measured) = finding.f64_measured {
-                prop_assert_eq!(bits(f64_measured), bits(exact.0));
-                prop_assert_eq!(bits(finding.f64_at_least.unwrap()), bits(exact.1));
+                let least = finding.f64_at_least.unwrap();
+                let found = (bits(f64_measured), bits(least));
+                prop_assert!(exact.iter().any(|e| found == (bits(e.0), bits(e.1))));
                 prop_assert!(finding.images_in_f64 > 0);
             } else if *verdict != Verdict::Invalid {
                 prop_assert_eq!(finding.images_in_f64, 0, "a bound on the engine's numbers");
@@ -341,11 +358,15 @@ fn a_verdict_never_improves_when_a_measurement_grows() {
         let mut grown = table.clone();
         // What is measured grows, in the engine and in f64; what is surely there, by as much.
         grown.measured[depth][image] += more;
-        let exact = &mut grown.exact[depth][image];
-        *exact = (exact.0 + more, exact.1 + more);
-        // The engine's rounding may be large, but no number is below zero.
-        prop_assume!(table.measured[depth][image].is_nan() || table.measured[depth][image] >= 0.0);
-        prop_assume!(table.exact[depth][image].0.is_nan() || table.exact[depth][image].0 >= 0.0);
+        for exact in &mut grown.exact[depth][image] {
+            *exact = (exact.0 + more, exact.1 + more);
+        }
+        // No measurement is below zero, and more digits make no number into none.
+        let sound = |x: f64| x.is_nan() || x >= 0.0;
+        prop_assume!(sound(table.measured[depth][image]));
+        let [one, twice] = table.exact[depth][image];
+        prop_assume!(sound(one.0) && sound(twice.0));
+        prop_assume!(twice.0.is_finite() || !one.0.is_finite());
         let after = severities(&judged(&grown, &order).0, &grown);
         for (place, verdict) in before {
             prop_assert!(
@@ -365,7 +386,7 @@ fn a_bound_beside_nothing_is_invalid() {
     judge.state(&key().bound("best", 3, "layer", 1.0), Arithmetic::Real);
     judge.see(2, "a.jpg", 0.5);
     let judged = judge
-        .conclude("cell", |_, _| -> Result<Vec<Exact>, Infallible> {
+        .conclude("cell", |_, _, _| -> Result<Vec<Exact>, Infallible> {
             unreachable!("nothing is above")
         })
         .unwrap();

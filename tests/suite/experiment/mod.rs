@@ -6,3 +6,4 @@ mod ledger;
 mod search;
 mod store;
 mod sweep;
+mod verdicts;

@@ -6,12 +6,12 @@ use quantbound::engine::cpu::CpuEngine;
 use quantbound::engine::gpu::GpuEngine;
 use quantbound::engine::{Engine, EngineError};
 use quantbound::experiment::path_norm::path_norm;
-use quantbound::network::blueprint::{Blueprint, Parameters, Slot};
+use quantbound::network::architectures::blueprint::{Blueprint, Parameters, Slot};
+use quantbound::network::architectures::naming::Naming;
 use quantbound::network::counts::Totals;
 use quantbound::network::magnitudes::MaxPooling;
-use quantbound::network::naming::Naming;
 use quantbound::network::zoo::{self, Model};
-use quantbound::network::{Network, NetworkError, StateDict, random};
+use quantbound::network::{Network, NetworkError, StateDict, synthetic};
 use quantbound::tensor::tolerance::{UNIT_F32, gamma};
 use quantbound::tensor::{Batch, Shape, Tensor};
 
@@ -126,12 +126,12 @@ fn random_networks_neither_die_nor_explode() {
         let found = Model::find(model).unwrap();
         let side = found.side().min(64);
         let blueprint = found.blueprint(Some(10), side, found.namings()[0]);
-        let measured = random::random_images(blueprint.input, 4, 1);
-        let calibrated = random::calibrated_network(&blueprint, 7, &measured, run).unwrap();
-        let assumed = random::random_network(&blueprint, 7).unwrap();
+        let measured = synthetic::random_images(blueprint.input, 4, 1);
+        let calibrated = synthetic::calibrated_network(&blueprint, 7, &measured, run).unwrap();
+        let assumed = synthetic::random_network(&blueprint, 7).unwrap();
         assert_eq!(calibrated.label, "random:7+calibrated");
         assert_eq!(assumed.label, "random:7");
-        let other = random::random_images(blueprint.input, 2, 2);
+        let other = synthetic::random_images(blueprint.input, 2, 2);
         assert_alive(&assumed.network, &assumed.label, &other);
         let traced = assert_alive(&calibrated.network, &calibrated.label, &other);
         let logits = traced.last().unwrap();
@@ -147,11 +147,11 @@ fn random_networks_neither_die_nor_explode() {
 #[test]
 fn random_weights_follow_from_the_seed() {
     let blueprint = Model::find("mobilenet_v2_0.35").unwrap().standard();
-    let network = |seed| random::random_network(&blueprint, seed).unwrap().network;
+    let network = |seed| synthetic::random_network(&blueprint, seed).unwrap().network;
     let first = network(7);
     assert_eq!(first, network(7));
     assert_ne!(first, network(8));
-    assert!(random::parse_label("random:x").is_none());
+    assert!(synthetic::parse_label("random:x").is_none());
     // The same bits on every machine; these come from a separate implementation.
     let classifier = first.nodes.last().unwrap().affine().unwrap();
     let bits: Vec<u32> = classifier.weight[..4].iter().map(|w| w.to_bits()).collect();
@@ -164,8 +164,8 @@ fn calibration_normalizes_what_it_measures() {
         Model::find("cifar_resnet20")
             .unwrap()
             .blueprint(Some(10), 32, Naming::Torchvision);
-    let images = random::random_images(blueprint.input, 3, 1);
-    let network = random::calibrated_network(&blueprint, 3, &images, run)
+    let images = synthetic::random_images(blueprint.input, 3, 1);
+    let network = synthetic::calibrated_network(&blueprint, 3, &images, run)
         .unwrap()
         .network;
     let mut means = [0.0; 10];
@@ -187,8 +187,8 @@ fn calibration_normalizes_what_it_measures() {
             "class {class}: mean {mean}, tolerance {tolerance}"
         );
     }
-    let wrong = random::random_images(Shape::new(3, 31, 32), 1, 1);
-    assert!(random::calibrated_network(&blueprint, 3, &wrong, run).is_err());
+    let wrong = synthetic::random_images(Shape::new(3, 31, 32), 1, 1);
+    assert!(synthetic::calibrated_network(&blueprint, 3, &wrong, run).is_err());
 }
 
 /// Notes the parameters that an architecture asks for.

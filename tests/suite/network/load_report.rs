@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use quantbound::network::blueprint::{Blueprint, Kind};
-use quantbound::network::mobilenet_v2::{Naming, mobilenet_v2};
+use quantbound::network::architectures::blueprint::{Blueprint, Kind};
+use quantbound::network::architectures::mobilenet_v2::{Naming, mobilenet_v2};
 use quantbound::network::{NetworkError, zoo};
 use safetensors::tensor::{Dtype, TensorView};
 

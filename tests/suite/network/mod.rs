@@ -2,5 +2,5 @@
 
 mod architectures;
 mod load_report;
-mod onnx;
+pub mod onnx;
 mod readers;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use quantbound::network::{StateDict, pytorch, safetensors};
+use quantbound::network::checkpoint::{StateDict, pytorch, safetensors};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

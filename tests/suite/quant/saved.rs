@@ -95,7 +95,9 @@ fn dense_weights_are_what_the_codes_stand_for() {
     for method in 0..METHODS.len() {
         let (quantized, origin) = quantize(&network, method, 4);
         saved::write(&path, &network, &quantized, origin, true).unwrap();
-        let dict = quantbound::network::safetensors::parse(&std::fs::read(&path).unwrap()).unwrap();
+        let dict =
+            quantbound::network::checkpoint::safetensors::parse(&std::fs::read(&path).unwrap())
+                .unwrap();
         for layer in &quantized.layers {
             let node = &network.nodes[layer.node];
             let stored = dict.tensors[&format!("{}.weight", node.name)].data();

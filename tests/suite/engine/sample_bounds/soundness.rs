@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use quantbound::engine::{SampleBound, TapStats};
 use quantbound::network::Network;
-use quantbound::network::mobilenet_v2::{Naming, mobilenet_v2};
+use quantbound::network::architectures::mobilenet_v2::{Naming, mobilenet_v2};
 use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, QuantizedNetwork, Quantizer};
 use quantbound::tensor::Batch;

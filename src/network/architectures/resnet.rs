@@ -4,7 +4,8 @@
 //! 1x1, as in the paper. The ReLU after a residual sum is the activation of the `add` node.
 
 use super::blueprint::{Blueprint, Kind, Padding};
-use super::graph::{Activation, INPUT, ValueId};
+use crate::network::graph::{INPUT, ValueId};
+use crate::network::op::Activation;
 use crate::tensor::Shape;
 
 const EPS: f64 = 1e-5;

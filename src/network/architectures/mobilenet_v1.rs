@@ -4,9 +4,10 @@
 //! early PyTorch port, they are ReLU.
 
 use super::blueprint::{Blueprint, Kind, Padding};
-use super::graph::{Activation, INPUT, ValueId};
 use super::inverted_residual::round_channels;
 use super::naming::Naming;
+use crate::network::graph::{INPUT, ValueId};
+use crate::network::op::Activation;
 use crate::tensor::Shape;
 
 /// Output channels, repeats, stride of the first.

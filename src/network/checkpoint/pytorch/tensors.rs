@@ -6,7 +6,7 @@ use half::{bf16, f16};
 
 use super::object::{DType, Global, Id, Object};
 use super::pickle::Pickle;
-use crate::network::StateDict;
+use crate::network::checkpoint::StateDict;
 use crate::tensor::Tensor;
 
 const ADVICE: &str = "export a plain state dict: torch.save(model.state_dict(), ...)";

@@ -6,9 +6,10 @@
 //! convolution with batch norm.
 
 use super::blueprint::{Blueprint, Kind};
-use super::graph::{Activation, INPUT};
 use super::naming::Naming;
 use super::resnet::conv;
+use crate::network::graph::INPUT;
+use crate::network::op::Activation;
 use crate::tensor::Shape;
 
 /// Side of the images.

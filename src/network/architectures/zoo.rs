@@ -5,13 +5,14 @@ use std::path::Path;
 use super::blueprint::Blueprint;
 use super::cifar_resnet::{self, Shortcut, cifar_resnet};
 use super::efficientnet_lite::{self, efficientnet_lite};
-use super::graph::Network;
 use super::mobilenet_v1::mobilenet_v1;
 use super::mobilenet_v2::mobilenet_v2;
 use super::naming::Naming;
 use super::resnet::{self, resnet};
-use super::state_dict::{LoadReport, StateDict};
-use super::{NetworkError, pytorch, safetensors};
+use crate::network::NetworkError;
+use crate::network::checkpoint::{LoadReport, StateDict};
+use crate::network::checkpoint::{pytorch, safetensors};
+use crate::network::graph::Network;
 
 /// Names that `--model` and plans take. The MobileNets also take a width, as `mobilenet_v2_0.75`, and any
 /// `cifar_resnet<6n+2>` is known; `_b` is option B's learned shortcuts.

@@ -7,7 +7,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::object::Object;
 use super::pickle;
-use crate::network::StateDict;
+use crate::network::checkpoint::StateDict;
 
 /// `0x1950a86a20f9469cfc6c`, little endian.
 const LEGACY_MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];

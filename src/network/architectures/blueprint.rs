@@ -1,9 +1,10 @@
 //! An architecture as data: layers with the checkpoint names of their parameters, without the weights.
 
-use super::NetworkError;
-use super::fold::BatchNorm;
-use super::graph::{Activation, Conv, Linear, Network, Op, Pad, ValueId, Window};
-use super::state_dict::{LoadReport, Loader, StateDict};
+use crate::network::NetworkError;
+use crate::network::checkpoint::{LoadReport, Loader, StateDict};
+use crate::network::fold::BatchNorm;
+use crate::network::graph::{Network, ValueId};
+use crate::network::op::{Activation, Conv, Linear, Op, Pad, Window};
 use crate::tensor::{Shape, Tensor};
 
 /// What a layer of a blueprint asks of its source of parameters.

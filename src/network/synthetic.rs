@@ -10,9 +10,10 @@
 use std::collections::HashMap;
 
 use super::NetworkError;
-use super::blueprint::{Blueprint, Kind, Parameters, Slot};
+use super::architectures::blueprint::{Blueprint, Kind, Parameters, Slot};
 use super::fold::BatchNorm;
-use super::graph::{Activation, INPUT, Network, Node, Op};
+use super::graph::{INPUT, Network, Node};
+use super::op::{Activation, Op};
 use crate::tensor::{Batch, Shape, Tensor};
 
 /// Prefix of labels of synthetic weights.

@@ -1,8 +1,9 @@
 //! Networks of inverted-residual blocks: expand 1x1, depthwise, project 1x1, and a sum where shapes allow.
 
 use super::blueprint::{Blueprint, Kind, Padding};
-use super::graph::{Activation, INPUT, ValueId};
 use super::naming::{Block, Naming, Part};
+use crate::network::graph::{INPUT, ValueId};
+use crate::network::op::Activation;
 use crate::tensor::Shape;
 
 /// A run of blocks with one output width.

@@ -51,10 +51,14 @@ pub const COMPONENTS: &[Component] = &[
         except: &["src/engine/gpu"],
     },
     component("GPU", &["src/engine/gpu", "shaders"]),
-    component("BOUNDS", &["src/bounds", "src/experiment/sweep.rs"]),
+    component(
+        "BOUNDS",
+        &["src/bounds", "src/facts.rs", "src/experiment/sweep.rs"],
+    ),
     component(
         "SAMPLE_BOUNDS",
         &[
+            "src/facts.rs",
             "src/experiment/studies/sample_bounds.rs",
             "src/results/schema/sample_bounds.rs",
         ],
@@ -70,6 +74,7 @@ pub const COMPONENTS: &[Component] = &[
         "SEARCH",
         &[
             "src/bounds",
+            "src/facts.rs",
             "src/experiment/search",
             "src/experiment/studies/search.rs",
             "src/results/schema/search.rs",
@@ -96,6 +101,7 @@ pub const COMPONENTS: &[Component] = &[
         "RESCALING",
         &[
             "src/bounds",
+            "src/facts.rs",
             "src/experiment/studies/rescaling.rs",
             "src/results/schema/rescaling.rs",
         ],

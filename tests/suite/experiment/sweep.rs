@@ -148,7 +148,7 @@ fn a_second_run_computes_nothing_and_a_changed_plan_only_what_is_new() {
 /// One small cell with these bounds.
 fn bounded(dir: &Path, bounds: &str) -> PathBuf {
     let text = format!(
-        "{bounds}\nbatch = 2\n[images]\ndir = {:?}\nlimit = 1\n[[model]]\nname = \"resnet20\"\n\
+        "{bounds}\nbatch = 2\n[images]\ndir = {:?}\nlimit = 1\n[[model]]\nname = \"cifar_resnet20\"\n\
          weights = \"random:3\"\n[[quantize]]\nmethod = \"uniform\"\nbits = [6]\n",
         asset("imagenet-samples"),
     );

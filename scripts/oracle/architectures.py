@@ -119,7 +119,8 @@ def architectures():
                          ("mobilenet_v1", "mobilenetv1_100"), ("mobilenet_v1_1.25", "mobilenetv1_125")):
         yield name, lambda theirs=theirs: timm.create_model(theirs, num_classes=CLASSES), 65
     for i in range(5):
-        yield f"efficientnet_lite{i}", lambda i=i: timm.create_model(f"tf_efficientnet_lite{i}", num_classes=CLASSES), 65 + i
+        for name in (f"tf_efficientnet_lite{i}", f"efficientnet_lite{i}"):
+            yield name, lambda name=name: timm.create_model(name, num_classes=CLASSES), 65 + i
     for layers in (20, 110):
         yield f"cifar_resnet{layers}", lambda layers=layers: CifarResNet(layers, "a"), 32
     yield "cifar_resnet20_b", lambda: CifarResNet(20, "b"), 32

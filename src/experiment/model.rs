@@ -50,7 +50,7 @@ impl LoadedModel {
         if let Some(seed) = synthetic::parse_label(&weights) {
             return Self::synthetic(model, seed, images);
         }
-        let mut notes = Vec::new();
+        let notes;
         let network = if onnx::is_model(&model.weights) {
             let side = model.preprocessing.as_ref().map(|p| p.crop);
             let imported = onnx::import_file(&model.weights, side)?;
@@ -60,7 +60,9 @@ impl LoadedModel {
                 ..imported.network
             }
         } else {
-            zoo::load(&model.name, &model.weights)?
+            let loaded = zoo::open(&model.name, &model.weights)?;
+            notes = loaded.notes;
+            loaded.network
         };
         let sha256 = manifest::sha256(&model.weights).map_err(|e| NetworkError::File {
             path: model.weights.display().to_string(),
@@ -135,7 +137,12 @@ fn preprocessing(model: &Model, network: &Network) -> Preprocessing {
     let side = network.input.h;
     let usual = match model.name.as_str() {
         "opennsfw" => OPENNSFW,
-        name if name.starts_with("efficientnet_lite") => EFFICIENTNET_LITE,
+        name if name
+            .trim_start_matches("tf_")
+            .starts_with("efficientnet_lite") =>
+        {
+            EFFICIENTNET_LITE
+        }
         _ => IMAGENET,
     };
     model.preprocessing.clone().unwrap_or(Preprocessing {

@@ -137,9 +137,13 @@ impl Blueprint {
     }
 
     /// The network with the checkpoint's weights, and the report of how they fit. Where a tensor does not
-    /// fit, zeros stand in: use the network only when the report is clean.
-    pub fn load(&self, dict: &StateDict) -> Result<(Network, LoadReport), NetworkError> {
-        let mut loader = Loader::new(dict);
+    /// fit, zeros stand in: use the network only when the report is clean. Names in the checkpoint begin with `prefix`.
+    pub fn load(
+        &self,
+        dict: &StateDict,
+        prefix: &str,
+    ) -> Result<(Network, LoadReport), NetworkError> {
+        let mut loader = Loader::new(dict, prefix);
         let network = self.build(&mut loader)?;
         Ok((network, loader.finish()))
     }
@@ -147,6 +151,16 @@ impl Blueprint {
     /// The network with all parameters zero: shapes and counts without a checkpoint.
     pub fn skeleton(&self) -> Result<Network, NetworkError> {
         self.build(&mut Zeros)
+    }
+
+    /// True when the checkpoint has the weights of the first layer under this blueprint's name and that prefix.
+    pub fn begins(&self, dict: &StateDict, prefix: &str) -> bool {
+        let named = |s: &&Step| matches!(s.kind, Kind::Conv { .. } | Kind::Linear { .. });
+        let first = self.steps.iter().find(named);
+        first.is_some_and(|s| {
+            let name = format!("{prefix}{}.weight", s.name);
+            dict.tensors.contains_key(&name)
+        })
     }
 
     /// Name of the classifier: the dense layer at the end, if there is one.

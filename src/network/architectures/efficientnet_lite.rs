@@ -1,7 +1,8 @@
 //! EfficientNet-Lite0 to Lite4 (TensorFlow, 2020): inverted residuals with ReLU6, without squeeze-and-excite.
 //!
 //! Width and depth grow by TensorFlow's rules for the lite family: the stem (32) and the head (1280) keep their
-//! width, the first and the last stage keep their depth.
+//! width, the first and the last stage keep their depth. timm trains networks of these shapes with PyTorch's padding
+//! and eps; its `tf_` variants are TensorFlow's.
 
 use super::blueprint::Blueprint;
 use super::inverted_residual::{Config, Stage, inverted_residual, round_channels};
@@ -34,9 +35,10 @@ pub fn side(variant: usize) -> usize {
     VARIANTS[variant.min(LARGEST)].2
 }
 
-/// Lite`variant` (at most [`LARGEST`]); `classes` is `None` for the pooled features without a classifier.
+/// Lite`variant` (at most [`LARGEST`]), TensorFlow's or timm's own; `classes` is `None` for the pooled features without a classifier.
 pub fn efficientnet_lite(
     variant: usize,
+    tensorflow: bool,
     classes: Option<usize>,
     side: usize,
     naming: Naming,
@@ -61,8 +63,8 @@ pub fn efficientnet_lite(
         stem: 32,
         stages: STAGES.iter().enumerate().map(stage).collect(),
         head: 1280,
-        eps: 1e-3,
-        same: true,
+        eps: if tensorflow { 1e-3 } else { 1e-5 },
+        same: tensorflow,
     };
     let name = format!("efficientnet_lite{variant}");
     inverted_residual(&name, &config, classes, side, naming)

@@ -16,7 +16,7 @@ use crate::network::graph::Network;
 
 /// Names that `--model` and plans take. The MobileNets also take a width, as `mobilenet_v2_0.75`, and any
 /// `cifar_resnet<6n+2>` is known; `_b` is option B's learned shortcuts.
-pub const MODELS: [&str; 30] = [
+pub const MODELS: [&str; 35] = [
     "mobilenet_v1",
     "mobilenet_v2",
     "resnet18",
@@ -37,6 +37,11 @@ pub const MODELS: [&str; 30] = [
     "efficientnet_lite2",
     "efficientnet_lite3",
     "efficientnet_lite4",
+    "tf_efficientnet_lite0",
+    "tf_efficientnet_lite1",
+    "tf_efficientnet_lite2",
+    "tf_efficientnet_lite3",
+    "tf_efficientnet_lite4",
     "cifar_resnet20",
     "cifar_resnet32",
     "cifar_resnet44",
@@ -57,7 +62,7 @@ const IMAGENET_SIDE: usize = 224;
 enum Family {
     MobileNetV1 { width: f64 },
     MobileNetV2 { width: f64 },
-    EfficientNetLite { variant: usize },
+    EfficientNetLite { variant: usize, tensorflow: bool },
     ResNet(resnet::Config),
     CifarResNet { blocks: usize, shortcut: Shortcut },
 }
@@ -87,7 +92,7 @@ impl Model {
     /// Side in pixels of the images it is trained for.
     pub fn side(&self) -> usize {
         match self.family {
-            Family::EfficientNetLite { variant } => efficientnet_lite::side(variant),
+            Family::EfficientNetLite { variant, .. } => efficientnet_lite::side(variant),
             Family::CifarResNet { .. } => cifar_resnet::SIDE,
             _ => IMAGENET_SIDE,
         }
@@ -117,8 +122,13 @@ impl Model {
         let blueprint = match self.family {
             Family::MobileNetV1 { width } => mobilenet_v1(width, classes, side, naming),
             Family::MobileNetV2 { width } => mobilenet_v2(width, classes, side, naming),
-            Family::EfficientNetLite { variant } => {
-                efficientnet_lite(variant, classes, side, naming)
+            Family::EfficientNetLite {
+                variant,
+                tensorflow,
+            } => {
+                // Under these names only weights of TensorFlow's networks are published.
+                let tensorflow = tensorflow || naming == Naming::Underscore;
+                efficientnet_lite(variant, tensorflow, classes, side, naming)
             }
             Family::ResNet(config) => resnet(&config, classes, side),
             Family::CifarResNet { blocks, shortcut } => {
@@ -136,36 +146,81 @@ impl Model {
         self.blueprint(Some(self.classes()), self.side(), self.namings()[0])
     }
 
-    /// The network with a checkpoint's weights, in the first naming that fits without remainder; else the
-    /// report of the naming that comes closest. A checkpoint with no trace of a classifier gives the pooled
-    /// features.
+    /// Other models whose checkpoints have the same names and shapes, with what sets them apart.
+    pub fn alternatives(&self, naming: Naming) -> Vec<(String, &'static str)> {
+        match self.family {
+            Family::EfficientNetLite {
+                variant,
+                tensorflow,
+            } if naming == Naming::Timm => match tensorflow {
+                true => vec![(
+                    format!("efficientnet_lite{variant}"),
+                    "timm's own: PyTorch's padding, eps 1e-5",
+                )],
+                false => vec![(
+                    format!("tf_efficientnet_lite{variant}"),
+                    "TensorFlow's: SAME padding, eps 1e-3",
+                )],
+            },
+            Family::ResNet(config) => {
+                let twin = resnet::CONFIGS.into_iter().find(|other| {
+                    other.stride_first != config.stride_first
+                        && *other
+                            == resnet::Config {
+                                name: other.name,
+                                stride_first: other.stride_first,
+                                ..config
+                            }
+                });
+                let difference = match config.stride_first {
+                    true => "strides in the 3x3 convolutions, as torchvision and timm have it",
+                    false => "strides in the first 1x1 convolutions, as Caffe has it",
+                };
+                let twin = twin.filter(|_| config.bottleneck);
+                twin.map(|t| (t.name.to_string(), difference))
+                    .into_iter()
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The network with a checkpoint's weights, in the first naming that fits without remainder, with whatever all
+    /// its names begin with left out; else the report of the naming that comes closest. A checkpoint with no trace
+    /// of a classifier gives the pooled features.
     pub fn load(&self, dict: &StateDict, side: usize) -> Result<Loaded, NetworkError> {
         let mut best: Option<Loaded> = None;
-        for &naming in self.namings() {
-            let full = self.blueprint(Some(self.classes()), side, naming);
-            let classes = full.classifier().and_then(|name| {
-                let part = |part: &str| dict.tensors.get(&format!("{name}.{part}"));
-                let rows = part("weight").or(part("bias"));
-                rows.map(|t| t.dims().first().copied().unwrap_or(0))
-            });
-            let (network, report) = match classes.filter(|&n| n > 0) {
-                Some(n) => self.blueprint(Some(n), side, naming),
-                None => self.blueprint(None, side, naming),
-            }
-            .load(dict)?;
-            let loaded = Loaded {
-                network,
-                naming,
-                report,
-            };
-            if loaded.report.is_clean() {
-                return Ok(loaded);
-            }
-            if best
-                .as_ref()
-                .is_none_or(|b| loaded.report.names_apart() < b.report.names_apart())
-            {
-                best = Some(loaded);
+        for prefix in dict.prefixes() {
+            for &naming in self.namings() {
+                let full = self.blueprint(Some(self.classes()), side, naming);
+                if !prefix.is_empty() && !full.begins(dict, prefix) {
+                    continue;
+                }
+                let classes = full.classifier().and_then(|name| {
+                    let part = |part: &str| dict.tensors.get(&format!("{prefix}{name}.{part}"));
+                    let rows = part("weight").or(part("bias"));
+                    rows.map(|t| t.dims().first().copied().unwrap_or(0))
+                });
+                let (network, report) = match classes.filter(|&n| n > 0) {
+                    Some(n) => self.blueprint(Some(n), side, naming),
+                    None => self.blueprint(None, side, naming),
+                }
+                .load(dict, prefix)?;
+                let loaded = Loaded {
+                    network,
+                    naming,
+                    report,
+                    notes: self.notes(dict, prefix, naming),
+                };
+                if loaded.report.is_clean() {
+                    return Ok(loaded);
+                }
+                if best
+                    .as_ref()
+                    .is_none_or(|b| loaded.report.names_apart() < b.report.names_apart())
+                {
+                    best = Some(loaded);
+                }
             }
         }
         best.ok_or_else(|| NetworkError::UnknownModel {
@@ -173,6 +228,23 @@ impl Model {
             known: MODELS.join(", "),
             hint: String::new(),
         })
+    }
+
+    /// What a user should know of how the checkpoint was read.
+    fn notes(&self, dict: &StateDict, prefix: &str, naming: Naming) -> Vec<String> {
+        let mut notes = dict.notes.clone();
+        if !prefix.is_empty() {
+            notes.push(format!(
+                "all names begin with {prefix:?}, which is left out"
+            ));
+        }
+        for (name, difference) in self.alternatives(naming) {
+            notes.push(format!(
+                "read as {}; checkpoints of {name} have the same names and shapes ({difference})",
+                self.name
+            ));
+        }
+        notes
     }
 }
 
@@ -185,6 +257,8 @@ pub struct Loaded {
     pub naming: Naming,
     /// What does not fit.
     pub report: LoadReport,
+    /// What a user should know: wrappers and prefixes left out, other models that fit as well.
+    pub notes: Vec<String>,
 }
 
 fn family(name: &str) -> Option<Family> {
@@ -206,10 +280,18 @@ fn family(name: &str) -> Option<Family> {
     if let Some(rest) = name.strip_prefix("mobilenet_v2") {
         return width(rest).map(|width| Family::MobileNetV2 { width });
     }
-    if let Some(rest) = name.strip_prefix("efficientnet_lite") {
+    let (plain, tensorflow) = match name.strip_prefix("tf_") {
+        Some(plain) => (plain, true),
+        None => (name, false),
+    };
+    if let Some(rest) = plain.strip_prefix("efficientnet_lite") {
         let variant: usize = rest.parse().ok()?;
-        return (variant <= efficientnet_lite::LARGEST && rest.len() == 1)
-            .then_some(Family::EfficientNetLite { variant });
+        return (variant <= efficientnet_lite::LARGEST && rest.len() == 1).then_some(
+            Family::EfficientNetLite {
+                variant,
+                tensorflow,
+            },
+        );
     }
     let rest = name.strip_prefix("cifar_resnet")?;
     let (layers, shortcut) = match rest.strip_suffix("_b") {
@@ -246,10 +328,21 @@ pub fn read_checkpoint(path: &Path) -> Result<StateDict, NetworkError> {
 
 /// Loads `model` from the checkpoint at `path`; anything missing, unused, misshapen or not finite is an error.
 pub fn load(model: &str, path: &Path) -> Result<Network, NetworkError> {
+    Ok(open(model, path)?.network)
+}
+
+/// Other models that the checkpoint at `path` fits as well as `model`, with what sets them apart.
+pub fn rivals(model: &str, path: &Path) -> Result<Vec<(String, &'static str)>, NetworkError> {
+    let naming = open(model, path)?.naming;
+    Ok(Model::find(model)?.alternatives(naming))
+}
+
+/// As [`load`], with how the checkpoint was read.
+pub fn open(model: &str, path: &Path) -> Result<Loaded, NetworkError> {
     let model = Model::find(model)?;
     let loaded = model.load(&read_checkpoint(path)?, model.side())?;
     if loaded.report.is_clean() {
-        return Ok(loaded.network);
+        return Ok(loaded);
     }
     Err(NetworkError::Load {
         path: path.display().to_string(),

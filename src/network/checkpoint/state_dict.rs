@@ -12,6 +12,34 @@ pub struct StateDict {
     pub tensors: BTreeMap<String, Tensor>,
     /// Names of tensors that hold no floats.
     pub integers: BTreeSet<String>,
+    /// What a user should know: which of several dicts was taken.
+    pub notes: Vec<String>,
+}
+
+/// Integers that training counts with and inference has no use for.
+const COUNTERS: [&str; 2] = ["num_batches_tracked", "n_averaged"];
+
+fn is_counter(name: &str) -> bool {
+    let last = name.rsplit('.').next();
+    last.is_some_and(|last| COUNTERS.contains(&last))
+}
+
+impl StateDict {
+    /// Beginnings that all names share and that end with a dot, the empty one first: what wrappers put before names.
+    pub fn prefixes(&self) -> Vec<&str> {
+        let integers = self.integers.iter().filter(|n| !is_counter(n));
+        let mut names = self.tensors.keys().chain(integers);
+        let Some(first) = names.next() else {
+            return vec![""];
+        };
+        let shared = names.fold(first.as_str(), |shared, name| {
+            let same = shared.bytes().zip(name.bytes());
+            let len = same.take_while(|(a, b)| a == b).count();
+            &shared[..shared.floor_char_boundary(len)]
+        });
+        let dots = shared.match_indices('.').map(|(at, _)| &shared[..=at]);
+        std::iter::once("").chain(dots).collect()
+    }
 }
 
 /// How a checkpoint fits an architecture; every list must be empty for the network to be used.
@@ -92,15 +120,17 @@ impl fmt::Display for LoadReport {
 /// Hands out a checkpoint's tensors once each and keeps the report.
 pub struct Loader<'a> {
     dict: &'a StateDict,
+    prefix: &'a str,
     used: BTreeSet<String>,
     report: LoadReport,
 }
 
 impl<'a> Loader<'a> {
-    /// Starts with nothing used.
-    pub fn new(dict: &'a StateDict) -> Self {
+    /// Starts with nothing used; the checkpoint's names have `prefix` before those that are asked for.
+    pub fn new(dict: &'a StateDict, prefix: &'a str) -> Self {
         Self {
             dict,
+            prefix,
             used: BTreeSet::new(),
             report: LoadReport::default(),
         }
@@ -108,11 +138,13 @@ impl<'a> Loader<'a> {
 
     /// True when the checkpoint has a float tensor of that name.
     pub fn has(&self, name: &str) -> bool {
-        self.dict.tensors.contains_key(name)
+        let name = format!("{}{name}", self.prefix);
+        self.dict.tensors.contains_key(&name)
     }
 
     /// The tensor `name` of shape `dims`; zeros, and an entry in the report, when it does not fit.
     pub fn take(&mut self, name: &str, dims: &[usize]) -> Tensor {
+        let name = &format!("{}{name}", self.prefix);
         self.used.insert(name.to_string());
         let Some(tensor) = self.dict.tensors.get(name) else {
             self.report.missing.push(name.to_string());
@@ -140,14 +172,10 @@ impl<'a> Loader<'a> {
     /// The report; tensors never taken are unused (integer batch-norm counters aside).
     pub fn finish(mut self) -> LoadReport {
         let floats = self.dict.tensors.keys();
-        let integers = self
-            .dict
-            .integers
-            .iter()
-            .filter(|n| !n.ends_with("num_batches_tracked"));
+        let integers = self.dict.integers.iter();
         self.report.unused = floats
             .chain(integers)
-            .filter(|n| !self.used.contains(*n) && !n.ends_with("num_batches_tracked"))
+            .filter(|n| !self.used.contains(*n) && !is_counter(n))
             .cloned()
             .collect();
         self.report

@@ -248,7 +248,7 @@ fn every_node_agrees_with_pytorch() {
     );
     let goldens: Vec<Golden> =
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    assert!(goldens.len() >= 28, "{} architectures", goldens.len());
+    assert!(goldens.len() >= 33, "{} architectures", goldens.len());
     let engines: [Box<dyn Engine>; 3] = [
         Box::new(CpuEngine::f64(None).unwrap()),
         Box::new(CpuEngine::f32(None).unwrap()),
@@ -321,6 +321,86 @@ fn the_closest_naming_is_reported() {
     assert_eq!(features.network.output().len(), 1280);
 }
 
+/// Whatever wrappers have put before all names is left out and named, in any container: the dict is all there is here.
+#[test]
+fn what_all_names_begin_with_is_left_out() {
+    let model = Model::find("cifar_resnet20").unwrap();
+    let plain = checkpoint(&model.blueprint(Some(7), 32, Naming::Cifar));
+    let expected = model.load(&plain, 32).unwrap();
+    assert!(expected.report.is_clean() && expected.notes.is_empty());
+    let prefixed = |prefix: &str| {
+        let rename = |(name, t): (&String, &Tensor)| (format!("{prefix}{name}"), t.clone());
+        StateDict {
+            tensors: plain.tensors.iter().map(rename).collect(),
+            integers: [
+                "n_averaged".to_string(),
+                format!("{prefix}bn1.num_batches_tracked"),
+            ]
+            .into(),
+            notes: Vec::new(),
+        }
+    };
+    for prefix in [
+        "module.",
+        "_orig_mod.",
+        "module._orig_mod.",
+        "model.",
+        "backbone.",
+        "encoder.net.",
+    ] {
+        let loaded = model.load(&prefixed(prefix), 32).unwrap();
+        assert!(loaded.report.is_clean(), "{prefix}\n{}", loaded.report);
+        assert_eq!(loaded.network, expected.network, "{prefix}");
+        assert!(loaded.notes[0].contains(prefix), "{:?}", loaded.notes);
+    }
+    // What only some names begin with stays, and is reported in full.
+    let mut dict = prefixed("module.");
+    let lost = dict.tensors.remove("module.bn1.weight").unwrap();
+    dict.tensors.insert("other.bn1.weight".into(), lost);
+    assert!(!model.load(&dict, 32).unwrap().report.is_clean());
+    let mut dict = prefixed("module.");
+    dict.tensors.remove("module.bn1.weight");
+    assert_eq!(
+        model.load(&dict, 32).unwrap().report.missing,
+        ["module.bn1.weight"]
+    );
+    // An architecture whose own names share a beginning keeps it.
+    let model = Model::find("mobilenet_v1").unwrap();
+    let mut dict = checkpoint(&model.blueprint(None, 64, Naming::Sequential));
+    assert!(dict.tensors.keys().all(|n| n.starts_with("model.")));
+    assert!(model.load(&dict, 64).unwrap().report.is_clean());
+    dict.tensors = std::mem::take(&mut dict.tensors)
+        .into_iter()
+        .map(|(name, t)| (format!("model.{name}"), t))
+        .collect();
+    assert!(model.load(&dict, 64).unwrap().report.is_clean());
+}
+
+/// Where names and shapes fit several networks, the name decides, and the others are told.
+#[test]
+fn networks_of_the_same_names_and_shapes_are_told_apart_by_name() {
+    let output = |model: &str, naming: Naming| {
+        let dict = checkpoint(&Model::find(model).unwrap().blueprint(Some(7), 64, naming));
+        let loaded = Model::find(model).unwrap().load(&dict, 64).unwrap();
+        assert!(loaded.report.is_clean(), "{model}\n{}", loaded.report);
+        (loaded.network, loaded.notes.join("\n"))
+    };
+    for (model, other, naming) in [
+        ("efficientnet_lite0", "tf_efficientnet_lite0", Naming::Timm),
+        ("resnet50", "resnet50_v1", Naming::Torchvision),
+    ] {
+        let ((first, notes), (second, back)) = (output(model, naming), output(other, naming));
+        assert_ne!(first.nodes, second.nodes);
+        assert!(notes.contains(other), "{notes}");
+        assert!(back.contains(&format!("checkpoints of {model} ")), "{back}");
+    }
+    // The names with underscores are of TensorFlow's networks alone; basic blocks stride in one way only.
+    let same = |model| output(model, Naming::Underscore);
+    let ((first, notes), (second, _)) = (same("efficientnet_lite0"), same("tf_efficientnet_lite0"));
+    assert_eq!((first.nodes, notes.as_str()), (second.nodes, ""));
+    assert_eq!(output("resnet18", Naming::Torchvision).1, "");
+}
+
 /// Path norms of one architecture in PyTorch, in f64 (scripts/oracle/path_norm.py).
 #[derive(serde::Deserialize)]
 struct PathNorms {
@@ -337,7 +417,7 @@ fn path_norms_agree_with_pytorch() {
     for golden in goldens {
         let model = Model::find(&golden.model).unwrap();
         let blueprint = model.blueprint(Some(7), golden.side, Naming::Torchvision);
-        let (network, report) = blueprint.load(&checkpoint(&blueprint)).unwrap();
+        let (network, report) = blueprint.load(&checkpoint(&blueprint), "").unwrap();
         assert!(report.is_clean(), "{}: {report}", golden.model);
         // Each folded weight is rounded to f32 once, and a path is a product of one weight per layer.
         let relative = gamma(network.layers().count() + 8, UNIT_F32);

@@ -1,8 +1,10 @@
 //! The two containers: a zip archive of one pickle and raw storages, and the older concatenation of pickles.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
 
+use zip::read::{ArchiveOffset, Config};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::object::Object;
@@ -12,21 +14,28 @@ use crate::network::checkpoint::StateDict;
 /// `0x1950a86a20f9469cfc6c`, little endian.
 const LEGACY_MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const LEGACY_PROTOCOL: i64 = 1001;
-const AGAIN: &str = "truncated or damaged; fetch it again";
+pub const AGAIN: &str = "truncated or damaged; fetch it again";
 
-/// Elements that the tensors of a file may have in all: room for half-precision storages and for tied weights.
-fn budget(bytes: &[u8]) -> usize {
-    bytes.len().saturating_mul(4)
+/// Elements that the tensors of a file may have in all: room for half-precision storages and for tied weights, and
+/// for some that repeat what they hold.
+pub fn budget(bytes: &[u8]) -> usize {
+    bytes.len().saturating_add(1 << 16)
 }
 
 /// Reads the format of `torch.save` since PyTorch 1.6.
 pub fn zip(bytes: &[u8]) -> Result<StateDict, String> {
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| {
+    // Nothing stands before the archive: a search for where it begins may go wrong.
+    let whole = Config {
+        archive_offset: ArchiveOffset::Known(0),
+    };
+    let mut archive = ZipArchive::with_config(whole, Cursor::new(bytes)).map_err(|e| {
         format!("opens like a zip archive, but its directory cannot be read ({e}): {AGAIN}")
     })?;
     let names: Vec<String> = (0..archive.len())
         .filter_map(|i| Some(archive.by_index_raw(i).ok()?.name().ok()?.into_owned()))
         .collect();
+    // Weights hardly compress: what unpacks to much more is no checkpoint.
+    let mut room = bytes.len().saturating_mul(16).saturating_add(1 << 20);
     let Some(prefix) = names.iter().find_map(|name| name.strip_suffix("data.pkl")) else {
         let hint = match names.iter().any(|n| n.ends_with("/constants.pkl")) {
             true => "it is TorchScript",
@@ -40,50 +49,73 @@ pub fn zip(bytes: &[u8]) -> Result<StateDict, String> {
         return Err("is a TorchScript module; export a plain state dict: torch.save(model.state_dict(), ...)".into());
     }
     if names.contains(&format!("{prefix}byteorder")) {
-        let order = entry(&mut archive, bytes, &format!("{prefix}byteorder"))?;
-        if order != b"little" {
+        let order = entry(
+            &mut archive,
+            bytes,
+            &format!("{prefix}byteorder"),
+            &mut room,
+        )?;
+        if *order != b"little"[..] {
             return Err(format!(
                 "expected little-endian storages, found byte order {:?}; save it again on a little-endian machine",
-                String::from_utf8_lossy(order.get(..16).unwrap_or(order))
+                String::from_utf8_lossy(order.get(..16).unwrap_or(&order))
             ));
         }
     }
-    let pickle = pickle::read(entry(&mut archive, bytes, &format!("{prefix}data.pkl"))?)?;
+    let objects = entry(&mut archive, bytes, &format!("{prefix}data.pkl"), &mut room)?;
+    let pickle = pickle::read(&objects)?;
+    let budget = budget(bytes).saturating_add(objects.len());
     let mut data = HashMap::new();
     for key in pickle.storages()?.into_keys() {
         data.insert(
             key,
-            entry(&mut archive, bytes, &format!("{prefix}data/{key}"))?,
+            entry(
+                &mut archive,
+                bytes,
+                &format!("{prefix}data/{key}"),
+                &mut room,
+            )?,
         );
     }
-    pickle.state_dict(&data, budget(bytes))
+    pickle.state_dict(&data, &HashMap::new(), budget)
 }
 
-/// The bytes of an uncompressed entry, where they lie in the file; the checksum is verified.
+/// The bytes of an entry: where they lie in the file, or unpacked; the checksum is verified.
 fn entry<'a>(
     archive: &mut ZipArchive<Cursor<&[u8]>>,
     bytes: &'a [u8],
     name: &str,
-) -> Result<&'a [u8], String> {
+    room: &mut usize,
+) -> Result<Cow<'a, [u8]>, String> {
     let unreadable =
         |e: &dyn std::fmt::Display| format!("entry {name:.200} cannot be read ({e}): {AGAIN}");
     let mut file = archive.by_name(name).map_err(|e| unreadable(&e))?;
+    let size = usize::try_from(file.size()).map_err(|e| unreadable(&e))?;
     if file.compression() != CompressionMethod::Stored {
-        return Err(format!(
-            "entry {name:.200} is compressed, which torch.save never does; save the state dict again"
-        ));
+        *room = room.checked_sub(size).ok_or_else(|| {
+            format!(
+                "entry {name:.200} would unpack to {size} bytes, far more than the file warrants"
+            )
+        })?;
+        let mut data = Vec::with_capacity(size);
+        // A byte more than promised is enough to know of a lie.
+        let limit = file.size().saturating_add(1);
+        let read = file.by_ref().take(limit).read_to_end(&mut data);
+        read.map_err(|e| unreadable(&e))?;
+        return match data.len() == size {
+            true => Ok(Cow::Owned(data)),
+            false => Err(unreadable(&"it does not have the size that it claims")),
+        };
     }
     let start = file.data_start().and_then(|s| usize::try_from(s).ok());
-    let range = start
-        .zip(usize::try_from(file.size()).ok())
-        .and_then(|(s, n)| Some(s..s.checked_add(n)?));
+    let range = start.and_then(|s| Some(s..s.checked_add(size)?));
     let data = range
         .and_then(|range| bytes.get(range))
         .ok_or_else(|| unreadable(&"it reaches past the end of the file"))?;
     // Reading to the end is what makes the archive compare the checksum.
     let mut chunk = [0; 1 << 14];
     while file.read(&mut chunk).map_err(|e| unreadable(&e))? > 0 {}
-    Ok(data)
+    Ok(Cow::Borrowed(data))
 }
 
 /// Reads the format of `torch.save` before PyTorch 1.6: magic, version, system, objects, storage keys, storages.
@@ -154,8 +186,8 @@ pub fn legacy(bytes: &[u8]) -> Result<StateDict, String> {
         let split = size.and_then(|size| after.split_at_checked(size));
         let (elements, after) =
             split.ok_or_else(|| short(&format!("only {} bytes are left", after.len())))?;
-        data.insert(key, elements);
+        data.insert(key, Cow::Borrowed(elements));
         rest = after;
     }
-    objects.state_dict(&data, budget(bytes))
+    objects.state_dict(&data, &HashMap::new(), budget(bytes))
 }

@@ -1,7 +1,7 @@
 //! A pickle reader for the opcodes of state dicts. It builds plain data; callables stay names.
 //!
 //! Objects live in one arena and refer to each other by index, so hostile nesting and cycles cost neither stack
-//! nor unbounded memory: every object, and every entry of one, takes at least a byte of input.
+//! nor unbounded memory: every entry of an object takes at least a byte of input, and objects are counted.
 
 use std::collections::HashMap;
 
@@ -9,6 +9,9 @@ use super::object::{Global, Id, Object};
 
 /// Arguments that `_rebuild_tensor_v2` takes at most.
 const MAX_ARGUMENTS: usize = 7;
+
+/// Objects, and entries of the stack and the memo, in all: some dozen for each tensor, and no network has 100,000.
+const MOST: usize = 2_000_000;
 
 /// A parsed pickle.
 #[derive(Debug)]
@@ -112,6 +115,13 @@ impl<'a> Machine<'a> {
     fn run(&mut self) -> Result<Id, String> {
         loop {
             let at = self.input.at;
+            let open = self.stack.len() + self.marks.len() + self.memo.len();
+            if self.objects.len() + open > MOST {
+                return Err(format!(
+                    "the pickle makes more than {MOST} objects, which no state dict does; export a plain one: \
+                     torch.save(model.state_dict(), ...)"
+                ));
+            }
             match self.input.u8()? {
                 b'.' => return self.pop(),
                 // PROTO and FRAME carry nothing that is needed.
@@ -148,14 +158,23 @@ impl<'a> Machine<'a> {
                 0x8c => self.string(1)?,
                 b'X' => self.string(4)?,
                 0x8d => self.string(8)?,
-                b'U' => self.string(1)?,
-                b'T' => self.string(4)?,
+                b'U' => self.old_string(1)?,
+                b'T' => self.old_string(4)?,
                 b'C' => self.bytes(1)?,
                 b'B' => self.bytes(4)?,
                 0x8e => self.bytes(8)?,
                 b')' => self.push(Object::Tuple(Vec::new())),
                 b']' => self.push(Object::List(Vec::new())),
                 b'}' => self.push(Object::Dict(Vec::new())),
+                // EMPTY_SET, ADDITEMS, FROZENSET: what is in them is no tensor.
+                0x8f => self.push(Object::Other),
+                0x90 => drop(self.since_mark()?),
+                0x91 => {
+                    self.since_mark()?;
+                    self.push(Object::Other);
+                }
+                // BYTEARRAY8
+                0x96 => self.bytes(8)?,
                 b't' => {
                     let items = self.since_mark()?;
                     self.push(Object::Tuple(items));
@@ -215,7 +234,8 @@ impl<'a> Machine<'a> {
                     let id = self.pop()?;
                     self.push(Object::Persistent(id));
                 }
-                b'R' => self.reduce()?,
+                // REDUCE and NEWOBJ: what is made is the same here.
+                b'R' | 0x81 => self.reduce()?,
                 b'b' => self.build()?,
                 opcode => {
                     return Err(format!(
@@ -302,6 +322,16 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// A string of Python 2: text, or any bytes.
+    fn old_string(&mut self, width: usize) -> Result<(), String> {
+        let bytes = self.input.counted(width)?;
+        self.push(match std::str::from_utf8(bytes) {
+            Ok(text) => Object::Str(text),
+            Err(_) => Object::Bytes(bytes),
+        });
+        Ok(())
+    }
+
     fn bytes(&mut self, width: usize) -> Result<(), String> {
         let bytes = self.input.counted(width)?;
         self.push(Object::Bytes(bytes));
@@ -366,13 +396,32 @@ impl<'a> Machine<'a> {
             .get(..arguments.len().min(MAX_ARGUMENTS))
             .unwrap_or_default()
             .to_vec();
-        let object = match (*callable, arguments.as_slice()) {
-            (Global::OrderedDict, []) => Object::Dict(Vec::new()),
+        let made = self.call(*callable, arguments)?;
+        self.stack.push(made);
+        Ok(())
+    }
+
+    /// The result of a call, as an object.
+    fn call(&mut self, callable: Global, arguments: Vec<Id>) -> Result<Id, String> {
+        let object = match (callable, arguments.as_slice()) {
+            (Global::Dict, []) => Object::Dict(Vec::new()),
             (Global::RebuildTensor, _) => Object::Tensor(arguments),
-            (Global::RebuildParameter, &[data, ..]) => {
-                self.stack.push(data);
-                return Ok(());
+            (Global::Tensor, []) => Object::Tensor(Vec::new()),
+            (Global::RebuildParameter, &[data, ..]) => return Ok(data),
+            (Global::RebuildFromType, &[function, _, inner, ..]) => {
+                // One level: what is rebuilt so is a plain tensor or parameter of a subclass.
+                match (&self.objects[function], &self.objects[inner]) {
+                    (
+                        Object::Global(f @ (Global::RebuildTensor | Global::RebuildParameter)),
+                        Object::Tuple(inner),
+                    ) => {
+                        let kept = inner.get(..inner.len().min(MAX_ARGUMENTS));
+                        return self.call(*f, kept.unwrap_or_default().to_vec());
+                    }
+                    _ => return Err(damaged("a tensor is rebuilt in an unknown way")),
+                }
             }
+            (Global::Other, _) => Object::Other,
             (callable, arguments) => {
                 return Err(format!(
                     "the pickle calls {callable:?} with {} arguments; \
@@ -381,17 +430,25 @@ impl<'a> Machine<'a> {
                 ));
             }
         };
-        self.push(object);
-        Ok(())
+        self.objects.push(object);
+        Ok(self.objects.len() - 1)
     }
 
-    /// `BUILD` sets attributes; a state dict's `_metadata` is the only one there is, and carries no tensors.
+    /// `BUILD` sets attributes, which carry no tensors (a state dict's `_metadata`); or it sets a tensor of the oldest
+    /// kind, made empty before, to its storage.
     fn build(&mut self) -> Result<(), String> {
-        self.pop()?;
+        let state = self.pop()?;
         let target = self.top()?;
-        match &self.objects[target] {
-            Object::Dict(_) => Ok(()),
-            other => Err(damaged(&format!(
+        match (&self.objects[target], &self.objects[state]) {
+            (Object::Tensor(made), Object::Tuple(state)) if made.is_empty() => {
+                let kept = state.get(..state.len().min(MAX_ARGUMENTS));
+                self.objects[target] = Object::Tensor(kept.unwrap_or_default().to_vec());
+                Ok(())
+            }
+            (Object::Dict(_) | Object::Tensor(_) | Object::Persistent(_) | Object::Other, _) => {
+                Ok(())
+            }
+            (other, _) => Err(damaged(&format!(
                 "the pickle sets attributes of {}",
                 other.kind()
             ))),

@@ -1,19 +1,17 @@
-//! From a pickle's objects to named tensors.
+//! Tensors as a pickle describes them, and their elements.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use half::{bf16, f16};
 
 use super::object::{DType, Global, Id, Object};
 use super::pickle::Pickle;
-use crate::network::checkpoint::StateDict;
 use crate::tensor::Tensor;
 
-const ADVICE: &str = "export a plain state dict: torch.save(model.state_dict(), ...)";
-/// Keys under which training scripts keep the weights.
-const WRAPPERS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
+pub const ADVICE: &str = "export a plain state dict: torch.save(model.state_dict(), ...)";
 /// More dimensions than PyTorch itself allows are nonsense.
-const MAX_RANK: usize = 64;
+pub const MAX_RANK: usize = 64;
 
 /// A storage that a tensor refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +22,20 @@ pub struct StorageRef<'a> {
     pub dtype: DType,
     /// Number of elements.
     pub len: usize,
+    /// Where the tensor's own part of it begins.
+    pub start: usize,
 }
 
 /// A tensor as the pickle describes it.
-struct View<'a> {
-    storage: StorageRef<'a>,
-    offset: usize,
-    dims: Vec<usize>,
-    strides: Vec<usize>,
+pub struct View<'a> {
+    /// Where its elements are.
+    pub storage: StorageRef<'a>,
+    /// First element.
+    pub offset: usize,
+    /// Sizes.
+    pub dims: Vec<usize>,
+    /// Steps between neighbours, in elements.
+    pub strides: Vec<usize>,
 }
 
 impl<'a> Pickle<'a> {
@@ -41,8 +45,12 @@ impl<'a> Pickle<'a> {
         for object in &self.objects {
             if let &Object::Persistent(id) = object {
                 let storage = self.storage(id)?;
-                if let Some(other) = found.insert(storage.key, storage)
-                    && other != storage
+                let whole = StorageRef {
+                    start: 0,
+                    ..storage
+                };
+                if let Some(other) = found.insert(storage.key, whole)
+                    && other != whole
                 {
                     return Err(format!(
                         "storage {:?} is described twice, differently",
@@ -69,101 +77,25 @@ impl<'a> Pickle<'a> {
         let (Some(&Object::Str(key)), Some(&Object::Int(len))) = (part(2), part(4)) else {
             return Err(wrong());
         };
-        if !matches!(part(5), None | Some(Object::None)) {
-            return Err(format!(
-                "storage {key:?} is a view of another one, as PyTorch before 0.4 wrote it; {ADVICE}"
-            ));
-        }
+        // Before PyTorch 0.4 a storage might be a part of another: its own key, first element, number of elements.
+        let start = match part(5) {
+            None | Some(Object::None) => 0,
+            Some(Object::Tuple(view)) => match view.get(1).map(|&id| &self.objects[id]) {
+                Some(&Object::Int(start)) => usize::try_from(start).map_err(|_| wrong())?,
+                _ => return Err(wrong()),
+            },
+            Some(_) => return Err(wrong()),
+        };
         Ok(StorageRef {
             key,
             dtype: *dtype,
             len: usize::try_from(len).map_err(|_| wrong())?,
+            start,
         })
     }
 
-    /// The named tensors, their elements taken from `data` by storage key.
-    ///
-    /// At most `budget` elements are made in all: a file that claims more (by views that repeat one storage) is
-    /// refused.
-    pub fn state_dict(
-        &self,
-        data: &HashMap<&str, &[u8]>,
-        mut budget: usize,
-    ) -> Result<StateDict, String> {
-        let entries = self.entries()?;
-        let all_prefixed = entries.iter().all(|(name, _)| name.starts_with("module."));
-        let mut dict = StateDict::default();
-        for (name, id) in entries {
-            let view = match &self.objects[id] {
-                Object::Tensor(arguments) => self
-                    .view(arguments)
-                    .map_err(|why| format!("tensor {name}: {why}"))?,
-                other => {
-                    return Err(format!(
-                        "entry {name:?} is {}, not a tensor; {ADVICE}",
-                        other.kind()
-                    ));
-                }
-            };
-            let short = if all_prefixed {
-                &name["module.".len()..]
-            } else {
-                name
-            };
-            dict.tensors.remove(short);
-            dict.integers.remove(short);
-            if let DType::Int(_) = view.storage.dtype {
-                dict.integers.insert(short.to_string());
-                continue;
-            }
-            let tensor = view
-                .gather(data, &mut budget)
-                .map_err(|why| format!("tensor {name}: {why}"))?;
-            dict.tensors.insert(short.to_string(), tensor);
-        }
-        Ok(dict)
-    }
-
-    /// Names and objects of the dict of tensors, unwrapped.
-    fn entries(&self) -> Result<Vec<(&'a str, Id)>, String> {
-        let mut root = self.root;
-        // A wrapper in a wrapper happens; more, or a dict that holds itself, does not.
-        for _ in 0..=WRAPPERS.len() {
-            let Object::Dict(pairs) = &self.objects[root] else {
-                return Err(format!(
-                    "holds {}, not a dict of tensors; {ADVICE}",
-                    self.objects[root].kind()
-                ));
-            };
-            let mut entries = Vec::with_capacity(pairs.len());
-            for &(key, value) in pairs {
-                match &self.objects[key] {
-                    Object::Str(name) => entries.push((*name, value)),
-                    other => {
-                        return Err(format!(
-                            "a key of the state dict is {}, not a name; {ADVICE}",
-                            other.kind()
-                        ));
-                    }
-                }
-            }
-            let wrapped = WRAPPERS.iter().find_map(|wrapper| {
-                let inner = entries.iter().rev().find(|(name, _)| name == wrapper)?.1;
-                matches!(self.objects[inner], Object::Dict(_)).then_some(inner)
-            });
-            match wrapped {
-                Some(inner) => root = inner,
-                None if entries.is_empty() => {
-                    return Err(format!("holds an empty dict, no tensors; {ADVICE}"));
-                }
-                None => return Ok(entries),
-            }
-        }
-        Err(format!("the state dict is wrapped too deeply; {ADVICE}"))
-    }
-
     /// The arguments of `_rebuild_tensor_v2`: storage, offset, sizes, strides, and what inference has no use for.
-    fn view(&self, arguments: &[Id]) -> Result<View<'a>, String> {
+    pub fn view(&self, arguments: &[Id]) -> Result<View<'a>, String> {
         let wrong = || format!("described in an unknown way; {ADVICE}");
         let &[storage, offset, sizes, strides, ..] = arguments else {
             return Err(wrong());
@@ -178,14 +110,23 @@ impl<'a> Pickle<'a> {
             _ => Err(wrong()),
         };
         let numbers = |id: Id| match &self.objects[id] {
-            Object::Tuple(ids) if ids.len() <= MAX_RANK => {
+            Object::Tuple(ids) | Object::List(ids) if ids.len() <= MAX_RANK => {
                 ids.iter().map(|&id| number(id)).collect()
             }
             _ => Err(wrong()),
         };
+        let mut storage = self.storage(storage)?;
+        // The third version names the type and counts the storage in bytes.
+        if let Some(&Object::Global(Global::DType(dtype))) =
+            arguments.get(6).map(|&id| &self.objects[id])
+        {
+            storage.len = storage.len.saturating_mul(storage.dtype.size()) / dtype.size();
+            storage.dtype = dtype;
+        }
+        let offset = number(offset)?.checked_add(storage.start);
         let view = View {
-            storage: self.storage(storage)?,
-            offset: number(offset)?,
+            storage,
+            offset: offset.ok_or_else(wrong)?,
             dims: numbers(sizes)?,
             strides: numbers(strides)?,
         };
@@ -225,7 +166,11 @@ impl View<'_> {
     }
 
     /// The elements as f32, row-major.
-    fn gather(&self, data: &HashMap<&str, &[u8]>, budget: &mut usize) -> Result<Tensor, String> {
+    pub fn gather(
+        &self,
+        data: &HashMap<&str, Cow<'_, [u8]>>,
+        budget: &mut usize,
+    ) -> Result<Tensor, String> {
         let len = self.checked_len()?;
         *budget = budget.checked_sub(len).ok_or_else(|| {
             format!(
@@ -234,7 +179,7 @@ impl View<'_> {
         })?;
         let bytes = match (data.get(self.storage.key), len) {
             (_, 0) => &[],
-            (Some(bytes), _) => *bytes,
+            (Some(bytes), _) => &bytes[..],
             (None, _) => {
                 return Err(format!(
                     "storage {:?} is not in the file; fetch it again",
@@ -259,6 +204,7 @@ impl View<'_> {
             DType::F16 => self.elements(bytes, len, |b| f16::from_le_bytes(b).to_f32()),
             DType::BF16 => self.elements(bytes, len, |b| bf16::from_le_bytes(b).to_f32()),
             DType::Int(_) => return Err("holds integers where floats are needed".into()),
+            DType::F8 => return Err("holds floats of 8 bits; convert them to float32".into()),
         };
         Tensor::new(self.dims.clone(), values).ok_or_else(|| "its shape overflows".into())
     }

@@ -56,10 +56,11 @@ def golden(model, folder=None, seed=1, side=224):
     for node in model.graph.node:
         if node.op_type in ("Constant", "Shape"):
             continue
-        name = node.output[0]
-        if name not in names:
-            model.graph.output.append(helper.make_empty_tensor_value_info(name))
-            names.append(name)
+        made = node.output if node.op_type == "Split" else node.output[:1]
+        for name in made:
+            if name not in names:
+                model.graph.output.append(helper.make_empty_tensor_value_info(name))
+                names.append(name)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
@@ -124,6 +125,12 @@ class Graph:
         output = f"{op.lower()}{self.count}"
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=name or "", **attributes))
         return output
+
+    def split(self, x, outputs, *inputs, **attributes):
+        self.count += 1
+        names = [f"split{self.count}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node("Split", [x, *inputs], names, **attributes))
+        return names
 
     def norm(self, x, channels, **attributes):
         w = [self.weight(channels), self.weight(channels), self.weight(channels), self.weight(channels, positive=True)]
@@ -254,6 +261,38 @@ def corners():
     x = g.add("Gemm", x, g.add("Reshape", w, g.ints(2, -1)))
     yield "folded", g.model(x)
 
+    # Channels taken apart, shuffled and joined, in both layouts.
+    g = Graph(["N", 8, 6, 5])
+    a, b, c = g.split(g.add("Conv", "x", g.weight(12, 8, 3, 3)), 3, g.ints(2, 4, 6), axis=1)
+    b = g.add("Reshape", g.add("Transpose", g.add("Reshape", b, g.ints(-1, 2, 2, 12)), perm=[0, 2, 1, 3]), g.ints(-1, 4, 4, 3))
+    c = g.add("Transpose", g.add("Reshape", g.add("Relu", c), g.ints(0, 2, 3, 4, 3)), perm=[0, 2, 1, 3, 4])
+    c = g.add("Reshape", c, g.ints(-1, 6, 4, 3))
+    d = g.add("Slice", c, g.ints(-3), g.ints(9), g.ints(1), g.ints(1))
+    e = g.add("Slice", c, g.ints(0, 0), g.ints(9, -1), g.ints(2, 1), g.ints(1, 2))
+    f = g.add("Gather", c, g.ints(1, 4), axis=1)
+    x = g.add("Relu", g.norm(g.add("Concat", b, f, d, a, e, axis=-3), 14))
+    x = g.add("Transpose", x, perm=[0, 2, 3, 1])
+    x = g.add("Transpose", g.add("Reshape", x, g.ints(-1, 4, 3, 7, 2)), perm=[0, 1, 2, 4, 3])
+    p, q = g.split(g.add("Reshape", x, g.ints(-1, 4, 3, 14)), 2, axis=3)
+    x = g.add("Add", g.add("MatMul", g.add("Mul", p, g.weight(7)), g.weight(7, 7)), q)
+    yield "channels", g.model(g.add("Gemm", g.add("Flatten", x), g.weight(84, 5)))
+
+    # Measured without bounds: smooth activations, squeeze-and-excite in both layouts, response norms.
+    g = Graph(["N", 3, 8, 7])
+    x = g.add("HardSwish", g.add("Conv", "x", g.weight(6, 3, 3, 3)))
+    s = g.add("Relu", g.add("Conv", g.add("GlobalAveragePool", x), g.weight(4, 6, 1, 1), g.weight(4)))
+    s = g.add("HardSigmoid", g.add("Conv", s, g.weight(6, 4, 1, 1)), alpha=1 / 6, beta=0.5)
+    x = g.norm(g.add("Conv", g.add("Mul", s, x), g.weight(6, 6, 3, 3)), 6)
+    x = g.add("Mul", x, g.add("Sigmoid", x))
+    x = g.add("Transpose", x, perm=[0, 2, 3, 1])
+    s = g.add("Sigmoid", g.add("MatMul", g.add("ReduceMean", x, axes=[1, 2]), g.weight(6, 6)))
+    x = g.add("HardSigmoid", g.add("Mul", x, s))
+    yield "smooth", g.model(g.add("Gemm", g.add("Flatten", x), g.weight(72, 5)))
+    g = Graph(["N", 3, 6, 6])
+    x = g.add("LRN", g.add("Conv", "x", g.weight(8, 3, 3, 3)), size=5, alpha=0.5, beta=0.6, bias=1.25)
+    x = g.add("MaxPool", g.add("Relu", x), kernel_shape=[2, 2])
+    yield "response_norm", g.model(g.add("Flatten", g.add("LRN", x, size=3)))
+
     for kind, dtype in [("float16", np.float16), ("double", np.float64), ("field", np.float32)]:
         # Weights of other types, turned to floats by the graph; or not in raw bytes.
         g = Graph(["N", 2, 5, 5])
@@ -318,6 +357,15 @@ def torch_models():
         nn.AdaptiveAvgPool2d((1, 1)),
         nn.Flatten(),
     )
+    v3 = tv.mobilenetv3.InvertedResidualConfig
+    blocks = [
+        v3(8, 3, 8, 8, True, "RE", 2, 1, 0.5),
+        v3(8, 3, 16, 12, False, "RE", 2, 1, 0.5),
+        v3(12, 5, 24, 12, True, "HS", 1, 1, 0.5),
+    ]
+    yield "mobilenet_v3", 33, tv.MobileNetV3(blocks, 16, num_classes=5)
+    shuffle = tv.ShuffleNetV2([2, 1, 1], [8, 16, 32, 32, 24], num_classes=6)
+    yield "shufflenet", 33, shuffle
     params = BlockParams.from_init_params(depth=4, w_0=8, w_a=8.0, w_m=2.0, group_width=4)
     yield "regnet", 33, RegNet(params, num_classes=10, stem_width=8)
 
@@ -325,9 +373,13 @@ def torch_models():
 def full_models():
     import torchvision.models as tv
 
-    for name in "resnet18 resnet50 resnext50_32x4d mobilenet_v2 vgg11_bn googlenet squeezenet1_1 regnet_x_400mf densenet121".split():
-        options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
-        yield name, 224, getattr(tv, name)(weights=None, **options)
+    names = (
+        "resnet18 resnet50 resnext50_32x4d mobilenet_v2 vgg11_bn googlenet squeezenet1_1 regnet_x_400mf densenet121 "
+        "inception_v3 mnasnet1_0 shufflenet_v2_x1_0 alexnet mobilenet_v3_small efficientnet_b0"
+    )
+    for name in names.split():
+        options = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        yield name, 299 if name == "inception_v3" else 224, getattr(tv, name)(weights=None, **options)
 
 
 def fill(module):

@@ -97,6 +97,9 @@ fn before_activation(setting: &Setting, index: usize, node: &Node, states: &[Sta
             let pixels = setting.network().shape(node.inputs[0]).pixels();
             x.map(|v| v.repeat_each(pixels))
         }
+        Op::Channels(channels) => x.map(|v| v.pick(channels.sources())),
         Op::MaxPool(_) | Op::AvgPool { .. } | Op::GlobalAvgPool => x.clone(),
+        // No setting is made of a network with these.
+        Op::Function(_) | Op::Product | Op::ResponseNorm(_) => x.clone(),
     }
 }

@@ -196,7 +196,18 @@ fn before_activation(
                 source: None,
             }
         }
-        Op::MaxPool(_) => plain(bounds_of(values, first)),
+        // No setting is made of a network with the last three.
+        Op::MaxPool(_) | Op::Function(_) | Op::Product | Op::ResponseNorm(_) => {
+            plain(bounds_of(values, first))
+        }
+        Op::Channels(channels) => {
+            let known = &values[first].bounds;
+            plain(Vectors {
+                error: known.error.pick(channels.sources()),
+                reference: known.reference.pick(channels.sources()),
+                quantized: known.quantized.pick(channels.sources()),
+            })
+        }
     }
 }
 

@@ -257,6 +257,7 @@ fn linear(setting: &Setting, index: usize, node: &Node, states: &[State]) -> Sta
             };
             x.map(repeat)
         }
+        Op::Channels(channels) => x.map(|r| channels.sources().map(|c| r[c]).collect()),
         Op::AvgPool {
             window,
             count_include_pad: true,

@@ -72,6 +72,9 @@ fn pass(setting: &Setting, index: usize, node: &Node, states: &[State]) -> State
             let pixels = setting.network().shape(node.inputs[0]).pixels();
             join(&|parts| parts[0].repeat_each(pixels))
         }
+        Op::Channels(channels) => join(&|parts| parts[0].pick(channels.sources())),
         Op::MaxPool(_) | Op::AvgPool { .. } | Op::GlobalAvgPool => x.clone(),
+        // No setting is made of a network with these.
+        Op::Function(_) | Op::Product | Op::ResponseNorm(_) => x.clone(),
     }
 }

@@ -110,6 +110,14 @@ impl ChannelClasses {
             if node.is_layer() {
                 continue;
             }
+            if let Op::Channels(taken) = &node.op {
+                let v = node.inputs[0];
+                whole.join(v, i + 1);
+                for (c, source) in taken.sources().enumerate() {
+                    channels.join(first[v] + source, first[i + 1] + c);
+                }
+                continue;
+            }
             let mut channel = 0;
             for &v in &node.inputs {
                 whole.join(v, i + 1);

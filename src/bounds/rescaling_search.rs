@@ -184,6 +184,7 @@ pub fn channel_path_norm(network: &Network) -> f64 {
                 let parts: Vec<&UpVec> = node.inputs.iter().map(|&v| &values[v]).collect();
                 UpVec::concat(&parts)
             }
+            (None, Op::Channels(channels)) => x.pick(channels.sources()),
             (None, Op::Flatten) => x.repeat_each(network.shape(node.inputs[0]).pixels()),
             (None, _) => x.clone(),
         };

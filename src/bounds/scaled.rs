@@ -349,6 +349,14 @@ impl UpVec {
         }
     }
 
+    /// The entries at `places`.
+    pub fn pick(&self, places: impl Iterator<Item = usize>) -> Self {
+        Self {
+            values: places.map(|i| self.values[i]).collect(),
+            exponent: self.exponent,
+        }
+    }
+
     /// One vector after the other.
     pub fn concat(parts: &[&Self]) -> Self {
         let live = parts.iter().filter(|p| p.values.iter().any(|&x| x > 0.0));

@@ -453,6 +453,12 @@ fn check_graph(network: &Network, quantized: &Network) -> Result<(), BoundError>
             ),
         );
     }
+    if let Some((node, assumption)) = network.beyond_bounds() {
+        return differs(
+            &node.name,
+            format!("{assumption}: the network can be measured, but has no bounds"),
+        );
+    }
     for (a, b) in network.nodes.iter().zip(&quantized.nodes) {
         if !same_shape(a, b) {
             return differs(

@@ -230,7 +230,10 @@ pub(super) fn before_activation(
         }
         Op::Add => rest().fold(first, |a, b| a.zip(b, |x, y| x + y)),
         Op::Concat => rest().fold(first, |a, b| a.zip(b, |x, y| (x * x + y * y).sqrt())),
-        Op::Flatten => first,
+        // No channel is taken twice.
+        Op::Flatten | Op::Channels(_) => first,
+        // No setting is made of a network with these.
+        Op::Function(_) | Op::Product | Op::ResponseNorm(_) => first,
         Op::MaxPool(window) => first.scaled(Up::new(overlap(window) as f64).sqrt()),
         Op::AvgPool {
             window,

@@ -10,7 +10,7 @@ use super::table::{self, number};
 use crate::bounds::{Domain, Setting};
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::Model;
-use crate::network::{Network, Node, Op, zoo};
+use crate::network::{Function, Network, Node, Op, zoo};
 
 /// Arguments of `inspect`.
 #[derive(clap::Args)]
@@ -83,11 +83,21 @@ fn kind(node: &Node) -> String {
         Op::GlobalAvgPool => "global average pool".into(),
         Op::Flatten => "flatten".into(),
         Op::Concat => "concat".into(),
+        Op::Function(Function::Sigmoid) => "sigmoid".into(),
+        Op::Function(Function::HardSigmoid { .. }) => "hard sigmoid".into(),
+        Op::Function(Function::HardSwish) => "hard swish".into(),
+        Op::Product => "product".into(),
+        Op::ResponseNorm(norm) => format!("response norm {}", norm.size),
+        Op::Channels(taken) if taken.inner > 1 => "shuffle channels".into(),
+        Op::Channels(_) => "take channels".into(),
     }
 }
 
 /// `||W||_inf` of every layer, by node.
 fn norms(network: &Network) -> anyhow::Result<Vec<Option<f64>>> {
+    if network.beyond_bounds().is_some() {
+        return Ok(vec![None; network.nodes.len()]);
+    }
     let domain = Domain::symmetric(network.input.c, 1.0);
     let setting = Setting::new(network, network, &domain)?;
     let nodes = 0..network.nodes.len();

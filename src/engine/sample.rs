@@ -44,6 +44,19 @@ pub fn check_activations(quantized: bool) -> Result<(), EngineError> {
     }
 }
 
+/// Refuses networks with operations that neither bounds nor slopes are known for.
+pub fn check_network(network: &Network) -> Result<(), EngineError> {
+    match network.beyond_bounds() {
+        None => Ok(()),
+        Some((node, assumption)) => Err(EngineError::Unsupported {
+            node: node.name.clone(),
+            problem: format!(
+                "{assumption}: the network can be measured, but not bounded or searched"
+            ),
+        }),
+    }
+}
+
 /// Roundings on the way to one output value of a node, whatever the order of its sums.
 pub fn roundings(node: &Node, input: Shape) -> usize {
     match &node.op {
@@ -52,7 +65,9 @@ pub fn roundings(node: &Node, input: Shape) -> usize {
         Op::GlobalAvgPool => input.pixels() + 4,
         Op::AvgPool { window, .. } => window.kernel[0] * window.kernel[1] + 4,
         Op::Add => node.inputs.len(),
-        Op::MaxPool(_) | Op::Flatten | Op::Concat => 0,
+        Op::MaxPool(_) | Op::Flatten | Op::Concat | Op::Channels(_) => 0,
+        // No bound for a sample is stated with these.
+        Op::Function(_) | Op::Product | Op::ResponseNorm(_) => 0,
     }
 }
 

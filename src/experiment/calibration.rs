@@ -262,6 +262,23 @@ impl EngineWalk<'_> {
                     data,
                 });
             }
+            Op::Product => {
+                let mut data = Vec::with_capacity(input.data.len());
+                for i in 0..input.images() {
+                    let (x, factors) = (input.image(i), inputs[1].image(i));
+                    let each = x.len() / factors.len().max(1);
+                    data.extend(
+                        x.iter()
+                            .enumerate()
+                            .map(|(k, x)| x * factors[k / each.max(1)]),
+                    );
+                }
+                activate(node.activation, &mut data);
+                return Ok(Batch {
+                    shape: node.shape,
+                    data,
+                });
+            }
             _ => {}
         }
         let mut alone = Network::new(&node.name, input.shape);

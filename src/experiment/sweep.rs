@@ -268,6 +268,13 @@ impl Sweep<'_> {
             .bounds
             .as_ref()
             .map(|ids| ids.iter().map(String::as_str).collect());
+        let beyond = model.network.beyond_bounds();
+        if let Some((node, assumption)) = beyond {
+            tell(Event::Note(format!(
+                "{} has no bounds: node {}: {assumption}",
+                model.network.name, node.name
+            )));
+        }
         for cell in cells {
             let part = parts::bounds(cell, self.plan);
             if store.has(&part) {
@@ -275,7 +282,7 @@ impl Sweep<'_> {
             }
             tell(Event::Now(format!("{} bounds", label(cell))));
             let quantized = variants.quantized(cell, model)?;
-            if !quantized.activations.is_empty() {
+            if beyond.is_some() || !quantized.activations.is_empty() {
                 // A bound on the error of weights says nothing of a network whose activations are rounded too.
                 let none = encode::<BoundRow>(&[])?;
                 store.write(&part, &[(BoundRow::TABLE, vec![none])], None)?;

@@ -1,6 +1,6 @@
 //! What a network computes, as a hash: the same for the same folded tensors and graph, whatever file they came from.
 
-use super::{Activation, Network, Op, Pad, Window};
+use super::{Activation, Function, Network, Op, Pad, Window};
 use crate::tensor::Tensor;
 
 impl Network {
@@ -94,6 +94,23 @@ impl Content {
             Op::GlobalAvgPool => self.text("global-avg-pool"),
             Op::Flatten => self.text("flatten"),
             Op::Concat => self.text("concat"),
+            Op::Channels(taken) => {
+                self.text("channels");
+                self.sizes(&[taken.count, taken.first, taken.inner]);
+                self.sizes(&taken.steps);
+            }
+            Op::Function(Function::Sigmoid) => self.text("sigmoid"),
+            Op::Function(Function::HardSigmoid { slope, offset }) => {
+                self.text("hard-sigmoid");
+                self.values(&[*slope, *offset]);
+            }
+            Op::Function(Function::HardSwish) => self.text("hard-swish"),
+            Op::Product => self.text("product"),
+            Op::ResponseNorm(norm) => {
+                self.text("response-norm");
+                self.sizes(&[norm.size]);
+                self.values(&[norm.alpha, norm.beta, norm.bias]);
+            }
         }
     }
 }

@@ -162,6 +162,12 @@ impl Network {
         (0..self.nodes.len()).filter(|&i| self.nodes[i].is_layer())
     }
 
+    /// The first node that no bound can be stated for, with the assumption that it breaks.
+    pub fn beyond_bounds(&self) -> Option<(&Node, &'static str)> {
+        let broken = |n: &'_ Node| n.op.breaks();
+        self.nodes.iter().find_map(|n| Some((n, broken(n)?)))
+    }
+
     /// The places that are measured: every parametric layer (depth 1..=L), then the output if it is no layer.
     pub fn taps(&self) -> Vec<Tap> {
         let mut taps: Vec<Tap> = self

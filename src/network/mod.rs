@@ -15,7 +15,7 @@ pub mod synthetic;
 pub use architectures::zoo;
 pub use checkpoint::{LoadReport, StateDict};
 pub use graph::{INPUT, Network, Node, Tap, ValueId};
-pub use op::{Activation, Affine, Conv, Linear, Op, Pad, Window};
+pub use op::{Activation, Affine, Channels, Conv, Function, Linear, Op, Pad, ResponseNorm, Window};
 
 /// What can be wrong with a network or the checkpoint it comes from.
 #[derive(Debug, thiserror::Error)]

@@ -50,6 +50,152 @@ pub enum Op {
     Flatten,
     /// Channels of all inputs, one after the other.
     Concat,
+    /// Some channels of the input, each once, in an order of their own: part of a split, a channel shuffle.
+    Channels(Channels),
+    /// A function of each value that is measured, but has no bounds.
+    Function(Function),
+    /// Product of two inputs, value by value; the second may have one value per channel. Measured, without bounds.
+    Product,
+    /// Local response normalization. Measured, without bounds.
+    ResponseNorm(ResponseNorm),
+}
+
+impl Op {
+    /// The assumption of the bounds that the operation does not meet, if there is one.
+    pub fn breaks(&self) -> Option<&'static str> {
+        match self {
+            Op::Function(_) => Some(
+                "bounds assume activations that are 1-Lipschitz and 0 at 0, and know ReLU and ReLU6",
+            ),
+            Op::Product => Some(
+                "bounds assume maps that are linear between activations, which the product of two computed maps \
+                 (squeeze-and-excite, attention) is not",
+            ),
+            Op::ResponseNorm(_) => Some(
+                "bounds assume maps that are linear between activations, which a normalization by the values \
+                 themselves is not",
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// Functions of one value that networks are built with and bounds do not know.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Function {
+    /// `1 / (1 + exp(-x))`
+    Sigmoid,
+    /// `min(max(slope x + offset, 0), 1)`
+    HardSigmoid {
+        /// Factor.
+        slope: f32,
+        /// Value at 0.
+        offset: f32,
+    },
+    /// `x min(max(x / 6 + 1 / 2, 0), 1)`
+    HardSwish,
+}
+
+impl Function {
+    /// The value at `x`, in f64; NaN stays NaN.
+    pub fn at(self, x: f64) -> f64 {
+        // `clamp` keeps NaN.
+        match self {
+            Function::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Function::HardSigmoid { slope, offset } => {
+                (f64::from(slope) * x + f64::from(offset)).clamp(0.0, 1.0)
+            }
+            Function::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+        }
+    }
+}
+
+/// `x / (bias + alpha / size * s)^beta`, where `s` is the sum of the squares of `size` channels around that of `x`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ResponseNorm {
+    /// Channels of the sum: `(size - 1) / 2` before and the rest after.
+    pub size: usize,
+    /// Factor of the mean square.
+    pub alpha: f32,
+    /// Exponent.
+    pub beta: f32,
+    /// Summand.
+    pub bias: f32,
+}
+
+impl ResponseNorm {
+    /// Channels of the sum for channel `c` of `channels`.
+    pub fn around(&self, c: usize, channels: usize) -> std::ops::Range<usize> {
+        let before = self.size.saturating_sub(1) / 2;
+        let after = self.size.saturating_sub(1) - before;
+        c.saturating_sub(before)..(c + after + 1).min(channels)
+    }
+
+    /// What a value is multiplied with, given the sum of squares.
+    pub fn factor(&self, squares: f64) -> f64 {
+        let scaled = f64::from(self.alpha) / self.size as f64 * squares;
+        (f64::from(self.bias) + scaled).powf(-f64::from(self.beta))
+    }
+}
+
+/// Which channels of the input are taken: output channel `c` is input channel
+/// `first + steps[0] (c mod inner) + steps[1] (c div inner)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Channels {
+    /// Channels of the output.
+    pub count: usize,
+    /// The input channel that comes first.
+    pub first: usize,
+    /// Output channels of one run.
+    pub inner: usize,
+    /// Steps within a run, and from one run to the next.
+    pub steps: [usize; 2],
+}
+
+impl Channels {
+    /// `count` channels from `first` on, `step` apart.
+    pub const fn slice(first: usize, count: usize, step: usize) -> Self {
+        Self {
+            count,
+            first,
+            inner: 1,
+            steps: [0, step],
+        }
+    }
+
+    /// The transposition of `rows` x `columns` channels: channel `i` of all rows, then channel `i + 1` of all rows.
+    pub const fn shuffle(rows: usize, columns: usize) -> Self {
+        Self {
+            count: rows * columns,
+            first: 0,
+            inner: rows,
+            steps: [columns, 1],
+        }
+    }
+
+    /// The input channel behind output channel `c`.
+    pub fn source(&self, c: usize) -> usize {
+        self.first + self.steps[0] * (c % self.inner) + self.steps[1] * (c / self.inner)
+    }
+
+    /// The input channels in the order of the output.
+    pub fn sources(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.count).map(|c| self.source(c))
+    }
+
+    /// True when every output channel is an input channel of its own.
+    pub fn fits(&self, channels: usize) -> bool {
+        let sane = self.inner > 0
+            && (1..=channels).contains(&self.count)
+            && self.steps.iter().all(|&s| s <= channels)
+            && self.first < channels;
+        let mut taken = vec![false; if sane { channels } else { 0 }];
+        sane && self.sources().all(|c| {
+            taken
+                .get_mut(c)
+                .is_some_and(|t| !std::mem::replace(t, true))
+        })
+    }
 }
 
 /// Zero padding in pixels; sides may differ (TensorFlow's `SAME` at stride 2).

@@ -47,6 +47,7 @@ pub fn infer(node: &str, op: &Op, inputs: &[Shape]) -> Result<Shape, NetworkErro
     };
     let arity_ok = match op {
         Op::Add | Op::Concat => inputs.len() >= 2,
+        Op::Product => inputs.len() == 2,
         _ => inputs.len() == 1,
     };
     if !arity_ok {
@@ -135,6 +136,27 @@ pub fn infer(node: &str, op: &Op, inputs: &[Shape]) -> Result<Shape, NetworkErro
         }
         Op::GlobalAvgPool => Ok(Shape::vector(input.c)),
         Op::Flatten => Ok(Shape::vector(input.len())),
+        Op::Function(_) => Ok(input),
+        Op::ResponseNorm(norm) if norm.size > 0 => Ok(input),
+        Op::ResponseNorm(norm) => Err(wrong("a size of at least 1".into(), format!("{norm:?}"))),
+        Op::Product if inputs[1] == input || inputs[1] == Shape::vector(input.c) => Ok(input),
+        Op::Product => Err(wrong(
+            format!(
+                "a factor of {input}, or of one value for each of {} channels",
+                input.c
+            ),
+            inputs[1].to_string(),
+        )),
+        Op::Channels(channels) if channels.fits(input.c) => {
+            Ok(Shape::new(channels.count, input.h, input.w))
+        }
+        Op::Channels(channels) => Err(wrong(
+            format!(
+                "channels of {} of which each is taken once at most",
+                input.c
+            ),
+            format!("{channels:?}"),
+        )),
         Op::Concat => match inputs.iter().find(|s| (s.h, s.w) != (input.h, input.w)) {
             Some(other) => Err(wrong(
                 format!("maps of {}x{} pixels", input.h, input.w),

@@ -200,6 +200,7 @@ pub fn random_network(blueprint: &Blueprint, seed: u64) -> Result<Synthetic, Net
                     terms.fold((0.0, 0.0), |a, t| (a.0 + t.0, a.1 + t.1))
                 })
                 .collect(),
+            (None, Op::Channels(taken)) => taken.sources().map(|c| input[c]).collect(),
             (None, Op::Concat) => node.inputs.iter().flat_map(|&v| known[v].clone()).collect(),
             (None, _) => input.to_vec(),
         };

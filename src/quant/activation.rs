@@ -215,9 +215,9 @@ impl ActivationSpec {
     }
 }
 
-/// Largest pooling and flattening hand their input's grid on; every other output gets one of its own.
+/// Largest pooling, flattening and taking channels hand their input's grid on; every other output gets one of its own.
 pub fn is_quantized(node: &Node) -> bool {
-    let hands_on = matches!(node.op, Op::MaxPool(_) | Op::Flatten);
+    let hands_on = matches!(node.op, Op::MaxPool(_) | Op::Flatten | Op::Channels(_));
     !(hands_on && node.activation == Activation::Identity)
 }
 

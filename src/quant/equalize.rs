@@ -58,7 +58,13 @@ pub fn pairs(network: &Network) -> Vec<Pair> {
                 Op::MaxPool(_) | Op::AvgPool { .. } | Op::GlobalAvgPool => {}
                 // Only then is a channel still one value.
                 Op::Flatten if network.shape(node.inputs[0]).pixels() == 1 => {}
-                Op::Flatten | Op::Add | Op::Concat => return None,
+                Op::Flatten
+                | Op::Add
+                | Op::Concat
+                | Op::Channels(_)
+                | Op::Function(_)
+                | Op::Product
+                | Op::ResponseNorm(_) => return None,
             }
         }
     };

@@ -89,6 +89,17 @@ impl<T: Real> Backward<'_, T> {
                 count_include_pad,
             } => avg_pool(window, *count_include_pad, dy, (dx, shape), self.split),
             Op::GlobalAvgPool => global_avg_pool(dy.0, dx, shape.pixels()),
+            Op::Channels(channels) => {
+                let planes = dy.0.chunks(shape.pixels().max(1));
+                for (source, plane) in channels.sources().zip(planes) {
+                    let dx = &mut dx[source * shape.pixels()..];
+                    for (d, &g) in dx.iter_mut().zip(plane) {
+                        *d += g;
+                    }
+                }
+            }
+            // `slopes` refuses networks with these.
+            Op::Function(_) | Op::Product | Op::ResponseNorm(_) => {}
             Op::Add | Op::Flatten | Op::Concat => {
                 for (d, &g) in dx.iter_mut().zip(dy.0) {
                     *d += g;

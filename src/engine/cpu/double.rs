@@ -148,6 +148,10 @@ impl Real for Double {
         Self::of(f64::from(self).round_ties_even())
     }
     #[inline(always)]
+    fn by_f64(self, f: impl Fn(f64) -> f64) -> Self {
+        Self::of(f(f64::from(self)))
+    }
+    #[inline(always)]
     fn narrow(self) -> f32 {
         f64::from(self) as f32
     }

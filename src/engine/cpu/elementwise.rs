@@ -4,7 +4,7 @@ use super::activation::{activate, activate_all};
 use super::real::Real;
 use super::simd::{Kernel, dispatch};
 use super::split::Split;
-use crate::network::{Activation, Window};
+use crate::network::{Activation, Function, ResponseNorm, Window};
 use crate::tensor::Shape;
 
 /// Elements of one piece of work.
@@ -33,6 +33,43 @@ pub fn concat<T: Real>(inputs: &[&[T]], mut out: &mut [T], activation: Activatio
         part.copy_from_slice(x);
         activate_all(part, activation);
         out = rest;
+    }
+}
+
+/// A function of every value.
+pub fn function<T: Real>(f: Function, x: &[T], out: &mut [T], activation: Activation) {
+    for (y, &x) in out.iter_mut().zip(x) {
+        *y = activate(activation, x.by_f64(|x| f.at(x)));
+    }
+}
+
+/// Product of `x` and `factors`, of which there is one for every value or for every channel of `pixels` values.
+pub fn product<T: Real>(
+    x: &[T],
+    factors: &[T],
+    pixels: usize,
+    out: &mut [T],
+    activation: Activation,
+) {
+    let each = if factors.len() == x.len() { 1 } else { pixels };
+    for (i, (y, &x)) in out.iter_mut().zip(x).enumerate() {
+        *y = activate(activation, x * factors[i / each.max(1)]);
+    }
+}
+
+/// Local response normalization.
+pub fn response_norm<T: Real>(
+    norm: &ResponseNorm,
+    (x, shape): (&[T], Shape),
+    out: &mut [T],
+    activation: Activation,
+) {
+    let pixels = shape.pixels();
+    for (i, y) in out.iter_mut().enumerate() {
+        let (c, pixel) = (i / pixels, i % pixels);
+        let neighbours = norm.around(c, shape.c).map(|c| x[c * pixels + pixel]);
+        let squares = neighbours.fold(T::ZERO, |s, v| s + v * v);
+        *y = activate(activation, x[i] * squares.by_f64(|s| norm.factor(s)));
     }
 }
 

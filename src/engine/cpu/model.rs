@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::buffers::{Buffer, Buffers};
 use super::conv::{Params, conv, linear};
 use super::depthwise::depthwise;
-use super::elementwise::{Pool, add, concat, global_avg_pool, pool};
+use super::elementwise::{
+    Pool, add, concat, function, global_avg_pool, pool, product, response_norm,
+};
 use super::quantize::quantize;
 use super::real::Real;
 use super::split::Split;
@@ -215,5 +217,18 @@ pub fn apply<T: Real>(
         }
         Op::GlobalAvgPool => global_avg_pool(x, shape.pixels(), out, activation),
         Op::Flatten | Op::Concat => concat(&maps(), out, activation),
+        Op::Function(f) => function(*f, x, out, activation),
+        Op::Product => {
+            let factors = inputs.get(1).map_or(x, |&(x, _)| x);
+            product(x, factors, shape.pixels(), out, activation);
+        }
+        Op::ResponseNorm(norm) => response_norm(norm, (x, shape), out, activation),
+        Op::Channels(channels) => {
+            let planes: Vec<&[T]> = channels
+                .sources()
+                .map(|c| &x[c * shape.pixels()..][..shape.pixels()])
+                .collect();
+            concat(&planes, out, activation);
+        }
     }
 }

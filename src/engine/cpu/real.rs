@@ -50,6 +50,8 @@ pub trait Real:
     fn count(n: usize) -> Self;
     /// The nearest whole number, the even one on ties.
     fn round_ties_even(self) -> Self;
+    /// A function that is evaluated in f64, whatever this type's precision.
+    fn by_f64(self, f: impl Fn(f64) -> f64) -> Self;
     /// Rounded to f32.
     fn narrow(self) -> f32;
     /// `|self - other|`, off by less than an ulp.
@@ -81,6 +83,10 @@ macro_rules! real {
             #[inline(always)]
             fn round_ties_even(self) -> Self {
                 self.round_ties_even()
+            }
+            #[inline(always)]
+            fn by_f64(self, f: impl Fn(f64) -> f64) -> Self {
+                f(self as f64) as $t
             }
             #[inline(always)]
             fn narrow(self) -> f32 {

@@ -12,7 +12,7 @@ use super::real::Real;
 use super::reduce::reduce;
 use super::sample::SamplePass;
 use super::split::Split;
-use crate::engine::sample::{check_activations, check_radius, drifting};
+use crate::engine::sample::{check_activations, check_network, check_radius, drifting};
 use crate::engine::{
     Comparison, Distribution, EngineError, Exact, Isolated, Runner, SampleBound, TapStats,
     VariantId, check_bins, layer_of,
@@ -214,6 +214,7 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
     fn exact(&mut self, variant: VariantId) -> Result<Vec<Vec<Exact>>, EngineError> {
         let model = self.variant(variant)?;
         let mut images = self.current()?;
+        check_network(self.network)?;
         check_activations(model.quantizes_activations())?;
         Ok(self.each(&mut images, |_, image, split| {
             let pass = ExactPass {
@@ -233,6 +234,7 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         check_radius(radius)?;
         let model = self.variant(variant)?;
         let mut images = self.current()?;
+        check_network(self.network)?;
         check_activations(model.quantizes_activations())?;
         let drifts = drifting(self.network, |i| {
             let params = self.reference.params(i).zip(model.params(i));

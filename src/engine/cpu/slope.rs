@@ -6,6 +6,7 @@ use super::real::Real;
 use super::reduce::reduce;
 use super::runner::CpuRunner;
 use super::split::Split;
+use crate::engine::sample::check_network;
 use crate::engine::{EngineError, TapStats, VariantId};
 use crate::tensor::Batch;
 
@@ -32,6 +33,7 @@ impl<T: Real> CpuRunner<'_, T> {
         direction: impl Fn(usize, &[T], &[T]) -> Vec<T> + Sync + Send,
     ) -> Result<Vec<Slope<T>>, EngineError> {
         self.check(input)?;
+        check_network(self.network)?;
         let (reference, variant) = (&self.reference, self.variant(variant)?);
         let keep = self.everything();
         let mut images: Vec<usize> = (0..input.images()).collect();

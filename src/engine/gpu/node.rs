@@ -3,7 +3,10 @@
 use super::kernels::Map;
 use super::pass::Recorder;
 use super::weights::LayerWeights;
-use super::{add, concat, conv, depthwise, flatten, gemm, global_pool, pool};
+use super::{
+    add, channels, concat, conv, depthwise, flatten, function, gemm, global_pool, pool, product,
+    response_norm,
+};
 use crate::engine::EngineError;
 use crate::network::{Activation, Node, Op};
 
@@ -39,6 +42,10 @@ pub fn record(
         }
         (Op::GlobalAvgPool, _) => global_pool::record(rec, x, y, act),
         (Op::Flatten, _) => flatten::record(rec, x, y, act),
+        (Op::Function(f), _) => function::record(rec, *f, x, y, act),
+        (Op::Product, _) => product::record(rec, inputs, y, act),
+        (Op::ResponseNorm(norm), _) => response_norm::record(rec, norm, x, y, act),
+        (Op::Channels(taken), _) => channels::record(rec, taken, x, y, act),
         (Op::Concat, _) => concat::record(rec, inputs, y, act),
         (Op::Conv(_) | Op::Linear(_), None) => Err(EngineError::Unsupported {
             node: node.name.clone(),

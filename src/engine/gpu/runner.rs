@@ -8,7 +8,7 @@ use super::sample_pass::SamplePass;
 use super::sample_weights::SampleWeights;
 use super::weights::LayerWeights;
 use super::{layout, node, quantize};
-use crate::engine::sample::{check_activations, check_radius, drifting};
+use crate::engine::sample::{check_activations, check_network, check_radius, drifting};
 use crate::engine::{
     Comparison, Distribution, EngineError, Isolated, Runner, SampleBound, VariantId, check_bins,
     layer_of,
@@ -376,6 +376,7 @@ impl Runner for GpuRunner<'_> {
         radius: f64,
     ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
         check_radius(radius)?;
+        check_network(self.network)?;
         check_activations(!self.variant(variant)?.quantized.activations.is_empty())?;
         self.with_reference(|runner, reference| {
             runner.sample_bound_with(variant, radius, reference)

@@ -53,11 +53,16 @@ impl<'a> Importer<'a> {
             "Squeeze" | "Unsqueeze" => self.change_axes(node, op == "Unsqueeze"),
             "Transpose" => self.transpose(node),
             "Concat" => self.concat(node),
+            "Split" => self.split(node),
+            "Slice" => self.slice(node),
+            "Gather" => self.gather(node),
             "Shape" => self.shape_of(node),
             "Size" => self.size_of(node),
             "Identity" | "Cast" | "CastLike" => self.identity(op, node),
             "Dropout" => self.dropout(node),
             "Softmax" | "LogSoftmax" | "Sigmoid" if self.ends(node) => self.drop_last(op, node),
+            "Sigmoid" | "HardSigmoid" | "HardSwish" => self.smooth(op, node),
+            "LRN" => self.response_norm(node),
             "Softmax" | "LogSoftmax" => {
                 Err("a softmax is only known as the last node, where it is dropped".into())
             }
@@ -162,9 +167,9 @@ impl<'a> Importer<'a> {
 
 fn advice(op: &str) -> &'static str {
     match op {
-        "Sigmoid" | "HardSigmoid" | "HardSwish" | "Swish" | "Elu" | "Selu" | "Gelu" | "Erf"
-        | "Tanh" | "LeakyRelu" | "PRelu" | "Softplus" | "Mish" => {
-            "activations are ReLU and ReLU6 only: take a variant of the model trained with them"
+        "Swish" | "Elu" | "Selu" | "Gelu" | "Erf" | "Tanh" | "LeakyRelu" | "PRelu" | "Softplus"
+        | "Mish" => {
+            "activations are ReLU, ReLU6, Sigmoid, HardSigmoid and HardSwish: take a variant of the model trained with them"
         }
         "QuantizeLinear"
         | "DequantizeLinear"
@@ -178,7 +183,6 @@ fn advice(op: &str) -> &'static str {
         "LayerNormalization"
         | "InstanceNormalization"
         | "GroupNormalization"
-        | "LRN"
         | "LpNormalization" => {
             "only batch norm with frozen statistics is linear: take a model that uses it"
         }

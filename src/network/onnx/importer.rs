@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::attributes::Attributes;
+use super::channels::Matrix;
 use super::constant::{self, Constant, Kind};
 use super::decode::{self, decode};
 use super::fold::{Budget, Call, cast, evaluate};
@@ -24,6 +25,8 @@ pub enum View {
     Vector,
     /// `[N, H W C]`: a map of this shape, flattened with the channels last.
     FlatChannelsLast(Shape),
+    /// `[N, rows, columns, H, W]` and the like: channels as a matrix, which only a `Transpose` or `Reshape` may read.
+    Matrix(Matrix),
 }
 
 /// A network value as an ONNX tensor shows it.
@@ -76,6 +79,8 @@ pub struct Importer<'a> {
     pub notes: Vec<String>,
     /// True when the network scales its input itself.
     pub scaled_input: bool,
+    /// True when some node has no bounds.
+    pub beyond_bounds: bool,
     /// Images at once in the file's shapes.
     pub batch: usize,
     /// Version of the operators.
@@ -107,6 +112,7 @@ impl<'a> Importer<'a> {
             folder,
             notes,
             scaled_input: false,
+            beyond_bounds: false,
             batch: 1,
             opset: 0,
             tail: HashSet::new(),
@@ -230,7 +236,11 @@ impl<'a> Importer<'a> {
         output: &str,
     ) -> Result<Imported, OnnxError> {
         let id = match self.items.get(output) {
-            Some(Item::Value(v)) if v.pad == Pad::default() && !v.ceiling => v.id,
+            Some(Item::Value(v))
+                if v.pad == Pad::default() && !v.ceiling && !matches!(v.view, View::Matrix(_)) =>
+            {
+                v.id
+            }
             _ => INPUT,
         };
         if id == INPUT {
@@ -340,6 +350,9 @@ impl<'a> Importer<'a> {
     pub fn padded_value(&self, node: &'a proto::Node, i: usize) -> Result<Value, String> {
         let value = self.unfinished_value(node, i)?;
         match value.ceiling {
+            _ if matches!(value.view, View::Matrix(_)) => Err(
+                "reads channels as a matrix; only a shuffle, which reshapes them back, is known".into(),
+            ),
             true => Err(
                 "reads a map that is cut off at 6 above and at nothing below; only ReLU and ReLU6 are known".into(),
             ),
@@ -372,6 +385,24 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
+    /// Declares output `i` of the node to be a new node of the network.
+    pub fn push_output(
+        &mut self,
+        node: &'a proto::Node,
+        i: usize,
+        op: Op,
+        inputs: &[ValueId],
+        activation: Activation,
+        view: View,
+    ) -> Result<(), String> {
+        let id = self.append(node, op, inputs, activation)?;
+        if let Some(name) = node.output.get(i).filter(|n| !n.is_empty()) {
+            self.tensors[id - 1].clone_from(name);
+            self.define(name, Value::new(id, view));
+        }
+        Ok(())
+    }
+
     fn define(&mut self, name: &'a str, value: Value) {
         self.items.insert(name, Item::Value(value));
     }
@@ -390,6 +421,19 @@ impl<'a> Importer<'a> {
         activation: Activation,
         view: View,
     ) -> Result<(), String> {
+        let id = self.append(node, op, inputs, activation)?;
+        self.computes(id, node);
+        self.set(node, Value::new(id, view))
+    }
+
+    /// Appends a network node for `node`.
+    fn append(
+        &mut self,
+        node: &'a proto::Node,
+        op: Op,
+        inputs: &[ValueId],
+        activation: Activation,
+    ) -> Result<ValueId, String> {
         let weight = node
             .input
             .get(1)
@@ -433,8 +477,7 @@ impl<'a> Importer<'a> {
         }
         self.names.insert(name);
         self.tensors.push(String::new());
-        self.computes(id, node);
-        self.set(node, Value::new(id, view))
+        Ok(id)
     }
 
     /// Notes that value `id` now equals the node's output.

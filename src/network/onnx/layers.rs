@@ -210,14 +210,13 @@ impl<'a> Importer<'a> {
         if constants.is_empty() && matches!(op, "Add" | "Sum") {
             return self.add(node);
         }
+        if constants.is_empty() && op == "Mul" && node.input.len() == 2 {
+            return self.product(node);
+        }
         let (2, &[fixed]) = (node.input.len(), &constants[..]) else {
-            return Err(match op {
-                "Mul" => "multiplies two computed maps (attention, squeeze-and-excite), which is not linear: \
-                          take a variant of the model without it"
-                    .into(),
-                _ => "combines its operands in a way that is not known; one must be computed, one constant"
-                    .to_string(),
-            });
+            return Err(
+                "combines its operands in a way that is not known; one must be computed, one constant".into(),
+            );
         };
         let value = self.value(node, 1 - fixed)?;
         let factors = self.per_channel(node, fixed, value)?;
@@ -261,7 +260,7 @@ impl<'a> Importer<'a> {
             View::Map => (4, 1),
             View::ChannelsLast => (4, 3),
             View::Vector => (2, 1),
-            View::FlatChannelsLast(_) => (2, 2),
+            View::FlatChannelsLast(_) | View::Matrix(_) => (2, 2),
         };
         let lead = rank - dims.len().min(rank);
         let fits = dims.len() <= rank

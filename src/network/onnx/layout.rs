@@ -1,11 +1,12 @@
 //! Operations that only change how a value is laid out, and the arithmetic of shapes that exporters leave behind.
 
 use super::attributes::Attributes;
+use super::channels::Matrix;
 use super::constant::{Constant, index, product, reshaped, squeezed, unsqueezed};
 use super::fold::shape_of;
 use super::importer::{Importer, Value, View};
 use super::proto;
-use crate::network::op::{Activation, Op};
+use crate::network::op::{Activation, Op, Pad};
 use crate::tensor::Shape;
 
 impl<'a> Importer<'a> {
@@ -25,6 +26,7 @@ impl<'a> Importer<'a> {
                     c,
                 ]
             }
+            View::Matrix(matrix) => matrix.extents([h, w]),
             View::Vector | View::FlatChannelsLast(_) => vec![c * h * w],
         };
         [vec![self.batch], map].concat()
@@ -67,7 +69,7 @@ impl<'a> Importer<'a> {
                 .unwrap_or_default()
                 .to_vec(),
         };
-        let value = self.value(node, 0)?;
+        let value = self.rearrangeable(node)?;
         let from = self.extents(value);
         let zeros = Attributes(&node.attribute).flag("allowzero");
         let to = reshaped(&from, &target, zeros)?;
@@ -92,6 +94,15 @@ impl<'a> Importer<'a> {
         if batch != self.batch || product(map) != product(&from[1..]) {
             return Err(unknown());
         }
+        if value.pad != Pad::default() {
+            return Err(
+                "reads a padded map; only convolutions and pooling may follow a Pad".into(),
+            );
+        }
+        if let View::Matrix(matrix) = value.view {
+            return self.reshape_matrix(node, (value, matrix), map);
+        }
+        let matrix = self.as_matrix(value, &from[1..], map);
         let view = match *map {
             [_] => return self.as_vector_output(node, value),
             [_, 1, 1] => View::Map,
@@ -99,6 +110,10 @@ impl<'a> Importer<'a> {
             // One channel: both layouts are the same order.
             [1, h, w] if value.view == View::ChannelsLast && from[1..] == [h, w, 1] => View::Map,
             [h, w, 1] if value.view == View::Map && from[1..] == [1, h, w] => View::ChannelsLast,
+            _ if matrix.is_some() => {
+                let view = matrix.unwrap_or(value.view);
+                return self.set(node, Value { view, ..value });
+            }
             _ => return Err(unknown()),
         };
         let shape = self.shape(value);
@@ -133,14 +148,18 @@ impl<'a> Importer<'a> {
 
     pub(super) fn transpose(&mut self, node: &'a proto::Node) -> Result<(), String> {
         let perm = Attributes(&node.attribute).ints("perm");
-        let value = self.padded_value(node, 0)?;
+        let value = self.rearrangeable(node)?;
         let view = match (value.view, perm) {
+            (View::Matrix(m), Some(perm)) if m.is_turned_by(perm) => View::Matrix(Matrix {
+                turned: !m.turned,
+                ..m
+            }),
             (View::ChannelsLast, Some([0, 3, 1, 2])) => View::Map,
             (View::Map, Some([0, 2, 3, 1])) => View::ChannelsLast,
             (view, Some([0, 1, 2, 3] | [0, 1])) => view,
             _ => {
                 return Err(format!(
-                    "perm is {perm:?}; only changes between NCHW and NHWC are known"
+                    "perm is {perm:?}; only changes between NCHW and NHWC, and shuffles of channels, are known"
                 ));
             }
         };
@@ -156,7 +175,7 @@ impl<'a> Importer<'a> {
             View::Map => (4, 1),
             View::ChannelsLast => (4, 3),
             View::Vector => (2, 1),
-            View::FlatChannelsLast(_) => {
+            View::FlatChannelsLast(_) | View::Matrix(_) => {
                 return Err("joins vectors that were flattened as NHWC".into());
             }
         };

@@ -2,8 +2,9 @@
 //!
 //! What is read: `Conv`, `Gemm`, `MatMul`, `BatchNormalization`, `Relu`, `Clip` and other spellings of ReLU and ReLU6,
 //! sums, products and quotients with constants, residual `Add`, `MaxPool`, `AveragePool`, global pooling, `ReduceMean`
-//! over pixels, `Flatten`, `Reshape`, `Squeeze`, `Transpose` between NCHW and NHWC, `Concat` over channels, zero `Pad`,
-//! `Dropout`, `Identity`, and a final `Softmax` or `Sigmoid`, which is dropped because quantization bounds speak of
+//! over pixels, `Flatten`, `Reshape`, `Squeeze`, `Transpose` between NCHW and NHWC, `Concat`, `Split`, `Slice` and shuffles of channels, zero `Pad`,
+//! `Dropout`, `Identity`; `Sigmoid`, `HardSigmoid`, `HardSwish`, products of computed maps and `LRN`, with which a network
+//! is measured but has no bounds; and a final `Softmax` or `Sigmoid`, which is dropped because quantization bounds speak of
 //! logits. Whatever follows from constants and shapes alone is evaluated ([`fold`]). Anything else is an error that
 //! names the node.
 //!
@@ -13,6 +14,7 @@
 
 mod activation;
 mod attributes;
+mod channels;
 mod constant;
 mod decode;
 mod dispatch;
@@ -25,6 +27,7 @@ mod layout;
 mod pooling;
 mod proto;
 mod scaling;
+mod smooth;
 mod wire;
 
 use std::collections::{HashMap, HashSet};

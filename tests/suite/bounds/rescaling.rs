@@ -243,6 +243,14 @@ fn paths(network: &Network, value: usize, element: usize) -> f64 {
                 / n as f64
         }
         Op::Flatten => paths(network, first, element),
+        Op::Function(_) | Op::Product | Op::ResponseNorm(_) => {
+            unreachable!("not in these networks")
+        }
+        Op::Channels(taken) => paths(
+            network,
+            first,
+            taken.source(c) * input.pixels() + element % input.pixels(),
+        ),
         Op::Concat => {
             let mut element = element;
             for &v in &node.inputs {

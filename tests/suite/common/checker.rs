@@ -26,7 +26,10 @@ pub fn rounding_errors(network: &Network, input: &[f64]) -> Vec<f64> {
             Op::Add => original.inputs.len(),
             Op::AvgPool { window, .. } => window.kernel[0] * window.kernel[1] + 2,
             Op::GlobalAvgPool => network.shape(original.inputs[0]).pixels() + 2,
-            Op::MaxPool(_) | Op::Flatten | Op::Concat => 0,
+            Op::MaxPool(_) | Op::Flatten | Op::Concat | Op::Channels(_) => 0,
+            Op::Function(_) | Op::Product | Op::ResponseNorm(_) => {
+                unreachable!("not in these networks")
+            }
         };
         let before = original
             .inputs

@@ -233,7 +233,10 @@ fn roundings(node: &Node, shapes: &[Shape]) -> usize {
         Op::Add => shapes.len() - 1,
         Op::AvgPool { window, .. } => window.kernel[0] * window.kernel[1] + DIVISION,
         Op::GlobalAvgPool => shapes[0].pixels() + DIVISION,
-        Op::MaxPool(_) | Op::Flatten | Op::Concat => 0,
+        Op::MaxPool(_) | Op::Flatten | Op::Concat | Op::Channels(_) => 0,
+        Op::Function(_) | Op::Product | Op::ResponseNorm(_) => {
+            unreachable!("not in these networks")
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Random small networks and their inputs.
 
 use proptest::prelude::*;
-use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad, Window};
+use quantbound::network::{Activation, Channels, Conv, INPUT, Linear, Network, Op, Pad, Window};
 use quantbound::tensor::{Batch, Shape, Tensor};
 
 /// Numbers in -1..1 from a seed.
@@ -259,6 +259,14 @@ impl JoinProblem {
             .unwrap();
         let wide = network
             .push("concat", Op::Concat, &[made[1], sum, made[2]], act)
+            .unwrap();
+        let channels = network.shape(wide).c;
+        let taken = match channels % 2 {
+            0 => Channels::shuffle(2, channels / 2),
+            _ => Channels::slice(1, channels - 1, 1),
+        };
+        let wide = network
+            .push("channels", Op::Channels(taken), &[wide], act)
             .unwrap();
         let vector = match self.global {
             true => network.push("mean", Op::GlobalAvgPool, &[wide], act),

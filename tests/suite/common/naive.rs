@@ -117,5 +117,28 @@ pub fn apply(op: &Op, shapes: &[Shape], inputs: &[&[f64]], out: Shape) -> Vec<f6
             .collect(),
         Op::Flatten => x.to_vec(),
         Op::Concat => inputs.concat(),
+        Op::Function(f) => x.iter().map(|&v| f.at(v)).collect(),
+        Op::Product => {
+            let each = if inputs[1].len() == x.len() {
+                1
+            } else {
+                s.pixels()
+            };
+            x.iter()
+                .enumerate()
+                .map(|(i, v)| v * inputs[1][i / each])
+                .collect()
+        }
+        Op::ResponseNorm(norm) => each(&|c, y, column| {
+            let at = |c: usize| x[(c * s.h + y) * s.w + column];
+            let squares = norm.around(c, s.c).map(|c| at(c) * at(c)).sum();
+            at(c) * norm.factor(squares)
+        }),
+        Op::Channels(taken) => {
+            let planes = taken
+                .sources()
+                .map(|c| x.chunks(s.pixels()).nth(c).unwrap());
+            planes.flatten().copied().collect()
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Random small networks as a problem.
 
 use proptest::prelude::*;
-use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad, ValueId, Window};
+use quantbound::network::{
+    Activation, Channels, Conv, INPUT, Linear, Network, Op, Pad, ValueId, Window,
+};
 use quantbound::tensor::{Shape, Tensor};
 
 use super::problems::{Problem, problem};
@@ -132,6 +134,13 @@ fn push_step(network: &mut Network, i: usize, kind: u8, source: usize, (a, b): (
         8 if a % 2 == 0 => {
             let partner = partners(&|s| (s.h, s.w) == (shape.h, shape.w))[0];
             (Op::Concat, vec![input, partner])
+        }
+        8 if a % 4 == 1 && shape.c > 1 => {
+            let taken = match shape.c % 2 {
+                0 => Channels::shuffle(shape.c / 2, 2),
+                _ => Channels::slice(1, shape.c / 2, 2),
+            };
+            (Op::Channels(taken), vec![input])
         }
         8 => (Op::MaxPool(window), vec![input]),
         _ => {

@@ -42,7 +42,10 @@ fn roundings(op: &Op, node: &Node, input: Shape) -> usize {
         Op::GlobalAvgPool => input.pixels() + 4,
         Op::AvgPool { window, .. } => window.kernel[0] * window.kernel[1] + 4,
         Op::Add => node.inputs.len(),
-        Op::MaxPool(_) | Op::Flatten | Op::Concat => 0,
+        Op::MaxPool(_) | Op::Flatten | Op::Concat | Op::Channels(_) => 0,
+        Op::Function(_) | Op::Product | Op::ResponseNorm(_) => {
+            unreachable!("not in these networks")
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use quantbound::bounds::Domain;
-use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad, ValueId, Window};
+use quantbound::network::{
+    Activation, Channels, Conv, INPUT, Linear, Network, Op, Pad, ValueId, Window,
+};
 use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, Quantizer};
 use quantbound::tensor::{Shape, Tensor};
@@ -206,6 +208,19 @@ fn build(input: Shape, steps: &[Step], biased: bool) -> Network {
     net
 }
 
+/// A shuffle of `channels`, or some of them.
+fn taken(channels: usize, choice: usize) -> Channels {
+    match choice % 3 {
+        0 if channels.is_multiple_of(2) => Channels::shuffle(2, channels / 2),
+        1 => Channels::slice(
+            1 % channels,
+            channels.div_ceil(2).min(channels - 1).max(1),
+            1,
+        ),
+        _ => Channels::slice(0, channels.div_ceil(2), 2),
+    }
+}
+
 fn add_step(net: &mut Network, step: &Step, weights: &mut WeightMaker) {
     let latest = net.nodes.len();
     let value = latest - step.back[0].min(latest);
@@ -281,7 +296,11 @@ fn add_step(net: &mut Network, step: &Step, weights: &mut WeightMaker) {
                 .nth(step.back[1])
                 .unwrap_or(value);
             if net.shape(other).c + shape.c <= 8 || shape.pixels() == 1 {
-                push(net, Op::Concat, &[value, other], step.activation);
+                let joined = push(net, Op::Concat, &[value, other], step.activation);
+                if let Some(value) = joined.filter(|_| weights.random.one_in(2)) {
+                    let taken = taken(net.shape(value).c, step.back[0]);
+                    push(net, Op::Channels(taken), &[value], step.activation);
+                }
             }
         }
         Kind::MaxPool => {

@@ -65,7 +65,10 @@ fn errors(network: &Network, values: &[[Vec<f64>; 2]], x: &[f64]) -> Vec<Vec<f64
             Op::Add => node.inputs.len(),
             Op::AvgPool { window, .. } => window.kernel[0] * window.kernel[1] + 4,
             Op::GlobalAvgPool => input.pixels() + 4,
-            Op::MaxPool(_) | Op::Flatten | Op::Concat => 0,
+            Op::MaxPool(_) | Op::Flatten | Op::Concat | Op::Channels(_) => 0,
+            Op::Function(_) | Op::Product | Op::ResponseNorm(_) => {
+                unreachable!("not in these networks")
+            }
         };
         let unit = gamma(count, UNIT_F32);
         // Biases alone, through the layer without weights: |b| at every pixel.

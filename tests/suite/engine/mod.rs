@@ -7,3 +7,4 @@ mod oracle;
 mod parity;
 mod sample_bounds;
 mod shaders;
+mod unbounded;

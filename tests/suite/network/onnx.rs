@@ -3,6 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use quantbound::bounds::{Domain, Setting};
+use quantbound::engine::Engine;
+use quantbound::engine::cpu::CpuEngine;
+use quantbound::quant::uniform::{Scheme, Uniform};
+use quantbound::quant::{Granularity, Quantizer};
+use quantbound::tensor::Batch;
+
 use crate::common::onnx_golden::{Golden, compare, uniform};
 use quantbound::network::onnx::{self, Imported};
 
@@ -25,7 +32,7 @@ fn trace(imported: &Imported, seed: u64) -> Vec<Vec<f64>> {
 fn every_node_agrees_with_onnx_runtime() {
     let text = std::fs::read_to_string(folder().join("goldens.json")).unwrap();
     let goldens: BTreeMap<String, Golden> = serde_json::from_str(&text).unwrap();
-    assert!(goldens.len() >= 45, "{} fixtures", goldens.len());
+    assert!(goldens.len() >= 51, "{} fixtures", goldens.len());
     let mut failed = Vec::new();
     for (name, golden) in &goldens {
         let outcome = std::panic::catch_unwind(|| {
@@ -243,14 +250,22 @@ fn what_cannot_be_imported_is_named_with_a_way_out() {
     let cases: Vec<(Vec<by_hand::Node>, &[&str])> = vec![
         (
             vec![
-                node("Sigmoid", &["x"], "h", &[]),
+                node("Tanh", &["x"], "h", &[]),
                 node("Conv", &["h", "w"], "y", &[]),
             ],
-            &["node h (Sigmoid)", "operator set 13", "ReLU6"],
+            &["node h (Tanh)", "operator set 13", "ReLU6"],
         ),
         (
-            vec![conv(), node("Mul", &["h", "h"], "y", &[])],
-            &["node y (Mul)", "squeeze-and-excite"],
+            vec![conv(), node("Mul", &["h", "x"], "y", &[])],
+            &["node y (Mul)", "only equal ones"],
+        ),
+        (
+            vec![conv(), node("Split", &["h"], "y", &[("axis", &[2])])],
+            &["node y (Split)", "only channels"],
+        ),
+        (
+            vec![conv(), node("LRN", &["h"], "y", &[("size", &[0])])],
+            &["node y (LRN)", "size is 0"],
         ),
         (
             vec![conv(), node("Resize", &["h"], "y", &[])],
@@ -437,6 +452,49 @@ fn activations_are_fused_only_where_nothing_else_reads_the_value() {
     assert!(matches!(nodes[1].op, Op::MaxPool(_)));
     assert_eq!(imported.tensors, ["h", "r", "y"]);
     assert_eq!(imported.network.totals().layers, 1);
+}
+
+/// Networks with smooth activations and products are measured; bounds say which assumption fails.
+#[test]
+fn bounds_are_refused_by_the_assumption_that_fails() {
+    for (name, node, parts) in [
+        ("smooth", "hardswish2", ["bounds assume", "1-Lipschitz"]),
+        (
+            "mobilenet_v3_torchscript",
+            "",
+            ["bounds assume", "1-Lipschitz"],
+        ),
+        ("response_norm", "lrn2", ["bounds assume", "normalization"]),
+    ] {
+        let imported = fixture(name);
+        let notes = imported.notes.join("\n");
+        let network = &imported.network;
+        let domain = Domain::symmetric(network.input.c, 1.0);
+        let refused = Setting::new(network, network, &domain)
+            .err()
+            .unwrap()
+            .to_string();
+        for part in parts {
+            assert!(refused.contains(part), "{refused}");
+            assert!(notes.contains("without bounds"), "{notes}");
+        }
+        assert!(refused.contains(node), "{refused}");
+        let engine = CpuEngine::f32(None).unwrap();
+        let mut runner = engine.prepare(network).unwrap();
+        let input = Batch::new(network.input, uniform(1, network.input.len())).unwrap();
+        runner.reference(&input).unwrap();
+        let quantized = Uniform::new(8, Granularity::PerTensor, Scheme::Symmetric)
+            .unwrap()
+            .quantize(network)
+            .unwrap();
+        let variant = runner.load_variant(&quantized).unwrap();
+        let compared = runner.compare(variant).unwrap();
+        assert!(compared.stats[0].iter().all(|s| s.non_finite == 0));
+        assert!(compared.stats[0].last().unwrap().max_abs_diff > 0.0);
+    }
+    // A shuffle of channels is a permutation: every bound is stated, and none is below the measurement.
+    let imported = fixture("shufflenet_dynamo");
+    assert!(!imported.notes.join("\n").contains("without bounds"));
 }
 
 #[test]

@@ -164,6 +164,7 @@ fn by_channel<const N: usize>(
                 let parts = rest().fold(x[k].clone(), |all, y| [&all[..], &y[k][..]].concat());
                 rounding.settled(parts)
             }),
+            (Op::Channels(taken), _) => of(&|k| taken.sources().map(|c| x[k][c].clone()).collect()),
             (Op::Flatten, _) => {
                 let pixels = case.network.shape(node.inputs[0]).pixels();
                 of(&|k| {

@@ -46,6 +46,7 @@ fn maps(network: &Network) -> Vec<Vec<Row>> {
                 };
                 (0..a.out).map(row).collect()
             }
+            (Op::Channels(taken), _) => taken.sources().map(|c| x[c].clone()).collect(),
             (Op::Concat, _) => node
                 .inputs
                 .iter()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::options::EngineOptions;
-use super::{Outcome, doctor_images};
+use super::{Outcome, doctor_images, doctor_networks};
 use crate::data::{ImageSet, Labels, Manifest, reference};
 use crate::engine::Engine;
 use crate::engine::cpu::CpuEngine;
@@ -49,18 +49,18 @@ impl Args {
             (&self.images, &self.model, &self.weights)
         {
             anyhow::ensure!(self.limit > 0, "--limit 0: give at least one image");
-            let model = LoadedModel::load(
-                &Model {
-                    name: name.clone(),
-                    weights: weights.clone(),
-                    activation: None,
-                    preprocessing: None,
-                },
-                None,
-            )?;
+            let planned = Model {
+                name: name.clone(),
+                weights: weights.clone(),
+                activation: None,
+                preprocessing: None,
+            };
+            let model = LoadedModel::load(&planned, None)?;
             let engine = self.engine.select()?.engine;
             let labels = self.labels.as_ref();
             let fine = doctor_images::check(&model, images, labels, self.limit, engine.as_ref())?;
+            let chosen = (images.as_path(), labels, self.limit);
+            let fine = doctor_networks::check(&planned, &model, chosen, engine.as_ref())? && fine;
             return Ok(if fine { Outcome::Fine } else { Outcome::Failed });
         }
         let checks: [(&str, Check<'_>); 4] = [

@@ -6,6 +6,7 @@ mod bounds;
 mod devices;
 mod doctor;
 mod doctor_images;
+mod doctor_networks;
 mod dynamics;
 mod fetch;
 mod guarantees;

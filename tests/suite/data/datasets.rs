@@ -357,3 +357,85 @@ fn plans_take_labels_and_runs_record_them() {
         "{log}"
     );
 }
+
+/// EfficientNet-Lite0's weights under timm's names.
+fn timm_named(folder: &Path) -> std::path::PathBuf {
+    use quantbound::network::architectures::blueprint::{Blueprint, Kind};
+    use quantbound::network::architectures::naming::Naming;
+    use quantbound::network::zoo::{Model, read_checkpoint};
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("datasets/efficientnet_lite0/efficientnet-lite0-57934424.pth");
+    let names = |blueprint: Blueprint| -> Vec<String> {
+        let of = |step: &quantbound::network::architectures::blueprint::Step| match &step.kind {
+            Kind::Conv { norm, .. } => [Some(step.name.clone()), norm.clone().map(|n| n.0)],
+            Kind::Linear { .. } => [Some(step.name.clone()), None],
+            _ => [None, None],
+        };
+        blueprint.steps.iter().flat_map(of).flatten().collect()
+    };
+    let model = Model::find("tf_efficientnet_lite0").unwrap();
+    let [theirs, timms] = [Naming::Underscore, Naming::Timm]
+        .map(|naming| names(model.blueprint(Some(1000), 224, naming)));
+    let renamed: std::collections::BTreeMap<String, String> =
+        theirs.into_iter().zip(timms).collect();
+    let dict = read_checkpoint(&weights).unwrap();
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = dict
+        .tensors
+        .iter()
+        .map(|(name, t)| {
+            let (layer, part) = name.rsplit_once('.').unwrap();
+            let bytes = t.data().iter().flat_map(|x| x.to_le_bytes()).collect();
+            (
+                format!("{}.{part}", renamed[layer]),
+                t.dims().to_vec(),
+                bytes,
+            )
+        })
+        .collect();
+    let views = tensors.iter().map(|(name, dims, bytes)| {
+        use safetensors::tensor::{Dtype, TensorView};
+        let view = TensorView::new(Dtype::F32, dims.clone(), bytes).unwrap();
+        (name, view)
+    });
+    let path = folder.join("timm.safetensors");
+    safetensors::serialize_to_file(views, None, &path).unwrap();
+    path
+}
+
+/// Two families of EfficientNet-Lite have the same names and shapes: the images tell which one the weights are of.
+#[test]
+fn doctor_tries_the_networks_with_the_same_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = timm_named(folder.path());
+    let doctor = |model: &str| {
+        let output = Command::cargo_bin("quantbound")
+            .unwrap()
+            .args(["doctor", "--backend", "cpu", "--model", model, "--weights"])
+            .arg(&weights)
+            .arg("--images")
+            .arg(samples())
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let right = |text: &str, ask: &str| -> usize {
+        let line = text.lines().find(|l| l.contains(ask));
+        let line = line.unwrap_or_else(|| panic!("{ask}: {text}"));
+        let count = line.split(": ").nth(1).unwrap().split(' ').next();
+        count.unwrap().parse().unwrap()
+    };
+    let as_timm = doctor("efficientnet_lite0");
+    assert_eq!(
+        right(&as_timm, "with --model tf_efficientnet_lite0"),
+        18,
+        "{as_timm}"
+    );
+    let as_tensorflow = doctor("tf_efficientnet_lite0");
+    let other = right(&as_tensorflow, "with --model efficientnet_lite0");
+    assert!(other <= 18, "{as_tensorflow}");
+    assert!(
+        as_tensorflow.contains("no other network"),
+        "{as_tensorflow}"
+    );
+    right(&as_tensorflow, "with --activation relu");
+}

@@ -134,6 +134,7 @@ pub const NO_ROWS: &[&str] = &[
     "src/experiment/studies/mod.rs",
     "src/experiment/studies/schedule.rs",
     "src/experiment/summary.rs",
+    "src/results/headline.rs",
     "src/results/mod.rs",
     "src/results/provenance.rs",
     "src/results/schema/derived.rs",

@@ -7,6 +7,7 @@ mod devices;
 mod doctor;
 mod doctor_images;
 mod dynamics;
+mod execution;
 mod fetch;
 mod guarantees;
 mod inspect;

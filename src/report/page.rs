@@ -4,15 +4,16 @@ use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
 use serde::Serialize;
 
-use super::data::{Cell, Run, percent};
+use super::data::{Cell, Run, percent, title};
 use super::draw;
 use super::figures::{Figure, Kind};
 use super::number::Number;
 use super::scale::short;
 use super::section::{Section, TableCell};
 use super::style::{Styles, describe};
-use crate::facts;
-use crate::results::schema::{Finding, VerdictCounts};
+use crate::results::headline::Headline;
+use crate::results::schema::{Finding, Summary, VerdictCounts};
+use crate::results::verdict;
 
 #[derive(Serialize)]
 struct CellRow {
@@ -95,7 +96,7 @@ pub fn render(
             })
             .collect::<Vec<_>>(),
         images => given(run.cells.iter().map(|c| c.summary.images).max()),
-        headline => headline(run),
+        headline => headline(&run.summary),
         software => software(&devices, &run.provenance),
         devices,
         invalid_rows,
@@ -286,7 +287,7 @@ fn loose_rows(run: &Run) -> Vec<LooseRow> {
     rows
 }
 
-/// `measured <= bound` at every depth, from the tables alone and without the f64 evaluation.
+/// The verdicts at every depth, from the tables alone and without the f64 evaluation.
 fn recount(cell: &Cell, id: &str) -> VerdictCounts {
     let mut counts = VerdictCounts::default();
     for (depth, stat) in &cell.depths {
@@ -298,16 +299,9 @@ fn recount(cell: &Cell, id: &str) -> VerdictCounts {
             let output = cell.output.measured.sound_max();
             measured = measured.zip(output).map(|(a, b)| a.max(b));
         }
-        match measured {
-            Some(max) if !bound.is_nan() && bound < f64::INFINITY => {
-                if max > 0.0 && max.log10() > bound {
-                    counts.violated += 1;
-                } else {
-                    counts.holds += 1;
-                }
-            }
-            _ => counts.invalid += 1,
-        }
+        // What is not finite in one image is so in the worst.
+        let verdict = verdict::judge(measured.unwrap_or(f64::NAN), bound);
+        counts += VerdictCounts::of(verdict, None);
     }
     counts
 }
@@ -396,40 +390,21 @@ fn doubts(run: &Run) -> Vec<String> {
     doubts
 }
 
-/// The tightest plain a-priori bound at the output, and the range of measurements.
-fn headline(run: &Run) -> Value {
-    let mut tightest: Option<(f64, String, String)> = None;
-    let mut loosest = f64::NEG_INFINITY;
-    for cell in &run.cells {
-        let Some(measured) = cell.output.measured.sound_max().filter(|m| *m > 0.0) else {
-            continue;
-        };
-        let sound = cell.bounds.iter().filter(|(id, _)| {
-            facts::is_plain(id)
-                && facts::is_for_all_inputs(id)
-                && stored(cell, id).is_some_and(|v| v.violated == 0)
-        });
-        let loose = |id: &String| Some(cell.bound(id, cell.last_depth())? - measured.log10());
-        let best = sound
-            .filter_map(|(id, _)| loose(id).map(|v| (v, id)))
-            .filter(|(v, _)| v.is_finite())
-            .min_by(|a, b| a.0.total_cmp(&b.0));
-        let Some((value, id)) = best else { continue };
-        loosest = loosest.max(value);
-        if tightest.as_ref().is_none_or(|(least, ..)| value < *least) {
-            tightest = Some((value, id.clone(), cell.title()));
-        }
-    }
+/// The run in a few numbers.
+fn headline(summary: &Summary) -> Value {
+    let Headline {
+        drift,
+        tightest,
+        loosest,
+    } = Headline::of(summary);
     let number = |v: Option<f64>| given(v.map(Number::plain));
-    let outputs = run.cells.iter().map(|c| c.output.measured.sound_max());
-    let measured: Vec<f64> = outputs.flatten().collect();
     context! {
-        tightest => tightest.map(|(value, bound, cell)| context! {
-            looseness => given(Number::log(value)), bound, cell,
-            loosest => given(Number::log(loosest)),
+        tightest => tightest.map(|t| context! {
+            looseness => given(Number::log(t.looseness)), bound => t.bound, cell => title(&t.cell),
+            loosest => given(loosest.map(Number::log)),
         }),
-        least => number(measured.iter().copied().reduce(f64::min)),
-        most => number(measured.iter().copied().reduce(f64::max)),
+        least => number(drift.map(|d| d.0)),
+        most => number(drift.map(|d| d.1)),
     }
 }
 

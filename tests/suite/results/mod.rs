@@ -1,0 +1,3 @@
+//! What is on disk, as told to its readers.
+
+mod headline;

@@ -74,9 +74,10 @@ fn families<'a>(
 
 /// The largest of what was seen so far; NaN stays.
 fn worst(so_far: f64, value: f64) -> f64 {
-    match so_far.is_nan() || value.is_nan() {
-        true => f64::NAN,
-        false => so_far.max(value),
+    if so_far.is_nan() || value.is_nan() {
+        f64::NAN
+    } else {
+        so_far.max(value)
     }
 }
 

@@ -38,9 +38,10 @@ pub fn summarize(
         invalid: Vec::new(),
     };
     let studied = sweep.plan.studies.sample || !sweep.plan.studies.ball.is_empty();
-    let mut on_images = match studied {
-        true => sample_bounds::judges(sweep.out)?,
-        false => BTreeMap::new(),
+    let mut on_images = if studied {
+        sample_bounds::judges(sweep.out)?
+    } else {
+        BTreeMap::new()
     };
     for cell in cells {
         let case = CellCase {

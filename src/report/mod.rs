@@ -20,6 +20,7 @@ mod scale;
 mod search;
 mod section;
 mod style;
+mod verdicts;
 
 use std::path::{Path, PathBuf};
 

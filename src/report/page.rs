@@ -11,9 +11,9 @@ use super::number::Number;
 use super::scale::short;
 use super::section::{Section, TableCell};
 use super::style::{Styles, describe};
+use super::verdicts;
 use crate::results::headline::Headline;
 use crate::results::schema::{Finding, Summary, VerdictCounts};
-use crate::results::verdict;
 
 #[derive(Serialize)]
 struct CellRow {
@@ -42,13 +42,6 @@ struct LooseRow {
     output_measured: Number,
     output_bound: Number,
     output_looseness: Number,
-}
-
-#[derive(Serialize)]
-struct VerdictCell {
-    class: &'static str,
-    text: String,
-    sort: u64,
 }
 
 #[derive(Serialize)]
@@ -100,7 +93,7 @@ pub fn render(
         software => software(&devices, &run.provenance),
         devices,
         invalid_rows,
-        doubts => doubts(run),
+        doubts => verdicts::doubts(run),
         depth_figures => given(views(figures, Kind::Depth)),
         bits_figures => given(views(figures, Kind::Bits)),
         top1_figures => given(views(figures, Kind::Top1)),
@@ -109,7 +102,7 @@ pub fn render(
         ends_in_layer => run.cells.iter().all(|c| c.summary.final_layer.depth == c.last_depth()),
         loose => given(loose_rows(run)),
         bound_ids => ids,
-        verdicts => given(verdict_rows(run)),
+        verdicts => given(verdicts::rows(run)),
         violations => given(findings(run, &run.summary.violations)),
         undecided => given(findings(run, &run.summary.undecided)),
         invalid => given(findings(run, &run.summary.invalid)),
@@ -287,109 +280,6 @@ fn loose_rows(run: &Run) -> Vec<LooseRow> {
     rows
 }
 
-/// The verdicts at every depth, from the tables alone and without the f64 evaluation.
-fn recount(cell: &Cell, id: &str) -> VerdictCounts {
-    let mut counts = VerdictCounts::default();
-    for (depth, stat) in &cell.depths {
-        let Some(bound) = cell.bound(id, *depth) else {
-            continue;
-        };
-        let mut measured = stat.measured.sound_max();
-        if *depth == cell.last_depth() {
-            let output = cell.output.measured.sound_max();
-            measured = measured.zip(output).map(|(a, b)| a.max(b));
-        }
-        // What is not finite in one image is so in the worst.
-        let verdict = verdict::judge(measured.unwrap_or(f64::NAN), bound);
-        counts += VerdictCounts::of(verdict, None);
-    }
-    counts
-}
-
-fn stored(cell: &Cell, id: &str) -> Option<VerdictCounts> {
-    let verdicts = &cell.summary.verdicts;
-    verdicts.iter().find(|v| v.bound == id).map(|v| v.counts)
-}
-
-/// One list per cell, one entry per bound of the run.
-fn verdict_rows(run: &Run) -> Vec<Vec<VerdictCell>> {
-    let ids = run.bound_ids();
-    let cell_verdicts = |cell: &Cell| {
-        let one = |id: &String| {
-            let Some(counts) = stored(cell, id) else {
-                return VerdictCell {
-                    class: "none",
-                    text: "–".to_string(),
-                    sort: 0,
-                };
-            };
-            let invalid = counts.invalid.max(recount(cell, id).invalid);
-            let mut parts = Vec::new();
-            if counts.violated > 0 {
-                parts.push(format!("✗ {} violated", counts.violated));
-            }
-            if invalid > 0 {
-                parts.push(format!("? {invalid} invalid"));
-            }
-            if counts.undecided > 0 {
-                parts.push(format!("~ {} undecided", counts.undecided));
-            }
-            if counts.holds > 0 || parts.is_empty() {
-                parts.push(format!("✓ {}", counts.holds));
-            }
-            if let Some(slack) = counts.smallest_slack {
-                let near = counts.within_decade;
-                parts.push(format!("slack {}, {near} within a decade", short(slack)));
-            }
-            VerdictCell {
-                class: match (counts.violated, invalid) {
-                    (1.., _) => "violated",
-                    (0, 1..) => "invalid",
-                    _ => "holds",
-                },
-                text: parts.join(", "),
-                sort: counts.violated * 1_000_000 + invalid * 1000 + counts.holds,
-            }
-        };
-        ids.iter().map(one).collect()
-    };
-    run.cells.iter().map(cell_verdicts).collect()
-}
-
-/// Where the tables and the summary do not say the same.
-fn doubts(run: &Run) -> Vec<String> {
-    let mut doubts = Vec::new();
-    for cell in &run.cells {
-        for (id, _) in &cell.bounds {
-            let rows = recount(cell, id);
-            let Some(stored) = stored(cell, id) else {
-                doubts.push(format!(
-                    "{}: the summary has no verdicts of {id}.",
-                    cell.title()
-                ));
-                continue;
-            };
-            if rows.invalid > stored.invalid {
-                doubts.push(format!(
-                    "{}, {id}: {} depths have NaN or infinite rows, the summary counts {} as invalid.",
-                    cell.title(),
-                    rows.invalid,
-                    stored.invalid
-                ));
-            }
-            if rows.violated > stored.violated {
-                doubts.push(format!(
-                    "{}, {id}: {} depths are above the bound as measured, {} of them in f64 too.",
-                    cell.title(),
-                    rows.violated,
-                    stored.violated
-                ));
-            }
-        }
-    }
-    doubts
-}
-
 /// The run in a few numbers.
 fn headline(summary: &Summary) -> Value {
     let Headline {
@@ -460,9 +350,12 @@ const LISTED: usize = 12;
 /// Nested JSON as `a.b.c` and its value; long lists say their length.
 fn flatten(value: &serde_json::Value) -> Vec<(String, String)> {
     fn visit(path: String, value: &serde_json::Value, out: &mut Vec<(String, String)>) {
-        let under = |name: &str| match path.is_empty() {
-            true => name.to_string(),
-            false => format!("{path}.{name}"),
+        let under = |name: &str| {
+            if path.is_empty() {
+                name.to_string()
+            } else {
+                format!("{path}.{name}")
+            }
         };
         match value {
             serde_json::Value::Object(map) => {

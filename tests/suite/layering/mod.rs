@@ -87,7 +87,7 @@ const STRANGERS: [(&str, &[&str]); 3] = [
     (
         "report",
         &[
-            "data", "draw", "figures", "number", "plot", "scale", "section", "style",
+            "data", "draw", "figures", "number", "plot", "scale", "section", "style", "verdicts",
         ],
     ),
 ];

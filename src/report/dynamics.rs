@@ -170,7 +170,7 @@ fn panel((name, unit, log, value): &Quantity, tensor: &str, rows: &[&DynamicsRow
     };
     let values = || rows.iter().filter_map(|r| at(r)).map(|p| p.1);
     let last = rows.last().map_or(1.0, |r| f64::from(r.depth));
-    let y = if log {
+    let y = if *log {
         Axis::log(unit, values(), 4.0)
     } else {
         Axis::linear(unit, values(), 4.0)

@@ -29,6 +29,10 @@ fn copy() -> tempfile::TempDir {
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(root().join(&path), to).unwrap();
     }
+    // What a component leaves out need not be of another.
+    for except in COMPONENTS.iter().flat_map(|c| c.except) {
+        fs::create_dir_all(copy.path().join(except)).unwrap();
+    }
     copy
 }
 

@@ -8,7 +8,6 @@ use super::model::LoadedModel;
 use super::required_bits::{Family, required_bits};
 use super::sweep::{Cell, SweepError};
 use crate::facts;
-use crate::network::Network;
 use crate::results::schema::{
     BoundRow, MeasurementRow, OutputRow, SampleBoundRow, SearchRow, file,
 };
@@ -24,7 +23,8 @@ pub fn write(models: &[LoadedModel], cells: &[Cell], store: &RunStore) -> Result
     for (cell, depths) in cells.iter().zip(&known) {
         let network = &models[cell.model].network;
         for (&depth, known) in depths {
-            rows.extend(ledger(&cell.key, depth, layer(network, depth), known));
+            let layer = network.name_at(depth as usize);
+            rows.extend(ledger(&cell.key, depth, layer, known));
         }
     }
     store.write_table(&rows)?;
@@ -34,13 +34,6 @@ pub fn write(models: &[LoadedModel], cells: &[Cell], store: &RunStore) -> Result
         rows.extend(required_bits(&family)?);
     }
     Ok(store.write_table(&rows)?)
-}
-
-/// The node's name at a depth.
-pub fn layer(network: &Network, depth: u32) -> &str {
-    let taps = network.taps();
-    let tap = taps.iter().find(|t| t.depth == depth as usize);
-    tap.map_or("", |t| &network.nodes[t.node].name)
 }
 
 /// Cells that differ in nothing but their bit width.

@@ -208,9 +208,10 @@ impl Needed {
                         bits[t][tap.node].map_or("none".to_string(), |b| b.to_string())
                     });
                     let node = &network.nodes[tap.node];
-                    let depth = match node.is_layer() {
-                        true => tap.depth.to_string(),
-                        false => String::new(),
+                    let depth = if node.is_layer() {
+                        tap.depth.to_string()
+                    } else {
+                        String::new()
                     };
                     [depth, node.name.clone()].into_iter().chain(bits).collect()
                 })

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 
 use super::Outcome;
+use super::execution::{execute, from_flags};
 use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions};
-use super::sweep::{execute, from_flags};
 use super::table::{self, number};
 use crate::experiment::plan::Plan;
 use crate::experiment::studies::{Studies, dynamics::LAYERS};

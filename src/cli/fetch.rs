@@ -35,9 +35,10 @@ pub struct Args {
 
 fn checksum(text: &str) -> Result<String, String> {
     let text = text.to_ascii_lowercase();
-    match is_sha256(&text) {
-        true => Ok(text),
-        false => Err("expected 64 hexadecimal digits".into()),
+    if is_sha256(&text) {
+        Ok(text)
+    } else {
+        Err("expected 64 hexadecimal digits".into())
     }
 }
 
@@ -85,9 +86,10 @@ fn tell(entry: &Entry, fetched: &Fetched) -> anyhow::Result<()> {
         Trust::Server => eprintln!(
             "sha256 {sum}: as the server names it. NOT pinned: this shows that the transfer is right, not that \
              the server has the right file. To pin it, give --sha256 {sum}{}",
-            match entry.is_pinned_revision() {
-                true => String::new(),
-                false => format!(" (the revision {:?} may move)", entry.revision),
+            if entry.is_pinned_revision() {
+                String::new()
+            } else {
+                format!(" (the revision {:?} may move)", entry.revision)
             }
         ),
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Outcome;
+use super::execution::{conclude, execute, from_flags};
 use super::options::{CalibrationOptions, EngineOptions, ImageOptions, ModelOptions};
-use super::sweep::{conclude, execute, from_flags};
 use crate::experiment::plan::Plan;
 use crate::experiment::studies::guarantees::TABLE;
 use crate::results::schema::GuaranteeRow;

@@ -8,6 +8,7 @@ mod doctor;
 mod doctor_images;
 mod doctor_networks;
 mod dynamics;
+mod execution;
 mod fetch;
 mod guarantees;
 mod inspect;

@@ -256,9 +256,10 @@ impl VariantOptions {
         }
         let m = &self.method;
         let unset = m.bits.is_empty() && m.granularity.is_empty() && m.options.is_empty();
-        match unset && m.method == "uniform" {
-            true => Ok(None),
-            false => Ok(Some(m.table()?)),
+        if unset && m.method == "uniform" {
+            Ok(None)
+        } else {
+            Ok(Some(m.table()?))
         }
     }
 

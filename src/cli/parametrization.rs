@@ -76,9 +76,10 @@ pub fn print(
     let rows: Vec<Vec<String>> = rows(ladders, products)
         .into_iter()
         .map(|(id, values)| {
-            let cost = match values[0] == values[2] {
-                true => "0".to_string(),
-                false => format!("{:.2} decades", values[0] - values[2]),
+            let cost = if values[0] == values[2] {
+                "0".to_string()
+            } else {
+                format!("{:.2} decades", values[0] - values[2])
             };
             let mut row = vec![id];
             row.extend(values.map(table::log10));

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::Outcome;
+use super::execution::{conclude, execute, from_flags};
 use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions};
-use super::sweep::{conclude, execute, from_flags};
 use super::table::{self, number};
 use crate::data::Labels;
 use crate::experiment::plan::{Images, Plan};

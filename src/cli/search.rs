@@ -167,9 +167,10 @@ impl Args {
             None => None,
         };
         let layer = &network.nodes[tap.node].name;
-        let place = match network.nodes[tap.node].is_layer() {
-            true => format!("depth {} ({layer})", tap.depth),
-            false => format!("the output ({layer})"),
+        let place = if network.nodes[tap.node].is_layer() {
+            format!("depth {} ({layer})", tap.depth)
+        } else {
+            format!("the output ({layer})")
         };
         let mut stdout = std::io::stdout().lock();
         writeln!(

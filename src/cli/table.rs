@@ -25,9 +25,10 @@ pub fn print(out: &mut impl Write, header: &[&str], rows: &[Vec<String>]) -> std
         let mut text = String::new();
         for (i, cell) in cells.enumerate() {
             let pad = " ".repeat(widths[i].saturating_sub(cell.chars().count()));
-            match numeric[i] {
-                true => text.push_str(&format!("{pad}{cell}  ")),
-                false => text.push_str(&format!("{cell}{pad}  ")),
+            if numeric[i] {
+                text.push_str(&format!("{pad}{cell}  "))
+            } else {
+                text.push_str(&format!("{cell}{pad}  "))
             }
         }
         writeln!(out, "{}", text.trim_end())

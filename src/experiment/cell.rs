@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::code;
 use super::plan::{Method, QuantizerSpec};
 use crate::data::Preprocessing;
+use crate::quant::mixed::Sensitivity;
 use crate::results::schema::CellKey;
 
 /// What a cell is. Contents, not paths: moving a file, or storing it in another format, changes nothing.
@@ -96,12 +97,24 @@ impl CellSpec {
         })?;
         Ok(SpecId(digits(&[&json])))
     }
+
+    /// Hash of the code that makes the cell's numbers on this engine.
+    fn code(&self, engine: &str) -> String {
+        let code = code::measuring(engine);
+        match &self.quantizer.method {
+            Method::Mixed {
+                by: Sensitivity::Bound,
+                ..
+            } => format!("{code}-{}", code::ALLOCATION),
+            _ => code,
+        }
+    }
 }
 
 impl Conditions {
     /// Names the rows of a cell measured in this way by this code, 16 hexadecimal digits.
-    pub fn cell_id(&self, spec: &SpecId) -> String {
-        self.cell_id_by(spec, &code::measuring(&self.engine))
+    pub fn cell_id(&self, spec: &CellSpec) -> Result<String, IdentityError> {
+        Ok(self.cell_id_by(&spec.id()?, &spec.code(&self.engine)))
     }
 
     fn cell_id_by(&self, spec: &SpecId, code: &str) -> String {
@@ -179,6 +192,23 @@ mod tests {
         assert_ne!(elsewhere.cell_id_by(&id, "code"), cell);
         assert_ne!(conditions().cell_id_by(&id, "other code"), cell);
         assert_eq!(conditions().cell_id_by(&id, "code"), cell);
+    }
+
+    #[test]
+    fn a_bound_is_code_of_cells_whose_bits_bounds_allocate() {
+        let mut spec = spec();
+        assert_eq!(spec.code("cpu-f32"), code::MEASURE);
+        for (by, asks) in [("measured", false), ("bound", true)] {
+            let quantizer = format!(
+                r#"{{"method": "mixed", "by": "{by}", "bits": 6, "granularity": "per-channel"}}"#
+            );
+            spec.quantizer = serde_json::from_str(&quantizer).unwrap();
+            assert_eq!(
+                spec.code("cpu-f32").contains(code::ALLOCATION),
+                asks,
+                "{by}"
+            );
+        }
     }
 
     #[test]

@@ -9,7 +9,6 @@ use super::ledger::{Known, ledger};
 use super::model::LoadedModel;
 use super::required_bits::{Family, required_bits};
 use crate::facts;
-use crate::network::Network;
 use crate::results::schema::{
     BoundRow, MeasurementRow, OutputRow, SampleBoundRow, SearchRow, file,
 };
@@ -25,7 +24,8 @@ pub fn write(models: &[LoadedModel], cells: &[Cell], store: &RunStore) -> Result
     for (cell, depths) in cells.iter().zip(&known) {
         let network = &models[cell.model].network;
         for (&depth, known) in depths {
-            rows.extend(ledger(&cell.key, depth, layer(network, depth), known));
+            let layer = network.name_at(depth as usize);
+            rows.extend(ledger(&cell.key, depth, layer, known));
         }
     }
     store.write_table(&rows)?;
@@ -35,13 +35,6 @@ pub fn write(models: &[LoadedModel], cells: &[Cell], store: &RunStore) -> Result
         rows.extend(required_bits(&family)?);
     }
     Ok(store.write_table(&rows)?)
-}
-
-/// The node's name at a depth.
-pub fn layer(network: &Network, depth: u32) -> &str {
-    let taps = network.taps();
-    let tap = taps.iter().find(|t| t.depth == depth as usize);
-    tap.map_or("", |t| &network.nodes[t.node].name)
 }
 
 /// Cells that differ in nothing but their bit width.
@@ -75,9 +68,10 @@ fn families<'a>(
 
 /// The largest of what was seen so far; NaN stays.
 fn worst(so_far: f64, value: f64) -> f64 {
-    match so_far.is_nan() || value.is_nan() {
-        true => f64::NAN,
-        false => so_far.max(value),
+    if so_far.is_nan() || value.is_nan() {
+        f64::NAN
+    } else {
+        so_far.max(value)
     }
 }
 

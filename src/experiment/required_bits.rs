@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::derived::layer;
 use super::error::SweepError;
 use super::ledger::Known;
 use super::model::LoadedModel;
@@ -83,7 +82,7 @@ pub fn required_bits(family: &Family<'_>) -> Result<Vec<RequiredBitsRow>, SweepE
                     quantity: quantity.to_string(),
                     tolerance,
                     depth,
-                    layer: layer(network, depth).to_string(),
+                    layer: network.name_at(depth as usize).to_string(),
                     bits,
                     kind: kind.to_string(),
                     swept_from: narrowest,

@@ -146,7 +146,7 @@ impl Sweep<'_> {
             };
             let spec_id = spec.id()?;
             let key = CellKey {
-                cell_id: how.cell_id(&spec_id),
+                cell_id: how.cell_id(&spec)?,
                 model: spec.model.clone(),
                 quantizer: built.name(),
                 bits: quantizer.bits,

@@ -186,6 +186,13 @@ impl Network {
         taps
     }
 
+    /// The node's name at a depth of [`Network::taps`]; empty where there is none.
+    pub fn name_at(&self, depth: usize) -> &str {
+        let taps = self.taps();
+        let tap = taps.iter().find(|t| t.depth == depth);
+        tap.map_or("", |t| &self.nodes[t.node].name)
+    }
+
     /// By node: true for `node` and for all that read it, directly or through others.
     pub fn downstream(&self, node: usize) -> Vec<bool> {
         let mut reached = vec![false; self.nodes.len()];

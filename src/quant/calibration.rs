@@ -1,10 +1,34 @@
 //! What calibrated methods see of a network: the inputs of each layer, in full precision and after the layers
 //! before it have been quantized.
 
-use super::mixed::Sensitivity;
-use super::{Observed, QuantError, QuantizedLayer};
+use serde::{Deserialize, Serialize};
+
+use super::{QuantError, QuantizedLayer};
 use crate::network::Network;
 use crate::tensor::Batch;
+use crate::tensor::histogram::Histogram;
+
+/// What a layer's cost is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sensitivity {
+    /// The squared discrepancy of the last layer on calibration images, summed over images and elements.
+    #[default]
+    Measured,
+    /// The channelwise bound at the output, from the weights and the domain of pixels alone.
+    Bound,
+}
+
+/// The values of one node's output over all calibration images, in full precision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// Smallest; NaN when a value is not finite.
+    pub min: f64,
+    /// Largest, likewise.
+    pub max: f64,
+    /// All of them.
+    pub histogram: Histogram,
+}
 
 /// Calibration images, ready to be run through networks.
 pub trait Calibration {

@@ -3,22 +3,10 @@
 //! The cost of a layer at a width is how far the output moves when that layer alone is quantized, measured or bounded
 //! ([`Sensitivity`]); costs of layers add, which is exact for independent errors measured as squares and to first order for bounds.
 
-use serde::{Deserialize, Serialize};
-
+pub use super::calibration::Sensitivity;
 use super::uniform::{Uniform, check_finite};
 use super::{Calibration, QuantError, QuantizedLayer, QuantizedNetwork, Quantizer};
 use crate::network::Network;
-
-/// What a layer's cost is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Sensitivity {
-    /// The squared discrepancy of the last layer on calibration images, summed over images and elements.
-    #[default]
-    Measured,
-    /// The channelwise bound at the output, from the weights and the domain of pixels alone.
-    Bound,
-}
 
 /// One layer's choices.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,6 +6,7 @@
 
 pub mod absorb;
 pub mod activation;
+mod activation_grid;
 pub mod adaround;
 pub mod bias;
 pub mod calibration;
@@ -29,8 +30,9 @@ pub mod saved;
 pub mod spfq;
 pub mod uniform;
 
-pub use activation::{ActivationSpec, Observed, QuantizedActivation};
-pub use calibration::{Calibration, LayerInputs, Walk};
+pub use activation::ActivationSpec;
+pub use activation_grid::QuantizedActivation;
+pub use calibration::{Calibration, LayerInputs, Observed, Walk};
 pub use layer::{Columns, QuantizedLayer, QuantizedNetwork, Term};
 pub use range::Range;
 pub use rounding::Rounding;

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use super::ReportError;
-use crate::results::schema::{BoundRow, CellSummary, MeasurementRow, OutputRow, Summary, file};
+use crate::results::schema::{
+    BoundRow, CellKey, CellSummary, MeasurementRow, OutputRow, Summary, file,
+};
 use crate::results::store::{for_each_row, read_json, read_summary};
 
 /// A finished run.
@@ -87,6 +89,17 @@ pub struct Output {
     pub quant_right: u64,
 }
 
+/// `model quantizer 8 bit per-channel`.
+pub fn title(key: &CellKey) -> String {
+    format!(
+        "{} {} {} bit {}",
+        key.model,
+        key.quantizer,
+        key.bits,
+        key.granularity.name()
+    )
+}
+
 /// `part / whole` in percent.
 pub fn percent(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| 100.0 * part as f64 / whole as f64)
@@ -113,14 +126,7 @@ impl Cell {
 
     /// `model quantizer 8 bit per-channel`.
     pub fn title(&self) -> String {
-        let key = &self.summary.key;
-        format!(
-            "{} {} {} bit {}",
-            key.model,
-            key.quantizer,
-            key.bits,
-            key.granularity.name()
-        )
+        title(&self.summary.key)
     }
 }
 

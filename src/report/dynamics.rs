@@ -170,9 +170,10 @@ fn panel((name, unit, log, value): &Quantity, tensor: &str, rows: &[&DynamicsRow
     };
     let values = || rows.iter().filter_map(|r| at(r)).map(|p| p.1);
     let last = rows.last().map_or(1.0, |r| f64::from(r.depth));
-    let y = match log {
-        true => Axis::log(unit, values(), 4.0),
-        false => Axis::linear(unit, values(), 4.0),
+    let y = if *log {
+        Axis::log(unit, values(), 4.0)
+    } else {
+        Axis::linear(unit, values(), 4.0)
     };
     let x = Axis::counts("depth (layers from the input)", 1.0, last.max(2.0));
     let mut panel = Panel::new(format!("{tensor}: {name}"), x, y);

@@ -61,9 +61,10 @@ impl Alone {
 
 /// The larger; NaN stays, so that it is shown as a gap and never as a number.
 fn worst(a: f64, b: f64) -> f64 {
-    match a.is_nan() || b.is_nan() {
-        true => f64::NAN,
-        false => a.max(b),
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
     }
 }
 

@@ -20,8 +20,12 @@ mod scale;
 mod search;
 mod section;
 mod style;
+mod verdicts;
 
 use std::path::{Path, PathBuf};
+
+use section::Section;
+use style::Styles;
 
 use crate::results::store::{self, StoreError};
 
@@ -65,9 +69,9 @@ pub struct Built {
 pub fn build(run_dir: impl AsRef<Path>) -> Result<Built, ReportError> {
     let dir = run_dir.as_ref();
     let run = data::Run::read(dir)?;
-    let styles = style::Styles::new(run.bound_ids());
+    let styles = Styles::new(run.bound_ids());
     let figures = figures::all(&run, &styles);
-    let sections = section::all(dir, &run, &styles)?;
+    let sections = sections(dir, &run, &styles)?;
 
     let figure_dir = dir.join("figures");
     std::fs::create_dir_all(&figure_dir).map_err(|e| StoreError::Write {
@@ -96,4 +100,25 @@ pub fn build(run_dir: impl AsRef<Path>) -> Result<Built, ReportError> {
         html,
         figures: files,
     })
+}
+
+/// Makes a study's section; `None` where the run has no such table.
+type Maker = fn(&Path, &data::Run, &Styles) -> Result<Option<Section>, ReportError>;
+
+/// In page order.
+const MAKERS: &[Maker] = &[
+    ledger::section,
+    required_bits::section,
+    sample_bounds::section,
+    search::section,
+    isolated::section,
+    dynamics::section,
+    guarantees::section,
+    rescaling::section,
+];
+
+/// The sections of all studies that the run has.
+fn sections(dir: &Path, run: &data::Run, styles: &Styles) -> Result<Vec<Section>, ReportError> {
+    let made = MAKERS.iter().map(|make| make(dir, run, styles));
+    made.filter_map(Result::transpose).collect()
 }

@@ -4,15 +4,16 @@ use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
 use serde::Serialize;
 
-use super::data::{Cell, Run, percent};
+use super::data::{Cell, Run, percent, title};
 use super::draw;
 use super::figures::{Figure, Kind};
 use super::number::Number;
 use super::scale::short;
 use super::section::{Section, TableCell};
 use super::style::{Styles, describe};
-use crate::facts;
-use crate::results::schema::{Finding, VerdictCounts};
+use super::verdicts;
+use crate::results::headline::Headline;
+use crate::results::schema::{Finding, Summary, VerdictCounts};
 
 #[derive(Serialize)]
 struct CellRow {
@@ -41,13 +42,6 @@ struct LooseRow {
     output_measured: Number,
     output_bound: Number,
     output_looseness: Number,
-}
-
-#[derive(Serialize)]
-struct VerdictCell {
-    class: &'static str,
-    text: String,
-    sort: u64,
 }
 
 #[derive(Serialize)]
@@ -95,11 +89,11 @@ pub fn render(
             })
             .collect::<Vec<_>>(),
         images => given(run.cells.iter().map(|c| c.summary.images).max()),
-        headline => headline(run),
+        headline => headline(&run.summary),
         software => software(&devices, &run.provenance),
         devices,
         invalid_rows,
-        doubts => doubts(run),
+        doubts => verdicts::doubts(run),
         depth_figures => given(views(figures, Kind::Depth)),
         bits_figures => given(views(figures, Kind::Bits)),
         top1_figures => given(views(figures, Kind::Top1)),
@@ -108,7 +102,7 @@ pub fn render(
         ends_in_layer => run.cells.iter().all(|c| c.summary.final_layer.depth == c.last_depth()),
         loose => given(loose_rows(run)),
         bound_ids => ids,
-        verdicts => given(verdict_rows(run)),
+        verdicts => given(verdicts::rows(run)),
         violations => given(findings(run, &run.summary.violations)),
         undecided => given(findings(run, &run.summary.undecided)),
         invalid => given(findings(run, &run.summary.invalid)),
@@ -286,150 +280,21 @@ fn loose_rows(run: &Run) -> Vec<LooseRow> {
     rows
 }
 
-/// `measured <= bound` at every depth, from the tables alone and without the f64 evaluation.
-fn recount(cell: &Cell, id: &str) -> VerdictCounts {
-    let mut counts = VerdictCounts::default();
-    for (depth, stat) in &cell.depths {
-        let Some(bound) = cell.bound(id, *depth) else {
-            continue;
-        };
-        let mut measured = stat.measured.sound_max();
-        if *depth == cell.last_depth() {
-            let output = cell.output.measured.sound_max();
-            measured = measured.zip(output).map(|(a, b)| a.max(b));
-        }
-        match measured {
-            Some(max) if !bound.is_nan() && bound < f64::INFINITY => {
-                if max > 0.0 && max.log10() > bound {
-                    counts.violated += 1;
-                } else {
-                    counts.holds += 1;
-                }
-            }
-            _ => counts.invalid += 1,
-        }
-    }
-    counts
-}
-
-fn stored(cell: &Cell, id: &str) -> Option<VerdictCounts> {
-    let verdicts = &cell.summary.verdicts;
-    verdicts.iter().find(|v| v.bound == id).map(|v| v.counts)
-}
-
-/// One list per cell, one entry per bound of the run.
-fn verdict_rows(run: &Run) -> Vec<Vec<VerdictCell>> {
-    let ids = run.bound_ids();
-    let cell_verdicts = |cell: &Cell| {
-        let one = |id: &String| {
-            let Some(counts) = stored(cell, id) else {
-                return VerdictCell {
-                    class: "none",
-                    text: "–".to_string(),
-                    sort: 0,
-                };
-            };
-            let invalid = counts.invalid.max(recount(cell, id).invalid);
-            let mut parts = Vec::new();
-            if counts.violated > 0 {
-                parts.push(format!("✗ {} violated", counts.violated));
-            }
-            if invalid > 0 {
-                parts.push(format!("? {invalid} invalid"));
-            }
-            if counts.undecided > 0 {
-                parts.push(format!("~ {} undecided", counts.undecided));
-            }
-            if counts.holds > 0 || parts.is_empty() {
-                parts.push(format!("✓ {}", counts.holds));
-            }
-            if let Some(slack) = counts.smallest_slack {
-                let near = counts.within_decade;
-                parts.push(format!("slack {}, {near} within a decade", short(slack)));
-            }
-            VerdictCell {
-                class: match (counts.violated, invalid) {
-                    (1.., _) => "violated",
-                    (0, 1..) => "invalid",
-                    _ => "holds",
-                },
-                text: parts.join(", "),
-                sort: counts.violated * 1_000_000 + invalid * 1000 + counts.holds,
-            }
-        };
-        ids.iter().map(one).collect()
-    };
-    run.cells.iter().map(cell_verdicts).collect()
-}
-
-/// Where the tables and the summary do not say the same.
-fn doubts(run: &Run) -> Vec<String> {
-    let mut doubts = Vec::new();
-    for cell in &run.cells {
-        for (id, _) in &cell.bounds {
-            let rows = recount(cell, id);
-            let Some(stored) = stored(cell, id) else {
-                doubts.push(format!(
-                    "{}: the summary has no verdicts of {id}.",
-                    cell.title()
-                ));
-                continue;
-            };
-            if rows.invalid > stored.invalid {
-                doubts.push(format!(
-                    "{}, {id}: {} depths have NaN or infinite rows, the summary counts {} as invalid.",
-                    cell.title(),
-                    rows.invalid,
-                    stored.invalid
-                ));
-            }
-            if rows.violated > stored.violated {
-                doubts.push(format!(
-                    "{}, {id}: {} depths are above the bound as measured, {} of them in f64 too.",
-                    cell.title(),
-                    rows.violated,
-                    stored.violated
-                ));
-            }
-        }
-    }
-    doubts
-}
-
-/// The tightest plain a-priori bound at the output, and the range of measurements.
-fn headline(run: &Run) -> Value {
-    let mut tightest: Option<(f64, String, String)> = None;
-    let mut loosest = f64::NEG_INFINITY;
-    for cell in &run.cells {
-        let Some(measured) = cell.output.measured.sound_max().filter(|m| *m > 0.0) else {
-            continue;
-        };
-        let sound = cell.bounds.iter().filter(|(id, _)| {
-            facts::is_plain(id)
-                && facts::is_for_all_inputs(id)
-                && stored(cell, id).is_some_and(|v| v.violated == 0)
-        });
-        let loose = |id: &String| Some(cell.bound(id, cell.last_depth())? - measured.log10());
-        let best = sound
-            .filter_map(|(id, _)| loose(id).map(|v| (v, id)))
-            .filter(|(v, _)| v.is_finite())
-            .min_by(|a, b| a.0.total_cmp(&b.0));
-        let Some((value, id)) = best else { continue };
-        loosest = loosest.max(value);
-        if tightest.as_ref().is_none_or(|(least, ..)| value < *least) {
-            tightest = Some((value, id.clone(), cell.title()));
-        }
-    }
+/// The run in a few numbers.
+fn headline(summary: &Summary) -> Value {
+    let Headline {
+        drift,
+        tightest,
+        loosest,
+    } = Headline::of(summary);
     let number = |v: Option<f64>| given(v.map(Number::plain));
-    let outputs = run.cells.iter().map(|c| c.output.measured.sound_max());
-    let measured: Vec<f64> = outputs.flatten().collect();
     context! {
-        tightest => tightest.map(|(value, bound, cell)| context! {
-            looseness => given(Number::log(value)), bound, cell,
-            loosest => given(Number::log(loosest)),
+        tightest => tightest.map(|t| context! {
+            looseness => given(Number::log(t.looseness)), bound => t.bound, cell => title(&t.cell),
+            loosest => given(loosest.map(Number::log)),
         }),
-        least => number(measured.iter().copied().reduce(f64::min)),
-        most => number(measured.iter().copied().reduce(f64::max)),
+        least => number(drift.map(|d| d.0)),
+        most => number(drift.map(|d| d.1)),
     }
 }
 
@@ -485,9 +350,12 @@ const LISTED: usize = 12;
 /// Nested JSON as `a.b.c` and its value; long lists say their length.
 fn flatten(value: &serde_json::Value) -> Vec<(String, String)> {
     fn visit(path: String, value: &serde_json::Value, out: &mut Vec<(String, String)>) {
-        let under = |name: &str| match path.is_empty() {
-            true => name.to_string(),
-            false => format!("{path}.{name}"),
+        let under = |name: &str| {
+            if path.is_empty() {
+                name.to_string()
+            } else {
+                format!("{path}.{name}")
+            }
         };
         match value {
             serde_json::Value::Object(map) => {

@@ -154,9 +154,10 @@ fn table_row(cell: &Cell, (bound, values): &Entry) -> Vec<TableCell> {
         TableCell::Text(bound.clone()),
     ];
     row.extend(values.map(|v| TableCell::Number(Number::log(v))));
-    let lost = match values[0] == values[2] {
-        true => 0.0,
-        false => values[0] - values[2],
+    let lost = if values[0] == values[2] {
+        0.0
+    } else {
+        values[0] - values[2]
     };
     row.push(TableCell::Number(Number::plain(lost)));
     row

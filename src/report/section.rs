@@ -1,13 +1,7 @@
 //! Parts of the page that studies fill, each from its own stored table.
 
-use std::path::Path;
-
-use super::ReportError;
-use super::data::Run;
 use super::figures::Figure;
 use super::number::Number;
-use super::sample_bounds;
-use super::style::Styles;
 
 /// A part of the page.
 pub struct Section {
@@ -32,25 +26,4 @@ pub struct Table {
 pub enum TableCell {
     Text(String),
     Number(Number),
-}
-
-/// Makes a study's section; `None` where the run has no such table.
-type Maker = fn(&Path, &Run, &Styles) -> Result<Option<Section>, ReportError>;
-
-/// In page order.
-const MAKERS: &[Maker] = &[
-    super::ledger::section,
-    super::required_bits::section,
-    sample_bounds::section,
-    super::search::section,
-    super::isolated::section,
-    super::dynamics::section,
-    super::guarantees::section,
-    super::rescaling::section,
-];
-
-/// The sections of all studies that the run has.
-pub fn all(dir: &Path, run: &Run, styles: &Styles) -> Result<Vec<Section>, ReportError> {
-    let made = MAKERS.iter().map(|make| make(dir, run, styles));
-    made.filter_map(Result::transpose).collect()
 }

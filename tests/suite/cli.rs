@@ -52,10 +52,18 @@ fn every_subcommand_explains_itself() {
     let top = quantbound(&["--help"]);
     assert!(top.status.success());
     let top = text(&top.stdout);
-    for command in [
-        "sweep", "run", "bounds", "trace", "inspect", "bench", "report", "devices", "doctor",
-    ] {
-        assert!(top.contains(command), "{command} is not in --help");
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    let page = page.unwrap();
+    let listed = top.split("Commands:").nth(1).unwrap();
+    let listed = listed.split("\n\n").next().unwrap().lines();
+    let names = listed.filter_map(|l| l.strip_prefix("  ")?.split(' ').next());
+    let commands: Vec<&str> = names.filter(|n| !n.is_empty() && *n != "help").collect();
+    assert!(commands.len() >= 14, "{commands:?}");
+    for command in commands {
+        assert!(
+            page.contains(&format!("\nquantbound {command} ")),
+            "README.md, Commands: {command} is missing"
+        );
         let help = quantbound(&[command, "--help"]);
         assert!(help.status.success());
         assert!(

@@ -11,3 +11,4 @@ mod layering;
 mod network;
 mod quant;
 mod report;
+mod results;

@@ -5,7 +5,7 @@
 use std::cmp::Ordering;
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
-use super::real::Real;
+use super::real::{Real, sealed};
 use super::simd::{Kernel, dispatch};
 use super::split::Tile;
 
@@ -123,6 +123,8 @@ impl From<Double> for f64 {
         x.high + x.low
     }
 }
+
+impl sealed::Sealed for Double {}
 
 impl Real for Double {
     const ENGINE: &'static str = "cpu-f64x2";

@@ -4,11 +4,10 @@ use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
 use super::split::Tile;
 
-mod sealed {
+pub(super) mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
-    impl Sealed for crate::engine::cpu::double::Double {}
 }
 
 /// `f32`, `f64`, or [`Double`](super::double::Double).

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::table::{Encoded, read_error};
 use super::{StoreError, atomic};
 use crate::engine::DeviceInfo;
 
@@ -35,12 +36,6 @@ pub struct Marker {
 struct Content {
     rows: u64,
     blake3: String,
-}
-
-/// A table's encoded file and its number of rows.
-pub struct Encoded {
-    pub bytes: Vec<u8>,
-    pub rows: u64,
 }
 
 /// One unit of finished work: what one kind of rows says of a cell, or of one batch of its images. What its rows follow
@@ -155,7 +150,7 @@ fn file_name(path: &Path) -> String {
 
 /// Stems of the parts with a marker in a cell's directory.
 pub fn stems(dir: &Path) -> Result<BTreeSet<String>, StoreError> {
-    let fail = |e: std::io::Error| super::table::read_error(dir, &e);
+    let fail = |e: std::io::Error| read_error(dir, &e);
     let entries = match std::fs::read_dir(dir) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
         other => other.map_err(fail)?,

@@ -12,7 +12,6 @@ use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
-use super::part::Encoded;
 use super::{StoreError, atomic};
 use crate::results::schema::{Row, conform};
 
@@ -46,6 +45,12 @@ fn damaged(path: &Path, error: impl std::fmt::Display) -> StoreError {
         path: path.to_path_buf(),
         problem: format!("is no intact Parquet file ({error}); finish the sweep again"),
     }
+}
+
+/// A table's encoded file and its number of rows.
+pub struct Encoded {
+    pub bytes: Vec<u8>,
+    pub rows: u64,
 }
 
 /// A table of these record batches, at least one and all of one schema, in memory; `path` is for errors.

@@ -12,6 +12,7 @@ use quantbound::experiment::model::LoadedModel;
 use quantbound::experiment::plan::Plan;
 use quantbound::experiment::studies::Studies;
 use quantbound::quant::QuantizedNetwork;
+use quantbound::results::headline::Headline;
 use quantbound::results::schema::{
     BoundRow, IsolatedRow, LedgerRow, MeasurementRow, SampleBoundRow, SearchTraceRow, Summary, file,
 };
@@ -189,11 +190,31 @@ fn a_plan_that_asks_for_other_bounds_gets_them() {
     assert_ne!(summary.cells[0].spec_id, summary.cells[0].key.cell_id);
 }
 
+/// The terminal and the page tell of the same numbers, those of the output.
+fn check_headline(said: &str, out: &Path, summary: &Summary) {
+    let tightest = Headline::of(summary).tightest.unwrap();
+    let above = format!("{:.1}", tightest.looseness);
+    assert!(
+        said.contains(&format!(
+            "tightest bound {} at the output, 10^{above} ",
+            tightest.bound
+        )),
+        "{said}"
+    );
+    let html = fs::read_to_string(out.join("report.html")).unwrap();
+    let card = html.split("Tightest a-priori bound").nth(1).unwrap();
+    let card = card.split("</div>").next().unwrap();
+    assert!(
+        card.contains(&format!("<sup>{above}</sup>")) && card.contains(&tightest.bound),
+        "{card}"
+    );
+}
+
 #[test]
 fn a_sweep_leaves_every_file_of_the_contract() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
-    run(sweep(&plan(dir.path()), &out));
+    let (said, _) = run(sweep(&plan(dir.path()), &out));
     for name in [
         file::PLAN,
         file::PROVENANCE,
@@ -214,6 +235,7 @@ fn a_sweep_leaves_every_file_of_the_contract() {
     // 52 layers and the pooled output.
     assert_eq!(summary.counts.holds, 4 * bounds * 53);
     check_ledger(&out, &summary);
+    check_headline(&said, &out, &summary);
     let rows = measurements(&out);
     assert_eq!(rows.len(), 4 * 6 * 52);
     assert!(

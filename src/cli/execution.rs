@@ -1,0 +1,105 @@
+//! A plan run with progress on the terminal, and what is said at its end.
+
+use std::path::Path;
+
+use super::Outcome;
+use super::options::EngineOptions;
+use super::progress::Progress;
+use super::table::{self, number};
+use crate::engine::cpu::CpuEngine;
+use crate::experiment::plan::Plan;
+use crate::experiment::sweep::{Finished, Sweep};
+use crate::report;
+use crate::results::headline::Headline;
+use crate::results::schema::Summary;
+
+/// A plan made of flags, after the same checks as one on disk.
+pub fn from_flags(plan: &Plan) -> anyhow::Result<Plan> {
+    Ok(Plan::parse(&plan.to_toml(), Path::new("command line"))?)
+}
+
+/// Runs a plan with progress on standard error.
+pub fn execute(plan: &Plan, engine: &EngineOptions, out: &Path) -> anyhow::Result<Finished> {
+    let selected = engine.select()?;
+    let reference = CpuEngine::f64(engine.threads)?;
+    let progress = Progress::new();
+    let sweep = Sweep {
+        plan,
+        engine: selected.engine.as_ref(),
+        reference: &reference,
+        device_reason: selected.reason,
+        out,
+    };
+    let finished = sweep.run(&mut |event| progress.tell(event));
+    progress.finish();
+    Ok(finished?)
+}
+
+/// Builds the report, names the files and the numbers that matter, and turns verdicts into an outcome.
+pub fn conclude(finished: &Finished, out: &Path) -> anyhow::Result<Outcome> {
+    let built = report::build(out)?;
+    let summary = &finished.summary;
+    if finished.computed == 0 {
+        println!("nothing to compute: every part was already there");
+    }
+    println!("results  {}", out.display());
+    println!("report   {}", built.html.display());
+    for line in headline(summary) {
+        println!("{line}");
+    }
+    let rounded = summary.cells.iter().filter(|c| c.activation_bits.is_some());
+    match rounded.count() {
+        0 => {}
+        n => println!(
+            "{n} cells with activations quantized: bounds on weights do not apply, no verdicts"
+        ),
+    }
+    for finding in (summary.violations.iter())
+        .chain(&summary.invalid)
+        .chain(&summary.undecided)
+        .take(10)
+    {
+        println!(
+            "  {} at depth {} ({}) of cell {}, image {}: measured {}, log10 bound {:.3}",
+            finding.bound,
+            finding.depth,
+            finding.layer,
+            finding.cell_id,
+            finding.image,
+            number(finding.measured),
+            finding.log10_bound
+        );
+    }
+    let bad = summary.counts.violated + summary.counts.invalid;
+    Ok(if bad == 0 {
+        Outcome::Fine
+    } else {
+        Outcome::Failed
+    })
+}
+
+/// The three numbers that matter, where there are any.
+fn headline(summary: &Summary) -> Vec<String> {
+    let mut lines = vec![format!("verdicts {}", table::verdicts(&summary.counts))];
+    let headline = Headline::of(summary);
+    lines.push(match headline.drift {
+        Some((least, most)) => format!(
+            "measured at the output {} to {}",
+            number(least),
+            number(most)
+        ),
+        None => "no cell has finite outputs".to_string(),
+    });
+    lines.extend(headline.tightest.map(|tightest| {
+        let key = &tightest.cell;
+        format!(
+            "tightest bound {} at the output, 10^{:.1} above the measurement ({} {} bit {})",
+            tightest.bound,
+            tightest.looseness,
+            key.model,
+            key.bits,
+            key.granularity.name()
+        )
+    }));
+    lines
+}

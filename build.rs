@@ -11,6 +11,7 @@ fn main() {
         "src/network",
         "src/quant",
         "src/bounds",
+        "src/facts.rs",
         "src/engine",
         "src/data",
         "src/experiment/augment.rs",

@@ -3,7 +3,7 @@
 //!
 //! The map of the house, strictly downward:
 //! [`tensor`] <- [`network`] <- [`quant`] <- [`bounds`]; [`engine`] and [`data`] beside them;
-//! [`hub`] (downloads) on [`data`]; [`results`], what is on disk, between [`experiment`], which makes it, and
+//! [`facts`], what each bound is, below all who speak of bounds; [`hub`] (downloads) on [`data`]; [`results`], what is on disk, between [`experiment`], which makes it, and
 //! [`report`], which draws it; [`cli`] on top.
 
 pub mod bounds;
@@ -11,6 +11,7 @@ pub mod cli;
 pub mod data;
 pub mod engine;
 pub mod experiment;
+pub mod facts;
 pub mod hub;
 pub mod network;
 pub mod quant;

@@ -1,23 +1,8 @@
 //! Bounds for all weights within given distances of the reference's: known before anything is quantized.
 
 use super::{Bound, BoundError, Domain, ReferenceNorms, Series, Setting, find};
+use crate::facts;
 use crate::network::Network;
-
-/// Ids of the bounds that hold for a whole ball of weights: those that grow with the magnitudes of `W`, `W'` and
-/// `dW` and look at nothing else.
-pub const BALL: [&str; 11] = [
-    "gonon2023",
-    "houache2025",
-    "houache2025-arithmetic",
-    "houache2025-conv",
-    "houache2025-conv-arithmetic",
-    "layer-sum-eps",
-    "layer-sum-layer-eps",
-    "layer-sum",
-    "layerwise",
-    "path-metric",
-    "channelwise",
-];
 
 /// All networks of one graph whose weights in output channel `o` of node `n` are within `radii[n][o]` of the
 /// reference's, and whose biases are the reference's.
@@ -60,17 +45,18 @@ impl<'a> Ball<'a> {
         })
     }
 
-    /// One of the bounds of [`BALL`] for every network of the ball.
+    /// One of the [`monotone`](facts::monotone) bounds for every network of the ball.
     ///
     /// # Errors
     /// [`BoundError::Assumption`] for a bound that does not hold for a ball.
     pub fn evaluate(&self, id: &str) -> Result<Series, BoundError> {
-        if !BALL.contains(&id) {
+        if !facts::of(id).is_some_and(|f| f.is_monotone) {
+            let known: Vec<&str> = facts::monotone().map(|f| f.id).collect();
             return Err(BoundError::Assumption {
                 node: "ball of weights".into(),
                 why: format!(
                     "{id} needs the quantized weights; known for balls: {}",
-                    BALL.join(", ")
+                    known.join(", ")
                 ),
             });
         }

@@ -1,7 +1,8 @@
 //! The smallest of several bounds at every node.
 
 use super::registry::ladder;
-use super::{Bound, BoundError, Series, Setting, is_plain, registry};
+use super::{Bound, BoundError, Series, Setting, registry};
+use crate::facts::{self, BoundFacts};
 
 /// The smallest of all other bounds at every node, with or without the clamped ones.
 pub(super) struct Best {
@@ -12,26 +13,21 @@ pub(super) struct Best {
 impl Best {
     /// The bounds that are intersected.
     pub(super) fn parts(&self) -> Vec<&'static str> {
-        let ids = registry().iter().map(|b| b.id());
-        ids.filter(|id| !id.starts_with("best") && (self.cap || is_plain(id)))
+        let facts = registry().iter().map(|b| b.facts());
+        facts
+            .filter(|f| !f.is_intersection && (self.cap || f.clamps.is_none()))
+            .map(|f| f.id)
             .collect()
     }
 }
 
 impl Bound for Best {
-    fn id(&self) -> &'static str {
-        if self.cap { "best+cap" } else { "best" }
-    }
-
-    fn title(&self) -> &'static str {
-        match self.cap {
-            false => "the smallest of all unclamped bounds",
-            true => "the smallest of all bounds",
+    fn facts(&self) -> &'static BoundFacts {
+        if self.cap {
+            &facts::BEST_CAP
+        } else {
+            &facts::BEST
         }
-    }
-
-    fn source(&self) -> &'static str {
-        "derived (docs/bounds.md, best)"
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
@@ -43,7 +39,7 @@ impl Bound for Best {
 /// The bounds that the bound of this id intersects; `None` for a theorem of its own.
 pub(super) fn parts_of(id: &str) -> Option<Vec<&'static str>> {
     let all = [false, true].map(|cap| Best { cap });
-    all.iter().find(|b| b.id() == id).map(Best::parts)
+    all.iter().find(|b| b.facts().id == id).map(Best::parts)
 }
 
 /// The node-by-node minimum of the bounds that could be evaluated; the first error when none could.

@@ -3,6 +3,7 @@
 use super::scaled::UpVec;
 use super::setting::{Weights, capped};
 use super::{Bound, BoundError, Series, Setting};
+use crate::facts::{self, BoundFacts};
 use crate::network::{Node, Op};
 
 /// `e_l = |K'_l| e + |dK_l| m + |db_l|` per channel, or the same with `K` and `m'`, whichever is smaller.
@@ -40,23 +41,12 @@ impl State {
 }
 
 impl Bound for Channelwise {
-    fn id(&self) -> &'static str {
+    fn facts(&self) -> &'static BoundFacts {
         if self.cap {
-            "channelwise+cap"
+            &facts::CHANNELWISE_CAP
         } else {
-            "channelwise"
+            &facts::CHANNELWISE
         }
-    }
-
-    fn title(&self) -> &'static str {
-        match self.cap {
-            false => "recursion over channels",
-            true => "recursion over channels, errors clamped to the range of the values",
-        }
-    }
-
-    fn source(&self) -> &'static str {
-        "derived (docs/bounds.md, channelwise)"
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {

@@ -4,6 +4,7 @@ use super::expression::{Expression, SourceId, Sources, Vectors, is_padded, seque
 use super::scaled::UpVec;
 use super::setting::capped;
 use super::{Bound, BoundError, Series, Setting};
+use crate::facts::{self, BoundFacts};
 use crate::network::{Activation, Conv, Node, Op, Pad};
 
 /// Each value without an activation is kept as `sum_t M_t s_t` over earlier values `s_t`.
@@ -43,19 +44,12 @@ impl Known {
 }
 
 impl Bound for Fused {
-    fn id(&self) -> &'static str {
-        if self.cap { "fused+cap" } else { "fused" }
-    }
-
-    fn title(&self) -> &'static str {
-        match self.cap {
-            false => "recursion over channels, linear chains multiplied first",
-            true => "linear chains multiplied first, errors clamped to the range of the values",
+    fn facts(&self) -> &'static BoundFacts {
+        if self.cap {
+            &facts::FUSED_CAP
+        } else {
+            &facts::FUSED
         }
-    }
-
-    fn source(&self) -> &'static str {
-        "derived (docs/bounds.md, fused)"
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {

@@ -8,22 +8,15 @@ use std::collections::BTreeSet;
 
 use super::scaled::Up;
 use super::{Bound, BoundError, Series, Setting};
+use crate::facts::{self, BoundFacts};
 use crate::network::{Activation, INPUT, Node, Op, ValueId};
 
 /// `r^(L-1) [L (W D + 1) + W L (L-1) / 2] eps`, without biases `r^(L-1) L W D eps`.
 pub(super) struct Gonon2023;
 
 impl Bound for Gonon2023 {
-    fn id(&self) -> &'static str {
-        "gonon2023"
-    }
-
-    fn title(&self) -> &'static str {
-        "width, depth and one norm for all layers"
-    }
-
-    fn source(&self) -> &'static str {
-        "Gonon, Brisebarre, Gribonval, Riccietti 2023, IEEE Trans. Inf. Theory 69(6); constant derived"
+    fn facts(&self) -> &'static BoundFacts {
+        &facts::GONON2023
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {

@@ -3,6 +3,7 @@
 
 use super::scaled::Up;
 use super::{Bound, BoundError, LayerFacts, Series, Setting};
+use crate::facts::{self, BoundFacts};
 use crate::network::{Node, Op};
 
 /// What `r_mean` stands for.
@@ -35,26 +36,13 @@ impl Houache2025 {
 }
 
 impl Bound for Houache2025 {
-    fn id(&self) -> &'static str {
+    fn facts(&self) -> &'static BoundFacts {
         match (self.conv, self.mean) {
-            (false, Mean::Geometric) => "houache2025",
-            (false, Mean::Arithmetic) => "houache2025-arithmetic",
-            (true, Mean::Geometric) => "houache2025-conv",
-            (true, Mean::Arithmetic) => "houache2025-conv-arithmetic",
+            (false, Mean::Geometric) => &facts::HOUACHE2025,
+            (false, Mean::Arithmetic) => &facts::HOUACHE2025_ARITHMETIC,
+            (true, Mean::Geometric) => &facts::HOUACHE2025_CONV,
+            (true, Mean::Arithmetic) => &facts::HOUACHE2025_CONV_ARITHMETIC,
         }
-    }
-
-    fn title(&self) -> &'static str {
-        match (self.conv, self.mean) {
-            (false, Mean::Geometric) => "mean layer norm and sum of widths, geometric mean",
-            (false, Mean::Arithmetic) => "mean layer norm and sum of widths, arithmetic mean",
-            (true, Mean::Geometric) => "mean layer norm and sum of kernel sizes, geometric mean",
-            (true, Mean::Arithmetic) => "mean layer norm and sum of kernel sizes, arithmetic mean",
-        }
-    }
-
-    fn source(&self) -> &'static str {
-        "Houache, Aujol, Traonmilin 2025, arXiv 2502.01156; reading of the mean derived"
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {

@@ -1,6 +1,7 @@
 //! The channel recursion with signed intervals, for the values and for their difference.
 
 use super::{Bound, BoundError, Series, Setting};
+use crate::facts::{self, BoundFacts};
 use crate::network::{Activation, Affine, Node, Op, Pad};
 use crate::tensor::tolerance::{UNIT_F64, gamma};
 
@@ -89,19 +90,12 @@ impl State {
 }
 
 impl Bound for Interval {
-    fn id(&self) -> &'static str {
-        if self.cap { "interval+cap" } else { "interval" }
-    }
-
-    fn title(&self) -> &'static str {
-        match self.cap {
-            false => "signed intervals for values and differences",
-            true => "signed intervals, differences clamped to what the values allow",
+    fn facts(&self) -> &'static BoundFacts {
+        if self.cap {
+            &facts::INTERVAL_CAP
+        } else {
+            &facts::INTERVAL
         }
-    }
-
-    fn source(&self) -> &'static str {
-        "derived; after Zhang, Song, Sun 2022, arXiv 2212.02781 (differential reachability)"
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {

@@ -4,6 +4,7 @@
 use super::houache2025::{absorbed_norm, gains, is_biased, magnitudes};
 use super::scaled::Up;
 use super::{Bound, BoundError, LayerFacts, Series, Setting};
+use crate::facts::{self, BoundFacts};
 
 /// What is known of a layer's perturbation.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,24 +24,12 @@ pub(super) struct LayerSum {
 }
 
 impl Bound for LayerSum {
-    fn id(&self) -> &'static str {
+    fn facts(&self) -> &'static BoundFacts {
         match self.perturbation {
-            Perturbation::NetworkEps => "layer-sum-eps",
-            Perturbation::LayerEps => "layer-sum-layer-eps",
-            Perturbation::Norms => "layer-sum",
+            Perturbation::NetworkEps => &facts::LAYER_SUM_EPS,
+            Perturbation::LayerEps => &facts::LAYER_SUM_LAYER_EPS,
+            Perturbation::Norms => &facts::LAYER_SUM,
         }
-    }
-
-    fn title(&self) -> &'static str {
-        match self.perturbation {
-            Perturbation::NetworkEps => "sum over layers, largest change of the network",
-            Perturbation::LayerEps => "sum over layers, largest change of each layer",
-            Perturbation::Norms => "sum over layers, norms of what changes",
-        }
-    }
-
-    fn source(&self) -> &'static str {
-        "derived (docs/bounds.md, layer-sum), in the proof of houache2025"
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {

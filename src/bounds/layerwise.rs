@@ -2,6 +2,7 @@
 
 use super::scaled::Up;
 use super::{Bound, BoundError, Series, Setting};
+use crate::facts::{self, BoundFacts};
 use crate::network::{Node, Op};
 
 /// `E_l = ||W'_l|| E + ||dW_l|| B + ||db_l||` or the same with `W` and `B'`, whichever is smaller.
@@ -29,23 +30,12 @@ impl State {
 }
 
 impl Bound for Layerwise {
-    fn id(&self) -> &'static str {
+    fn facts(&self) -> &'static BoundFacts {
         if self.cap {
-            "layerwise+cap"
+            &facts::LAYERWISE_CAP
         } else {
-            "layerwise"
+            &facts::LAYERWISE
         }
-    }
-
-    fn title(&self) -> &'static str {
-        match self.cap {
-            false => "recursion over operator norms of layers",
-            true => "recursion over operator norms, errors clamped to the range of the values",
-        }
-    }
-
-    fn source(&self) -> &'static str {
-        "derived (docs/bounds.md, layerwise)"
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {

@@ -29,17 +29,16 @@ mod spectral_fused;
 mod spectral_fused_rescaled;
 mod spectral_norm;
 
-pub use ball::{BALL, Ball};
+pub use ball::Ball;
 pub use best::intersection;
-pub use parametrization::{
-    FoundRescalings, Ladder, NormProducts, Parametrizations, Rescale, depends_on_parametrization,
-};
+pub use parametrization::{FoundRescalings, Ladder, NormProducts, Parametrizations, Rescale};
 pub use reference_norms::ReferenceNorms;
-pub use registry::{find, is_plain, ladder, registry};
+pub use registry::{find, ladder, registry};
 pub use rescaling::{ChannelClasses, Rescaling};
 pub use rescaling_search::{channel_path_norm, norm_product};
 pub use setting::{Domain, LayerFacts, Setting, Weights};
 
+use crate::facts::BoundFacts;
 use scaled::Up;
 
 /// What keeps a bound from being evaluated.
@@ -84,12 +83,8 @@ impl Series {
 
 /// A theorem that bounds the discrepancy at every node.
 pub trait Bound: Sync {
-    /// Name used in plans, tables and results.
-    fn id(&self) -> &'static str;
-    /// One line for people.
-    fn title(&self) -> &'static str;
-    /// Where the theorem comes from.
-    fn source(&self) -> &'static str;
+    /// What it is.
+    fn facts(&self) -> &'static BoundFacts;
     /// The bound at every node.
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError>;
 }

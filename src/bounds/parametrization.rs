@@ -11,8 +11,8 @@ use super::reference_norms::InUnits;
 use super::registry::ladder;
 use super::rescaling::ChannelClasses;
 use super::rescaling_search::{candidates, channel_path_norm, equalized, norm_product};
-use super::spectral_fused_rescaled::SpectralFusedRescaled;
 use super::{BoundError, Domain, ReferenceNorms, Series, Setting, registry};
+use crate::facts;
 use crate::network::Network;
 
 /// In which units the networks are bounded.
@@ -38,14 +38,6 @@ impl Rescale {
             Self::Optimal => "optimal",
         }
     }
-}
-
-/// True for bounds that see the parametrization. The others work channel by channel, where the factors cancel,
-/// or choose their own.
-pub fn depends_on_parametrization(id: &str) -> bool {
-    let own = id == SpectralFusedRescaled::ID;
-    let prefixes = ["gonon", "houache", "layer", "spectral", "best"];
-    !own && prefixes.iter().any(|prefix| id.starts_with(prefix))
 }
 
 /// Bounds by id, in the order asked for.
@@ -124,7 +116,7 @@ impl<'a> Parametrizations<'a> {
         domain: &'a Domain,
         ids: Option<&[&str]>,
     ) -> Result<[Ladder; 3], BoundError> {
-        let every: Vec<&str> = registry().iter().map(|b| b.id()).collect();
+        let every: Vec<&str> = registry().iter().map(|b| b.facts().id).collect();
         let wanted = ids.unwrap_or(&every);
         let mut single: Vec<&str> = Vec::new();
         for &id in wanted {
@@ -137,7 +129,7 @@ impl<'a> Parametrizations<'a> {
         let dependent: Vec<&str> = single
             .iter()
             .copied()
-            .filter(|id| depends_on_parametrization(id))
+            .filter(|id| facts::of(id).is_some_and(|f| f.sees_units))
             .collect();
         type Found = BTreeMap<String, Result<Series, BoundError>>;
         let mut found: Vec<Found> = Vec::new();

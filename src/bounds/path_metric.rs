@@ -4,6 +4,7 @@
 use super::scaled::UpVec;
 use super::setting::Weights;
 use super::{Bound, BoundError, Series, Setting};
+use crate::facts::{self, BoundFacts};
 use crate::network::{Node, Op};
 
 /// The difference of the three passes is propagated itself, so nothing cancels.
@@ -18,16 +19,8 @@ struct State {
 }
 
 impl Bound for PathMetric {
-    fn id(&self) -> &'static str {
-        "path-metric"
-    }
-
-    fn title(&self) -> &'static str {
-        "weighted count of the paths in which the networks differ"
-    }
-
-    fn source(&self) -> &'static str {
-        "derived; after Gonon, Brisebarre, Riccietti, Gribonval 2025, arXiv 2405.15006"
+    fn facts(&self) -> &'static BoundFacts {
+        &facts::PATH_METRIC
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {

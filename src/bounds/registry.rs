@@ -17,6 +17,7 @@ use super::spectral::Spectral;
 use super::spectral_fused::SpectralFused;
 use super::spectral_fused_rescaled::SpectralFusedRescaled;
 use super::{Bound, BoundError, Series, Setting};
+use crate::facts;
 
 static BEST: [Best; 2] = [Best { cap: false }, Best { cap: true }];
 
@@ -72,8 +73,8 @@ pub fn registry() -> &'static [&'static dyn Bound] {
 
 /// The bound of that id.
 pub fn find(id: &str) -> Result<&'static dyn Bound, BoundError> {
-    let known = || REGISTRY.iter().map(|b| b.id());
-    let found = REGISTRY.iter().find(|b| b.id() == id);
+    let known = || REGISTRY.iter().map(|b| b.facts().id);
+    let found = REGISTRY.iter().find(|b| b.facts().id == id);
     found.copied().ok_or_else(|| BoundError::Unknown {
         id: id.into(),
         known: known().collect::<Vec<_>>().join(", "),
@@ -82,25 +83,20 @@ pub fn find(id: &str) -> Result<&'static dyn Bound, BoundError> {
     })
 }
 
-/// True for bounds that do not clamp errors to the range of the values.
-pub fn is_plain(id: &str) -> bool {
-    !id.ends_with("+cap")
-}
-
 /// Evaluates the bounds of the given ids, or all, in the order of `ids` or of the registry; each theorem once,
 /// in parallel.
 pub fn ladder(
     setting: &Setting,
     ids: Option<&[&str]>,
 ) -> Vec<(String, Result<Series, BoundError>)> {
-    let all: Vec<&str> = REGISTRY.iter().map(|b| b.id()).collect();
+    let all: Vec<&str> = REGISTRY.iter().map(|b| b.facts().id).collect();
     let wanted = ids.unwrap_or(&all);
     let single: BTreeSet<&str> = wanted
         .iter()
         .flat_map(|&id| parts_of(id).unwrap_or_else(|| vec![id]))
         .collect();
-    let here = |id: &&str| id.starts_with("spectral") && *id != SpectralFusedRescaled::ID;
-    if single.iter().any(here) {
+    let reads = |id: &&str| facts::of(id).is_some_and(|f| f.reads_spectral_norms);
+    if single.iter().any(reads) {
         setting.prepare_spectral();
     }
     let done: BTreeMap<&str, Result<Series, BoundError>> = single

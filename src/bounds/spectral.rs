@@ -6,6 +6,7 @@ use super::scaled::{Up, UpVec, inflate};
 use super::setting::Weights;
 use super::spectral_norm::{group_norm, layer_norm};
 use super::{Bound, BoundError, Series, Setting};
+use crate::facts::{self, BoundFacts};
 use crate::network::{Affine, Conv, Network, Node, Op, Window};
 use crate::tensor::Shape;
 
@@ -182,19 +183,12 @@ pub(super) fn facts(setting: &Setting, node: usize) -> Option<SpectralFacts> {
 }
 
 impl Bound for Spectral {
-    fn id(&self) -> &'static str {
-        if self.cap { "spectral+cap" } else { "spectral" }
-    }
-
-    fn title(&self) -> &'static str {
-        match self.cap {
-            false => "recursion over certified spectral norms",
-            true => "recursion over spectral norms, errors clamped to the range of the values",
+    fn facts(&self) -> &'static BoundFacts {
+        if self.cap {
+            &facts::SPECTRAL_CAP
+        } else {
+            &facts::SPECTRAL
         }
-    }
-
-    fn source(&self) -> &'static str {
-        "derived (docs/bounds.md, spectral)"
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {

@@ -8,6 +8,7 @@ use super::setting::parameter;
 use super::spectral::{Norms, before_activation, bias_norm, over_pixels, reported, rescaled};
 use super::spectral_norm::{frobenius, product_norm, spectral_norm};
 use super::{Bound, BoundError, Series, Setting, Weights};
+use crate::facts::{self, BoundFacts};
 use crate::network::{Activation, Op, Pad};
 use crate::tensor::tolerance::{UNIT_F64, gamma};
 
@@ -48,23 +49,12 @@ impl Known {
 }
 
 impl Bound for SpectralFused {
-    fn id(&self) -> &'static str {
+    fn facts(&self) -> &'static BoundFacts {
         if self.cap {
-            "spectral-fused+cap"
+            &facts::SPECTRAL_FUSED_CAP
         } else {
-            "spectral-fused"
+            &facts::SPECTRAL_FUSED
         }
-    }
-
-    fn title(&self) -> &'static str {
-        match self.cap {
-            false => "spectral norms of linear chains, depthwise gains folded in",
-            true => "spectral norms of linear chains, errors clamped to the range of the values",
-        }
-    }
-
-    fn source(&self) -> &'static str {
-        "derived (docs/bounds.md, spectral-fused)"
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {

@@ -10,12 +10,11 @@ use super::options::{ModelOptions, VariantOptions};
 use super::parametrization::{self, RescaleName};
 use super::sample::SampleOptions;
 use super::table;
-use crate::bounds::{
-    self, BALL, Domain, Parametrizations, ReferenceNorms, Rescale, Series, Setting,
-};
+use crate::bounds::{self, Domain, Parametrizations, ReferenceNorms, Rescale, Series, Setting};
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::{Method, Quantize, QuantizerSpec};
 use crate::experiment::required_bits::{BitsNeeded, a_priori};
+use crate::facts;
 use crate::network::Network;
 
 /// Arguments of `bounds`.
@@ -138,11 +137,12 @@ impl Args {
             Some(only) => only.iter().any(|o| o == id),
             None => true,
         };
-        let ids: Vec<&str> = BALL.into_iter().filter(wanted).collect();
+        let ids: Vec<&str> = facts::monotone().map(|f| f.id).filter(wanted).collect();
         if ids.is_empty() {
+            let known: Vec<&str> = facts::monotone().map(|f| f.id).collect();
             anyhow::bail!(
                 "--required-bits knows {}, none of which is among --only",
-                BALL.join(", ")
+                known.join(", ")
             );
         }
         let Method::Uniform { scheme, .. } = table.method else {

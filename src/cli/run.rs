@@ -10,6 +10,7 @@ use super::table::{self, number};
 use crate::data::Labels;
 use crate::experiment::plan::{Images, Plan};
 use crate::experiment::studies::Studies;
+use crate::facts;
 use crate::results::schema::{CellSummary, Summary};
 
 /// Arguments of `run`.
@@ -78,9 +79,9 @@ fn print_cells(summary: &Summary) -> std::io::Result<()> {
                 cell.key.granularity.name().to_string(),
                 number(cell.final_layer.max_abs_diff),
                 number(cell.output.max_abs_diff),
-                bound(cell, "best"),
-                bound(cell, "best+cap"),
-                bound(cell, "houache2025-conv"),
+                bound(cell, facts::BEST.id),
+                bound(cell, facts::BEST_CAP.id),
+                bound(cell, facts::HOUACHE2025_CONV.id),
                 right(cell.output.top1_agree, cell.images),
                 right(cell.output.top1_quant_right, cell.output.labelled),
                 format!("{:.1}", cell.images_per_second),

@@ -22,6 +22,7 @@ use crate::experiment::search::{
     self as searching, IMAGES, Method, Record, SearchError, Task, Verdicts, Worst, counts, until,
     verdicts, write_worst,
 };
+use crate::facts;
 use crate::network::Tap;
 use crate::quant::uniform::Scheme;
 use crate::quant::{Granularity, QuantizedNetwork};
@@ -213,7 +214,7 @@ impl Args {
         if let Some(png) = png {
             writeln!(stdout, "as a PNG of 8 bits it reaches {}", number(png))?;
         }
-        let best = verdicts.iter().find(|v| v.0 == "best");
+        let best = verdicts.iter().find(|v| v.0 == facts::BEST.id);
         writeln!(
             stdout,
             "natural {}  found {}  best bound {}",

@@ -8,10 +8,10 @@ use super::Outcome;
 use super::options::EngineOptions;
 use super::progress::Progress;
 use super::table::{self, number};
-use crate::bounds;
 use crate::engine::cpu::CpuEngine;
 use crate::experiment::plan::Plan;
 use crate::experiment::sweep::{Finished, Sweep};
+use crate::facts;
 use crate::report;
 use crate::results::schema::Summary;
 
@@ -115,7 +115,7 @@ fn headline(summary: &Summary) -> [String; 3] {
     let high = finals().fold(f64::NEG_INFINITY, f64::max);
     let tightest = summary.cells.iter().flat_map(|cell| {
         let sound = cell.final_layer.bounds.iter();
-        let plain = sound.filter(|b| bounds::is_plain(&b.bound));
+        let plain = sound.filter(|b| facts::is_plain(&b.bound));
         plain.map(move |b| (b.looseness, &cell.key))
     });
     let tightest = tightest.min_by(|a, b| a.0.total_cmp(&b.0));

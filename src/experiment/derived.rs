@@ -7,6 +7,7 @@ use super::ledger::{Known, ledger};
 use super::model::LoadedModel;
 use super::required_bits::{Family, required_bits};
 use super::sweep::{Cell, SweepError};
+use crate::facts;
 use crate::network::Network;
 use crate::results::schema::{
     BoundRow, MeasurementRow, OutputRow, SampleBoundRow, SearchRow, file,
@@ -118,7 +119,7 @@ fn read(cells: &[Cell], dir: &Path) -> Result<Vec<Depths>, StoreError> {
     let sample = dir.join(file::SAMPLE_BOUNDS);
     if sample.is_file() {
         for_each_row(&sample, |row: SampleBoundRow| {
-            if row.bound == "sample" {
+            if row.bound == facts::SAMPLE.id {
                 let log10 = row.log10_bound;
                 found(&row.cell_id, row.depth, &|k| {
                     k.sample = Some(k.sample.map_or(log10, |s| worst(s, log10)));

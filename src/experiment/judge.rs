@@ -5,17 +5,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::engine::Exact;
+use crate::facts::Arithmetic;
 use crate::results::schema::{BoundRow, Finding, SampleBoundRow, VerdictCounts, VerdictsOf};
 use crate::results::verdict::{Verdict, judge, settle, slack};
-
-/// Whose numbers a bound speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arithmetic {
-    /// Of real numbers: an engine's measurement is evidence, and an f64 evaluation settles it.
-    Real,
-    /// Of the numbers that the measuring engine computes: its own measurement settles it.
-    Engine,
-}
 
 /// How many digits an evaluation carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,26 +1,8 @@
 //! The looseness ledger: `log10(bound / measured)` of a cell, split into the steps of the ladder.
 
+use crate::facts;
 use crate::results::schema::{CellKey, LedgerRow};
 
-/// Bounds from the loosest to the sharpest, each with what the one before it gives away against it.
-const RUNGS: [(&str, &str); 10] = [
-    ("gonon2023", ""),
-    ("houache2025", "one norm and one width for all layers"),
-    ("houache2025-conv", "whole maps counted for kernels"),
-    (
-        "layer-sum-eps",
-        "the worst product of norms for every layer",
-    ),
-    (
-        "layer-sum-layer-eps",
-        "the network's largest rounding error for every layer",
-    ),
-    ("layer-sum", "worst-case rounding of every weight"),
-    ("layerwise", "magnitudes beyond the activations' range"),
-    ("channelwise", "one number for all channels"),
-    ("fused", "linear chains taken layer by layer"),
-    ("best", "intervals, l2 norms, paths and rescaling not used"),
-];
 const DOMAIN: &str = "the whole domain for these images";
 const TRIANGLE: &str = "errors that cancel (triangle inequality)";
 const UNFOUND: &str = "errors that cancel, inputs not found";
@@ -44,7 +26,8 @@ pub struct Known {
 fn quantities(known: &Known) -> Vec<(String, &str, f64)> {
     let mut found: Vec<(String, &str, f64)> = Vec::new();
     let mut lost: Vec<String> = Vec::new();
-    for (id, step) in RUNGS {
+    // Bounds from the loosest to the sharpest, each with what the one before it gives away against it.
+    for (id, step) in facts::ALL.iter().filter_map(|f| Some((f.id, f.rung?))) {
         if !found.is_empty() {
             lost.push(step.to_string());
         }
@@ -67,7 +50,7 @@ fn quantities(known: &Known) -> Vec<(String, &str, f64)> {
     match (finite(known.sample), finite(known.search)) {
         (None, None) => tail(&format!("{DOMAIN}; {TRIANGLE}"), "measured", known.measured),
         (Some(sample), None) => {
-            tail(DOMAIN, "sample", sample);
+            tail(DOMAIN, facts::SAMPLE.id, sample);
             tail(TRIANGLE, "measured", known.measured);
         }
         (None, Some(search)) => {
@@ -77,11 +60,11 @@ fn quantities(known: &Known) -> Vec<(String, &str, f64)> {
         // A bound on these images says nothing of the worst input: whichever is larger comes first.
         (Some(sample), Some(search)) if search > sample => {
             tail(UNFOUND, "search", search);
-            tail(IMAGES, "sample", sample);
+            tail(IMAGES, facts::SAMPLE.id, sample);
             tail(TRIANGLE, "measured", known.measured);
         }
         (Some(sample), Some(search)) => {
-            tail(DOMAIN, "sample", sample);
+            tail(DOMAIN, facts::SAMPLE.id, sample);
             tail(UNFOUND, "search", search);
             tail(IMAGES, "measured", known.measured);
         }

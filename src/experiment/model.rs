@@ -48,7 +48,7 @@ impl LoadedModel {
             return Self::synthetic(model, seed, images);
         }
         let mut notes = Vec::new();
-        let network = if model.weights.extension().is_some_and(|e| e == "onnx") {
+        let network = if onnx::is_model(&model.weights) {
             let side = model.preprocessing.as_ref().map(|p| p.crop);
             let imported = onnx::import_file(&model.weights, side)?;
             notes = imported.notes;

@@ -8,7 +8,8 @@ use super::derived::layer;
 use super::ledger::Known;
 use super::model::LoadedModel;
 use super::sweep::SweepError;
-use crate::bounds::{BALL, Ball, BoundError, Domain, is_plain};
+use crate::bounds::{Ball, BoundError, Domain};
+use crate::facts;
 use crate::network::Network;
 use crate::quant::Granularity;
 use crate::quant::uniform::{Scheme, half_steps};
@@ -46,7 +47,11 @@ pub fn required_bits(family: &Family<'_>) -> Result<Vec<RequiredBitsRow>, SweepE
         .map(|k| k.bounds.iter().map(|(id, _)| id.as_str()).collect())
         .unwrap_or_default();
     let theorem = scheme(family.quantizer).map(|scheme| {
-        let ids: Vec<&str> = ids.iter().copied().filter(|id| BALL.contains(id)).collect();
+        let ids: Vec<&str> = ids
+            .iter()
+            .copied()
+            .filter(|id| facts::of(id).is_some_and(|f| f.is_monotone))
+            .collect();
         let domain = family.model.domain();
         a_priori(
             network,
@@ -103,7 +108,7 @@ pub fn required_bits(family: &Family<'_>) -> Result<Vec<RequiredBitsRow>, SweepE
                     let series = by_id.get(id)?;
                     nodes.get(&depth).and_then(|&node| series[t][node])
                 });
-                let bound = of(at_widest).filter(|b| b.is_finite() && is_plain(id));
+                let bound = of(at_widest).filter(|b| b.is_finite() && facts::is_plain(id));
                 match (proven, bound) {
                     (Some(bits), _) => push(id, Some(bits), "a-priori"),
                     (None, Some(bound)) => {

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::bounds::{self, BoundError, Domain, Setting};
 use crate::engine::{Engine, EngineError};
+use crate::facts;
 use crate::network::Network;
 use crate::quant::{QuantizedLayer, QuantizedNetwork};
 use crate::tensor::Batch;
@@ -11,7 +12,7 @@ use crate::tensor::Batch;
 /// Images that isolated discrepancies are measured on, the first of the calibration set.
 const IMAGES: usize = 8;
 /// The bound that stands for all.
-const BOUND: &str = "channelwise";
+const BOUND: &str = facts::CHANNELWISE.id;
 
 /// The squared discrepancy at the last tap, summed over images and elements, of each layer on its own.
 pub fn measured(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::judge::{Arithmetic, Digits, Judge};
+use super::judge::{Digits, Judge};
 use super::model::LoadedModel;
 use super::search::until;
 use super::studies::sample_bounds;
@@ -11,6 +11,7 @@ use super::variants::Variants;
 use crate::data::ImageSet;
 use crate::engine::Exact;
 use crate::engine::cpu::CpuEngine;
+use crate::facts::Arithmetic;
 use crate::results::schema::{
     BoundAt, BoundRow, CellSummary, FinalLayer, MeasurementRow, OutputRow, OutputSummary,
     SCHEMA_VERSION, Summary, VerdictCounts,
@@ -76,8 +77,7 @@ impl CellCase<'_> {
         let bounds: Vec<BoundRow> = store.read_bounds(id)?;
         let mut judge = Judge::default();
         for row in &bounds {
-            // The ladder is proved in real arithmetic.
-            judge.state(row, Arithmetic::Real);
+            judge.state(row, Arithmetic::of(&row.bound));
         }
         let taps = network.taps();
         let mut largest = vec![f64::NEG_INFINITY; taps.len()];

@@ -10,7 +10,8 @@ use super::figures::{Figure, Kind};
 use super::number::Number;
 use super::scale::short;
 use super::section::{Section, TableCell};
-use super::style::{Styles, describe, is_plain_a_priori};
+use super::style::{Styles, describe};
+use crate::facts;
 use crate::results::schema::{Finding, VerdictCounts};
 
 #[derive(Serialize)]
@@ -404,7 +405,9 @@ fn headline(run: &Run) -> Value {
             continue;
         };
         let sound = cell.bounds.iter().filter(|(id, _)| {
-            is_plain_a_priori(id) && stored(cell, id).is_some_and(|v| v.violated == 0)
+            facts::is_plain(id)
+                && facts::is_for_all_inputs(id)
+                && stored(cell, id).is_some_and(|v| v.violated == 0)
         });
         let loose = |id: &String| Some(cell.bound(id, cell.last_depth())? - measured.log10());
         let best = sound

@@ -11,6 +11,7 @@ use super::plot::{Entry, Key, Line, Panel, Plot, Row};
 use super::scale::Axis;
 use super::section::{Section, Table, TableCell};
 use super::style::{MEASURED, REFERENCE, Styles, lies_beneath};
+use crate::facts;
 use crate::results::schema::{RequiredBitsRow, file};
 use crate::results::store::for_each_row;
 
@@ -93,7 +94,7 @@ fn figure(
         let mut by_quantity: Vec<(&str, Vec<&RequiredBitsRow>)> = Vec::new();
         for row in rows
             .iter()
-            .filter(|r| r.tolerance == tolerance && !r.quantity.ends_with("+cap"))
+            .filter(|r| r.tolerance == tolerance && facts::is_plain(&r.quantity))
         {
             match by_quantity.iter_mut().find(|(q, _)| *q == row.quantity) {
                 Some((_, list)) => list.push(row),

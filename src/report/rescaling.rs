@@ -10,6 +10,7 @@ use super::plot::{Bar, Panel, Plot, Row};
 use super::scale::Axis;
 use super::section::{Section, Table, TableCell};
 use super::style::Styles;
+use crate::facts;
 use crate::results::schema::RescalingRow;
 use crate::results::store::for_each_row;
 
@@ -85,7 +86,7 @@ fn entries(cell: &Cell, rows: &[RescalingRow]) -> Vec<Entry> {
 fn bars(cell: &Cell, entries: &[Entry]) -> Figure {
     let shown: Vec<&Entry> = entries
         .iter()
-        .filter(|(bound, values)| !bound.ends_with("+cap") && values.iter().all(|v| v.is_finite()))
+        .filter(|(bound, values)| facts::is_plain(bound) && values.iter().all(|v| v.is_finite()))
         .collect();
     let values = || shown.iter().flat_map(|(_, values)| *values);
     let low = values().fold(0.0, f64::min);

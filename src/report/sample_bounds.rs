@@ -11,10 +11,11 @@ use super::plot::{Line, Panel, Plot, Row};
 use super::scale::Axis;
 use super::section::{Section, Table, TableCell};
 use super::style::{MEASURED, Stroke, Styles};
+use crate::facts;
 use crate::results::schema::SampleBoundRow;
 use crate::results::store::for_each_row;
 
-const BEST: &str = "best";
+const BEST: &str = facts::BEST.id;
 const CAPPED: Stroke = Stroke {
     colour: "#cc3311",
     width: 2.0,
@@ -149,7 +150,7 @@ fn figure(cells: &[(&Cell, &Bounds)], styles: &Styles, chunk: usize) -> Figure {
             let points = at
                 .iter()
                 .map(|(&d, a)| Some((f64::from(d), 100.0 * a.capped)));
-            let stroke = if id == "sample" {
+            let stroke = if id == facts::SAMPLE.id {
                 CAPPED
             } else {
                 styles.stroke(id)

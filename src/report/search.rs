@@ -10,6 +10,7 @@ use super::plot::{Entry, Key, Line, Panel, Plot, Row};
 use super::scale::Axis;
 use super::section::{Section, Table, TableCell};
 use super::style::{MEASURED, REFERENCE, Stroke, Styles};
+use crate::facts;
 use crate::results::schema::{SearchRow, SearchTraceRow};
 use crate::results::store::for_each_row;
 
@@ -147,7 +148,7 @@ fn table(run: &Run, rows: &[SearchRow]) -> Table {
     let mut cells = Vec::new();
     for cell in &run.cells {
         for row in of(cell, rows) {
-            let best = cell.bound("best", row.depth);
+            let best = cell.bound(facts::BEST.id, row.depth);
             let (natural, found) = (row.natural_max_abs_diff, row.max_abs_diff_f64);
             let bound = |n: fn(f64, f64) -> Number| match best {
                 Some(best) => TableCell::Number(n(best, found)),

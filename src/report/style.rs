@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::facts;
+
 /// How a line is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stroke {
@@ -60,12 +62,18 @@ const fn known(
 
 /// The ladder of bounds, loosest first; colours stay apart under the common colour-vision deficiencies, and no two
 /// ids share both colour and dashes.
-const LADDER: [Known; 16] = [
+const LADDER: [Known; 20] = [
     known(
         "gonon2023",
         "#882255",
         DASHED,
         "Closed form from the largest layer norm, the width and the largest weight change (Gonon et al. 2023).",
+    ),
+    known(
+        "houache2025-conv-arithmetic",
+        "#aa4499",
+        LONG,
+        "The same with the arithmetic mean of the layer norms.",
     ),
     known(
         "houache2025-conv",
@@ -74,10 +82,28 @@ const LADDER: [Known; 16] = [
         "The mean-norm closed form with weight-sharing counts of convolutions (Houache, Aujol, Traonmilin 2025).",
     ),
     known(
+        "houache2025-arithmetic",
+        "#aa4499",
+        SOLID,
+        "The mean-norm closed form with the arithmetic mean of the layer norms.",
+    ),
+    known(
         "houache2025",
         "#aa4499",
         DASHED,
         "Closed form from the mean layer norm and the sizes of the feature maps (Houache, Aujol, Traonmilin 2025).",
+    ),
+    known(
+        "layer-sum-eps",
+        "#6699cc",
+        DASHED,
+        "Sum over layers of what the network's largest rounding error adds in each, amplified by the norms around it.",
+    ),
+    known(
+        "layer-sum-layer-eps",
+        "#6699cc",
+        DASH_DOT,
+        "The same with each layer's own largest rounding error.",
     ),
     known(
         "layer-sum",
@@ -163,32 +189,22 @@ const SPARE_COLOURS: [&str; 5] = ["#ddaa33", "#cc6677", "#997700", "#555555", "#
 /// Dashes of variants of a known bound, after those of the bound itself.
 const VARIANTS: [&[f64]; 4] = [SOLID, DASHED, DASH_DOT, LONG];
 
-const CAP: &str = "+cap";
-
-fn base(id: &str) -> &str {
-    id.strip_suffix(CAP).unwrap_or(id)
-}
-
+/// The look of the bound that a clamped one clamps, of its kind where the id has a parameter, else its own.
 fn ladder(id: &str) -> Option<&'static Known> {
-    let base = base(id);
-    let exact = LADDER.iter().find(|k| k.id == base);
-    exact.or_else(|| {
-        LADDER
-            .iter()
-            .filter(|k| base.starts_with(k.id))
-            .max_by_key(|k| k.id.len())
-    })
+    let facts = facts::of(id);
+    let base = facts.map_or(id, |f| f.clamps.unwrap_or(f.id));
+    LADDER.iter().find(|k| k.id == base)
 }
 
-/// Does the bound hold for every input of the domain, without clamping the error to the activations' range?
-pub fn is_plain_a_priori(id: &str) -> bool {
-    !id.ends_with(CAP) && !id.starts_with("sample") && !id.starts_with("ball")
+/// True where no other id shares the look: not one of several parameters.
+fn has_own_look(id: &str) -> bool {
+    ladder(id).is_some_and(|k| k.id == id) || !facts::is_plain(id)
 }
 
 /// What a bound is, in a sentence.
 pub fn describe(id: &str) -> String {
     let mut text = ladder(id).map_or("No description.", |k| k.text).to_string();
-    if id.ends_with(CAP) {
+    if !facts::is_plain(id) {
         text.push_str(
             " Clamped to the activations' range, which alone says nothing about weights.",
         );
@@ -198,7 +214,7 @@ pub fn describe(id: &str) -> String {
 
 /// Is the line a wide one to be drawn beneath the others, because it runs along one of them?
 pub fn lies_beneath(id: &str) -> bool {
-    id == "best"
+    facts::of(id).is_some_and(|f| f.is_intersection && f.clamps.is_none())
 }
 
 /// The look of every bound of a run.
@@ -210,10 +226,7 @@ impl Styles {
     pub fn new(ids: Vec<String>) -> Self {
         let mut strokes: BTreeMap<String, Stroke> = BTreeMap::new();
         let mut spare = 0;
-        for id in ids
-            .iter()
-            .filter(|id| ladder(id).is_some_and(|k| k.id == base(id)))
-        {
+        for id in ids.iter().filter(|id| has_own_look(id)) {
             if let Some(k) = ladder(id) {
                 strokes.insert(id.clone(), stroke(id, k.colour, k.dash));
             }
@@ -249,11 +262,17 @@ impl Styles {
 }
 
 fn stroke(id: &str, colour: &'static str, dash: &'static [f64]) -> Stroke {
-    let colour = if id == "best+cap" { "#cc3311" } else { colour };
+    let facts = facts::of(id);
+    let is_intersection = facts.is_some_and(|f| f.is_intersection);
+    let clamps = !facts::is_plain(id);
     Stroke {
-        colour,
-        width: if id == "best" { 7.0 } else { 1.8 },
-        dash: if id.ends_with(CAP) { DOTTED } else { dash },
+        colour: if is_intersection && clamps {
+            "#cc3311"
+        } else {
+            colour
+        },
+        width: if is_intersection && !clamps { 7.0 } else { 1.8 },
+        dash: if clamps { DOTTED } else { dash },
     }
 }
 
@@ -263,16 +282,8 @@ mod tests {
 
     #[test]
     fn no_two_bounds_look_alike() {
-        let mut ids: Vec<String> = LADDER[..14].iter().map(|k| k.id.to_string()).collect();
-        ids.extend(
-            [
-                "houache2025-geometric",
-                "houache2025-arithmetic",
-                "mine",
-                "other",
-            ]
-            .map(String::from),
-        );
+        let mut ids: Vec<String> = LADDER[..18].iter().map(|k| k.id.to_string()).collect();
+        ids.extend(["ball:0.01", "ball:0.1", "mine", "other"].map(String::from));
         ids.extend(["layerwise+cap", "best+cap", "fused+cap"].map(String::from));
         let styles = Styles::new(ids.clone());
         for (i, a) in ids.iter().enumerate() {
@@ -285,6 +296,5 @@ mod tests {
             styles.stroke("fused+cap").colour
         );
         assert!(describe("layerwise+cap").contains("Clamped"));
-        assert!(is_plain_a_priori("fused") && !is_plain_a_priori("fused+cap"));
     }
 }

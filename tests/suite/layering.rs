@@ -10,7 +10,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("quant", &["quant", "network", "tensor", "suggest"]),
     (
         "bounds",
-        &["bounds", "quant", "network", "tensor", "suggest"],
+        &["bounds", "facts", "quant", "network", "tensor", "suggest"],
     ),
     (
         "engine",
@@ -25,6 +25,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
             "results",
             "engine",
             "bounds",
+            "facts",
             "data",
             "quant",
             "network",
@@ -34,7 +35,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ),
     // Of the layers below, the names and records that rows are made of.
     ("results", &["results", "engine", "quant", "data", "tensor"]),
-    ("report", &["report", "results", "suggest"]),
+    ("report", &["report", "results", "facts", "suggest"]),
     (
         "cli",
         &[
@@ -45,6 +46,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
             "results",
             "engine",
             "bounds",
+            "facts",
             "data",
             "quant",
             "network",

@@ -8,9 +8,10 @@ use arrow_array::RecordBatch;
 
 use super::{BatchStudy, Study, StudyTable, Subject, encode};
 use crate::engine::{Runner, VariantId};
-use crate::experiment::judge::{Arithmetic, Judge};
+use crate::experiment::judge::Judge;
 use crate::experiment::measure::max_abs_diff;
 use crate::experiment::sweep::SweepError;
+use crate::facts::{self, Arithmetic};
 use crate::results::schema::SampleBoundRow;
 use crate::results::store::{StoreError, for_each_row};
 
@@ -46,8 +47,8 @@ impl SampleBounds {
 /// Name of the bound for a radius.
 pub fn id(radius: f64) -> String {
     match radius {
-        0.0 => "sample".into(),
-        r => format!("ball:{r}"),
+        0.0 => facts::SAMPLE.id.into(),
+        r => facts::BALL.with(r),
     }
 }
 
@@ -124,7 +125,7 @@ pub fn judges(run_dir: &Path) -> Result<BTreeMap<String, Judge>, StoreError> {
     let path = run_dir.join(format!("{TABLE}.parquet"));
     for_each_row(&path, |row: SampleBoundRow| {
         let judge = cells.entry(row.cell_id.clone()).or_default();
-        judge.see_own(&row, Arithmetic::Engine);
+        judge.see_own(&row, Arithmetic::of(&row.bound));
     })?;
     Ok(cells)
 }

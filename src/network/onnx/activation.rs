@@ -48,31 +48,92 @@ impl<'a> Importer<'a> {
         node: &'a proto::Node,
         activation: Activation,
     ) -> Result<(), String> {
-        let value = self.padded_value(node, 0)?;
-        self.activation_of(node, value, activation)
+        let low = activation.is_nonnegative().then_some(0.0);
+        let high = activation.cap().map(|cap| cap as f32);
+        self.limit(node, 0, low, high)
     }
 
-    /// `Clip`: a ReLU or ReLU6, or nothing.
+    /// Input `i` cut off below and above: a ReLU or ReLU6, half of a ReLU6, or nothing.
+    fn limit(
+        &mut self,
+        node: &'a proto::Node,
+        i: usize,
+        low: Option<f32>,
+        high: Option<f32>,
+    ) -> Result<(), String> {
+        let mut value = self.unfinished_value(node, i)?;
+        let now = match value.id {
+            INPUT => Activation::Identity,
+            id => self.network.nodes[id - 1].activation,
+        };
+        let low = low.filter(|&x| x > f32::MIN && !(now.is_nonnegative() && x <= 0.0));
+        let high = high.filter(|&x| x < f32::MAX && !(now == Activation::Relu6 && x >= 6.0));
+        let half = value.ceiling;
+        value.ceiling = false;
+        match (low, high) {
+            (None, None) => self.set(
+                node,
+                Value {
+                    ceiling: half,
+                    ..value
+                },
+            ),
+            (Some(0.0), None) if !half => self.activation_of(node, value, Activation::Relu),
+            (Some(0.0), None | Some(6.0)) => self.activation_of(node, value, Activation::Relu6),
+            (None, Some(6.0)) if now.is_nonnegative() => {
+                self.activation_of(node, value, Activation::Relu6)
+            }
+            (None, Some(6.0)) => self.set(
+                node,
+                Value {
+                    ceiling: true,
+                    ..value
+                },
+            ),
+            _ => Err(format!(
+                "cuts off at {low:?} below and {high:?} above; only ReLU (from 0) and ReLU6 (0 to 6) are known"
+            )),
+        }
+    }
+
+    /// `Clip`: limits are inputs, or attributes in older operator sets.
     pub fn clip(&mut self, node: &'a proto::Node) -> Result<(), String> {
         let attributes = Attributes(&node.attribute);
         let limit = |i: usize, name: &str| -> Result<Option<f32>, String> {
             match self.optional(node, i)? {
-                Some(c) => match c.floats() {
+                Some(c) => match c.floats().as_deref() {
                     Some(&[limit]) => Ok(Some(limit)),
                     _ => Err(format!("its {name} must be one float")),
                 },
                 None => Ok(attributes.float(name)),
             }
         };
-        let low = limit(1, "min")?.filter(|&x| x > f32::MIN);
-        let high = limit(2, "max")?.filter(|&x| x < f32::MAX);
-        match (low, high) {
-            (None, None) => self.activate(node, Activation::Identity),
-            (Some(0.0), None) => self.activate(node, Activation::Relu),
-            (Some(0.0), Some(6.0)) => self.activate(node, Activation::Relu6),
-            _ => Err(format!(
-                "clips to {low:?}..{high:?}; only ReLU (from 0) and ReLU6 (0 to 6) are known"
-            )),
+        let (low, high) = (limit(1, "min")?, limit(2, "max")?);
+        self.limit(node, 0, low, high)
+    }
+
+    /// `Max` or `Min` of a value and constants.
+    pub(super) fn extreme(&mut self, op: &str, node: &'a proto::Node) -> Result<(), String> {
+        let values: Vec<usize> = (0..node.input.len())
+            .filter(|&i| !self.is_constant(node, i))
+            .collect();
+        let &[computed] = &values[..] else {
+            return Err("compares several computed maps; only ReLU and ReLU6 are known".into());
+        };
+        let mut limit: Option<f32> = None;
+        for i in (0..node.input.len()).filter(|&i| i != computed) {
+            let (_, constants) = self.floats(node, i)?;
+            let first = *constants
+                .first()
+                .ok_or_else(|| format!("input {i} is empty"))?;
+            if constants.iter().any(|&c| c != first) || limit.is_some_and(|l| l != first) {
+                return Err("compares with several constants; only 0 and 6 are known".into());
+            }
+            limit = Some(first);
+        }
+        match op {
+            "Max" => self.limit(node, computed, limit, None),
+            _ => self.limit(node, computed, None, limit),
         }
     }
 }

@@ -1,20 +1,24 @@
 //! Which operator is taken in by whom, and the operators that compute nothing.
 
 use super::attributes::Attributes;
-use super::constant::{self, Constant, Data};
-use super::importer::{Importer, Item, Value, label};
-use super::{OnnxError, proto};
+use super::constant::{Constant, Data, Kind};
+use super::importer::{Importer, Item, View, label};
+use super::{LABEL, OnnxError, PROBLEM, proto, short};
 use crate::network::op::Activation;
 
 impl<'a> Importer<'a> {
     /// Takes in one node.
     pub fn node(&mut self, node: &'a proto::Node) -> Result<(), OnnxError> {
         let op = node.op_type.as_deref().unwrap_or_default();
-        self.dispatch(op, node).map_err(|problem| OnnxError::Node {
-            node: label(node).to_string(),
-            op: op.to_string(),
-            problem,
-        })
+        self.fetch(node)
+            .and_then(|()| self.dispatch(op, node))
+            .map_err(|problem| OnnxError::Node {
+                node: short(label(node), LABEL),
+                op: short(op, LABEL),
+                problem: short(&problem, PROBLEM),
+            })?;
+        self.release(node);
+        Ok(())
     }
 
     fn dispatch(&mut self, op: &str, node: &'a proto::Node) -> Result<(), String> {
@@ -24,6 +28,10 @@ impl<'a> Importer<'a> {
                 node.domain.as_deref().unwrap_or_default()
             ));
         }
+        if let Some(values) = self.folded(op, node)? {
+            self.set_constants(node, values);
+            return Ok(());
+        }
         match op {
             "Conv" => self.conv(node),
             "Gemm" => self.gemm(node),
@@ -32,6 +40,8 @@ impl<'a> Importer<'a> {
             "Add" | "Sub" | "Mul" | "Div" | "Sum" => self.arithmetic(op, node),
             "Relu" => self.activate(node, Activation::Relu),
             "Clip" => self.clip(node),
+            "Max" | "Min" => self.extreme(op, node),
+            "Neg" => self.negate(node),
             "MaxPool" => self.max_pool(node),
             "AveragePool" => self.average_pool(node),
             "GlobalAveragePool" => self.global_average(node),
@@ -44,71 +54,109 @@ impl<'a> Importer<'a> {
             "Transpose" => self.transpose(node),
             "Concat" => self.concat(node),
             "Shape" => self.shape_of(node),
-            "Gather" => self.gather(node),
-            "Slice" => self.slice(node),
-            "Identity" | "Dropout" | "Cast" => self.identity(node),
-            "Softmax" | "LogSoftmax" => self.softmax(op, node),
+            "Size" => self.size_of(node),
+            "Identity" | "Cast" | "CastLike" => self.identity(op, node),
+            "Dropout" => self.dropout(node),
+            "Softmax" | "LogSoftmax" | "Sigmoid" if self.ends(node) => self.drop_last(op, node),
+            "Softmax" | "LogSoftmax" => {
+                Err("a softmax is only known as the last node, where it is dropped".into())
+            }
             "Constant" => self.constant_node(node),
-            _ => Err(format!("the operator is not supported; {}", advice(op))),
+            _ => Err(format!(
+                "the operator is not supported (operator set {}); {}",
+                self.opset,
+                advice(op)
+            )),
         }
     }
 
-    fn identity(&mut self, node: &'a proto::Node) -> Result<(), String> {
-        if self.is_constant(node, 0) {
-            let constant = self.constant(node, 0)?.clone();
-            return self.set_folded(node, Ok(constant));
-        }
+    /// `Identity`, and casts between floating-point types, which are computed in f32 here.
+    fn identity(&mut self, op: &str, node: &'a proto::Node) -> Result<(), String> {
         let attributes = Attributes(&node.attribute);
-        if let Some(to) = attributes
-            .int("to")
-            .filter(|to| ![1, 10, 11, 16].contains(to))
-        {
-            return Err(format!("casts activations to type {to}; export in float32"));
+        if op == "CastLike" && !matches!(self.item(node, 0)?, Item::Value(_)) {
+            // Every value of the network is a float.
+            let constant = self.constant(node, 0)?.clone();
+            let cast = self.cast(&constant, Kind::F32)?;
+            self.set_constants(node, vec![cast]);
+            return Ok(());
         }
-        let value = match self.item(node, 0)? {
-            // After a dropped softmax, names may still change.
-            Item::Value(v) if v.softmax => *v,
-            _ => self.padded_value(node, 0)?,
-        };
+        match attributes.int("to").map(Kind::from_number).transpose()? {
+            None | Some(Kind::F32 | Kind::F64) => {}
+            Some(Kind::F16 | Kind::BF16) => self.notes.push(format!(
+                "node {} goes on in half precision; values are f32 here",
+                short(label(node), LABEL)
+            )),
+            Some(to) => {
+                return Err(format!("casts activations to {to:?}; export in float32"));
+            }
+        }
+        let value = self.unfinished_value(node, 0)?;
         self.set(node, value)
     }
 
-    fn softmax(&mut self, op: &str, node: &'a proto::Node) -> Result<(), String> {
+    fn dropout(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let training = self.optional(node, 2)?.and_then(Constant::integers);
+        if training.is_some_and(|t| t.iter().any(|&t| t != 0)) {
+            return Err("it is in training mode; export the model for inference".into());
+        }
+        let value = self.unfinished_value(node, 0)?;
+        self.set(node, value)
+    }
+
+    /// True when the output of the network is this node's, by renaming and reshaping alone.
+    fn ends(&self, node: &'a proto::Node) -> bool {
+        let output = node.output.first();
+        output.is_some_and(|o| self.tail.contains(o.as_str()))
+    }
+
+    /// A `Softmax` or `Sigmoid` at the end, which is left out.
+    fn drop_last(&mut self, op: &str, node: &'a proto::Node) -> Result<(), String> {
         let value = self.value(node, 0)?;
-        if self.shape(value).pixels() != 1 {
-            return Err(
-                "a softmax over maps; only one over the classes, at the end, is known".into(),
-            );
+        if op != "Sigmoid" {
+            let rank = self.extents(value).len() as i64;
+            let axis = Attributes(&node.attribute)
+                .int("axis")
+                .unwrap_or(match self.opset {
+                    ..13 => 1,
+                    _ => -1,
+                });
+            let channel = match value.view {
+                View::Map => 1,
+                _ => rank - 1,
+            };
+            let axis = if axis < 0 { axis + rank } else { axis };
+            let vector = self.shape(value).pixels() == 1;
+            if !vector || axis < 1 || (self.opset >= 13 && axis != channel) {
+                return Err(
+                    "a softmax over maps; only one over the classes, at the end, is known".into(),
+                );
+            }
         }
         self.notes.push(format!(
             "{op} at the end is dropped: outputs are logits (node {})",
-            label(node)
+            short(label(node), LABEL)
         ));
-        self.set(
-            node,
-            Value {
-                softmax: true,
-                ..value
-            },
-        )
+        self.set(node, value)
     }
 
     fn constant_node(&mut self, node: &'a proto::Node) -> Result<(), String> {
         let attributes = Attributes(&node.attribute);
         let constant = if let Some(tensor) = attributes.get("value").and_then(|a| a.t.as_ref()) {
-            constant::decode(tensor, self.folder)
+            self.read(tensor)?
         } else if let Some(x) = attributes.float("value_float") {
-            Constant::new(vec![], Data::Floats(vec![x]))
+            Constant::new(Kind::F32, vec![], Data::Floats(vec![x]))?
         } else if let Some(i) = attributes.int("value_int") {
-            Constant::new(vec![], Data::Ints(vec![i]))
+            Constant::new(Kind::I64, vec![], Data::Ints(vec![i]))?
         } else if let Some(a) = attributes.get("value_floats") {
-            Constant::new(vec![a.floats.len()], Data::Floats(a.floats.clone()))
+            let floats = a.floats.clone();
+            Constant::new(Kind::F32, vec![floats.len()], Data::Floats(floats))?
         } else if let Some(ints) = attributes.ints("value_ints") {
-            Ok(Constant::ints(ints.to_vec()))
+            Constant::ints(ints.to_vec())
         } else {
-            Err("its value is of a kind that is not known".into())
+            return Err("its value is of a kind that is not known".into());
         };
-        self.set_folded(node, constant)
+        self.set_constants(node, vec![constant]);
+        Ok(())
     }
 }
 

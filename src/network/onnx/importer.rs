@@ -1,10 +1,14 @@
 //! The state of an import: what every ONNX tensor is in the network built so far.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use super::constant::{self, Constant};
-use super::{Imported, LARGEST_MAP, OnnxError, proto};
+use super::attributes::Attributes;
+use super::constant::{self, Constant, Kind};
+use super::decode::{self, decode};
+use super::fold::{Budget, Call, cast, evaluate};
+use super::{GROWTH, Imported, LABEL, LARGEST_MAP, LARGEST_SUM, OnnxError, proto, short};
 use crate::network::graph::{INPUT, Network, ValueId};
 use crate::network::op::{Activation, Op, Pad};
 use crate::tensor::Shape;
@@ -33,17 +37,19 @@ pub struct Value {
     pub pad: Pad,
     /// True when nothing else reads the value, so that its node may be changed.
     pub exclusive: bool,
-    /// True after a softmax that was dropped.
-    pub softmax: bool,
+    /// True after the `Min` with 6 of a ReLU6 whose `Max` with 0 is still to come.
+    pub ceiling: bool,
 }
 
 /// What an ONNX tensor is.
 #[derive(Clone, Debug)]
-pub enum Item {
+pub enum Item<'a> {
     /// A value of the network.
     Value(Value),
     /// A constant.
     Constant(Constant),
+    /// A constant of the file that nothing has read yet.
+    Stored(&'a proto::Tensor),
     /// A constant that cannot be read, with the reason; an error only where it is used.
     Unreadable(String),
 }
@@ -53,29 +59,57 @@ pub struct Importer<'a> {
     /// The network so far.
     pub network: Network,
     tensors: Vec<String>,
-    items: HashMap<&'a str, Item>,
+    items: HashMap<&'a str, Item<'a>>,
     uses: HashMap<&'a str, usize>,
+    /// How many readers of each tensor are still to come.
+    ahead: HashMap<&'a str, usize>,
     names: HashSet<String>,
+    copies: HashMap<String, usize>,
+    budget: Budget,
+    /// Files of external constants that the budget knows.
+    files: HashSet<&'a str>,
+    /// Elements of all feature maps so far.
+    elements: usize,
     /// Where constants kept outside the file are.
     pub folder: Option<&'a Path>,
     /// Notes for the user.
     pub notes: Vec<String>,
     /// True when the network scales its input itself.
     pub scaled_input: bool,
+    /// Images at once in the file's shapes.
+    pub batch: usize,
+    /// Version of the operators.
+    pub opset: i64,
+    /// Tensors that the output is by renaming and reshaping alone.
+    pub tail: HashSet<&'a str>,
 }
 
 impl<'a> Importer<'a> {
     /// Starts with an empty network.
-    pub fn new(network: Network, folder: Option<&'a Path>, notes: Vec<String>) -> Self {
+    pub fn new(
+        network: Network,
+        folder: Option<&'a Path>,
+        notes: Vec<String>,
+        budget: Budget,
+    ) -> Self {
+        let elements = network.input.len();
         Self {
             network,
             tensors: Vec::new(),
             items: HashMap::new(),
             uses: HashMap::new(),
+            ahead: HashMap::new(),
             names: HashSet::new(),
+            copies: HashMap::new(),
+            budget,
+            files: HashSet::new(),
+            elements,
             folder,
             notes,
             scaled_input: false,
+            batch: 1,
+            opset: 0,
+            tail: HashSet::new(),
         }
     }
 
@@ -85,6 +119,7 @@ impl<'a> Importer<'a> {
             *self.uses.entry(name).or_default() += 1;
         }
         *self.uses.entry(output).or_default() += 1;
+        self.ahead.clone_from(&self.uses);
     }
 
     /// Makes `name` the network's input.
@@ -96,11 +131,94 @@ impl<'a> Importer<'a> {
     pub fn set_constant(&mut self, tensor: &'a proto::Tensor) {
         let name = tensor.name.as_deref().unwrap_or_default();
         if self.uses.contains_key(name) {
-            let item = match constant::decode(tensor, self.folder) {
-                Ok(constant) => Item::Constant(constant),
-                Err(why) => Item::Unreadable(why),
+            self.items.insert(name, Item::Stored(tensor));
+        }
+    }
+
+    /// Reads the stored constants among a node's inputs.
+    pub fn fetch(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        for name in &node.input {
+            if let Some(&Item::Stored(tensor)) = self.items.get(name.as_str()) {
+                let item = match self.read(tensor) {
+                    Ok(constant) => Item::Constant(constant),
+                    Err(why) => Item::Unreadable(why),
+                };
+                self.items.insert(name, item);
+            }
+        }
+        Ok(())
+    }
+
+    /// A constant of the file, charged to the budget.
+    pub fn read(&mut self, tensor: &'a proto::Tensor) -> Result<Constant, String> {
+        if let Some((location, size)) = decode::external_file(tensor, self.folder)
+            && self.files.insert(location)
+        {
+            self.budget.extend(size.saturating_mul(GROWTH));
+        }
+        let (_, _, bytes) = decode::measure(tensor)?;
+        self.budget.take(bytes)?;
+        let read = decode(tensor, self.folder);
+        if read.is_err() {
+            self.budget.give(bytes);
+        }
+        read
+    }
+
+    /// Lets go of constants that no later node reads.
+    pub fn release(&mut self, node: &'a proto::Node) {
+        for name in node.input.iter().map(String::as_str) {
+            let Some(ahead) = self.ahead.get_mut(name) else {
+                continue;
             };
-            self.items.insert(name, item);
+            *ahead = ahead.saturating_sub(1);
+            if *ahead == 0
+                && let Some(Item::Constant(constant)) = self.items.get(name)
+            {
+                self.budget.give(constant.bytes());
+                self.items.remove(name);
+            }
+        }
+    }
+
+    /// The node's outputs, where they follow from constants alone and the operator is one that is folded.
+    pub fn folded(
+        &mut self,
+        op: &str,
+        node: &'a proto::Node,
+    ) -> Result<Option<Vec<Constant>>, String> {
+        let mut inputs = Vec::with_capacity(node.input.len());
+        for name in &node.input {
+            inputs.push(match (name.as_str(), self.items.get(name.as_str())) {
+                ("", _) => None,
+                (_, Some(Item::Constant(constant))) => Some(constant),
+                _ => return Ok(None),
+            });
+        }
+        if inputs.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let call = Call {
+            op,
+            attributes: Attributes(&node.attribute),
+            inputs,
+            outputs: node.output.len(),
+        };
+        evaluate(&call, &mut self.budget).transpose()
+    }
+
+    /// A constant in another element type.
+    pub fn cast(&mut self, constant: &Constant, to: Kind) -> Result<Constant, String> {
+        cast(constant, to, &mut self.budget)
+    }
+
+    /// Declares the node's outputs to be constants.
+    pub fn set_constants(&mut self, node: &'a proto::Node, values: Vec<Constant>) {
+        for (name, value) in node.output.iter().zip(values) {
+            match self.uses.contains_key(name.as_str()) {
+                true => drop(self.items.insert(name, Item::Constant(value))),
+                false => self.budget.give(value.bytes()),
+            }
         }
     }
 
@@ -112,7 +230,7 @@ impl<'a> Importer<'a> {
         output: &str,
     ) -> Result<Imported, OnnxError> {
         let id = match self.items.get(output) {
-            Some(Item::Value(v)) if v.pad == Pad::default() => v.id,
+            Some(Item::Value(v)) if v.pad == Pad::default() && !v.ceiling => v.id,
             _ => INPUT,
         };
         if id == INPUT {
@@ -157,7 +275,7 @@ impl<'a> Importer<'a> {
     }
 
     /// What input `i` is.
-    pub fn item(&self, node: &'a proto::Node, i: usize) -> Result<&Item, String> {
+    pub fn item(&self, node: &'a proto::Node, i: usize) -> Result<&Item<'a>, String> {
         let name = self
             .input(node, i)
             .ok_or_else(|| format!("input {i} is missing"))?;
@@ -180,6 +298,7 @@ impl<'a> Importer<'a> {
                 "{name:?} is computed from the input; it must be a constant"
             )),
             Item::Unreadable(why) => Err(format!("{name:?}: {why}")),
+            Item::Stored(_) => Err(format!("{name:?} has not been read")),
         }
     }
 
@@ -192,7 +311,11 @@ impl<'a> Importer<'a> {
     }
 
     /// Float constant at input `i`.
-    pub fn floats(&self, node: &'a proto::Node, i: usize) -> Result<(&[usize], &[f32]), String> {
+    pub fn floats(
+        &self,
+        node: &'a proto::Node,
+        i: usize,
+    ) -> Result<(&[usize], Cow<'_, [f32]>), String> {
         let constant = self.constant(node, i)?;
         let values = constant
             .floats()
@@ -200,20 +323,27 @@ impl<'a> Importer<'a> {
         Ok((&constant.dims, values))
     }
 
-    /// The value at input `i`, with any padding.
-    pub fn padded_value(&self, node: &'a proto::Node, i: usize) -> Result<Value, String> {
+    /// The value at input `i`, with any padding and any half of a ReLU6.
+    pub fn unfinished_value(&self, node: &'a proto::Node, i: usize) -> Result<Value, String> {
         let name = self.input(node, i).unwrap_or_default();
         match self.item(node, i)? {
-            Item::Value(v) if v.softmax => Err(
-                "reads the result of a softmax; a softmax is only known as the last node, where it is \
-                 dropped"
-                    .into(),
-            ),
             Item::Value(v) => Ok(Value {
                 exclusive: v.exclusive && self.uses.get(name) == Some(&1),
                 ..*v
             }),
-            Item::Constant(_) | Item::Unreadable(_) => Err(format!("{name:?} is a constant")),
+            Item::Unreadable(why) => Err(format!("{name:?}: {why}")),
+            Item::Constant(_) | Item::Stored(_) => Err(format!("{name:?} is a constant")),
+        }
+    }
+
+    /// The value at input `i`, with any padding.
+    pub fn padded_value(&self, node: &'a proto::Node, i: usize) -> Result<Value, String> {
+        let value = self.unfinished_value(node, i)?;
+        match value.ceiling {
+            true => Err(
+                "reads a map that is cut off at 6 above and at nothing below; only ReLU and ReLU6 are known".into(),
+            ),
+            false => Ok(value),
         }
     }
 
@@ -246,17 +376,6 @@ impl<'a> Importer<'a> {
         self.items.insert(name, Item::Value(value));
     }
 
-    /// Declares the node's first output to be a constant.
-    pub fn set_folded(
-        &mut self,
-        node: &'a proto::Node,
-        result: Result<Constant, String>,
-    ) -> Result<(), String> {
-        let name = node.output.first().ok_or("the node has no output")?;
-        self.items.insert(name, Item::Constant(result?));
-        Ok(())
-    }
-
     /// Shape of a value.
     pub fn shape(&self, value: Value) -> Shape {
         self.network.shape(value.id)
@@ -279,12 +398,19 @@ impl<'a> Importer<'a> {
             .and_then(|w| w.strip_suffix(".weight"))
             .filter(|w| !w.is_empty())
             .unwrap_or(label(node));
-        let mut name = wanted.to_string();
-        let mut copies = 1;
+        let wanted = short(wanted, LABEL);
+        let mut name = wanted.clone();
         while self.names.contains(&name) {
-            copies += 1;
+            let copies = self.copies.entry(wanted.clone()).or_insert(1);
+            *copies += 1;
             name = format!("{wanted}#{copies}");
         }
+        let weights = match &op {
+            Op::Conv(c) => c.weight.data().len() + c.bias.len(),
+            Op::Linear(l) => l.weight.data().len() + l.bias.len(),
+            _ => 0,
+        };
+        self.budget.take(4 * weights)?;
         let id = self
             .network
             .push(name.clone(), op, inputs, activation)
@@ -298,6 +424,13 @@ impl<'a> Importer<'a> {
                     s.c, s.h, s.w
                 )
             })?;
+        self.elements += s.len();
+        if self.elements > LARGEST_SUM {
+            return Err(format!(
+                "the feature maps up to here hold {} values for one image, where {LARGEST_SUM} are the limit",
+                self.elements
+            ));
+        }
         self.names.insert(name);
         self.tensors.push(String::new());
         self.computes(id, node);
@@ -327,7 +460,7 @@ impl Value {
             view,
             pad: Pad::default(),
             exclusive: true,
-            softmax: false,
+            ceiling: false,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Convolutions, dense layers, batch norms and constant factors.
 
 use super::attributes::Attributes;
-use super::constant::Constant;
 use super::geometry;
 use super::importer::{Importer, Value, View};
 use super::proto;
@@ -41,7 +40,7 @@ impl<'a> Importer<'a> {
                 "its weights have the shape {dims:?}; only 2-D convolutions are known"
             ));
         };
-        let weight = tensor(dims, weights)?;
+        let weight = tensor(dims, &weights)?;
         let bias = match self.input(node, 2) {
             Some(_) => self.vector(node, 2, out)?,
             None => vec![0.0; out],
@@ -146,18 +145,24 @@ impl<'a> Importer<'a> {
                 constant.dims
             ));
         }
-        let constant = match transposed {
-            true => constant.clone(),
-            false => constant.transpose(&[1, 0])?,
-        };
         let values = constant.floats().ok_or("its weights must be floats")?;
-        tensor(&constant.dims, values)
+        let &[rows, columns] = &constant.dims[..] else {
+            return Err("its weights are no matrix".into());
+        };
+        if transposed {
+            return tensor(&[rows, columns], &values);
+        }
+        let turned: Vec<f32> = (0..columns)
+            .flat_map(|c| (0..rows).map(move |r| (r, c)))
+            .map(|(r, c)| values[r * columns + c])
+            .collect();
+        tensor(&[columns, rows], &turned)
     }
 
     /// Constant `i` as `len` values, a single one repeated.
     fn vector(&self, node: &'a proto::Node, i: usize, len: usize) -> Result<Vec<f32>, String> {
         let (dims, values) = self.floats(node, i)?;
-        let values = match values {
+        let values = match &values[..] {
             [x] => vec![*x; len],
             _ if values.len() == len && dims.last() == Some(&len) => values.to_vec(),
             _ => {
@@ -174,7 +179,9 @@ impl<'a> Importer<'a> {
 
     pub(super) fn batch_norm(&mut self, node: &'a proto::Node) -> Result<(), String> {
         let attributes = Attributes(&node.attribute);
-        if attributes.flag("training_mode") {
+        // Before operator set 14, a node with more than one output updates its statistics.
+        let outputs = node.output.iter().filter(|o| !o.is_empty()).count();
+        if attributes.flag("training_mode") || outputs > 1 {
             return Err("it is in training mode; export the model for inference".into());
         }
         let value = self.value(node, 0)?;
@@ -262,7 +269,7 @@ impl<'a> Importer<'a> {
                 .iter()
                 .enumerate()
                 .all(|(axis, &d)| d == 1 || (lead + axis == channel && d == c));
-        match values {
+        match &values[..] {
             _ if values.iter().any(|x| !x.is_finite()) => Err(format!("input {i} is not finite")),
             [x] => Ok(vec![f64::from(*x); c]),
             _ if fits => Ok(values.iter().map(|&x| f64::from(x)).collect()),
@@ -274,8 +281,7 @@ impl<'a> Importer<'a> {
 
     /// The target of a `Reshape` and the like, as integers.
     pub(super) fn integers(&self, node: &'a proto::Node, i: usize) -> Result<Vec<i64>, String> {
-        let constant: &Constant = self.constant(node, i)?;
-        let values = constant.integers();
+        let values = self.constant(node, i)?.integers();
         Ok(values
             .ok_or_else(|| format!("input {i} must hold integers"))?
             .to_vec())

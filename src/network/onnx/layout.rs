@@ -1,17 +1,18 @@
 //! Operations that only change how a value is laid out, and the arithmetic of shapes that exporters leave behind.
 
 use super::attributes::Attributes;
-use super::constant::{Constant, index, normalize_axes};
+use super::constant::{Constant, index, product, reshaped, squeezed, unsqueezed};
+use super::fold::shape_of;
 use super::importer::{Importer, Value, View};
 use super::proto;
 use crate::network::op::{Activation, Op};
 use crate::tensor::Shape;
 
 impl<'a> Importer<'a> {
-    /// Extents of a value without the batch.
-    fn extents(&self, value: Value) -> Vec<usize> {
+    /// Extents of a value as the file has them, the batch first.
+    pub(super) fn extents(&self, value: Value) -> Vec<usize> {
         let Shape { c, h, w } = self.shape(value);
-        match value.view {
+        let map = match value.view {
             View::Map => vec![
                 c,
                 h + value.pad.top + value.pad.bottom,
@@ -25,7 +26,8 @@ impl<'a> Importer<'a> {
                 ]
             }
             View::Vector | View::FlatChannelsLast(_) => vec![c * h * w],
-        }
+        };
+        [vec![self.batch], map].concat()
     }
 
     /// Declares the node's output to be input 0 as a vector.
@@ -50,7 +52,7 @@ impl<'a> Importer<'a> {
     pub(super) fn flatten(&mut self, node: &'a proto::Node) -> Result<(), String> {
         let value = self.value(node, 0)?;
         let axis = Attributes(&node.attribute).int("axis").unwrap_or(1);
-        let rank = 1 + self.extents(value).len();
+        let rank = self.extents(value).len();
         if index(axis, rank) != Some(1) {
             return Err(format!("axis is {axis}; only 1, image by image, is known"));
         }
@@ -65,126 +67,72 @@ impl<'a> Importer<'a> {
                 .unwrap_or_default()
                 .to_vec(),
         };
-        if self.is_constant(node, 0) {
-            let result = self.constant(node, 0)?.reshape(&target);
-            return self.set_folded(node, result);
-        }
         let value = self.value(node, 0)?;
         let from = self.extents(value);
-        let unknown = || {
-            format!(
-                "reshapes {from:?} (per image) to {target:?}; only flattening to a vector, and adding or \
-                 removing axes of extent 1, is known"
-            )
-        };
-        let (&batch, rest) = target.split_first().ok_or_else(unknown)?;
-        let len: usize = from.iter().product();
-        let mut to = Vec::new();
-        for (i, &t) in rest.iter().enumerate() {
-            to.push(match t {
-                0 => *from.get(i).ok_or_else(unknown)?,
-                -1 if batch != -1 => 0,
-                t => usize::try_from(t)
-                    .ok()
-                    .filter(|&t| t > 0)
-                    .ok_or_else(unknown)?,
-            });
-        }
-        let known = to
-            .iter()
-            .filter(|&&t| t > 0)
-            .try_fold(1usize, |acc, &t| acc.checked_mul(t))
-            .ok_or_else(unknown)?;
-        match to.iter().filter(|&&t| t == 0).count() {
-            0 if known == len => {}
-            1 if len.is_multiple_of(known) => {
-                to.iter_mut()
-                    .filter(|t| **t == 0)
-                    .for_each(|t| *t = len / known);
-            }
-            _ => return Err(unknown()),
-        }
+        let zeros = Attributes(&node.attribute).flag("allowzero");
+        let to = reshaped(&from, &target, zeros)?;
         self.relabel(node, value, &from, &to)
-            .unwrap_or_else(|| Err(unknown()))
     }
 
-    /// Input 0 with extents `to` instead of `from` per image; `None` when that mixes elements in an unknown way.
+    /// Input 0 with extents `to` instead of `from`, where every image keeps its elements in their order.
     fn relabel(
         &mut self,
         node: &'a proto::Node,
         value: Value,
         from: &[usize],
         to: &[usize],
-    ) -> Option<Result<(), String>> {
+    ) -> Result<(), String> {
         if from == to {
-            return Some(self.set(node, value));
+            return self.set(node, value);
         }
-        let view = match *to {
-            [_] => return Some(self.as_vector_output(node, value)),
+        let unknown = || format!("{from:?} cannot be reshaped to {to:?}, image by image");
+        let (Some(&batch), Some(map)) = (to.first(), to.get(1..)) else {
+            return Err(unknown());
+        };
+        if batch != self.batch || product(map) != product(&from[1..]) {
+            return Err(unknown());
+        }
+        let view = match *map {
+            [_] => return self.as_vector_output(node, value),
             [_, 1, 1] => View::Map,
             [1, 1, _] => View::ChannelsLast,
-            _ => return None,
+            // One channel: both layouts are the same order.
+            [1, h, w] if value.view == View::ChannelsLast && from[1..] == [h, w, 1] => View::Map,
+            [h, w, 1] if value.view == View::Map && from[1..] == [1, h, w] => View::ChannelsLast,
+            _ => return Err(unknown()),
         };
-        // One pixel: all layouts are the same order.
-        (self.shape(value).pixels() == 1).then(|| self.set(node, Value { view, ..value }))
+        let shape = self.shape(value);
+        if shape.pixels() == 1 || (shape.c == 1 && from.len() == to.len()) {
+            return self.set(node, Value { view, ..value });
+        }
+        Err(unknown())
     }
 
     /// `Squeeze` and `Unsqueeze`.
     pub(super) fn change_axes(&mut self, node: &'a proto::Node, add: bool) -> Result<(), String> {
         let axes = match self.input(node, 1) {
-            Some(_) => self.integers(node, 1)?,
+            Some(_) => Some(self.integers(node, 1)?),
             None => Attributes(&node.attribute)
                 .ints("axes")
-                .unwrap_or_default()
-                .to_vec(),
+                .map(<[i64]>::to_vec),
         };
-        if self.is_constant(node, 0) {
-            let result = self.constant(node, 0)?.with_axes(&axes, add);
-            return self.set_folded(node, result);
-        }
         let value = self.value(node, 0)?;
         let from = self.extents(value);
-        let unknown =
-            || format!("axes {axes:?} of {from:?} (per image) cannot be added or removed");
-        let rank = 1 + from.len() + if add { axes.len() } else { 0 };
-        let chosen = normalize_axes(&axes, rank)?;
-        if chosen.contains(&0) {
-            return Err(unknown());
-        }
-        let mut to = Vec::new();
-        if add {
-            let mut left = from.iter();
-            for axis in 1..rank {
-                to.extend(match chosen.contains(&axis) {
-                    true => Some(1),
-                    false => left.next().copied(),
-                });
+        let to = match (add, &axes) {
+            (true, Some(axes)) => unsqueezed(&from, axes)?,
+            (true, None) => return Err("its axes are missing".into()),
+            (false, Some(axes)) => squeezed(&from, Some(axes))?,
+            // The batch stays, whatever its size.
+            (false, None) => {
+                let map = squeezed(&from[1..], None)?;
+                [vec![self.batch], map].concat()
             }
-        } else {
-            for (axis, &d) in (1..).zip(&from) {
-                match chosen.contains(&axis) || (chosen.is_empty() && d == 1) {
-                    true if d != 1 => return Err(unknown()),
-                    true => {}
-                    false => to.push(d),
-                }
-            }
-        }
+        };
         self.relabel(node, value, &from, &to)
-            .unwrap_or_else(|| Err(unknown()))
     }
 
     pub(super) fn transpose(&mut self, node: &'a proto::Node) -> Result<(), String> {
         let perm = Attributes(&node.attribute).ints("perm");
-        if self.is_constant(node, 0) {
-            let constant = self.constant(node, 0)?;
-            let rank = constant.dims.len();
-            let perm: Option<Vec<usize>> = match perm {
-                Some(perm) => perm.iter().map(|&p| usize::try_from(p).ok()).collect(),
-                None => Some((0..rank).rev().collect()),
-            };
-            let result = constant.transpose(&perm.ok_or("perm holds a negative number")?);
-            return self.set_folded(node, result);
-        }
         let value = self.padded_value(node, 0)?;
         let view = match (value.view, perm) {
             (View::ChannelsLast, Some([0, 3, 1, 2])) => View::Map,
@@ -201,12 +149,6 @@ impl<'a> Importer<'a> {
 
     pub(super) fn concat(&mut self, node: &'a proto::Node) -> Result<(), String> {
         let count = node.input.len();
-        if (0..count).all(|i| self.is_constant(node, i)) {
-            let parts: Result<Vec<&Constant>, String> =
-                (0..count).map(|i| self.constant(node, i)).collect();
-            let result = Constant::concat(&parts?);
-            return self.set_folded(node, result);
-        }
         let values: Result<Vec<Value>, String> = (0..count).map(|i| self.value(node, i)).collect();
         let values = values?;
         let first = *values.first().ok_or("it has no inputs")?;
@@ -233,44 +175,22 @@ impl<'a> Importer<'a> {
         self.push(node, Op::Concat, &ids, Activation::Identity, first.view)
     }
 
-    /// The shape of a value; the batch is 0, which a `Reshape` reads as "keep it".
+    /// `Shape` of a value.
     pub(super) fn shape_of(&mut self, node: &'a proto::Node) -> Result<(), String> {
-        let mut dims = vec![0];
-        if self.is_constant(node, 0) {
-            dims = self.constant(node, 0)?.dims.clone();
-        } else {
-            let value = self.padded_value(node, 0)?;
-            dims.extend(self.extents(value));
-        }
+        let value = self.unfinished_value(node, 0)?;
         let attributes = Attributes(&node.attribute);
-        let all = Constant::ints(dims.into_iter().map(|d| d as i64).collect());
         let (start, end) = (attributes.int("start"), attributes.int("end"));
-        let result = all.slice(start.unwrap_or(0), end.unwrap_or(i64::MAX));
-        self.set_folded(node, result)
+        let dims = shape_of(&self.extents(value), start, end);
+        self.set_constants(node, vec![dims]);
+        Ok(())
     }
 
-    pub(super) fn gather(&mut self, node: &'a proto::Node) -> Result<(), String> {
-        let result = self.constant(node, 0)?.gather(self.constant(node, 1)?);
-        self.set_folded(node, result)
-    }
-
-    pub(super) fn slice(&mut self, node: &'a proto::Node) -> Result<(), String> {
-        let constant = self.constant(node, 0)?;
-        let attributes = Attributes(&node.attribute);
-        let one = |i: usize, name: &str| -> Result<i64, String> {
-            let list = match self.input(node, i) {
-                Some(_) => self.integers(node, i)?,
-                None => attributes.ints(name).unwrap_or_default().to_vec(),
-            };
-            match list[..] {
-                [x] => Ok(x),
-                _ => Err(format!("{name} are {list:?}; one is needed")),
-            }
-        };
-        if self.input(node, 4).is_some() && one(4, "steps")? != 1 {
-            return Err("steps other than 1 are not known".into());
-        }
-        let result = constant.slice(one(1, "starts")?, one(2, "ends")?);
-        self.set_folded(node, result)
+    /// `Size` of a value.
+    pub(super) fn size_of(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let value = self.unfinished_value(node, 0)?;
+        let size = product(&self.extents(value)).ok_or("its size is out of range")?;
+        let size = Constant::ints(vec![size as i64]).with_dims(vec![])?;
+        self.set_constants(node, vec![size]);
+        Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! Import of ONNX models: convolutional classifiers, as other frameworks export them for inference.
 //!
-//! What is read: `Conv`, `Gemm`, `MatMul`, `BatchNormalization`, `Relu`, `Clip`, sums, products and quotients with
-//! constants, residual `Add`, `MaxPool`, `AveragePool`, global pooling, `ReduceMean` over pixels, `Flatten`,
-//! `Reshape`, `Squeeze`, `Transpose` between NCHW and NHWC, `Concat` over channels, zero `Pad`, `Dropout`,
-//! `Identity`, and a final `Softmax`, which is dropped because quantization bounds speak of logits. Anything else
-//! is an error that names the node.
+//! What is read: `Conv`, `Gemm`, `MatMul`, `BatchNormalization`, `Relu`, `Clip` and other spellings of ReLU and ReLU6,
+//! sums, products and quotients with constants, residual `Add`, `MaxPool`, `AveragePool`, global pooling, `ReduceMean`
+//! over pixels, `Flatten`, `Reshape`, `Squeeze`, `Transpose` between NCHW and NHWC, `Concat` over channels, zero `Pad`,
+//! `Dropout`, `Identity`, and a final `Softmax` or `Sigmoid`, which is dropped because quantization bounds speak of
+//! logits. Whatever follows from constants and shapes alone is evaluated ([`fold`]). Anything else is an error that
+//! names the node.
 //!
 //! Batch norms and constant factors are folded into the layer before them, in f64, rounded to f32 once; where
 //! there is none they become a depthwise 1x1 layer. An activation whose input is needed elsewhere too becomes a
@@ -13,24 +14,29 @@
 mod activation;
 mod attributes;
 mod constant;
+mod decode;
 mod dispatch;
+mod fold;
 mod geometry;
 mod importer;
+mod input;
 mod layers;
 mod layout;
 mod pooling;
 mod proto;
 mod scaling;
+mod wire;
 
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 use std::path::Path;
 
 use prost::Message;
 
-use self::importer::{Importer, View};
+use self::fold::Budget;
+use self::importer::Importer;
 use super::NetworkError;
 use super::graph::Network;
-use crate::tensor::Shape;
 
 /// Oldest operator set that is read.
 pub const OLDEST_OPSET: i64 = 7;
@@ -40,6 +46,12 @@ pub const NEWEST_OPSET: i64 = 22;
 pub const DEFAULT_SIDE: usize = 224;
 /// Most elements of one feature map.
 const LARGEST_MAP: usize = 1 << 26;
+/// Most elements of all feature maps of one image together.
+const LARGEST_SUM: usize = 1 << 29;
+/// Bytes that constants may take beside what the file's size warrants.
+const ROOM: usize = 64 << 20;
+/// Bytes that constants may take for each byte of the file: integers are widened, and arithmetic on weights copies.
+const GROWTH: usize = 16;
 
 /// Why a model cannot be imported.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +86,22 @@ pub struct Imported {
     pub notes: Vec<String>,
 }
 
+/// True for a file that holds an ONNX model, or that is named as one.
+pub fn is_model(path: &Path) -> bool {
+    let named = path
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
+    named || begins_as_model(path) && std::fs::read(path).is_ok_and(|bytes| wire::is_model(&bytes))
+}
+
+/// True unless the first bytes are those of a checkpoint: large ones need not be read to know it.
+fn begins_as_model(path: &Path) -> bool {
+    let mut start = [0; 9];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    let is_pytorch = super::checkpoint::pytorch::looks_like(&start);
+    read.is_ok() && !is_pytorch && start[8] != b'{'
+}
+
 /// Imports the model at `path`. `side` is the input's height and width where the file leaves them open.
 pub fn import_file(path: &Path, side: Option<usize>) -> Result<Imported, NetworkError> {
     let file = |problem: String| NetworkError::File {
@@ -96,13 +124,24 @@ pub fn import(
     side: Option<usize>,
 ) -> Result<Imported, OnnxError> {
     let malformed = |problem: String| OnnxError::Malformed(problem);
+    let size = wire::decoded_size(bytes)
+        .ok_or_else(|| malformed("is no ONNX model, or a damaged one: fetch it again".into()))?;
+    let room = bytes.len().saturating_mul(4).saturating_add(ROOM);
+    if size > room {
+        return Err(malformed(format!(
+            "would take {size} bytes in memory, where {room} are in proportion to its {}: it holds a great many \
+             empty parts",
+            bytes.len()
+        )));
+    }
     let model = proto::Model::decode(bytes)
         .map_err(|e| malformed(format!("is no ONNX model, or a damaged one: {e}")))?;
     let graph = model
         .graph
         .as_ref()
         .ok_or_else(|| malformed("holds no graph; is it an ONNX model?".into()))?;
-    let mut notes = vec![provenance(&model)?];
+    let (note, opset) = provenance(&model)?;
+    let mut notes = vec![note];
 
     let output = graph.output.first().and_then(|o| o.name.as_deref());
     let output = output.ok_or_else(|| malformed("the graph has no output".into()))?;
@@ -113,15 +152,19 @@ pub fn import(
         ));
     }
     let needed = ancestors(graph, output)?;
-    let input = find_input(graph, &needed)?;
+    let input = input::find_input(graph, &needed)?;
     let name = input.name.as_deref().unwrap_or_default();
-    let channels_last = reads_channels_last(graph, name);
-    let (shape, view) = input_layout(input, channels_last, side, &mut notes)?;
+    let channels_last = input::reads_channels_last(graph, &needed, input);
+    let layout = input::input_layout(input, channels_last, side, &mut notes)?;
 
-    let network = Network::new(graph.name.as_deref().unwrap_or("onnx"), shape);
-    let mut importer = Importer::new(network, folder, notes);
+    let network = Network::new(graph.name.as_deref().unwrap_or("onnx"), layout.shape);
+    let budget = Budget::new(bytes.len().saturating_mul(GROWTH).saturating_add(ROOM));
+    let mut importer = Importer::new(network, folder, notes, budget);
+    importer.batch = layout.batch;
+    importer.opset = opset;
+    importer.tail = tail(graph, output);
     importer.count_uses(needed.iter().map(|&i| &graph.node[i]), output);
-    importer.set_input(name, view);
+    importer.set_input(name, layout.view);
     for tensor in &graph.initializer {
         importer.set_constant(tensor);
     }
@@ -132,7 +175,7 @@ pub fn import(
 }
 
 /// Producer and operator set, for the notes.
-fn provenance(model: &proto::Model) -> Result<String, OnnxError> {
+fn provenance(model: &proto::Model) -> Result<(String, i64), OnnxError> {
     let standard = |d: &Option<String>| matches!(d.as_deref(), None | Some("" | "ai.onnx"));
     let opset = model
         .opset_import
@@ -153,10 +196,11 @@ fn provenance(model: &proto::Model) -> Result<String, OnnxError> {
         false => String::new(),
     };
     let producer = format!("{producer} {version}");
-    Ok(format!(
+    let note = format!(
         "made by {}, operator set {opset}{newer}",
-        producer.trim()
-    ))
+        short(producer.trim(), LABEL)
+    );
+    Ok((note, opset))
 }
 
 /// Nodes that `output` depends on, in file order.
@@ -183,116 +227,40 @@ fn ancestors(graph: &proto::Graph, output: &str) -> Result<Vec<usize>, OnnxError
     Ok(needed)
 }
 
-/// The one graph input that is data: weights may be listed as inputs too.
-fn find_input<'a>(
-    graph: &'a proto::Graph,
-    needed: &[usize],
-) -> Result<&'a proto::ValueInfo, OnnxError> {
-    let constants: HashSet<&str> = graph
-        .initializer
+/// Tensors that the output is by renaming and reshaping alone: what ends in one of them ends the network.
+fn tail<'a>(graph: &'a proto::Graph, output: &'a str) -> HashSet<&'a str> {
+    let makers: HashMap<&str, &proto::Node> = graph
+        .node
         .iter()
-        .filter_map(|t| t.name.as_deref())
+        .flat_map(|n| n.output.first().map(|name| (name.as_str(), n)))
         .collect();
-    let read: HashSet<&str> = needed
-        .iter()
-        .flat_map(|&i| graph.node[i].input.iter().map(String::as_str))
-        .collect();
-    let data: Vec<&proto::ValueInfo> = graph
-        .input
-        .iter()
-        .filter(|v| {
-            let name = v.name.as_deref().unwrap_or_default();
-            !constants.contains(name) && read.contains(name)
-        })
-        .collect();
-    match data[..] {
-        [input] => Ok(input),
-        _ => {
-            let names: Vec<&str> = data.iter().filter_map(|v| v.name.as_deref()).collect();
-            Err(OnnxError::Malformed(format!(
-                "needs exactly one input that the output depends on, has {names:?}"
-            )))
-        }
+    let mut found = HashSet::from([output]);
+    let mut name = output;
+    while let Some(node) = makers.get(name)
+        && matches!(
+            node.op_type.as_deref(),
+            Some("Identity" | "Cast" | "Dropout" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze")
+        )
+        && let Some(before) = node.input.first()
+        && found.insert(before)
+    {
+        name = before;
     }
+    found
 }
 
-/// True when the first thing done with the input, elementwise work aside, is a transposition to NCHW.
-fn reads_channels_last(graph: &proto::Graph, input: &str) -> bool {
-    let mut name = input;
-    for node in &graph.node {
-        if !node.input.iter().any(|n| n == name) {
-            continue;
-        }
-        match node.op_type.as_deref().unwrap_or_default() {
-            "Transpose" => {
-                let perm = attributes::Attributes(&node.attribute).ints("perm");
-                return perm == Some(&[0, 3, 1, 2]);
-            }
-            "Identity" | "Cast" | "Add" | "Sub" | "Mul" | "Div" => match node.output.first() {
-                Some(next) => name = next,
-                None => return false,
-            },
-            _ => return false,
-        }
-    }
-    false
-}
+/// Longest name of a node or operator in a message.
+const LABEL: usize = 120;
+/// Longest message about a node.
+const PROBLEM: usize = 800;
 
-/// The input's shape per image and its layout; notes say what was assumed.
-fn input_layout(
-    input: &proto::ValueInfo,
-    channels_last: bool,
-    side: Option<usize>,
-    notes: &mut Vec<String>,
-) -> Result<(Shape, View), OnnxError> {
-    let name = input.name.as_deref().unwrap_or_default();
-    let malformed = |problem: String| OnnxError::Malformed(format!("input {name:?} {problem}"));
-    let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
-    let dims = tensor.and_then(|t| t.shape.as_ref()).map(|s| &s.dim[..]);
-    let dims = dims.ok_or_else(|| malformed("has no shape".into()))?;
-    let extent = |i: usize| -> Result<Option<usize>, OnnxError> {
-        match dims[i].value {
-            Some(v) if v > 0 => match usize::try_from(v) {
-                Ok(v) if v <= LARGEST_MAP => Ok(Some(v)),
-                _ => Err(malformed(format!("has an extent of {v}"))),
-            },
-            _ => Ok(None),
-        }
-    };
-    let shape = match (dims.len(), channels_last) {
-        (4, false) => [extent(1)?, extent(2)?, extent(3)?],
-        (4, true) => [extent(3)?, extent(1)?, extent(2)?],
-        (2, _) => [extent(1)?, Some(1), Some(1)],
-        (rank, _) => {
-            return Err(malformed(format!(
-                "has {rank} dimensions; a batch of images has 4, of vectors 2"
-            )));
-        }
-    };
-    let (view, layout) = match (dims.len(), channels_last) {
-        (2, _) => (View::Vector, "vectors"),
-        (_, true) => (View::ChannelsLast, "NHWC in the file, NCHW here"),
-        (_, false) => (View::Map, "NCHW"),
-    };
-    let [c, h, w] = shape;
-    let side = side.unwrap_or(DEFAULT_SIDE);
-    if c.is_none() {
-        notes.push(format!("input {name:?}: channels are left open, 3 assumed"));
+/// A text of at most about `most` bytes: of a longer one, the start, in one line.
+fn short(text: &str, most: usize) -> String {
+    let end = text.floor_char_boundary(most);
+    let rest = text.len() - end;
+    let start = text[..end].replace(char::is_control, " ");
+    match rest {
+        0 => start,
+        _ => format!("{start}... ({rest} bytes more)"),
     }
-    if h.is_none() || w.is_none() {
-        notes.push(format!(
-            "input {name:?}: height or width is left open, {side} assumed"
-        ));
-    }
-    let shape = Shape::new(c.unwrap_or(3), h.unwrap_or(side), w.unwrap_or(side));
-    constant::product(&[shape.c, shape.h, shape.w])
-        .filter(|&n| n > 0 && n <= LARGEST_MAP)
-        .ok_or_else(|| {
-            malformed(format!(
-                "is {}x{}x{}, which is out of range",
-                shape.c, shape.h, shape.w
-            ))
-        })?;
-    notes.push(format!("input {name:?}: {shape}, {layout}"));
-    Ok((shape, view))
 }

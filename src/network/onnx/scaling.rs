@@ -83,4 +83,11 @@ impl<'a> Importer<'a> {
             value.view,
         )
     }
+
+    /// `Neg`.
+    pub(super) fn negate(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let value = self.value(node, 0)?;
+        let channels = self.shape(value).c;
+        self.affine(node, value, &vec![(-1.0, 0.0); channels])
+    }
 }

@@ -8,6 +8,7 @@ use super::super::scale::Axis;
 use super::super::section::{Table, TableCell};
 use super::super::style::{MEASURED, REFERENCE, Stroke, Styles};
 use super::{count, number, text};
+use crate::facts;
 
 /// Cells that differ in equalization alone, as given first.
 fn pairs(run: &Run) -> Vec<(&Cell, &Cell)> {
@@ -41,7 +42,7 @@ pub fn figure(run: &Run, styles: &Styles) -> Option<Figure> {
     let ids: Vec<String> = run
         .bound_ids()
         .into_iter()
-        .filter(|id| !id.ends_with("+cap"))
+        .filter(|id| facts::is_plain(id))
         .collect();
     let mut panels = Vec::new();
     for model in models {

@@ -7,6 +7,7 @@ use super::super::scale::Axis;
 use super::super::style::{MEASURED, REFERENCE, Styles};
 use super::figures::colour;
 use super::{models, ratio};
+use crate::facts;
 use crate::results::schema::GuaranteeRow;
 
 /// Ratios per layer above, bounds and measurement of the whole network below.
@@ -104,7 +105,7 @@ fn network(run: &Run, model: &str, rows: &[GuaranteeRow], styles: &Styles, x: &A
             .collect(),
         dots: true,
     };
-    for id in run.bound_ids().iter().filter(|id| !id.ends_with("+cap")) {
+    for id in run.bound_ids().iter().filter(|id| facts::is_plain(id)) {
         panel.lines.push(series(id, styles.stroke(id), &|c| {
             c.bound(id, c.last_depth())
         }));

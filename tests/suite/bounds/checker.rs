@@ -4,6 +4,7 @@ use crate::common::checker::{check, runner};
 use crate::common::random_network::{Case, cases};
 use proptest::test_runner::{TestCaseError, TestError};
 use quantbound::bounds::{Bound, BoundError, Series, Setting};
+use quantbound::facts::{self, BoundFacts};
 use quantbound::network::Op;
 
 /// How the recursion below is spoilt.
@@ -24,16 +25,8 @@ enum Flaw {
 struct Flawed(Flaw);
 
 impl Bound for Flawed {
-    fn id(&self) -> &'static str {
-        "flawed"
-    }
-
-    fn title(&self) -> &'static str {
-        "test only"
-    }
-
-    fn source(&self) -> &'static str {
-        "test only"
+    fn facts(&self) -> &'static BoundFacts {
+        &facts::LAYERWISE
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {

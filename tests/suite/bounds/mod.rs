@@ -3,6 +3,7 @@
 mod by_hand;
 mod checker;
 mod exact;
+mod facts;
 mod rescaling;
 mod soundness;
 mod structures;

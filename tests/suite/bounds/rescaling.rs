@@ -8,10 +8,10 @@ use crate::common::checker::{check, runner};
 use crate::common::random_network::{Random, cases, sample_input};
 use proptest::test_runner::TestCaseError;
 use quantbound::bounds::{
-    ChannelClasses, Parametrizations, ReferenceNorms, Rescaling, Series, Setting,
-    depends_on_parametrization, ladder,
+    ChannelClasses, Parametrizations, ReferenceNorms, Rescaling, Series, Setting, ladder,
 };
 use quantbound::experiment::path_norm::path_norm;
+use quantbound::facts;
 use quantbound::network::magnitudes::{MaxPooling, magnitude_network};
 use quantbound::network::{Activation, Network, Op};
 use quantbound::results::schema::{BoundRow, RescalingRow, file};
@@ -145,7 +145,7 @@ fn powers_of_two_agree_with_a_network_rescaled_in_place() {
             }
             let (a, b) = (a.unwrap(), b.unwrap());
             // The largest of a node's channels is not the largest in other units.
-            let whole = depends_on_parametrization(&id);
+            let whole = facts::of(&id).unwrap().sees_units;
             let last = a.log10.len() - 1;
             for n in if whole { 0 } else { last }..=last {
                 let unit = if whole {

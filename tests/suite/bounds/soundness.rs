@@ -6,6 +6,7 @@ use crate::common::checker::{Checks, all_bounds, check, runner};
 use crate::common::random_network::{Case, cases};
 use proptest::test_runner::TestCaseError;
 use quantbound::bounds::{Domain, Series, Setting, registry};
+use quantbound::facts;
 use quantbound::network::{Activation, Network};
 
 #[test]
@@ -110,7 +111,7 @@ fn sharper_bounds_are_never_above_looser_ones() {
         }
         for (id, series) in &all {
             assert_below(&format!("best+cap <= {id}"), get("best+cap"), series)?;
-            if quantbound::bounds::is_plain(id) {
+            if facts::is_plain(id) {
                 assert_below(&format!("best <= {id}"), get("best"), series)?;
             }
         }
@@ -242,7 +243,7 @@ fn settings_that_do_not_fit_are_refused() {
 
 #[test]
 fn ids_are_unique_and_unknown_ones_are_named() {
-    let mut ids: Vec<_> = registry().iter().map(|b| b.id()).collect();
+    let mut ids: Vec<_> = registry().iter().map(|b| b.facts().id).collect();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), registry().len());

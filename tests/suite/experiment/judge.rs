@@ -6,7 +6,8 @@ use std::convert::Infallible;
 
 use proptest::prelude::*;
 use quantbound::engine::Exact;
-use quantbound::experiment::judge::{Arithmetic, Digits, Judge, Judged};
+use quantbound::experiment::judge::{Digits, Judge, Judged};
+use quantbound::facts::Arithmetic;
 use quantbound::quant::Granularity;
 use quantbound::results::schema::{CellKey, SampleBoundRow};
 use quantbound::results::verdict::Verdict;

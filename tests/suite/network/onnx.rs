@@ -25,7 +25,7 @@ fn trace(imported: &Imported, seed: u64) -> Vec<Vec<f64>> {
 fn every_node_agrees_with_onnx_runtime() {
     let text = std::fs::read_to_string(folder().join("goldens.json")).unwrap();
     let goldens: BTreeMap<String, Golden> = serde_json::from_str(&text).unwrap();
-    assert!(goldens.len() >= 22, "{} fixtures", goldens.len());
+    assert!(goldens.len() >= 45, "{} fixtures", goldens.len());
     let mut failed = Vec::new();
     for (name, golden) in &goldens {
         let outcome = std::panic::catch_unwind(|| {
@@ -242,8 +242,11 @@ fn what_cannot_be_imported_is_named_with_a_way_out() {
     let conv = || node("Conv", &["x", "w"], "h", &[]);
     let cases: Vec<(Vec<by_hand::Node>, &[&str])> = vec![
         (
-            vec![node("Sigmoid", &["x"], "y", &[])],
-            &["node y (Sigmoid)", "ReLU6"],
+            vec![
+                node("Sigmoid", &["x"], "h", &[]),
+                node("Conv", &["h", "w"], "y", &[]),
+            ],
+            &["node h (Sigmoid)", "operator set 13", "ReLU6"],
         ),
         (
             vec![conv(), node("Mul", &["h", "h"], "y", &[])],
@@ -444,11 +447,190 @@ fn open_sizes_take_the_wish_of_the_caller() {
     assert_eq!(side(Some(33)), 33);
 }
 
+#[test]
+fn what_mixes_images_or_trains_is_refused() {
+    for (name, parts) in [
+        ("refused_dropout_training", ["Dropout", "training mode"]),
+        (
+            "refused_reshape_splits_batch2",
+            ["Reshape", "image by image"],
+        ),
+    ] {
+        let path = folder().join(format!("{name}.onnx"));
+        let message = onnx::import_file(&path, None).unwrap_err().to_string();
+        assert!(parts.iter().all(|p| message.contains(p)), "{message}");
+    }
+    let mut trained = node("BatchNormalization", &["h", "c", "c", "c", "v"], "y", &[]);
+    trained.output.extend(["mean".into(), "var".into()]);
+    let mut model = model(&IMAGE, vec![node("Conv", &["x", "w"], "h", &[]), trained]);
+    let graph = model.graph.as_mut().unwrap();
+    graph.initializer.push(tensor("v", &[2], vec![1.0, 2.0]));
+    assert!(error(&model).to_string().contains("training mode"));
+    model.graph.as_mut().unwrap().node[1].output.truncate(1);
+    onnx::import(&model.encode_to_vec(), None, None).unwrap();
+}
+
+/// Both halves of a ReLU6 must be there, in any order, whoever else reads the value between.
+#[test]
+fn half_a_relu6_is_refused() {
+    let limits = |nodes: Vec<by_hand::Node>| {
+        let mut model = model(&IMAGE, nodes);
+        let graph = model.graph.as_mut().unwrap();
+        graph.initializer.push(tensor("zero", &[], vec![0.0]));
+        graph.initializer.push(tensor("six", &[1], vec![6.0]));
+        model
+    };
+    let conv = || node("Conv", &["x", "w"], "h", &[]);
+    let min = |output| node("Min", &["h", "six"], output, &[]);
+    let refused = [
+        limits(vec![conv(), min("y")]),
+        limits(vec![conv(), min("m"), node("Conv", &["m", "w"], "y", &[])]),
+        limits(vec![conv(), node("Max", &["h", "six"], "y", &[])]),
+    ];
+    for (model, part) in refused
+        .iter()
+        .zip(["not computed", "cut off at 6", "Some(6.0)"])
+    {
+        let message = error(model).to_string();
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+    let shared = limits(vec![
+        conv(),
+        min("m"),
+        node("Max", &["zero", "m"], "r", &[]),
+        node("Add", &["r", "h"], "y", &[]),
+    ]);
+    let imported = onnx::import(&shared.encode_to_vec(), None, None).unwrap();
+    let kinds: Vec<Activation> = imported
+        .network
+        .nodes
+        .iter()
+        .map(|n| n.activation)
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            Activation::Identity,
+            Activation::Relu6,
+            Activation::Identity
+        ]
+    );
+}
+
+#[test]
+fn what_grows_beyond_the_file_is_refused_before_it_is_allocated() {
+    // 2 floats, doubled 45 times: 256 TiB.
+    let doubling = (0..45).map(|i| {
+        let from = if i == 0 {
+            "c".into()
+        } else {
+            format!("d{}", i - 1)
+        };
+        node(
+            "Concat",
+            &[&from, &from],
+            &format!("d{i}"),
+            &[("axis", &[0])],
+        )
+    });
+    let mut nodes: Vec<by_hand::Node> = doubling.collect();
+    nodes.push(node("Conv", &["x", "d44"], "y", &[]));
+    let message = error(&model(&IMAGE, nodes)).to_string();
+    assert!(message.contains("constants would take"), "{message}");
+
+    // 70 maps of 8 million values: none is too large alone.
+    let mut nodes = Vec::new();
+    for i in 0..70 {
+        let from = if i == 0 {
+            "x".into()
+        } else {
+            format!("p{}", i - 1)
+        };
+        let pads = [("pads", &[1, 1, 1, 1][..])];
+        nodes.push(node("Conv", &[&from, "w"], &format!("p{i}"), &pads));
+    }
+    nodes.push(node("Relu", &["p69"], "y", &[]));
+    let message = error(&model(&[1, 2, 2048, 2048], nodes)).to_string();
+    assert!(message.contains("feature maps up to here"), "{message}");
+
+    // A graph of empty nodes: 2 bytes each in the file, some hundred in memory.
+    let mut bytes = vec![0x42, 0x02, 0x10, 0x11, 0x3a];
+    prost::encoding::encode_varint(2 << 20, &mut bytes);
+    bytes.extend([0x0a, 0x00].repeat(1 << 20));
+    let message = onnx::import(&bytes, None, None).unwrap_err().to_string();
+    assert!(message.contains("empty parts"), "{message}");
+}
+
+#[test]
+fn long_names_are_cut() {
+    let long = "x".repeat(1 << 20);
+    let message = error(&model(&IMAGE, vec![node(&long, &["x"], "y", &[])])).to_string();
+    assert!(message.len() < 1000, "{} bytes", message.len());
+    let message = error(&model(&IMAGE, vec![node("Relu", &[&long], "y", &[])])).to_string();
+    assert!(message.len() < 1000, "{} bytes", message.len());
+}
+
+#[test]
+fn models_are_known_by_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = model(&IMAGE, vec![node("Conv", &["x", "w"], "y", &[])]).encode_to_vec();
+    let is_model = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        onnx::is_model(&path)
+    };
+    assert!(is_model("model", &bytes));
+    assert!(is_model("MODEL.ONNX", &bytes[..40]));
+    assert!(!is_model("cut", &bytes[..40]));
+    assert!(!is_model("weights.pt", b"PK\x03\x04 and more of it"));
+    assert!(!is_model("w.safetensors", b"\x10\0\0\0\0\0\0\0{\"a\":1}"));
+}
+
+#[cfg(unix)]
+#[test]
+fn external_weights_are_files_and_no_links_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = folder.path().join("models");
+    std::fs::create_dir(&models).unwrap();
+    let bytes: Vec<u8> = (0..36).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    std::fs::write(folder.path().join("outside"), &bytes).unwrap();
+    std::fs::write(models.join("inside"), &bytes).unwrap();
+    std::os::unix::fs::symlink("../outside", models.join("out")).unwrap();
+    std::os::unix::fs::symlink("inside", models.join("in")).unwrap();
+    let pipe = std::process::Command::new("mkfifo")
+        .arg(models.join("pipe"))
+        .status();
+    assert!(pipe.unwrap().success());
+    let import = |location: &str| {
+        let mut model = model(&IMAGE, vec![node("Conv", &["x", "w"], "y", &[])]);
+        model.graph.as_mut().unwrap().initializer[0] = by_hand::Tensor {
+            location: Some(1),
+            external: vec![Entry {
+                key: Some("location".into()),
+                value: Some(location.into()),
+            }],
+            ..tensor("w", &[2, 2, 3, 3], vec![])
+        };
+        let path = models.join("m.onnx");
+        std::fs::write(&path, model.encode_to_vec()).unwrap();
+        onnx::import_file(&path, None).map_err(|e| e.to_string())
+    };
+    assert_eq!(
+        import("in").unwrap().network.nodes[0]
+            .affine()
+            .unwrap()
+            .weight[35],
+        35.0
+    );
+    assert!(import("out").unwrap_err().contains("not beside the model"));
+    assert!(import("pipe").unwrap_err().contains("expected a file"));
+}
+
 proptest::proptest! {
     /// Damaged files give an error or a network that fits together, never a panic.
     #[test]
     fn damage_never_panics(
-        name in proptest::sample::select(vec!["conv", "pooling", "dense", "preactivation", "channels_last", "shapes", "opset7", "opset22", "weights_double"]),
+        name in proptest::sample::select(vec!["conv", "pooling", "dense", "preactivation", "channels_last", "shapes", "opset7", "opset22", "weights_double", "folded", "reported_static_script"]),
         cut in proptest::option::of(0usize..6000),
         flips in proptest::collection::vec((0usize..6000, 0u8..8), 0..6),
     ) {

@@ -18,6 +18,7 @@ mod layer_sum;
 mod layerwise;
 mod parametrization;
 mod path_metric;
+pub mod probabilistic;
 mod reference_norms;
 mod registry;
 mod rescaling;

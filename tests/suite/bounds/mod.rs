@@ -4,6 +4,7 @@ mod by_hand;
 mod checker;
 mod exact;
 mod facts;
+mod probabilistic;
 mod rescaling;
 mod soundness;
 mod structures;

@@ -14,10 +14,18 @@ use quantbound::network::{Network, zoo};
 use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, Quantizer};
 
+/// A model, ready to run.
+struct Subject {
+    network: &'static Network,
+    runner: Box<dyn Runner>,
+    loaded: Vec<VariantId>,
+}
+
 fn main() {
     let threads = std::env::var("THREADS").ok().map(|t| t.parse().unwrap());
-    let engine = CpuEngine::f32(threads).unwrap();
-    let mut subjects: HashMap<String, (&Network, Box<dyn Runner>, Vec<VariantId>)> = HashMap::new();
+    // It lives as long as the process, as do the networks.
+    let engine: &'static CpuEngine<f32> = Box::leak(Box::new(CpuEngine::f32(threads).unwrap()));
+    let mut subjects: HashMap<String, Subject> = HashMap::new();
     for line in std::io::stdin().lock().lines() {
         let line = line.unwrap();
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -25,13 +33,21 @@ fn main() {
             panic!("MODEL BATCH VARIANTS, got {line:?}");
         };
         let (batch, variants): (usize, usize) = (batch.parse().unwrap(), variants.parse().unwrap());
-        let (network, runner, loaded) = subjects.entry(model.to_string()).or_insert_with(|| {
+        let subject = subjects.entry(model.to_string()).or_insert_with(|| {
             let mut network = zoo::skeleton(model).unwrap();
             random::he_initialise(&mut network, 1);
-            // It lives as long as the process.
-            let network: &Network = Box::leak(Box::new(network));
-            (network, engine.prepare(network).unwrap(), Vec::new())
+            let network: &'static Network = Box::leak(Box::new(network));
+            Subject {
+                network,
+                runner: engine.prepare(network).unwrap(),
+                loaded: Vec::new(),
+            }
         });
+        let Subject {
+            network,
+            runner,
+            loaded,
+        } = subject;
         while loaded.len() < variants {
             let quantizer = Uniform::new(8, Granularity::PerChannel, Scheme::Symmetric).unwrap();
             let variant = quantizer.quantize(network).unwrap();

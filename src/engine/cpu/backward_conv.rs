@@ -56,7 +56,7 @@ fn transposed_product<T: Real>(
 pub fn linear<T: Real>(params: &Params<T>, dy: &[T], dx: &mut [T], split: Split) {
     let k = dx.len();
     split.each(Tile::new(dx, 1).split(CHANNELS, 1), |mut tile| {
-        let (lhs, size) = (&params.weight[tile.row..], [tile.rows, 1, dy.len()]);
+        let (lhs, size) = (&params.natural()[tile.row..], [tile.rows, 1, dy.len()]);
         transposed_product(size, tile.as_mut_ptr(), true, (lhs, k), (dy, 1));
     });
 }
@@ -77,7 +77,7 @@ pub fn conv<T: Real>(
         let tiles = Tile::new(dx, shape.pixels()).split(CHANNELS, PIXELS);
         split.each(tiles, |mut tile| {
             let size = [tile.rows, tile.columns, out.c];
-            let lhs = (&params.weight[tile.row..], k);
+            let lhs = (&params.natural()[tile.row..], k);
             let rhs = (&dy[tile.column..], out.pixels());
             transposed_product(size, tile.as_mut_ptr(), true, lhs, rhs);
         });
@@ -92,7 +92,7 @@ pub fn conv<T: Real>(
     }
     split.each(pieces, |(group, channel, planes)| {
         let rows = planes.len() / shape.pixels() * taps;
-        let weight = &params.weight[group * out_per_group * k..][..out_per_group * k];
+        let weight = &params.natural()[group * out_per_group * k..][..out_per_group * k];
         let dy = &dy[group * out_per_group * out.pixels()..][..out_per_group * out.pixels()];
         let mut patches = buffers.take(rows * PIXELS.min(out.pixels()));
         for first in (0..out.pixels()).step_by(PIXELS) {
@@ -126,7 +126,10 @@ pub fn depthwise<T: Real>(
     let [kh, kw] = conv.kernel();
     split.chunks(dx, shape.pixels(), |c, plane| {
         let dy = &dy[c * out.pixels()..(c + 1) * out.pixels()];
-        for (t, &w) in params.weight[c * kh * kw..][..kh * kw].iter().enumerate() {
+        for (t, &w) in params.natural()[c * kh * kw..][..kh * kw]
+            .iter()
+            .enumerate()
+        {
             let tap = (t / kw, t % kw);
             scatter(conv, tap, w, (dy, 0, out.w), (&mut *plane, shape));
         }

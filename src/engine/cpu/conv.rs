@@ -1,47 +1,165 @@
 //! Convolutions and dense layers as matrix products; depthwise convolutions are in [`super::depthwise`].
+//!
+//! A 1x1 convolution multiplies the map where it lies. For other kernels the map is laid out once ([`Layout`]); every
+//! (channel, kernel tap) is then a row of a matrix that nobody has to copy together: it starts somewhere in the layout.
 
-use super::activation::add_bias;
-use super::buffers::Buffers;
+use std::sync::OnceLock;
+
+use super::buffers::{Buffer, Buffers};
+use super::kernels::{PANEL, Packed, Step};
+use super::layout::Layout;
 use super::real::Real;
 use super::split::{Split, Tile};
-use super::strided::{inside, take_every};
-use crate::network::{Activation, Conv};
+use crate::network::{Activation, Affine, Conv};
 use crate::tensor::Shape;
 
-/// Pixels of one piece of work.
-const PIXELS: usize = 512;
-/// Output channels of one piece of work.
-const CHANNELS: usize = 64;
+/// Terms of a sum that are added at a time: the rows that they read stay in the nearest cache.
+const TERMS: usize = 256;
+/// Multiplications of one piece of work.
+const PIECE: usize = 1 << 21;
+/// Pieces of one layer, at most.
+const PIECES: usize = 16;
 
-/// `[out][in]` weights and one bias per output, in the engine's number type.
+/// Weights and one bias per output, in the engine's number type.
 #[derive(Debug)]
 pub struct Params<T> {
-    /// In the network's order.
-    pub weight: Vec<T>,
+    /// In panels; as it was for depthwise convolutions.
+    pub weight: Packed<T>,
     /// One per output channel.
     pub bias: Vec<T>,
+    natural: OnceLock<Vec<T>>,
 }
 
-/// A matrix `[rows][columns]` inside a slice.
-#[derive(Clone, Copy)]
-struct Matrix<'a, T> {
-    data: &'a [T],
-    stride: usize,
+impl<T: Real> Params<T> {
+    /// Packs the weights of a layer, `[out][in / groups][taps]`.
+    pub fn new(affine: &Affine<'_>, weight: Vec<T>, bias: Vec<T>) -> Self {
+        let weight = match is_depthwise(affine) {
+            true => Packed::plain(weight, affine.fan_in()),
+            false => Packed::panels(&weight, affine.groups, affine.fan_in()),
+        };
+        Self::packed(weight, bias)
+    }
+
+    /// Weights that are packed already.
+    pub fn packed(weight: Packed<T>, bias: Vec<T>) -> Self {
+        Self {
+            weight,
+            bias,
+            natural: OnceLock::new(),
+        }
+    }
+
+    /// The weights as [`Params::new`] got them.
+    pub fn natural(&self) -> &[T] {
+        self.natural.get_or_init(|| self.weight.unpack())
+    }
 }
 
-/// `out = activation(weight * x + bias)` for the tile's rows (channels) and columns (pixels).
-fn product<T: Real>(
-    params: &Params<T>,
-    k: usize,
-    x: Matrix<'_, T>,
-    mut out: Tile<'_, T>,
+fn is_depthwise(affine: &Affine<'_>) -> bool {
+    affine.in_per_group == 1 && affine.groups == affine.out && affine.groups > 1
+}
+
+/// One group's product with rows of a map.
+struct Product<'a, T> {
+    params: &'a Params<T>,
+    group: usize,
+    x: &'a [T],
+    /// Where in `x` each term's row starts.
+    rows: &'a [u32],
+    /// Where the last one starts.
+    last: usize,
+    /// Row length of the output, and of `x` as the terms see it; what lies between is dropped.
+    width: [usize; 2],
     activation: Activation,
-) {
-    let weight = &params.weight[out.row * k..(out.row + out.rows) * k];
-    T::multiply(&mut out, weight, x.data, x.stride);
-    for i in 0..out.rows {
-        let bias = params.bias[out.row + i];
-        add_bias(out.row_mut(i), bias, activation);
+    buffers: &'a Buffers<T>,
+}
+
+impl<T: Real> Product<'_, T> {
+    /// Pixels of a piece in `x`, when it has `pixels` of the output from the start of a row.
+    fn reach(&self, pixels: usize) -> usize {
+        let [out, x] = self.width;
+        match out == x {
+            true => pixels,
+            false => (pixels / out - 1) * x + out,
+        }
+    }
+
+    /// Computes the tile: channels of the group, and pixels that begin with a row of the output or, where
+    /// nothing is dropped, anywhere.
+    fn run(&self, mut out: Tile<'_, T>, group_rows: usize) {
+        let tiles = T::tiles();
+        let [width, columns] = self.width;
+        let (whole, most) = (width == columns, tiles.columns());
+        let reach = self.reach(out.columns);
+        let start = out.column / width * columns + out.column % width;
+        assert!(self.last + start + reach <= self.x.len());
+        let first = out.row - self.group * group_rows;
+        let (channels, depth) = (out.rows, self.rows.len());
+        let bias = &self.params.bias[out.row..][..channels];
+        // Sums that are not finished wait in the output itself where it has the same pixels.
+        let blocks = depth.div_ceil(TERMS);
+        let waiting = match (whole, blocks) {
+            (true, _) => 0,
+            (false, 1) => PANEL,
+            (false, _) => channels.next_multiple_of(PANEL),
+        };
+        let mut sums: Buffer<T> = self.buffers.take(waiting * most);
+        let (target, stride) = out.as_mut_ptr();
+        for j in (0..reach).step_by(most) {
+            let n = most.min(reach - j);
+            for t in (0..depth).step_by(TERMS) {
+                let terms = TERMS.min(depth - t);
+                let done = t + terms == depth;
+                for i in (0..channels).step_by(PANEL) {
+                    let panel = self.params.weight.panel(self.group, (first + i) / PANEL);
+                    let row = if blocks == 1 { 0 } else { i };
+                    // SAFETY: row `i` and column `j` lie inside the tile where it is used directly.
+                    let (to, stride) = match whole {
+                        true => (unsafe { target.add(i * stride + j) }, stride),
+                        false => (sums[row * most..].as_mut_ptr(), most),
+                    };
+                    let valid = PANEL.min(channels - i);
+                    let step = Step {
+                        terms,
+                        weight: panel[t * PANEL..].as_ptr(),
+                        x: self.x[start + j..].as_ptr(),
+                        rows: self.rows[t..].as_ptr(),
+                        out: to,
+                        stride,
+                        valid,
+                        columns: n,
+                        bias: (t == 0).then_some(bias[i..].as_ptr()),
+                        activation: match done {
+                            true => self.activation,
+                            false => Activation::Identity,
+                        },
+                    };
+                    // SAFETY: every row has `n` elements by the assertion, and so have the `valid` rows of the tile
+                    // or of the sums; the panel has its depth, the processor its own kernels.
+                    unsafe { tiles.run(&step) };
+                    if done && !whole {
+                        for r in 0..valid {
+                            let sums = &sums[(row + r) * most..][..n];
+                            keep(sums, j, self.width, out.row_mut(i + r));
+                        }
+                    }
+                }
+            }
+        }
+        self.buffers.give(sums);
+    }
+}
+
+/// Copies what belongs to the output of `x` that begins at `first` of its padded rows.
+fn keep<T: Copy>(mut x: &[T], first: usize, [width, columns]: [usize; 2], out: &mut [T]) {
+    let (mut row, mut at) = (first / columns, first % columns);
+    while !x.is_empty() {
+        let (here, rest) = x.split_at(x.len().min(columns - at));
+        if at < width {
+            let n = here.len().min(width - at);
+            out[row * width + at..][..n].copy_from_slice(&here[..n]);
+        }
+        (row, at, x) = (row + 1, 0, rest);
     }
 }
 
@@ -52,16 +170,28 @@ pub fn linear<T: Real>(
     out: &mut [T],
     activation: Activation,
     split: Split,
+    buffers: &Buffers<T>,
 ) {
-    let x = Matrix { data: x, stride: 1 };
-    let tiles = Tile::new(out, 1).split(CHANNELS, 1);
-    split.each(tiles, |tile| {
-        product(params, x.data.len(), x, tile, activation)
-    });
+    let rows: Vec<u32> = (0..x.len() as u32).collect();
+    let product = Product {
+        params,
+        group: 0,
+        x,
+        rows: &rows,
+        last: x.len() - 1,
+        width: [1, 1],
+        activation,
+        buffers,
+    };
+    let channels = out.len();
+    let work = channels * x.len();
+    let pieces = work.div_ceil(PIECE).clamp(1, PIECES);
+    let most = channels.div_ceil(pieces).next_multiple_of(PANEL);
+    let tiles = Tile::new(out, 1).split(most, 1);
+    split.each(tiles, |tile| product.run(tile, channels));
 }
 
 /// A convolution of one image with any kernel, groups, stride, dilation and padding.
-#[allow(clippy::too_many_arguments)]
 pub fn conv<T: Real>(
     conv: &Conv,
     params: &Params<T>,
@@ -72,69 +202,58 @@ pub fn conv<T: Real>(
     buffers: &Buffers<T>,
 ) {
     let (out_per_group, in_per_group) = (out_shape.c / conv.groups, shape.c / conv.groups);
-    let [kh, kw] = conv.kernel();
-    let k = in_per_group * kh * kw;
-    let bands = Tile::new(out, out_shape.pixels()).split(out_per_group, PIXELS);
-    split.each(bands, |band| {
-        let group = band.row / out_per_group;
-        let input = &x[group * in_per_group * shape.pixels()..][..in_per_group * shape.pixels()];
-        let (column, columns) = (band.column, band.columns);
-        let tiles = band.split(CHANNELS, columns);
-        if conv.is_pointwise() {
-            let x = Matrix {
-                data: &input[column..],
-                stride: shape.pixels(),
-            };
-            split.each(tiles, |tile| product(params, k, x, tile, activation));
-            return;
-        }
-        let mut patches = buffers.take(k * columns);
-        for (r, row) in patches.chunks_mut(columns).enumerate() {
-            let (c, a, b) = (r / (kh * kw), r / kw % kh, r % kw);
-            let plane = &input[c * shape.pixels()..(c + 1) * shape.pixels()];
-            gather(conv, (a, b), plane, shape, column, out_shape.w, row);
-        }
-        let x = Matrix {
-            data: &patches,
-            stride: columns,
-        };
-        split.each(tiles, |tile| product(params, k, x, tile, activation));
-        buffers.give(patches);
+    let direct = conv.is_pointwise();
+    let layout = (!direct).then(|| Layout::new(conv, shape, out_shape));
+    let laid_out = layout.as_ref().map(|layout| {
+        let mut planes = buffers.take(shape.c * layout.len());
+        split.chunks(&mut planes, layout.len(), |c, plane| {
+            plane.fill(T::ZERO);
+            layout.fill(&x[c * shape.pixels()..][..shape.pixels()], plane);
+        });
+        planes
     });
-}
+    let (x, plane, taps, columns) = match (&layout, &laid_out) {
+        (Some(layout), Some(planes)) => (&**planes, layout.len(), &*layout.taps, layout.columns),
+        _ => (x, shape.pixels(), &[0][..], out_shape.pixels()),
+    };
+    let width = if direct { columns } else { out_shape.w };
+    let rows: Vec<u32> = (0..in_per_group)
+        .flat_map(|c| taps.iter().map(move |tap| (c * plane + tap) as u32))
+        .collect();
+    let last = rows.iter().max().map_or(0, |&r| r as usize);
 
-/// What kernel tap `(a, b)` sees of one channel at the output pixels from `first` on, zeros in the padding.
-fn gather<T: Real>(
-    conv: &Conv,
-    (a, b): (usize, usize),
-    plane: &[T],
-    shape: Shape,
-    first: usize,
-    out_width: usize,
-    mut row: &mut [T],
-) {
-    let mut pixel = first;
-    while !row.is_empty() {
-        let (y, x) = (pixel / out_width, pixel % out_width);
-        let (run, rest) = row.split_at_mut(row.len().min(out_width - x));
-        pixel += run.len();
-        row = rest;
-        let source = (y * conv.stride[0] + a * conv.dilation[0])
-            .checked_sub(conv.pad.top)
-            .filter(|&r| r < shape.h)
-            .map(|r| &plane[r * shape.w..(r + 1) * shape.w]);
-        let Some(source) = source else {
-            run.fill(T::ZERO);
-            continue;
+    let pixels = out_shape.pixels();
+    let work = out_per_group * rows.len() * pixels;
+    let pieces = match split {
+        Split::Serial => 1,
+        Split::Parallel => work.div_ceil(PIECE).clamp(1, PIECES),
+    };
+    // Whole rows of the output, or whole steps of a kernel where rows do not matter.
+    let unit = match direct {
+        true => T::tiles().columns(),
+        false => width,
+    };
+    let across = pixels.div_ceil(unit).min(pieces);
+    let most = pixels.div_ceil(unit).div_ceil(across) * unit;
+    let down = pieces.div_ceil(across);
+    let high = out_per_group.div_ceil(down).next_multiple_of(PANEL);
+    let groups = Tile::new(out, pixels).split(out_per_group, pixels);
+    let tiles = groups.into_iter().flat_map(|g| g.split(high, most));
+    split.each(tiles.collect(), |tile| {
+        let group = tile.row / out_per_group;
+        let product = Product {
+            params,
+            group,
+            x: &x[group * in_per_group * plane..][..in_per_group * plane],
+            rows: &rows,
+            last,
+            width: [width, columns],
+            activation,
+            buffers,
         };
-        let start = x * conv.stride[1] + b * conv.dilation[1];
-        let (pad, stride) = (conv.pad.left, conv.stride[1]);
-        let inside = inside(start, pad, stride, shape.w, run.len());
-        run[..inside.start].fill(T::ZERO);
-        run[inside.end..].fill(T::ZERO);
-        if !inside.is_empty() {
-            let first = start + inside.start * stride - pad;
-            take_every(&source[first..], stride, &mut run[inside]);
-        }
+        product.run(tile, out_per_group);
+    });
+    if let Some(planes) = laid_out {
+        buffers.give(planes);
     }
 }

@@ -1,18 +1,15 @@
 //! Depthwise convolutions, one channel at a time.
 //!
-//! A channel is first laid out with its padding and with the columns and rows of each stride phase
-//! together. Then every kernel tap reads the whole channel contiguously, borders and strides gone, and one
-//! flat loop over all pixels does the arithmetic.
-
-use std::ops::Range;
+//! A channel is first laid out ([`Layout`]) so that every kernel tap reads it contiguously. Then one flat loop over all
+//! pixels does the arithmetic.
 
 use super::activation::{relu, relu6};
 use super::buffers::Buffers;
 use super::conv::Params;
+use super::layout::Layout;
 use super::real::Real;
 use super::simd::{Kernel, dispatch};
 use super::split::Split;
-use super::strided::{inside, take_every};
 use crate::network::{Activation, Conv};
 use crate::tensor::Shape;
 
@@ -32,11 +29,10 @@ pub fn depthwise<T: Real>(
     buffers: &Buffers<T>,
 ) {
     let layout = Layout::new(conv, shape, out_shape);
-    let taps = layout.taps.len();
     let pixels = out_shape.pixels();
     split.chunks(out, CHANNELS * pixels, |block, out| {
-        let mut planes = buffers.take(layout.planes_len());
-        let mut sums = buffers.take(layout.sums_len());
+        let mut planes = buffers.take(layout.len() + LANES);
+        let mut sums = buffers.take((out_shape.h * layout.columns).next_multiple_of(LANES));
         // Every channel writes the same pixels, so the padding stays zero for all of them.
         planes.fill(T::ZERO);
         for (i, out) in out.chunks_mut(pixels).enumerate() {
@@ -45,7 +41,7 @@ pub fn depthwise<T: Real>(
             dispatch(Accumulate {
                 planes: &planes,
                 taps: &layout.taps,
-                weight: &params.weight[c * taps..(c + 1) * taps],
+                weight: params.weight.row(c),
                 bias: params.bias[c],
                 activation,
                 sums: &mut sums,
@@ -58,89 +54,6 @@ pub fn depthwise<T: Real>(
         buffers.give(planes);
         buffers.give(sums);
     });
-}
-
-/// Where the pixels of a padded channel lie, and where each kernel tap starts reading.
-struct Layout {
-    stride: [usize; 2],
-    top: usize,
-    rows: usize,
-    columns: usize,
-    out_rows: usize,
-    input: Shape,
-    /// Where each phase of columns starts, and which part of a row of the input goes there.
-    phases: Vec<Phase>,
-    taps: Vec<usize>,
-}
-
-struct Phase {
-    /// Columns with real pixels.
-    inside: Range<usize>,
-    /// The first of them in the input.
-    first: usize,
-}
-
-impl Layout {
-    fn new(conv: &Conv, input: Shape, out: Shape) -> Self {
-        let ([kh, kw], [dh, dw], [sh, sw]) = (conv.kernel(), conv.dilation, conv.stride);
-        let rows = out.h + (kh - 1) * dh / sh;
-        let columns = out.w + (kw - 1) * dw / sw;
-        let taps = (0..kh * kw)
-            .map(|t| {
-                let (a, b) = (t / kw * dh, t % kw * dw);
-                let phase = a % sh * sw + b % sw;
-                (phase * rows + a / sh) * columns + b / sw
-            })
-            .collect();
-        let phase = |q: usize| {
-            let inside = inside(q, conv.pad.left, sw, input.w, columns);
-            Phase {
-                first: (q + inside.start * sw).saturating_sub(conv.pad.left),
-                inside,
-            }
-        };
-        Self {
-            stride: conv.stride,
-            top: conv.pad.top,
-            rows,
-            columns,
-            out_rows: out.h,
-            input,
-            phases: (0..sw).map(phase).collect(),
-            taps,
-        }
-    }
-
-    /// Elements of one phase.
-    fn plane(&self) -> usize {
-        self.rows * self.columns
-    }
-
-    /// The last block of sums reads past the last plane: for pixels of the padding that are dropped.
-    fn planes_len(&self) -> usize {
-        self.stride[0] * self.stride[1] * self.plane() + self.columns + LANES
-    }
-
-    fn sums_len(&self) -> usize {
-        (self.out_rows * self.columns).next_multiple_of(LANES)
-    }
-
-    /// Copies a channel to where the taps read it; the padding is left as it is.
-    fn fill<T: Real>(&self, x: &[T], planes: &mut [T]) {
-        let [sh, sw] = self.stride;
-        let padded_rows = self.rows * sh;
-        let rows = x.chunks_exact(self.input.w).enumerate();
-        for (r, row) in rows.take(padded_rows.saturating_sub(self.top)) {
-            let (i, p) = ((r + self.top) / sh, (r + self.top) % sh);
-            for (q, phase) in self.phases.iter().enumerate() {
-                let start = ((p * sw + q) * self.rows + i) * self.columns;
-                let to = &mut planes[start..][phase.inside.clone()];
-                if !to.is_empty() {
-                    take_every(&row[phase.first..], sw, to);
-                }
-            }
-        }
-    }
 }
 
 /// `sums[i] = activation(bias + sum over t of weight[t] * planes[taps[t] + i])`

@@ -5,9 +5,8 @@
 use std::cmp::Ordering;
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
+use super::kernels::{Tiled, Tiles, portable};
 use super::real::{Real, sealed};
-use super::simd::{Kernel, dispatch};
-use super::split::Tile;
 
 /// `high + low`, with `low` at most half an ulp of `high`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -161,37 +160,19 @@ impl Real for Double {
     fn distance(self, other: Self) -> f64 {
         f64::from(self - other).abs()
     }
-    fn multiply(out: &mut Tile<'_, Self>, left: &[Self], right: &[Self], stride: usize) {
-        let inner = left.len() / out.rows.max(1);
-        for i in 0..out.rows {
-            dispatch(Row {
-                out: out.row_mut(i),
-                left: &left[i * inner..(i + 1) * inner],
-                right,
-                stride,
-            });
-        }
-    }
 }
 
-/// `out = left * right`, `right` having rows `stride` apart.
-struct Row<'a> {
-    out: &'a mut [Double],
-    left: &'a [Double],
-    right: &'a [Double],
-    stride: usize,
-}
-
-impl Kernel for Row<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        self.out.fill(Double::ZERO);
-        for (&w, row) in self.left.iter().zip(self.right.chunks(self.stride)) {
-            for (y, &x) in self.out.iter_mut().zip(row) {
-                *y += w * x;
+impl Tiled for Double {
+    fn tiles() -> &'static Tiles<Self> {
+        static PORTABLE: Tiles<Double> = portable::tiles();
+        #[cfg(target_arch = "x86_64")]
+        {
+            static FUSED: Tiles<Double> = portable::with_fma();
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return &FUSED;
             }
         }
+        &PORTABLE
     }
 }
 

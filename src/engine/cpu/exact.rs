@@ -87,9 +87,9 @@ impl<T: Real> ExactPass<'_, T> {
         let count = roundings(node, shapes[0]);
         let unit = gamma(count, T::UNIT);
         let maps: Vec<Buffer<f64>> = inputs.iter().map(|v| v.spread(unit, wide)).collect();
-        let magnitudes = params.map(|p| Params {
-            weight: p.weight.iter().map(|&w| w.into().abs()).collect(),
-            bias: p.bias.iter().map(|&b| unit * b.into().abs()).collect(),
+        let magnitudes = params.map(|p| {
+            let bias = p.bias.iter().map(|&b| unit * b.into().abs());
+            Params::packed(p.weight.map(|w| w.into().abs()), bias.collect())
         });
         let mut error = wide.take(node.shape.len());
         let views: Vec<(&[f64], Shape)> = maps.iter().map(|m| &**m).zip(shapes).collect();

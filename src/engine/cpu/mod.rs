@@ -1,7 +1,7 @@
 //! The CPU engines: `cpu-f32` where there is no GPU, `cpu-f64` as the reference.
 //!
-//! Matrix products come from the `gemm` crate; the work of a layer is cut into pieces of fixed size, so
-//! that results are the same bits for any number of threads and any batch.
+//! Convolutions are products of packed weights with maps where they lie ([`kernels`]). Results are the same bits for
+//! any number of threads and any batch: an element's sum has one order, however the work is cut.
 
 mod activation;
 mod backward;
@@ -14,6 +14,8 @@ mod distribution;
 mod double;
 mod elementwise;
 mod exact;
+mod kernels;
+mod layout;
 mod model;
 mod quantize;
 mod real;

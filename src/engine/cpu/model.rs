@@ -30,12 +30,8 @@ impl<T: Real> Model<T> {
     /// The full-precision weights.
     pub fn new(network: &Network) -> Self {
         let params = |node: &Node| {
-            node.affine().map(|a| {
-                Arc::new(Params {
-                    weight: widen(a.weight),
-                    bias: widen(a.bias),
-                })
-            })
+            node.affine()
+                .map(|a| Arc::new(Params::new(&a, widen(a.weight), widen(a.bias))))
         };
         Self {
             params: network.nodes.iter().map(params).collect(),
@@ -63,10 +59,9 @@ impl<T: Real> Model<T> {
             let Some(affine) = node.affine() else {
                 continue;
             };
-            model.params[layer.node] = Some(Arc::new(Params {
-                weight: widen(&layer.dequantize(affine.out)),
-                bias: widen(layer.bias.as_deref().unwrap_or(affine.bias)),
-            }));
+            let weight = widen(&layer.dequantize(affine.out));
+            let bias = widen(layer.bias.as_deref().unwrap_or(affine.bias));
+            model.params[layer.node] = Some(Arc::new(Params::new(&affine, weight, bias)));
         }
         for grid in &variant.activations {
             grid.fits(network)
@@ -198,7 +193,7 @@ pub fn apply<T: Real>(
         }
         Op::Linear(_) => {
             let Some(params) = params else { return };
-            linear(params, x, out, activation, split);
+            linear(params, x, out, activation, split, buffers);
         }
         Op::Add => add(&maps(), out, activation, split),
         Op::MaxPool(w) => {

@@ -2,7 +2,7 @@
 
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
-use super::split::Tile;
+use super::kernels::Tiled;
 
 pub(super) mod sealed {
     pub trait Sealed {}
@@ -23,6 +23,7 @@ pub trait Real:
     + Div<Output = Self>
     + Into<f64>
     + From<f32>
+    + Tiled
     + Send
     + Sync
     + 'static
@@ -55,9 +56,6 @@ pub trait Real:
     fn narrow(self) -> f32;
     /// `|self - other|`, off by less than an ulp.
     fn distance(self, other: Self) -> f64;
-    /// `out = left * right`: `left` has as many rows as `out`, one after the other, and as many columns as `right` has
-    /// rows; those are `stride` apart.
-    fn multiply(out: &mut Tile<'_, Self>, left: &[Self], right: &[Self], stride: usize);
 }
 
 macro_rules! real {
@@ -94,37 +92,6 @@ macro_rules! real {
             #[inline(always)]
             fn distance(self, other: Self) -> f64 {
                 (self as f64 - other as f64).abs()
-            }
-            fn multiply(out: &mut Tile<'_, Self>, left: &[Self], right: &[Self], stride: usize) {
-                let (m, n) = (out.rows, out.columns);
-                let k = left.len() / m.max(1);
-                assert!(n > 0 && k > 0 && left.len() == m * k);
-                assert!((k - 1) * stride + n <= right.len());
-                let (dst, out_stride) = out.as_mut_ptr();
-                // SAFETY: by the assertions `left` holds m x k values and `right` k rows of n; `out` has m rows of n.
-                unsafe {
-                    gemm::gemm(
-                        m,
-                        n,
-                        k,
-                        dst,
-                        1,
-                        out_stride as isize,
-                        false,
-                        left.as_ptr(),
-                        1,
-                        k as isize,
-                        right.as_ptr(),
-                        1,
-                        stride as isize,
-                        Self::ZERO,
-                        Self::ONE,
-                        false,
-                        false,
-                        false,
-                        gemm::Parallelism::None,
-                    );
-                }
             }
         }
     };

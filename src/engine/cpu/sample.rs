@@ -92,14 +92,11 @@ fn parameters<T: Real>(
     weight: impl Fn(f64, f64) -> f64,
     bias: impl Fn(f64, f64) -> f64,
 ) -> Params<f64> {
-    let join = |a: &[T], b: &[T], f: &dyn Fn(f64, f64) -> f64| {
-        let pairs = a.iter().zip(b);
-        pairs.map(|(&w, &q)| f(w.into(), q.into())).collect()
-    };
-    Params {
-        weight: join(&a.weight, &b.weight, &weight),
-        bias: join(&a.bias, &b.bias, &bias),
-    }
+    let biases = a.bias.iter().zip(&b.bias);
+    Params::packed(
+        a.weight.zip(&b.weight, |w, q| weight(w.into(), q.into())),
+        biases.map(|(&w, &q)| bias(w.into(), q.into())).collect(),
+    )
 }
 
 impl<T: Real> SamplePass<'_, T> {

@@ -1,0 +1,102 @@
+//! NEON.
+
+use std::arch::aarch64::*;
+
+use super::lanes::Lanes;
+use super::tile::{Step, Tiles, panel};
+
+macro_rules! neon {
+    ($register:ident, $t:ident, $len:literal, $splat:ident, $load:ident, $store:ident, $fma:ident,
+     $below:ident, $above:ident, $select:ident) => {
+        impl Lanes for $register {
+            type Item = $t;
+            const LEN: usize = $len;
+            const FUSED: bool = true;
+            #[inline(always)]
+            unsafe fn splat(x: $t) -> Self {
+                unsafe { $splat(x) }
+            }
+            #[inline(always)]
+            unsafe fn load(from: *const $t) -> Self {
+                unsafe { $load(from) }
+            }
+            #[inline(always)]
+            unsafe fn load_first(from: *const $t, n: usize) -> Self {
+                let mut all = [0.0; $len];
+                unsafe {
+                    std::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), n);
+                    $load(all.as_ptr())
+                }
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $t) {
+                unsafe { $store(to, self) }
+            }
+            #[inline(always)]
+            unsafe fn store_first(self, to: *mut $t, n: usize) {
+                let mut all = [0.0; $len];
+                unsafe {
+                    $store(all.as_mut_ptr(), self);
+                    std::ptr::copy_nonoverlapping(all.as_ptr(), to, n);
+                }
+            }
+            #[inline(always)]
+            unsafe fn add_product(self, a: Self, b: Self) -> Self {
+                unsafe { $fma(self, a, b) }
+            }
+            // Comparisons with NaN are false.
+            #[inline(always)]
+            unsafe fn relu(self) -> Self {
+                unsafe { $select($below(self, $splat(0.0)), $splat(0.0), self) }
+            }
+            #[inline(always)]
+            unsafe fn relu6(self) -> Self {
+                unsafe {
+                    let x = self.relu();
+                    $select($above(x, $splat(6.0)), $splat(6.0), x)
+                }
+            }
+        }
+    };
+}
+
+neon!(
+    float32x4_t,
+    f32,
+    4,
+    vdupq_n_f32,
+    vld1q_f32,
+    vst1q_f32,
+    vfmaq_f32,
+    vcltq_f32,
+    vcgtq_f32,
+    vbslq_f32
+);
+neon!(
+    float64x2_t,
+    f64,
+    2,
+    vdupq_n_f64,
+    vld1q_f64,
+    vst1q_f64,
+    vfmaq_f64,
+    vcltq_f64,
+    vcgtq_f64,
+    vbslq_f64
+);
+
+macro_rules! tiles {
+    ($name:ident, $register:ident, $t:ident) => {
+        /// For processors with these instructions only.
+        pub const fn $name() -> Tiles<$t> {
+            #[target_feature(enable = "neon")]
+            unsafe fn run<const WIDE: usize>(step: &Step<$t>) {
+                unsafe { panel::<$register, 8, WIDE>(step) }
+            }
+            Tiles::new::<$register>([run::<1>, run::<2>, run::<3>])
+        }
+    };
+}
+
+tiles!(f32_tiles, float32x4_t, f32);
+tiles!(f64_tiles, float64x2_t, f64);

@@ -1,0 +1,91 @@
+//! Plain Rust, for processors without kernels of their own.
+
+use std::ops::{Add, Mul};
+
+use super::lanes::Lanes;
+use super::tile::{Step, Tiles, panel};
+
+/// What the compiler may keep in one register.
+#[derive(Clone, Copy)]
+pub struct Wide<T>([T; LEN]);
+
+const LEN: usize = 4;
+
+impl<T> Lanes for Wide<T>
+where
+    T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T> + From<f32>,
+{
+    type Item = T;
+    const LEN: usize = LEN;
+    const FUSED: bool = false;
+    #[inline(always)]
+    unsafe fn splat(x: T) -> Self {
+        Self([x; LEN])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const T) -> Self {
+        Self(std::array::from_fn(|l| unsafe { *from.add(l) }))
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const T, n: usize) -> Self {
+        Self(std::array::from_fn(|l| unsafe { *from.add(l.min(n - 1)) }))
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut T) {
+        unsafe { self.store_first(to, LEN) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut T, n: usize) {
+        for (l, x) in self.0.into_iter().enumerate().take(n) {
+            unsafe { *to.add(l) = x }
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_product(self, a: Self, b: Self) -> Self {
+        Self(std::array::from_fn(|l| self.0[l] + a.0[l] * b.0[l]))
+    }
+    #[inline(always)]
+    unsafe fn relu(self) -> Self {
+        let zero = T::from(0.0);
+        Self(self.0.map(|x| if x < zero { zero } else { x }))
+    }
+    #[inline(always)]
+    unsafe fn relu6(self) -> Self {
+        let six = T::from(6.0);
+        let low = unsafe { self.relu() };
+        Self(low.0.map(|x| if x > six { six } else { x }))
+    }
+}
+
+unsafe fn run<T, const WIDE: usize>(step: &Step<T>)
+where
+    T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T> + From<f32>,
+{
+    unsafe { panel::<Wide<T>, 2, WIDE>(step) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn run_fma<T, const WIDE: usize>(step: &Step<T>)
+where
+    T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T> + From<f32>,
+{
+    unsafe { panel::<Wide<T>, 2, WIDE>(step) }
+}
+
+/// For processors with AVX2 and FMA, and numbers whose product needs the latter.
+#[cfg(target_arch = "x86_64")]
+pub const fn with_fma<T>() -> Tiles<T>
+where
+    T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T> + From<f32>,
+{
+    Tiles::new::<Wide<T>>([run_fma::<T, 1>, run_fma::<T, 2>, run_fma::<T, 3>])
+}
+
+/// For any processor.
+pub const fn tiles<T>() -> Tiles<T>
+where
+    T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T> + From<f32>,
+{
+    Tiles::new::<Wide<T>>([run::<T, 1>, run::<T, 2>, run::<T, 3>])
+}

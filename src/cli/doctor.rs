@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::options::EngineOptions;
+use super::options::{EngineOptions, tell};
+use super::preprocessing::PreprocessingOptions;
 use super::{Outcome, doctor_images};
 use crate::data::{ImageSet, Labels, Manifest, reference};
 use crate::engine::Engine;
@@ -36,6 +37,8 @@ pub struct Args {
     #[arg(long, default_value_t = 100, value_name = "N", requires = "images")]
     limit: usize,
     #[command(flatten)]
+    pictures: PreprocessingOptions,
+    #[command(flatten)]
     engine: EngineOptions,
 }
 
@@ -54,10 +57,11 @@ impl Args {
                     name: name.clone(),
                     weights: weights.clone(),
                     activation: None,
-                    preprocessing: None,
+                    preprocessing: self.pictures.settings(),
                 },
                 None,
             )?;
+            tell(&model);
             let engine = self.engine.select()?.engine;
             let labels = self.labels.as_ref();
             let fine = doctor_images::check(&model, images, labels, self.limit, engine.as_ref())?;

@@ -12,6 +12,7 @@ mod guarantees;
 mod inspect;
 mod options;
 mod parametrization;
+mod preprocessing;
 mod progress;
 mod quantize;
 mod report;
@@ -25,6 +26,8 @@ mod trace;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::tensor::memory;
 
 /// How a command ended, when nothing kept it from running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,9 @@ pub enum Outcome {
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Memory that may be used, as in 8G [default: what the machine has free]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = memory::parse)]
+    memory: Option<usize>,
 }
 
 const EXIT_CODES: &str =
@@ -81,7 +87,11 @@ enum Command {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = Cli::parse();
+    if let Some(bytes) = cli.memory {
+        memory::set_budget(bytes);
+    }
+    let result = match cli.command {
         Command::Sweep(args) => args.run(),
         Command::Run(args) => args.run(),
         Command::Bounds(args) => args.run(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
+use super::preprocessing::PreprocessingOptions;
 use crate::engine::select::{Backend, Selected, select};
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::{
@@ -82,6 +83,8 @@ pub struct ModelOptions {
     /// relu: put ReLU in the place of every ReLU6, which changes the function and the network's name
     #[arg(long, value_name = "A", value_parser = replacement)]
     pub activation: Option<Replacement>,
+    #[command(flatten)]
+    pub preprocessing: PreprocessingOptions,
 }
 
 impl ModelOptions {
@@ -91,18 +94,23 @@ impl ModelOptions {
             name: self.model.clone(),
             weights: self.weights.clone(),
             activation: self.activation,
-            preprocessing: None,
+            preprocessing: self.preprocessing.settings(),
         }
     }
 
     /// Loads the checkpoint and tells what its import had to say.
     pub fn load(&self) -> anyhow::Result<LoadedModel> {
         let model = LoadedModel::load(&self.planned(), None)?;
-        model
-            .notes
-            .iter()
-            .for_each(|note| eprintln!("note: {note}"));
+        tell(&model);
         Ok(model)
+    }
+}
+
+/// Tells on standard error what is done to pictures, and what the import had to say.
+pub fn tell(model: &LoadedModel) {
+    eprintln!("{}", model.pictures());
+    for note in &model.notes {
+        eprintln!("note: {note}");
     }
 }
 

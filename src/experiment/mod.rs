@@ -14,6 +14,7 @@ pub mod model;
 mod pass;
 pub mod path_norm;
 pub mod plan;
+pub mod preprocessing;
 mod provenance;
 mod quantizer_spec;
 mod quantizers;

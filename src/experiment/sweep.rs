@@ -124,6 +124,12 @@ impl Sweep<'_> {
             .iter()
             .map(|model| LoadedModel::load(model, Some(&images)))
             .collect::<Result<Vec<_>, _>>()?;
+        for model in &models {
+            tell(Event::Note(model.pictures()));
+            for note in &model.notes {
+                tell(Event::Note(format!("note: {note}")));
+            }
+        }
         let cells = self.cells(&models, &images, &variants)?;
         let store = RunStore::create_or_open(self.out)?;
         store.write_plan(&self.plan.to_toml())?;
@@ -233,6 +239,7 @@ impl Sweep<'_> {
                 weights: planned.weights.display().to_string(),
                 weights_sha256: loaded.weights_sha256.clone(),
                 preprocessing: loaded.preprocessing.clone(),
+                preprocessing_from: loaded.preprocessing_from.clone(),
                 domain_magnitude: loaded.domain().magnitude(),
             })
             .collect();

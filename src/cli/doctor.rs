@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::options::{EngineOptions, tell};
+use super::output::say;
 use super::preprocessing::PreprocessingOptions;
 use super::{Outcome, doctor_images};
 use crate::data::{ImageSet, Labels, Manifest, reference};
@@ -76,11 +77,13 @@ impl Args {
         let mut outcome = Outcome::Fine;
         for (name, check) in checks {
             match check() {
-                Ok(lines) => lines
-                    .iter()
-                    .for_each(|line| println!("ok    {name}: {line}")),
+                Ok(lines) => {
+                    for line in lines {
+                        say!("ok    {name}: {line}");
+                    }
+                }
                 Err(error) => {
-                    println!("FAIL  {name}: {error:#}");
+                    say!("FAIL  {name}: {error:#}");
                     outcome = Outcome::Failed;
                 }
             }

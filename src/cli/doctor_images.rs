@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use super::output::say;
 use super::table;
 use crate::data::{ImageFile, ImageSet, Labels};
 use crate::engine::Engine;
@@ -27,7 +28,7 @@ pub fn check(
         model.network.name
     );
     let images = ImageSet::open_labelled(directory, Some(limit), labels)?;
-    println!("{}", images.labels);
+    say!("{}", images.labels);
     let labelled: Vec<(&ImageFile, u32)> = images
         .images
         .iter()
@@ -54,7 +55,7 @@ pub fn check(
     let diagnosis = diagnose(&outputs, &known);
     print(&diagnosis, &variants)?;
     let (fine, text) = conclusion(&diagnosis, &variants, classes);
-    println!("{}  {text}", if fine { "ok  " } else { "FAIL" });
+    say!("{}  {text}", if fine { "ok  " } else { "FAIL" });
     Ok(fine)
 }
 

@@ -7,6 +7,7 @@ use anyhow::bail;
 
 use super::Outcome;
 use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions};
+use super::output::say;
 use super::sweep::{execute, from_flags};
 use super::table::{self, number};
 use crate::experiment::plan::Plan;
@@ -63,8 +64,8 @@ impl Args {
         let mut rows: Vec<DynamicsRow> = Vec::new();
         for_each_row(&path, |row| rows.push(row))?;
         print(&finished.summary, &rows)?;
-        println!("results  {}", path.display());
-        println!("report   {}", built.html.display());
+        say!("results  {}", path.display());
+        say!("report   {}", built.html.display());
         let broken = rows.iter().filter(|r| r.sqnr_db.is_nan()).count();
         if broken > 0 {
             bail!(

@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use super::Outcome;
 use super::options::{CalibrationOptions, EngineOptions, ImageOptions, ModelOptions};
+use super::output::say;
 use super::sweep::{conclude, execute, from_flags};
 use crate::experiment::plan::Plan;
 use crate::experiment::studies::guarantees::TABLE;
@@ -66,9 +67,11 @@ fn print_counts(out: &Path) -> anyhow::Result<bool> {
             known.into_iter().for_each(|(_, n)| *n += 1);
         },
     )?;
-    println!(
+    say!(
         "guarantees {} hold, {} violated, {} do not apply",
-        counts[0].1, counts[1].1, counts[2].1
+        counts[0].1,
+        counts[1].1,
+        counts[2].1
     );
     Ok(counts[1].1 > 0)
 }

@@ -11,6 +11,7 @@ mod fetch;
 mod guarantees;
 mod inspect;
 mod options;
+mod output;
 mod parametrization;
 mod preprocessing;
 mod progress;
@@ -112,7 +113,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Failed) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::note!("error: {}", output::describe(&error));
             ExitCode::from(2)
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
+use super::output::note;
 use super::preprocessing::PreprocessingOptions;
 use crate::engine::select::{Backend, Selected, select};
 use crate::experiment::model::LoadedModel;
@@ -58,12 +59,14 @@ impl EngineOptions {
         }
         let selected = select(backend, self.adapter.as_deref(), self.threads)?;
         let device = selected.engine.device();
-        eprintln!(
+        note!(
             "device: {} ({}): {}",
-            device.device, device.engine, selected.reason
+            device.device,
+            device.engine,
+            selected.reason
         );
         if device.kind == "software-gpu" {
-            eprintln!(
+            note!(
                 "note: this adapter runs shaders on the processor; its timings say nothing of a GPU"
             );
         }
@@ -108,9 +111,9 @@ impl ModelOptions {
 
 /// Tells on standard error what is done to pictures, and what the import had to say.
 pub fn tell(model: &LoadedModel) {
-    eprintln!("{}", model.pictures());
+    note!("{}", model.pictures());
     for note in &model.notes {
-        eprintln!("note: {note}");
+        note!("note: {note}");
     }
 }
 

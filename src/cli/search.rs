@@ -9,12 +9,13 @@ use serde_json::json;
 
 use super::Outcome;
 use super::options::{EngineOptions, ModelOptions, granularity};
+use super::output::note;
 use super::progress::counter;
 use super::table::{self, number};
 use crate::data::ImageSet;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, Exact};
-use crate::experiment::cell::CODE;
+use crate::experiment::code;
 use crate::experiment::measure::max_abs_diff;
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::QuantizerSpec;
@@ -135,7 +136,8 @@ impl Args {
     /// Everything that the state of a search depends on.
     fn id(&self, model: &LoadedModel, images: &ImageSet, engine: &dyn Engine) -> String {
         let text = json!({
-            "model": model.network.name, "weights": model.weights_sha256, "code": CODE,
+            "model": model.network.name, "network": model.content,
+            "code": [code::measuring(&engine.device().engine), code::SEARCH.to_string()],
             "preprocessing": model.preprocessing, "images": images.hash(), "bits": self.bits,
             "granularity": self.granularity,
             "budget": self.budget, "seed": self.seed, "depth": self.depth,
@@ -297,7 +299,7 @@ fn follow(
             record.start
         );
         if bar.is_hidden() && done >= shown + task.budget.div_ceil(10) {
-            eprintln!("{done}/{} evaluations, {line}", task.budget);
+            note!("{done}/{} evaluations, {line}", task.budget);
             shown = done;
         }
         bar.set_message(line);

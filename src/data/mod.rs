@@ -43,6 +43,14 @@ pub enum DataError {
         /// What is wrong.
         problem: String,
     },
+    /// The file is another one now.
+    #[error(
+        "{path}: changed since its folder was read; run again for the new content, or put the old file back"
+    )]
+    Changed {
+        /// The file.
+        path: String,
+    },
     /// The directory has no images.
     #[error(
         "{path}: expected .jpg, .jpeg or .png files, found none among {entries} entries; \
@@ -87,14 +95,6 @@ pub enum DataError {
         expected: &'static str,
         /// What it is.
         got: String,
-    },
-    /// The file is no longer what it was when the images were listed.
-    #[error(
-        "{path}: other pixels than when the images were listed; it was overwritten meanwhile, run the same command again"
-    )]
-    Changed {
-        /// The file.
-        path: String,
     },
     /// More memory than may be used.
     #[error("{0}")]

@@ -26,6 +26,8 @@ pub struct LoadedModel {
     pub preprocessing_from: String,
     /// SHA-256 of the checkpoint file; the label of synthetic weights.
     pub weights_sha256: String,
+    /// [`Network::content`] of the network.
+    pub content: String,
     /// What the import of the file had to say.
     pub notes: Vec<String>,
 }
@@ -42,6 +44,7 @@ impl LoadedModel {
                     .into(),
             );
         }
+        loaded.content = loaded.network.content();
         Ok(loaded)
     }
 
@@ -73,6 +76,7 @@ impl LoadedModel {
             preprocessing_from: chosen.reason,
             network,
             weights_sha256: sha256,
+            content: String::new(),
             notes,
         })
     }
@@ -105,6 +109,7 @@ impl LoadedModel {
             preprocessing_from: reason,
             weights_sha256: label,
             notes,
+            content: String::new(),
         })
     }
 

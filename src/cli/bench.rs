@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Outcome;
 use super::options::EngineOptions;
+use super::output::say;
 use crate::engine::{EngineError, Runner, Variant};
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::{Model, QuantizerSpec};
@@ -97,9 +98,9 @@ impl Args {
                 "gflop_per_second": 2e-9 * macs / median,
                 "device": device,
             });
-            println!("{value:#}");
+            say!("{value:#}");
         } else {
-            println!(
+            say!(
                 "{} batch {batch}, {} variants: {:.2} images/s (median of {}, {:.2} to {:.2}), {:.1} GFLOP/s",
                 network.name,
                 variants.len(),

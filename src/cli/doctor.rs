@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::options::EngineOptions;
+use super::options::{EngineOptions, tell};
+use super::output::say;
+use super::preprocessing::PreprocessingOptions;
 use super::{Outcome, doctor_images, doctor_networks};
 use crate::data::{ImageSet, Labels, Manifest, reference};
 use crate::engine::Engine;
@@ -36,6 +38,8 @@ pub struct Args {
     #[arg(long, default_value_t = 100, value_name = "N", requires = "images")]
     limit: usize,
     #[command(flatten)]
+    pictures: PreprocessingOptions,
+    #[command(flatten)]
     engine: EngineOptions,
 }
 
@@ -53,9 +57,10 @@ impl Args {
                 name: name.clone(),
                 weights: weights.clone(),
                 activation: None,
-                preprocessing: None,
+                preprocessing: self.pictures.settings(),
             };
             let model = LoadedModel::load(&planned, None)?;
+            tell(&model);
             let engine = self.engine.select()?.engine;
             let labels = self.labels.as_ref();
             let fine = doctor_images::check(&model, images, labels, self.limit, engine.as_ref())?;
@@ -72,11 +77,13 @@ impl Args {
         let mut outcome = Outcome::Fine;
         for (name, check) in checks {
             match check() {
-                Ok(lines) => lines
-                    .iter()
-                    .for_each(|line| println!("ok    {name}: {line}")),
+                Ok(lines) => {
+                    for line in lines {
+                        say!("ok    {name}: {line}");
+                    }
+                }
                 Err(error) => {
-                    println!("FAIL  {name}: {error:#}");
+                    say!("FAIL  {name}: {error:#}");
                     outcome = Outcome::Failed;
                 }
             }

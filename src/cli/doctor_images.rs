@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
+use super::output::say;
 use super::table;
-use crate::data::{ImageSet, Labels};
+use crate::data::{ImageFile, ImageSet, Labels};
 use crate::engine::Engine;
 use crate::experiment::diagnosis::{Diagnosis, Finding, Score, Variant, diagnose, variants};
 use crate::experiment::model::LoadedModel;
@@ -27,11 +28,11 @@ pub fn check(
         model.network.name
     );
     let images = ImageSet::open_labelled(directory, Some(limit), labels)?;
-    println!("{}", images.labels);
-    let labelled: Vec<(&Path, u32)> = images
+    say!("{}", images.labels);
+    let labelled: Vec<(&ImageFile, u32)> = images
         .images
         .iter()
-        .filter_map(|f| Some((f.path.as_path(), f.label?)))
+        .filter_map(|f| Some((f, f.label?)))
         .collect();
     anyhow::ensure!(
         !labelled.is_empty(),
@@ -41,10 +42,10 @@ pub fn check(
     let classes = model.network.output().c;
     let known: Vec<u32> = labelled.iter().map(|l| l.1).collect();
     // A label one too large is left to the search for shifts.
-    if let Some((path, label)) = labelled.iter().find(|l| l.1 as usize > classes) {
+    if let Some((file, label)) = labelled.iter().find(|l| l.1 as usize > classes) {
         anyhow::bail!(
             "{}: label {label}, but {} has {classes} classes (0 to {}); these are labels of another data set",
-            path.display(),
+            file.path.display(),
             model.network.name,
             classes - 1
         );
@@ -54,7 +55,7 @@ pub fn check(
     let diagnosis = diagnose(&outputs, &known);
     print(&diagnosis, &variants)?;
     let (fine, text) = conclusion(&diagnosis, &variants, classes);
-    println!("{}  {text}", if fine { "ok  " } else { "FAIL" });
+    say!("{}  {text}", if fine { "ok  " } else { "FAIL" });
     Ok(fine)
 }
 
@@ -62,20 +63,20 @@ pub fn check(
 fn outputs(
     model: &LoadedModel,
     variants: &[Variant],
-    images: &[(&Path, u32)],
+    images: &[(&ImageFile, u32)],
     engine: &dyn Engine,
 ) -> anyhow::Result<Vec<Vec<Vec<f32>>>> {
     let mut runner = engine.prepare(&model.network)?;
     let mut outputs = vec![Vec::with_capacity(images.len()); variants.len()];
     for chunk in images.chunks(BATCH.min(runner.max_batch()).max(1)) {
         let mut pixels = Vec::with_capacity(chunk.len());
-        for (path, _) in chunk {
-            pixels.push(model.preprocessing.pixels(path)?);
+        for (file, _) in chunk {
+            pixels.push(file.pixels(&model.preprocessing)?);
         }
         for (variant, outputs) in variants.iter().zip(&mut outputs) {
             let data = pixels
                 .iter()
-                .flat_map(|p| variant.preprocessing.normalize(p.as_raw()));
+                .flat_map(|p| variant.preprocessing.normalize(p.as_bytes()));
             let batch = Batch {
                 shape: model.preprocessing.shape(),
                 data: data.collect(),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::output::say;
 use crate::data::{ImageSet, Labels, Preprocessing};
 use crate::engine::Engine;
 use crate::experiment::diagnosis::{Finding, diagnose};
@@ -53,7 +54,7 @@ pub fn check(
             .map_or(0, |s| s.right)
     };
     for (i, rival) in rivals.iter().enumerate() {
-        println!("      with {}: {} of {n} right", rival.ask, right(i + 1));
+        say!("      with {}: {} of {n} right", rival.ask, right(i + 1));
     }
     match &diagnosis.finding {
         Finding::Better(best) | Finding::Suspect(best) if best.variant > 0 && best.shift == 0 => {
@@ -63,7 +64,7 @@ pub fn check(
             } else {
                 " (probably: give more images to be sure)"
             };
-            println!(
+            say!(
                 "FAIL  {} of {n} right as {}, {} with {}{doubt}: the checkpoint is of that network, which has the same \
                  names and shapes",
                 right(0),
@@ -74,7 +75,7 @@ pub fn check(
             Ok(false)
         }
         _ => {
-            println!(
+            say!(
                 "ok    no other network with these names and shapes has more images right than {}",
                 planned.name
             );

@@ -1,13 +1,14 @@
 //! `quantbound dynamics`: how weights and activations are distributed, layer by layer.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::bail;
 
 use super::Outcome;
 use super::execution::{execute, from_flags};
-use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions};
+use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, run_dir};
+use super::output::say;
 use super::table::{self, number};
 use crate::experiment::plan::Plan;
 use crate::experiment::studies::{Studies, dynamics::LAYERS};
@@ -29,7 +30,7 @@ pub struct Args {
     /// Images of one pass
     #[arg(long, default_value_t = 20)]
     batch: usize,
-    /// Run directory [default: results/runs/dynamics-<model>]
+    /// Run directory [default: results/runs/dynamics-<model>-<hash of the settings>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -54,17 +55,18 @@ impl Args {
                 ..Studies::default()
             },
         })?;
-        let out = self.out.unwrap_or_else(|| {
-            Path::new("results/runs").join(format!("dynamics-{}", self.model.model))
-        });
+        let settings = plan.to_toml()?;
+        let out = self
+            .out
+            .unwrap_or_else(|| run_dir("dynamics", &self.model.model, &settings));
         let finished = execute(&plan, &self.engine, &out)?;
         let built = report::build(&out)?;
         let path = out.join(format!("{LAYERS}.parquet"));
         let mut rows: Vec<DynamicsRow> = Vec::new();
         for_each_row(&path, |row| rows.push(row))?;
         print(&finished.summary, &rows)?;
-        println!("results  {}", path.display());
-        println!("report   {}", built.html.display());
+        say!("results  {}", path.display());
+        say!("report   {}", built.html.display());
         let broken = rows.iter().filter(|r| r.sqnr_db.is_nan()).count();
         if broken > 0 {
             bail!(

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Outcome;
 use super::options::EngineOptions;
+use super::output::say;
 use super::progress::Progress;
 use super::table::{self, number};
 use crate::engine::cpu::CpuEngine;
@@ -15,7 +16,7 @@ use crate::results::schema::Summary;
 
 /// A plan made of flags, after the same checks as one on disk.
 pub fn from_flags(plan: &Plan) -> anyhow::Result<Plan> {
-    Ok(Plan::parse(&plan.to_toml(), Path::new("command line"))?)
+    Ok(Plan::parse(&plan.to_toml()?, Path::new("command line"))?)
 }
 
 /// Runs a plan with progress on standard error.
@@ -40,17 +41,17 @@ pub fn conclude(finished: &Finished, out: &Path) -> anyhow::Result<Outcome> {
     let built = report::build(out)?;
     let summary = &finished.summary;
     if finished.computed == 0 {
-        println!("nothing to compute: every part was already there");
+        say!("nothing to compute: every part was already there");
     }
-    println!("results  {}", out.display());
-    println!("report   {}", built.html.display());
+    say!("results  {}", out.display());
+    say!("report   {}", built.html.display());
     for line in headline(summary) {
-        println!("{line}");
+        say!("{line}");
     }
     let rounded = summary.cells.iter().filter(|c| c.activation_bits.is_some());
     match rounded.count() {
         0 => {}
-        n => println!(
+        n => say!(
             "{n} cells with activations quantized: bounds on weights do not apply, no verdicts"
         ),
     }
@@ -59,7 +60,7 @@ pub fn conclude(finished: &Finished, out: &Path) -> anyhow::Result<Outcome> {
         .chain(&summary.undecided)
         .take(10)
     {
-        println!(
+        say!(
             "  {} at depth {} ({}) of cell {}, image {}: measured {}, log10 bound {:.3}",
             finding.bound,
             finding.depth,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::output::{note, say};
 use super::{Outcome, table};
 use crate::hub::catalog::is_sha256;
 use crate::hub::{Catalog, Download, Entry, Event, Fetched, Trust, cache};
@@ -64,9 +65,12 @@ impl Args {
             retries: 5,
             pause: Duration::from_secs(2),
         };
-        eprintln!(
+        note!(
             "{}: {} of {} ({})",
-            entry.model, entry.file, entry.repository, entry.licence
+            entry.model,
+            entry.file,
+            entry.repository,
+            entry.licence
         );
         let bar = Bar::new();
         let fetched = download.run(&mut |event| bar.tell(event));
@@ -79,11 +83,11 @@ impl Args {
 fn tell(entry: &Entry, fetched: &Fetched) -> anyhow::Result<()> {
     let sum = &fetched.sha256;
     if fetched.cached {
-        eprintln!("already in the cache, verified");
+        note!("already in the cache, verified");
     }
     match fetched.trust {
-        Trust::Pinned => eprintln!("sha256 {sum}: as pinned"),
-        Trust::Server => eprintln!(
+        Trust::Pinned => note!("sha256 {sum}: as pinned"),
+        Trust::Server => note!(
             "sha256 {sum}: as the server names it. NOT pinned: this shows that the transfer is right, not that \
              the server has the right file. To pin it, give --sha256 {sum}{}",
             if entry.is_pinned_revision() {
@@ -94,12 +98,12 @@ fn tell(entry: &Entry, fetched: &Fetched) -> anyhow::Result<()> {
         ),
     }
     if let Some(p) = &entry.preprocessing {
-        eprintln!(
+        note!(
             "this checkpoint was evaluated with its own preprocessing; in a plan, below [[model]]:\n{}",
             toml::to_string(&Wrapped { preprocessing: p })?.trim_end()
         );
     }
-    println!("{}", fetched.path.display());
+    say!("{}", fetched.path.display());
     Ok(())
 }
 
@@ -164,6 +168,6 @@ impl Bar {
     }
 
     fn note(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| note!("{text}"));
     }
 }

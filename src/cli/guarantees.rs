@@ -6,7 +6,8 @@ use anyhow::Context;
 
 use super::Outcome;
 use super::execution::{conclude, execute, from_flags};
-use super::options::{CalibrationOptions, EngineOptions, ImageOptions, ModelOptions};
+use super::options::{CalibrationOptions, EngineOptions, ImageOptions, ModelOptions, run_dir};
+use super::output::say;
 use crate::experiment::plan::Plan;
 use crate::experiment::studies::guarantees::TABLE;
 use crate::results::schema::GuaranteeRow;
@@ -21,7 +22,7 @@ pub struct Args {
     images: ImageOptions,
     #[command(flatten)]
     calibration: CalibrationOptions,
-    /// Run directory [default: results/runs/guarantees-<model>]
+    /// Run directory [default: results/runs/guarantees-<model>-<hash of the settings>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -44,9 +45,10 @@ impl Args {
             model: vec![self.model.planned()],
             ..shipped
         })?;
-        let out = self.out.unwrap_or_else(|| {
-            Path::new("results/runs").join(format!("guarantees-{}", self.model.model))
-        });
+        let settings = plan.to_toml()?;
+        let out = self
+            .out
+            .unwrap_or_else(|| run_dir("guarantees", &self.model.model, &settings));
         let finished = execute(&plan, &self.engine, &out)?;
         let broken = print_counts(&out)?;
         let outcome = conclude(&finished, &out)?;
@@ -66,9 +68,11 @@ fn print_counts(out: &Path) -> anyhow::Result<bool> {
             known.into_iter().for_each(|(_, n)| *n += 1);
         },
     )?;
-    println!(
+    say!(
         "guarantees {} hold, {} violated, {} do not apply",
-        counts[0].1, counts[1].1, counts[2].1
+        counts[0].1,
+        counts[1].1,
+        counts[2].1
     );
     Ok(counts[1].1 > 0)
 }

@@ -13,7 +13,9 @@ mod fetch;
 mod guarantees;
 mod inspect;
 mod options;
+mod output;
 mod parametrization;
+mod preprocessing;
 mod progress;
 mod quantize;
 mod report;
@@ -27,6 +29,8 @@ mod trace;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::tensor::memory;
 
 /// How a command ended, when nothing kept it from running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,9 @@ pub enum Outcome {
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Memory that may be used, as in 8G [default: what the machine has free]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = memory::parse)]
+    memory: Option<usize>,
 }
 
 const EXIT_CODES: &str =
@@ -83,7 +90,11 @@ enum Command {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = Cli::parse();
+    if let Some(bytes) = cli.memory {
+        memory::set_budget(bytes);
+    }
+    let result = match cli.command {
         Command::Sweep(args) => args.run(),
         Command::Run(args) => args.run(),
         Command::Bounds(args) => args.run(),
@@ -104,7 +115,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Failed) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::note!("error: {}", output::describe(&error));
             ExitCode::from(2)
         }
     }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
+use super::output::note;
+use super::preprocessing::PreprocessingOptions;
 use crate::engine::select::{Backend, Selected, select};
 use crate::experiment::calibrating::calibrate;
 use crate::experiment::model::LoadedModel;
@@ -13,6 +15,22 @@ use crate::experiment::plan::{
 };
 use crate::experiment::saved::models_for;
 use crate::quant::{Granularity, QuantizedNetwork};
+
+/// Threads that an engine may have.
+const MOST_THREADS: usize = 1024;
+
+/// Where a command's results go by default: a folder that its model and settings name, so that other settings do not
+/// replace its tables.
+pub fn run_dir(command: &str, model: &str, settings: &str) -> PathBuf {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let model: String = model
+        .chars()
+        .take(80)
+        .map(|c| if plain(c) { c } else { '-' })
+        .collect();
+    let hash = blake3::hash(settings.as_bytes()).to_hex();
+    Path::new("results/runs").join(format!("{command}-{model}-{}", &hash[..8]))
+}
 
 /// Where to run.
 #[derive(Args, Clone)]
@@ -55,14 +73,19 @@ impl EngineOptions {
                 "--threads 0: give at least one thread, or leave it out for one per core"
             );
         }
+        if let Some(threads) = self.threads.filter(|&t| t > MOST_THREADS) {
+            anyhow::bail!("--threads {threads}: at most {MOST_THREADS} can be started");
+        }
         let selected = select(backend, self.adapter.as_deref(), self.threads)?;
         let device = selected.engine.device();
-        eprintln!(
+        note!(
             "device: {} ({}): {}",
-            device.device, device.engine, selected.reason
+            device.device,
+            device.engine,
+            selected.reason
         );
         if device.kind == "software-gpu" {
-            eprintln!(
+            note!(
                 "note: this adapter runs shaders on the processor; its timings say nothing of a GPU"
             );
         }
@@ -82,6 +105,8 @@ pub struct ModelOptions {
     /// relu: put ReLU in the place of every ReLU6, which changes the function and the network's name
     #[arg(long, value_name = "A", value_parser = replacement)]
     pub activation: Option<Replacement>,
+    #[command(flatten)]
+    pub preprocessing: PreprocessingOptions,
 }
 
 impl ModelOptions {
@@ -91,18 +116,23 @@ impl ModelOptions {
             name: self.model.clone(),
             weights: self.weights.clone(),
             activation: self.activation,
-            preprocessing: None,
+            preprocessing: self.preprocessing.settings(),
         }
     }
 
     /// Loads the checkpoint and tells what its import had to say.
     pub fn load(&self) -> anyhow::Result<LoadedModel> {
         let model = LoadedModel::load(&self.planned(), None)?;
-        model
-            .notes
-            .iter()
-            .for_each(|note| eprintln!("note: {note}"));
+        tell(&model);
         Ok(model)
+    }
+}
+
+/// Tells on standard error what is done to pictures, and what the import had to say.
+pub fn tell(model: &LoadedModel) {
+    note!("{}", model.pictures());
+    for note in &model.notes {
+        note!("note: {note}");
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::output::note;
 use crate::experiment::event::Event;
 
 /// Shows a sweep's events.
@@ -29,13 +30,13 @@ impl Progress {
     pub fn tell(&self, event: Event) {
         match event {
             Event::Planned { cells, parts, done } => {
-                eprintln!("{cells} cells, {parts} parts, {done} of them already there");
+                note!("{cells} cells, {parts} parts, {done} of them already there");
                 self.bar.set_length(parts as u64);
                 self.bar.set_position(done as u64);
                 self.bar.reset_eta();
             }
-            Event::Note(text) => self.bar.suspend(|| eprintln!("{text}")),
-            Event::Now(what) if self.bar.is_hidden() => eprintln!("{what}"),
+            Event::Note(text) => self.bar.suspend(|| note!("{text}")),
+            Event::Now(what) if self.bar.is_hidden() => note!("{what}"),
             Event::Now(what) => self.bar.set_message(what),
             Event::PartDone => self.bar.inc(1),
         }

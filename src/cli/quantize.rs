@@ -6,6 +6,7 @@ use anyhow::{bail, ensure};
 
 use super::Outcome;
 use super::options::{MethodOptions, ModelOptions};
+use super::output::say;
 use crate::experiment::calibrating::calibrate;
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::CalibrationSpec;
@@ -41,7 +42,7 @@ impl Args {
         let model = self.model.load()?;
         let quantized = calibrate(quantizer.as_ref(), &model, images.as_ref())?;
         let origin = Origin {
-            weights_sha256: model.weights_sha256.clone(),
+            network: model.content.clone(),
             quantizer: quantizer.name(),
             spec: serde_json::to_value(&spec)?,
             calibration: images.map(|i| i.hash()),
@@ -67,7 +68,7 @@ fn report(
     let weights: usize = quantized.layers.iter().map(|l| l.codes.len()).sum();
     let stored: u64 = quantized.layers.iter().map(|l| l.stored_bits()).sum();
     let multi = quantized.layers.iter().filter(|l| !l.is_single_term());
-    println!(
+    say!(
         "{}: {} by {quantizer}, {} layers, {weights} weights, {:.3} bits each with scales ({:.3} MiB packed)",
         path.display(),
         model.network.name,
@@ -77,7 +78,7 @@ fn report(
     );
     match multi.count() {
         0 => {}
-        n => println!("{n} layers hold more than one scaled term"),
+        n => say!("{n} layers hold more than one scaled term"),
     }
     Ok(Outcome::Fine)
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Outcome;
+use super::output::say;
 
 /// Arguments of `report`.
 #[derive(clap::Args)]
@@ -15,8 +16,8 @@ impl Args {
     /// Rebuilds the page and the figures.
     pub fn run(self) -> anyhow::Result<Outcome> {
         let built = crate::report::build(&self.run_dir)?;
-        println!("report   {}", built.html.display());
-        println!("figures  {}", built.figures.len());
+        say!("report   {}", built.html.display());
+        say!("figures  {}", built.figures.len());
         Ok(Outcome::Fine)
     }
 }

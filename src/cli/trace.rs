@@ -7,6 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::Outcome;
 use super::options::{EngineOptions, ModelOptions, VariantOptions};
+use super::output::say;
 use crate::data::ImageSet;
 use crate::experiment::model::LoadedModel;
 use crate::network::checkpoint::safetensors::parse;
@@ -56,7 +57,7 @@ impl Args {
         let values = runner.trace(&input, variant.as_ref())?;
         let wide = selected.engine.device().engine == "cpu-f64";
         write(&self.out, &model, &input, &values, wide)?;
-        println!(
+        say!(
             "{}: input and {} nodes of {} images",
             self.out.display(),
             values.len(),

@@ -1,108 +1,135 @@
-//! Files to RGB pixels of 8 bits.
+//! Files to pixels of 8 bits.
 //!
 //! JPEGs go through libjpeg's own code (`mozjpeg` decodes as libjpeg-turbo does): decoders differ in their
 //! inverse DCT and chroma interpolation, by enough to change a prediction, and Pillow and torchvision use it too.
 
+mod jpeg;
+
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
-use image::{DynamicImage, ImageFormat, ImageReader, RgbImage};
-use mozjpeg::ColorSpace;
+use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, Limits, RgbImage, RgbaImage};
 
-/// Decodes a JPEG or PNG by its content. Grey becomes three equal channels, palettes and CMYK become RGB, alpha
-/// is dropped, 16-bit samples keep their upper byte, and an EXIF orientation is not applied (as in torchvision).
-pub fn rgb(bytes: &[u8]) -> Result<RgbImage, String> {
-    let reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|e| e.to_string())?;
-    if reader.format().is_none() {
+use super::{Channels, DataError};
+use crate::tensor::memory;
+
+/// Decodes the file at `path` to the channels that a network reads.
+pub fn open(path: &Path, channels: Channels) -> Result<DynamicImage, DataError> {
+    let (image, _) = hashed(path)?;
+    Ok(converted(image, channels))
+}
+
+/// The pixels as the file has them, RGB or RGBA, and their BLAKE3 hash in hexadecimal.
+pub fn hashed(path: &Path) -> Result<(DynamicImage, String), DataError> {
+    let bytes = std::fs::read(path).map_err(|problem| DataError::Read {
+        path: path.display().to_string(),
+        problem,
+    })?;
+    let image = pixels(&bytes).map_err(|problem| DataError::Decode {
+        path: path.display().to_string(),
+        problem,
+    })?;
+    let mut hasher = blake3::Hasher::new();
+    let channels = image.color().channel_count();
+    hasher.update(format!("{} {} {channels}\n", image.width(), image.height()).as_bytes());
+    hasher.update(image.as_bytes());
+    let hash = hasher.finalize().to_hex().to_string();
+    Ok((image, hash))
+}
+
+/// To the channels that a network reads; grey is Pillow's `convert("L")`.
+pub fn converted(image: DynamicImage, channels: Channels) -> DynamicImage {
+    match channels {
+        Channels::Rgb | Channels::Bgr => image.into_rgb8().into(),
+        Channels::Rgba => image.into_rgba8().into(),
+        Channels::Grey => {
+            let rgb = image.into_rgb8();
+            let luma = |p: &image::Rgb<u8>| {
+                let [r, g, b] = p.0.map(u32::from);
+                ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
+            };
+            let (width, height) = rgb.dimensions();
+            let pixels = rgb.pixels().map(luma).collect();
+            GrayImage::from_raw(width, height, pixels)
+                .unwrap_or_default()
+                .into()
+        }
+    }
+}
+
+/// Decodes a JPEG or PNG by its content to RGB, or to RGBA where it has alpha. Palettes and CMYK become RGB, grey three
+/// equal channels, 16-bit samples keep their upper byte, and an EXIF orientation is not applied (as in torchvision).
+pub fn pixels(bytes: &[u8]) -> Result<DynamicImage, String> {
+    let reader = || ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let known = reader().map_err(|e| e.to_string())?;
+    let Some(format) = known.format() else {
         return Err(format!("its {} bytes begin like neither", bytes.len()));
+    };
+    if format == ImageFormat::Jpeg {
+        if !jpeg::is_complete(bytes) {
+            return Err(format!("it is truncated after {} bytes", bytes.len()));
+        }
+        if let Some(decoded) = jpeg::rgb(bytes) {
+            return decoded.map(DynamicImage::ImageRgb8);
+        }
     }
-    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_complete(bytes) {
-        return Err(format!("it is truncated after {} bytes", bytes.len()));
-    }
-    if reader.format() == Some(ImageFormat::Jpeg)
-        && let Some(decoded) = jpeg(bytes)
-    {
-        return decoded;
-    }
+    let (width, height) = known.into_dimensions().map_err(|e| e.to_string())?;
+    let most = check_size(width as usize, height as usize, bytes.len())?;
+    let mut reader = reader().map_err(|e| e.to_string())?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(most as u64);
+    reader.limits(limits);
     let image = reader.decode().map_err(|e| e.to_string())?;
     let upper = |sample: &u16| (sample >> 8) as u8;
-    let (width, height) = (image.width(), image.height());
-    let wide: Vec<u8> = match &image {
-        DynamicImage::ImageLuma16(i) => i.iter().flat_map(|s| [upper(s); 3]).collect(),
-        DynamicImage::ImageLumaA16(i) => i.pixels().flat_map(|p| [upper(&p[0]); 3]).collect(),
-        DynamicImage::ImageRgb16(i) => i.iter().map(upper).collect(),
-        DynamicImage::ImageRgba16(i) => i
-            .pixels()
-            .flat_map(|p| [upper(&p[0]), upper(&p[1]), upper(&p[2])])
-            .collect(),
-        _ => return Ok(image.into_rgb8()),
+    let raw: Option<DynamicImage> = match &image {
+        DynamicImage::ImageLuma16(i) => {
+            let raw = i.iter().flat_map(|s| [upper(s); 3]).collect();
+            RgbImage::from_raw(width, height, raw).map(Into::into)
+        }
+        DynamicImage::ImageLumaA16(i) => {
+            let pixel = |p: &image::LumaA<u16>| {
+                let (grey, alpha) = (upper(&p[0]), upper(&p[1]));
+                [grey, grey, grey, alpha]
+            };
+            let raw = i.pixels().flat_map(pixel).collect();
+            RgbaImage::from_raw(width, height, raw).map(Into::into)
+        }
+        DynamicImage::ImageRgb16(i) => {
+            RgbImage::from_raw(width, height, i.iter().map(upper).collect()).map(Into::into)
+        }
+        DynamicImage::ImageRgba16(i) => {
+            RgbaImage::from_raw(width, height, i.iter().map(upper).collect()).map(Into::into)
+        }
+        _ if image.color().has_alpha() => return Ok(image.into_rgba8().into()),
+        _ => return Ok(image.into_rgb8().into()),
     };
-    RgbImage::from_raw(width, height, wide).ok_or_else(|| "its size overflows".into())
+    raw.ok_or_else(|| "its size overflows".into())
 }
 
-/// A grey or YCbCr JPEG by libjpeg; `None` for colour spaces that it does not turn into RGB (CMYK).
-fn jpeg(bytes: &[u8]) -> Option<Result<RgbImage, String>> {
-    // libjpeg's error handler unwinds.
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
-        let decoder = mozjpeg::Decompress::new_mem(bytes)?;
-        if matches!(
-            decoder.color_space(),
-            ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK
-        ) {
-            return Ok(None);
-        }
-        let mut rows = decoder.rgb()?;
-        let (width, height) = (rows.width() as u32, rows.height() as u32);
-        let pixels = rows.read_scanlines::<[u8; 3]>()?.concat();
-        rows.finish()?;
-        Ok(Some((width, height, pixels)))
-    }));
-    let damaged = |why: String| Some(Err(format!("it is a damaged JPEG ({why})")));
-    match decoded {
-        Ok(Ok(None)) => None,
-        Ok(Ok(Some((width, height, pixels)))) => Some(
-            RgbImage::from_raw(width, height, pixels).ok_or_else(|| "its size overflows".into()),
-        ),
-        Ok(Err(error)) => damaged(std::io::Error::to_string(&error)),
-        Err(panic) => damaged(
-            panic
-                .downcast_ref::<String>()
-                .cloned()
-                .unwrap_or_else(|| "libjpeg gave up".into()),
-        ),
-    }
-}
+/// Bytes that decoding takes for each pixel: coefficients of 16 bits of three components, or samples of 16 bits of four,
+/// and the pixels themselves.
+const BYTES_PER_PIXEL: usize = 12;
+/// Pixels that an image of any file size may have.
+const PIXELS: usize = 16 << 20;
+/// Pixels that a byte of a file may stand for, beyond that: more than either format gives to a blank picture.
+const PIXELS_PER_BYTE: usize = 1032;
 
-/// True when the marker that ends a JPEG is reached. Decoders fill in what is missing; a truncated photograph must
-/// not become a measurement.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    const START: u8 = 0xd8;
-    const END: u8 = 0xd9;
-    let mut at = 0;
-    loop {
-        // Entropy-coded data in between holds 0xff only before a zero, which is no marker.
-        let Some(offset) = bytes[at..]
-            .windows(2)
-            .position(|w| w[0] == 0xff && !matches!(w[1], 0 | 0xff))
-        else {
-            return false;
-        };
-        let marker = bytes[at + offset + 1];
-        at += offset + 2;
-        match marker {
-            END => return true,
-            START | 0x01 | 0xd0..=0xd7 => {}
-            _ => {
-                let Some(&length) = bytes[at..].first_chunk::<2>() else {
-                    return false;
-                };
-                at += usize::from(u16::from_be_bytes(length));
-                if at > bytes.len() {
-                    return false;
-                }
-            }
-        }
+/// The memory that decoding may take; an error for an image that asks for more than its file warrants, or than the
+/// program may use.
+fn check_size(width: usize, height: usize, file: usize) -> Result<usize, String> {
+    let most = PIXELS.max(file.saturating_mul(PIXELS_PER_BYTE));
+    let pixels = width.saturating_mul(height);
+    if pixels > most {
+        return Err(format!(
+            "its header speaks of {width} x {height} pixels, far more than its {file} bytes can hold"
+        ));
     }
+    let needed = pixels.saturating_mul(BYTES_PER_PIXEL);
+    // Every thread decodes one.
+    let threads = rayon::current_num_threads();
+    memory::check(
+        &format!("{threads} images of {width} x {height} at once"),
+        needed.saturating_mul(threads),
+    )?;
+    Ok(needed.max(1 << 20))
 }

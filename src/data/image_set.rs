@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use image::DynamicImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::labels::{self, Labelled, Labels, Listing};
-use super::{DataError, Preprocessing};
-use crate::tensor::Batch;
+use super::{DataError, Preprocessing, decode};
+use crate::tensor::{Batch, memory};
 
 /// One image file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +21,28 @@ pub struct ImageFile {
     pub name: String,
     /// Class index.
     pub label: Option<u32>,
-    /// blake3 of the file's bytes, in hexadecimal.
+    /// BLAKE3 of its size and decoded pixels, in hexadecimal.
     pub hash: String,
+}
+
+impl ImageFile {
+    /// The picture in the channels that a network reads; an error when it is not the one that was listed.
+    pub fn decode(&self, preprocessing: &Preprocessing) -> Result<DynamicImage, DataError> {
+        let (image, hash) = decode::hashed(&self.path)?;
+        match hash == self.hash {
+            true => Ok(decode::converted(image, preprocessing.channels)),
+            false => Err(DataError::Changed {
+                path: self.path.display().to_string(),
+            }),
+        }
+    }
+
+    /// The same, resized and cropped.
+    pub fn pixels(&self, preprocessing: &Preprocessing) -> Result<DynamicImage, DataError> {
+        let image = self.decode(preprocessing)?;
+        let pixels = preprocessing.resize_and_crop(&image);
+        pixels.map_err(|e| e.of(&self.path))
+    }
 }
 
 /// The images of a directory, sorted by name.
@@ -62,7 +83,7 @@ impl ImageSet {
         if listing.images.is_empty() {
             return Err(empty());
         }
-        let (found, line) = labels::assign(directory, &listing, &source)?;
+        let (found, line) = labels::assign(directory, &listing, &source, labels.is_some())?;
         if found.is_empty() {
             return Err(empty());
         }
@@ -70,10 +91,9 @@ impl ImageSet {
             .into_par_iter()
             .map(|(name, label)| {
                 let path = directory.join(&name);
-                let bytes = std::fs::read(&path).map_err(unreadable(&path))?;
                 Ok(ImageFile {
                     label,
-                    hash: blake3::hash(&bytes).to_hex().to_string(),
+                    hash: decode::hashed(&path)?.1,
                     path,
                     name,
                 })
@@ -96,7 +116,7 @@ impl ImageSet {
         self.images.is_empty()
     }
 
-    /// Hash over names, labels and contents, in order.
+    /// Hash over names, labels and pixels, in order: the container and its metadata do not count.
     pub fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for file in &self.images {
@@ -105,25 +125,26 @@ impl ImageSet {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// Decodes and preprocesses a range of images.
-    ///
-    /// # Errors
-    /// [`DataError::Changed`] for a file that is not the one that was hashed: no number stands under the name of an
-    /// image that it was not made from.
+    /// Decodes and preprocesses a range of images, in parallel. An error names the first file that fails, or that is not
+    /// the one that was listed any more.
     pub fn load(
         &self,
         range: Range<usize>,
         preprocessing: &Preprocessing,
     ) -> Result<Batch, DataError> {
-        preprocessing.batch(self.images[range].par_iter().map(|file| {
-            let bytes = std::fs::read(&file.path).map_err(unreadable(&file.path))?;
-            if blake3::hash(&bytes).to_hex().as_str() != file.hash {
-                return Err(DataError::Changed {
-                    path: file.path.display().to_string(),
-                });
-            }
-            preprocessing.input(&file.path, &bytes)
-        }))
+        preprocessing.check()?;
+        let (shape, count) = (preprocessing.shape(), range.len());
+        let bytes = count.saturating_mul(2 * 4 * shape.len());
+        memory::check(&format!("a batch of {count} images"), bytes).map_err(DataError::Memory)?;
+        let images: Vec<Result<Vec<f32>, DataError>> = self.images[range]
+            .par_iter()
+            .map(|file| Ok(preprocessing.normalize(file.pixels(preprocessing)?.as_bytes())))
+            .collect();
+        let mut data = Vec::with_capacity(count * shape.len());
+        for image in images {
+            data.extend(image?);
+        }
+        Ok(Batch { shape, data })
     }
 }
 
@@ -164,7 +185,16 @@ fn entries(directory: &Path) -> Result<Entries, DataError> {
         let entry = entry.map_err(unreadable(directory))?;
         all += 1;
         let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_string_lossy().into_owned();
+        let Some(name) = name.to_str().map(str::to_string) else {
+            if is_image(&name.to_string_lossy()) {
+                return Err(DataError::Labels {
+                    path: path.display().to_string(),
+                    problem: "a name that is no UTF-8 cannot stand in tables; rename the file"
+                        .into(),
+                });
+            }
+            continue;
+        };
         if name.starts_with('.') {
             continue;
         }

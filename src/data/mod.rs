@@ -1,20 +1,28 @@
 //! Images and their preprocessing, and the manifests of what scripts/fetch-assets puts in place.
 
+pub mod channels;
 pub mod image_set;
 pub mod labels;
 pub mod manifest;
 pub mod preprocessing;
 pub mod reference;
+pub mod settings;
+pub mod size;
 
 mod decode;
 mod labels_csv;
+mod resample;
+
+pub use channels::{Channels, PerChannel};
 
 pub use image_set::{ImageFile, ImageSet};
 pub use labels::Labels;
 pub use manifest::{Manifest, ManifestError};
 pub use preprocessing::{
-    ChannelOrder, EFFICIENTNET_LITE, IMAGENET, Interpolation, OPENNSFW, Preprocessing,
+    CIFAR, EFFICIENTNET_LITE, IMAGENET, Interpolation, OPENNSFW, Preprocessing,
 };
+pub use settings::Settings;
+pub use size::Size;
 
 /// What can be wrong with images.
 #[derive(Debug, thiserror::Error)]
@@ -70,4 +78,39 @@ pub enum DataError {
         /// What was asked for.
         got: String,
     },
+    /// A file of preprocessing settings cannot be used.
+    #[error("{path}: {problem}")]
+    Settings {
+        /// The file.
+        path: String,
+        /// What is wrong, and what is expected.
+        problem: String,
+    },
+    /// An image that this preprocessing cannot take.
+    #[error("{path}: expected {expected}, got {got}")]
+    Image {
+        /// The file.
+        path: String,
+        /// What would be possible.
+        expected: &'static str,
+        /// What it is.
+        got: String,
+    },
+    /// More memory than may be used.
+    #[error("{0}")]
+    Memory(String),
+}
+
+impl DataError {
+    /// The same error with the file that it is about.
+    pub(crate) fn of(self, path: &std::path::Path) -> Self {
+        match self {
+            Self::Preprocessing { expected, got } => Self::Image {
+                path: path.display().to_string(),
+                expected,
+                got,
+            },
+            other => other,
+        }
+    }
 }

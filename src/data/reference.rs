@@ -42,7 +42,7 @@ pub fn compare(directory: &Path) -> Result<Difference, DataError> {
             },
             ..IMAGENET
         };
-        let pixels = preprocessing.pixels(&directory.join(image))?;
+        let pixels = preprocessing.pixels(&directory.join(image))?.into_rgb8();
         let grid = pixels.enumerate_pixels().filter(|(x, y, _)| {
             (*x as usize).is_multiple_of(STEP) && (*y as usize).is_multiple_of(STEP)
         });

@@ -1,6 +1,6 @@
 //! Calibration images: a folder's, and as many random crops of them as asked for.
 
-use image::imageops;
+use image::DynamicImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -9,12 +9,15 @@ use super::images::open_images;
 use super::plan::Images;
 use crate::data::{DataError, ImageSet, Preprocessing};
 use crate::quant::random::Stream;
-use crate::tensor::Batch;
+use crate::tensor::{Batch, memory};
 
 /// Fraction of an image's area that a crop covers, and its ratio of width to height: uniform, and uniform in
 /// the logarithm.
 const AREA: (f64, f64) = (0.25, 1.0);
 const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
+
+/// Images that can be calibrated on.
+const MOST: usize = 1 << 24;
 
 /// `[calibration]` of a plan: a folder of images, perhaps enlarged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +45,9 @@ impl CalibrationSpec {
             (_, Some(0)) => {
                 Err("calibration.augment = 0: leave it out to use the images as they are".into())
             }
+            (_, Some(n)) if n > MOST => Err(format!(
+                "calibration.augment = {n}: at most {MOST} images can be calibrated on"
+            )),
             _ => Ok(()),
         }
     }
@@ -100,29 +106,36 @@ impl CalibrationImages {
     /// image `i mod n`: a rectangle of a quarter to all of the area, resized to the network's input, flipped every other time.
     pub fn load(&self, preprocessing: &Preprocessing) -> Result<Batch, DataError> {
         let own = self.images.len();
-        let decoded: Vec<Result<_, DataError>> = self
-            .images
-            .images
-            .par_iter()
-            .map(|file| preprocessing.decode(&file.path))
-            .collect();
-        let decoded = decoded.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let shape = preprocessing.shape();
+        // Each picture twice: by itself, and in the batch.
+        let bytes = self.len().saturating_mul(2 * 4 * shape.len());
+        memory::check(&format!("{} calibration images", self.len()), bytes)
+            .map_err(DataError::Memory)?;
         let stream = Stream::new(self.seed, AUGMENTATION);
-        let inputs: Vec<Result<Vec<f32>, DataError>> = (0..self.len())
-            .into_par_iter()
-            .map(|i| {
-                let image = &decoded[i % own];
-                let pixels = match i < own {
-                    true => preprocessing.resize_and_crop(image)?,
-                    false => random_crop(preprocessing, image, stream.at(i as u64))?,
-                };
-                Ok(preprocessing.normalize(pixels.as_raw()))
+        let files = &self.images.images;
+        // Image by image, so that few of them are decoded at a time.
+        let inputs: Vec<Result<Vec<Vec<f32>>, DataError>> = files[..own.min(self.len())]
+            .par_iter()
+            .enumerate()
+            .map(|(i, file)| {
+                let image = file.decode(preprocessing)?;
+                let made = (i..self.len()).step_by(own).map(|i| {
+                    let pixels = match i < own {
+                        true => preprocessing.resize_and_crop(&image),
+                        false => random_crop(preprocessing, &image, stream.at(i as u64)),
+                    };
+                    let pixels = pixels.map_err(|e| e.of(&file.path))?;
+                    Ok(preprocessing.normalize(pixels.as_bytes()))
+                });
+                made.collect()
             })
             .collect();
-        Ok(Batch {
-            shape: preprocessing.shape(),
-            data: inputs.into_iter().collect::<Result<Vec<_>, _>>()?.concat(),
-        })
+        let inputs = inputs.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut data = Vec::with_capacity(self.len() * shape.len());
+        for i in 0..self.len() {
+            data.extend_from_slice(&inputs[i % own][i / own]);
+        }
+        Ok(Batch { shape, data })
     }
 }
 
@@ -131,9 +144,9 @@ const AUGMENTATION: u64 = 1 << 33;
 
 fn random_crop(
     preprocessing: &Preprocessing,
-    image: &image::RgbImage,
+    image: &DynamicImage,
     stream: Stream,
-) -> Result<image::RgbImage, DataError> {
+) -> Result<DynamicImage, DataError> {
     let between = |i: u64, (lo, hi): (f64, f64)| lo + stream.unit(i) * (hi - lo);
     let (width, height) = (f64::from(image.width()), f64::from(image.height()));
     let area = between(0, AREA) * width * height;
@@ -144,11 +157,11 @@ fn random_crop(
     let h = side((area / ratio).sqrt(), height);
     let left = (between(2, (0.0, width - w + 1.0)) as u32).min((width - w) as u32);
     let top = (between(3, (0.0, height - h + 1.0)) as u32).min((height - h) as u32);
-    let crop = imageops::crop_imm(image, left, top, w as u32, h as u32).to_image();
-    let side = preprocessing.crop as u32;
-    let mut pixels = preprocessing.resized_to(&crop, side, side)?;
-    if stream.unit(4) < 0.5 {
-        imageops::flip_horizontal_in_place(&mut pixels);
-    }
-    Ok(pixels)
+    let crop = image.crop_imm(left, top, w as u32, h as u32);
+    let [height, width] = preprocessing.crop.both().map(|side| side as u32);
+    let pixels = preprocessing.resized_to(&crop, width, height)?;
+    Ok(match stream.unit(4) < 0.5 {
+        true => pixels.fliph(),
+        false => pixels,
+    })
 }

@@ -2,7 +2,7 @@
 //! mistake has far more images right.
 
 use super::measure::top1;
-use crate::data::{ChannelOrder, IMAGENET, Preprocessing};
+use crate::data::{Channels, IMAGENET, PerChannel, Preprocessing};
 
 /// One way to show images to a network.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,14 +17,11 @@ impl Variant {
     /// What is wrong, if this variant is the better one, and what to do.
     pub fn advice(&self, given: &Preprocessing) -> String {
         let p = &self.preprocessing;
-        if p.order != given.order {
-            let order = match p.order {
-                ChannelOrder::Rgb => "rgb",
-                ChannelOrder::Bgr => "bgr",
-            };
+        if p.channels != given.channels {
+            let channels = p.channels.name();
             return format!(
                 "the channels are in the order B, G, R where the weights expect R, G, B, or the reverse (as OpenCV saves and \
-                 some old weights expect them): save the images as RGB, or give the model preprocessing with order = {order:?}"
+                 some old weights expect them): save the images as RGB, or give --channels {channels} (channels = {channels:?} in a plan)"
             );
         }
         format!(
@@ -38,38 +35,45 @@ impl Variant {
 /// The ways to show images: first as given, then those that undo a usual mistake. Ones that hardly differ from the
 /// first are left out.
 pub fn variants(given: &Preprocessing) -> Vec<Variant> {
-    let plain = |name, mean, std| Variant {
+    let plain = |name, mean: &[f32], std: &[f32]| {
+        let numbers = |values| PerChannel::new(values).unwrap_or(given.mean);
+        Variant {
+            name,
+            preprocessing: Preprocessing {
+                mean: numbers(mean),
+                std: numbers(std),
+                input_range: IMAGENET.input_range,
+                ..given.clone()
+            },
+        }
+    };
+    let as_given = |name, channels| Variant {
         name,
         preprocessing: Preprocessing {
-            mean,
-            std,
+            channels,
             ..given.clone()
         },
     };
-    let as_given = plain("as given", given.mean, given.std);
-    let (name, order) = match given.order {
-        ChannelOrder::Rgb => ("channels as BGR", ChannelOrder::Bgr),
-        ChannelOrder::Bgr => ("channels as RGB", ChannelOrder::Rgb),
-    };
-    let swapped = Variant {
-        name,
-        preprocessing: Preprocessing {
-            order,
-            ..given.clone()
-        },
-    };
-    let others = [
-        plain("ImageNet mean and std", IMAGENET.mean, IMAGENET.std),
-        plain("scaled to [-1, 1]", [0.5; 3], [0.5; 3]),
-        plain("scaled to [0, 1] only", [0.0; 3], [1.0; 3]),
-        plain("pixels 0 to 255", [0.0; 3], [1.0 / 255.0; 3]),
+    let mut all = vec![as_given("as given", given.channels)];
+    match given.channels {
+        Channels::Rgb => all.push(as_given("channels as BGR", Channels::Bgr)),
+        Channels::Bgr => all.push(as_given("channels as RGB", Channels::Rgb)),
+        Channels::Grey | Channels::Rgba => {}
+    }
+    let mut others = vec![
+        plain("scaled to [-1, 1]", &[0.5], &[0.5]),
+        plain("scaled to [0, 1] only", &[0.0], &[1.0]),
+        plain("pixels 0 to 255", &[0.0], &[1.0 / 255.0]),
     ];
+    if given.channels.count() == 3 {
+        let imagenet = plain("ImageNet mean and std", &IMAGENET.mean, &IMAGENET.std);
+        others.insert(0, imagenet);
+    }
     let far = |v: &Variant| {
         let pairs = v.preprocessing.domain().into_iter().zip(given.domain());
         let ends = pairs.flat_map(|(a, b)| [(a[0] - b[0]).abs(), (a[1] - b[1]).abs()]);
         ends.fold(0.0, f64::max) > NEARLY
     };
-    let mut all = vec![as_given, swapped];
     all.extend(others.into_iter().filter(far));
     all
 }

@@ -2,8 +2,9 @@
 
 use super::error::SweepError;
 use super::plan::{Model, Replacement};
+use super::preprocessing::{Chosen, choose};
 use crate::bounds::Domain;
-use crate::data::{EFFICIENTNET_LITE, IMAGENET, ImageSet, OPENNSFW, Preprocessing, manifest};
+use crate::data::{DataError, ImageSet, Preprocessing, manifest};
 use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, EngineError};
 use crate::network::synthetic::{self, Synthetic};
@@ -21,6 +22,8 @@ pub struct LoadedModel {
     pub network: Network,
     /// Resize, crop and normalization of its images.
     pub preprocessing: Preprocessing,
+    /// Why that: as stated, as the architecture was trained, or as the network asks for.
+    pub preprocessing_from: String,
     /// SHA-256 of the checkpoint file; the label of synthetic weights.
     pub weights_sha256: String,
     /// [`Network::content`] of the network.
@@ -50,9 +53,10 @@ impl LoadedModel {
         if let Some(seed) = synthetic::parse_label(&weights) {
             return Self::synthetic(model, seed, images);
         }
-        let notes;
+        let mut notes;
         let network = if onnx::is_model(&model.weights) {
-            let side = model.preprocessing.as_ref().map(|p| p.crop);
+            let crop = model.preprocessing.as_ref().and_then(|p| p.crop);
+            let side = crop.map(|crop| crop.both()[0]);
             let imported = onnx::import_file(&model.weights, side)?;
             notes = imported.notes;
             Network {
@@ -68,8 +72,10 @@ impl LoadedModel {
             path: model.weights.display().to_string(),
             problem: format!("cannot be read: {e}"),
         })?;
+        let chosen = chosen(model, &network, &mut notes)?;
         Ok(Self {
-            preprocessing: preprocessing(model, &network),
+            preprocessing: chosen.preprocessing,
+            preprocessing_from: chosen.reason,
             network,
             weights_sha256: sha256,
             content: String::new(),
@@ -79,7 +85,12 @@ impl LoadedModel {
 
     fn synthetic(model: &Model, seed: u64, images: Option<&ImageSet>) -> Result<Self, SweepError> {
         let blueprint = zoo::Model::find(&model.name)?.standard();
-        let preprocessing = preprocessing(model, &blueprint.skeleton()?);
+        let mut notes = vec!["synthetic weights: shapes and depth are real, values are not".into()];
+        let Chosen {
+            preprocessing,
+            reason,
+            ..
+        } = chosen(model, &blueprint.skeleton()?, &mut notes)?;
         let Synthetic { network, label } = match images {
             None => synthetic::random_network(&blueprint, seed)?,
             Some(images) => {
@@ -97,10 +108,50 @@ impl LoadedModel {
                 ..network
             },
             preprocessing,
+            preprocessing_from: reason,
             weights_sha256: label,
+            notes,
             content: String::new(),
-            notes: vec!["synthetic weights: shapes and depth are real, values are not".into()],
         })
+    }
+
+    /// What is done to pictures and why, in one line.
+    pub fn pictures(&self) -> String {
+        format!(
+            "{}: pictures: {} ({})",
+            self.network.name, self.preprocessing, self.preprocessing_from
+        )
+    }
+
+    /// Labels of another data set are no truth: refused, as `doctor` does. Networks without a classifier have no classes.
+    pub fn check_labels(&self, images: &ImageSet) -> Result<(), SweepError> {
+        let classes = self.network.output().c;
+        match images.images.iter().find(|f| !self.knows(f.label)) {
+            None => Ok(()),
+            Some(file) => Err(DataError::Labels {
+                path: file.path.display().to_string(),
+                problem: format!(
+                    "label {}, but {} has {classes} classes (0 to {}): labels of another data set, or counted from 1; \
+                     `quantbound doctor --images` tells which. Without labels: a labels.csv whose label column is empty",
+                    file.label.unwrap_or_default(),
+                    self.network.name,
+                    classes - 1
+                ),
+            }
+            .into()),
+        }
+    }
+
+    /// True for weights that are random numbers.
+    pub fn is_synthetic(&self) -> bool {
+        let label = self.weights_sha256.split('+').next();
+        label.and_then(synthetic::parse_label).is_some()
+    }
+
+    /// True for the label of a class, and for none; random weights have learnt no classes.
+    pub fn knows(&self, label: Option<u32>) -> bool {
+        let classes = self.network.output().c;
+        !self.has_logits() || self.is_synthetic() || label.is_none_or(|l| (l as usize) < classes)
     }
 
     /// The box of normalized pixels.
@@ -132,22 +183,9 @@ fn run(engine: &dyn Engine, network: &Network, input: &Batch) -> Result<Batch, S
     })
 }
 
-/// The plan's preprocessing, or what the architecture's published checkpoints expect.
-fn preprocessing(model: &Model, network: &Network) -> Preprocessing {
-    let side = network.input.h;
-    let usual = match model.name.as_str() {
-        "opennsfw" => OPENNSFW,
-        name if name
-            .trim_start_matches("tf_")
-            .starts_with("efficientnet_lite") =>
-        {
-            EFFICIENTNET_LITE
-        }
-        _ => IMAGENET,
-    };
-    model.preprocessing.clone().unwrap_or(Preprocessing {
-        resize: side + 32,
-        crop: side,
-        ..usual
-    })
+/// What is done to pictures; a warning becomes a note.
+fn chosen(model: &Model, network: &Network, notes: &mut Vec<String>) -> Result<Chosen, SweepError> {
+    let chosen = choose(&model.name, network, model.preprocessing.as_ref())?;
+    notes.extend(chosen.warning.clone());
+    Ok(chosen)
 }

@@ -10,7 +10,7 @@ pub use super::quantizer_spec::QuantizerSpec;
 pub use super::quantizers::Quantize;
 use super::studies::Studies;
 use crate::bounds;
-use crate::data::{Labels, Preprocessing};
+use crate::data::{Labels, Settings};
 
 /// What can be wrong with a plan.
 #[derive(Debug, thiserror::Error)]
@@ -129,9 +129,9 @@ pub struct Model {
     /// Replaces every ReLU6: **another function**, and the network's name says so, as in `mobilenet_v2 (relu)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation: Option<Replacement>,
-    /// Overrides the architecture's usual preprocessing.
+    /// What is done to its pictures; what is left out is as usual for the architecture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub preprocessing: Option<Preprocessing>,
+    pub preprocessing: Option<Settings>,
 }
 
 /// What takes the place of ReLU6.
@@ -165,10 +165,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ),
     ("model", &["name", "weights", "activation", "preprocessing"]),
     ("activations", &["bits", "range", "percentile"]),
-    (
-        "preprocessing",
-        &["resize", "crop", "interpolation", "mean", "std", "order"],
-    ),
+    ("preprocessing", Settings::KEYS),
 ];
 
 impl Plan {
@@ -200,8 +197,16 @@ impl Plan {
     }
 
     /// The plan as TOML, as it is stored with the results.
-    pub fn to_toml(&self) -> String {
-        toml::to_string_pretty(self).unwrap_or_default()
+    ///
+    /// # Errors
+    /// For paths that are no UTF-8, which TOML cannot say.
+    pub fn to_toml(&self) -> Result<String, PlanError> {
+        toml::to_string_pretty(self).map_err(|e| PlanError::Value {
+            path: self.images.dir.clone(),
+            problem: format!(
+                "the plan cannot be written ({e}); paths must be UTF-8: rename the file or folder"
+            ),
+        })
     }
 
     /// The bounds asked for; `None` for all.
@@ -339,7 +344,7 @@ mod tests {
     fn a_plan_crosses_its_axes_without_repeats() {
         let plan = parse(PLAN).unwrap();
         assert_eq!(plan.quantizers().len(), 4);
-        assert_eq!(parse(&plan.to_toml()).unwrap(), plan);
+        assert_eq!(parse(&plan.to_toml().unwrap()).unwrap(), plan);
     }
 
     #[test]

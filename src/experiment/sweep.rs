@@ -10,7 +10,9 @@ use super::derived;
 use super::error::SweepError;
 use super::event::Event;
 use super::images::open_images;
+use super::labels::{check_labels, doubt};
 use super::model::LoadedModel;
+use super::naming::tell_apart;
 use super::parts;
 use super::pass::Pass;
 use super::plan::{Plan, QuantizerSpec};
@@ -54,15 +56,24 @@ impl Sweep<'_> {
         let calibration = self.plan.calibration.as_ref();
         let calibration = calibration.map(CalibrationSpec::open).transpose()?;
         let calibrating = Calibrating::new(calibration)?;
-        let models = self
+        let mut models = self
             .plan
             .model
             .iter()
             .map(|model| LoadedModel::load(model, Some(&images)))
             .collect::<Result<Vec<_>, _>>()?;
+        tell_apart(&mut models, &self.plan.model)?;
+        let models = models;
+        check_labels(&models, &images, tell)?;
+        for model in &models {
+            tell(Event::Note(model.pictures()));
+            for note in &model.notes {
+                tell(Event::Note(format!("note: {note}")));
+            }
+        }
         let cells = self.cells(&models, &images, &calibrating)?;
         let store = RunStore::create_or_open(self.out)?;
-        store.write_plan(&self.plan.to_toml())?;
+        store.write_plan(&self.plan.to_toml()?)?;
         let mut provenance = self.provenance(&models, &images);
         provenance.calibration = calibrating.describe();
         store.write_provenance(&provenance)?;
@@ -112,6 +123,7 @@ impl Sweep<'_> {
         derived::write(&models, &cells, &store)?;
         let summary = judging.summary;
         store.write_summary(&summary)?;
+        doubt(&models, &summary, tell);
         Ok(Finished {
             summary,
             computed: parts - done,
@@ -184,10 +196,11 @@ impl Sweep<'_> {
             .iter()
             .zip(models)
             .map(|(planned, loaded)| ModelProvenance {
-                model: planned.name.clone(),
+                model: loaded.network.name.clone(),
                 weights: planned.weights.display().to_string(),
                 weights_sha256: loaded.weights_sha256.clone(),
                 preprocessing: loaded.preprocessing.clone(),
+                preprocessing_from: loaded.preprocessing_from.clone(),
                 domain_magnitude: loaded.domain().magnitude(),
             })
             .collect();

@@ -55,6 +55,9 @@ pub struct ModelProvenance {
     pub weights_sha256: String,
     /// Resize, crop and normalization.
     pub preprocessing: Preprocessing,
+    /// Why that: as stated, as the architecture was trained, or as the network asks for.
+    #[serde(default)]
+    pub preprocessing_from: String,
     /// `D = max |x|` over normalized pixels.
     pub domain_magnitude: f64,
 }

@@ -1,6 +1,7 @@
 //! Shapes and dense tensors. Feature maps are NCHW; one image's map is `C x H x W`, row-major.
 
 pub mod histogram;
+pub mod memory;
 pub mod tolerance;
 
 use std::fmt;

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use image::{ImageFormat, RgbImage};
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::{Method, Record, SearchError, Task};
 use crate::bounds::{BoundError, Domain, Setting, ladder};
-use crate::data::Preprocessing;
+use crate::data::{Channels, Preprocessing};
 use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, Exact};
 use crate::network::Network;
@@ -156,16 +157,20 @@ pub fn write_worst(
         .map_err(|e| fail(&path, &e))?;
     write_bytes(&path, &bytes)?;
     let mut files = vec![path];
-    if shape.c != 3 {
+    if shape != preprocessing.shape() {
         return Ok((files, None));
     }
     let path = dir.join("worst.png");
-    let rgb = preprocessing.denormalize(input);
-    let seen = preprocessing.normalize(&rgb);
+    let pixels = preprocessing.denormalize(input);
+    let seen = preprocessing.normalize(&pixels);
+    let kind = match preprocessing.channels {
+        Channels::Grey => ExtendedColorType::L8,
+        Channels::Rgb | Channels::Bgr => ExtendedColorType::Rgb8,
+        Channels::Rgba => ExtendedColorType::Rgba8,
+    };
     let mut png = std::io::Cursor::new(Vec::new());
-    RgbImage::from_raw(shape.w as u32, shape.h as u32, rgb)
-        .ok_or_else(|| fail(&path, &"its size overflows"))?
-        .write_to(&mut png, ImageFormat::Png)
+    PngEncoder::new(&mut png)
+        .write_image(&pixels, shape.w as u32, shape.h as u32, kind)
         .map_err(|e| fail(&path, &e))?;
     write_bytes(&path, png.get_ref())?;
     files.push(path);

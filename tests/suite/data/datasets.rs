@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use image::ImageEncoder;
 use quantbound::data::{DataError, IMAGENET, ImageSet, Labels};
 use tempfile::TempDir;
 
@@ -24,13 +25,25 @@ fn sample_files() -> Vec<(PathBuf, u32)> {
     pairs.collect()
 }
 
-/// A directory with files of these names; an image is a few bytes that nobody decodes.
+/// A directory with files of these names; an image is one pixel, of its own colour.
 fn tree(names: &[&str]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for name in names {
         let path = dir.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, name).unwrap();
+        let extension = path
+            .extension()
+            .and_then(|e| e.to_str())
+            .unwrap_or_default();
+        if ["jpg", "jpeg", "png"].contains(&extension.to_ascii_lowercase().as_str()) {
+            let [r, g, b, ..] = *blake3::hash(name.as_bytes()).as_bytes();
+            let pixel = image::RgbImage::from_pixel(1, 1, image::Rgb([r, g, b]));
+            pixel
+                .save_with_format(path, image::ImageFormat::Png)
+                .unwrap();
+        } else {
+            fs::write(path, name).unwrap();
+        }
     }
     dir
 }
@@ -47,16 +60,41 @@ fn refused(dir: &Path, labels: Option<&str>) -> String {
 }
 
 #[test]
-fn the_hash_of_the_samples_is_that_of_names_labels_and_contents() {
+fn the_hash_of_the_samples_is_that_of_names_labels_and_pixels() {
     let set = ImageSet::open(&samples(), None).unwrap();
     let mut hasher = blake3::Hasher::new();
-    for (path, label) in sample_files() {
-        let hash = blake3::hash(&fs::read(&path).unwrap()).to_hex();
+    for ((path, label), file) in sample_files().into_iter().zip(&set.images) {
+        let hash = &file.hash;
         let name = path.file_name().unwrap().to_str().unwrap();
         hasher.update(format!("{name}\0Some({label})\0{hash}\n").as_bytes());
     }
     assert_eq!(set.hash(), hasher.finalize().to_hex().to_string());
     assert_eq!(set.labels, "labels from file names: 20 of 20 images");
+}
+
+/// The container and its metadata are no content, pixels are.
+#[test]
+fn an_image_is_known_by_its_pixels() {
+    let dir = tree(&["a.png", "b.png"]);
+    let hashes = || {
+        let set = ImageSet::open(dir.path(), None).unwrap();
+        set.images.into_iter().map(|f| f.hash).collect::<Vec<_>>()
+    };
+    let before = hashes();
+    assert_ne!(before[0], before[1]);
+    let path = dir.path().join("a.png");
+    let pixels = image::open(&path).unwrap().into_rgb8();
+    let mut other = Vec::new();
+    image::codecs::png::PngEncoder::new_with_quality(
+        &mut other,
+        image::codecs::png::CompressionType::Uncompressed,
+        image::codecs::png::FilterType::Paeth,
+    )
+    .write_image(&pixels, 1, 1, image::ExtendedColorType::Rgb8)
+    .unwrap();
+    assert_ne!(other, fs::read(&path).unwrap());
+    fs::write(&path, other).unwrap();
+    assert_eq!(hashes(), before);
 }
 
 #[test]

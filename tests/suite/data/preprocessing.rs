@@ -4,7 +4,7 @@ use std::path::Path;
 
 use image::{Rgb, RgbImage};
 use quantbound::data::{
-    ChannelOrder, DataError, IMAGENET, ImageSet, Interpolation, OPENNSFW, Preprocessing,
+    Channels, DataError, IMAGENET, ImageSet, Interpolation, OPENNSFW, Preprocessing, Size,
 };
 use safetensors::SafeTensors;
 
@@ -118,7 +118,10 @@ fn png_crops_are_pillows_within_one_unit() {
             interpolation: interpolation(kernel),
             ..IMAGENET
         };
-        let ours = grid(&preprocessing.pixels(&path).unwrap(), step.parse().unwrap());
+        let ours = grid(
+            &preprocessing.pixels(&path).unwrap().into_rgb8(),
+            step.parse().unwrap(),
+        );
         let difference = Difference::between(&ours, view.data());
         println!("{name}: {difference:?}");
         assert!(difference.max <= 1, "{name}: {difference:?}");
@@ -137,8 +140,8 @@ fn every_format_becomes_pillows_rgb() {
     let bytes = crate::common::goldens::read("preprocessing.safetensors");
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let as_it_is = Preprocessing {
-        resize: 23,
-        crop: 23,
+        resize: Size::Side(23),
+        crop: Size::Side(23),
         ..IMAGENET
     };
     let mut cases = 0;
@@ -148,7 +151,7 @@ fn every_format_becomes_pillows_rgb() {
         };
         let path = crate::common::goldens::repository("tests/goldens/images").join(image);
         let ours = as_it_is.pixels(&path).unwrap();
-        let difference = Difference::between(ours.as_raw(), view.data());
+        let difference = Difference::between(ours.as_bytes(), view.data());
         println!("{name}: {difference:?}");
         // libjpeg leaves CMYK to its callers; the `image` crate's own decoder takes it.
         let allowed = u8::from(image == "cmyk.jpg");
@@ -175,7 +178,13 @@ fn sample_photographs_are_pillows_within_one_unit() {
             interpolation: interpolation(kernel),
             ..IMAGENET
         };
-        let ours = grid(&preprocessing.pixels(&samples.join(image)).unwrap(), 14);
+        let ours = grid(
+            &preprocessing
+                .pixels(&samples.join(image))
+                .unwrap()
+                .into_rgb8(),
+            14,
+        );
         let difference = Difference::between(&ours, view.data());
         assert!(difference.max <= 1, "{name}: {difference:?}");
         assert!(difference.mean() <= 0.005, "{name}: {difference:?}");
@@ -210,11 +219,11 @@ fn normalisation_is_torchvisions_arithmetic() {
 #[test]
 fn bgr_networks_see_blue_first() {
     let bgr = Preprocessing {
-        order: ChannelOrder::Bgr,
+        channels: Channels::Bgr,
         ..OPENNSFW
     };
     let rgb = Preprocessing {
-        order: ChannelOrder::Rgb,
+        channels: Channels::Rgb,
         ..OPENNSFW
     };
     assert_eq!(bgr.normalize(&[1, 2, 3]), rgb.normalize(&[3, 2, 1]));
@@ -239,8 +248,8 @@ fn damaged_files_are_named() {
     };
     let load = |path: &Path| {
         let preprocessing = Preprocessing {
-            resize: 23,
-            crop: 23,
+            resize: Size::Side(23),
+            crop: Size::Side(23),
             ..IMAGENET
         };
         message(preprocessing.load(path))
@@ -266,12 +275,55 @@ fn damaged_files_are_named() {
     assert!(load(&directory.path().join("absent.jpg")).contains("scripts/fetch-assets"));
 }
 
+/// A JPEG whose header speaks of other sides.
+fn forged(bytes: &[u8], height: u16, width: u16) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let frame = |w: &[u8]| w[0] == 0xff && matches!(w[1], 0xc0 | 0xc2);
+    let at = bytes.windows(2).position(frame).unwrap();
+    bytes[at + 5..at + 7].copy_from_slice(&height.to_be_bytes());
+    bytes[at + 7..at + 9].copy_from_slice(&width.to_be_bytes());
+    bytes
+}
+
+/// Decoding would take gigabytes: refused by the header, before anything is allocated.
+#[test]
+fn dimensions_that_a_file_cannot_hold_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["yuv420.jpg", "yuv444_progressive.jpg"] {
+        let whole = crate::common::goldens::read(&format!("images/{name}"));
+        let path = directory.path().join(name);
+        for side in [60_000, 20_000] {
+            std::fs::write(&path, forged(&whole, side, side)).unwrap();
+            let text = message(IMAGENET.load(&path));
+            let said = format!(
+                "{name}: expected a JPEG or PNG image, but its header speaks of {side} x {side}"
+            );
+            assert!(text.contains(&said), "{text}");
+        }
+    }
+}
+
+/// libjpeg would fill in grey: also where the end marker is there and only the data are short.
+#[test]
+fn a_jpeg_whose_data_end_early_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["yuv420.jpg", "yuv444_progressive.jpg"] {
+        let whole = crate::common::goldens::read(&format!("images/{name}"));
+        let path = directory.path().join(name);
+        let mut short = whole[..whole.len() * 3 / 4].to_vec();
+        short.extend([0xff, 0xd9]);
+        std::fs::write(&path, short).unwrap();
+        let text = message(IMAGENET.load(&path));
+        assert!(text.contains(name) && text.contains("end early"), "{text}");
+    }
+}
+
 #[test]
 fn a_batch_keeps_its_order_and_names_the_first_bad_file() {
     let images = crate::common::goldens::repository("tests/goldens/images");
     let preprocessing = Preprocessing {
-        resize: 23,
-        crop: 20,
+        resize: Size::Side(23),
+        crop: Size::Side(20),
         ..IMAGENET
     };
     let paths = ["rgb.png", "grey.png", "rgb.png"].map(|name| images.join(name));
@@ -306,15 +358,11 @@ fn image_sets_are_sorted_labelled_and_hashed() {
             ("c.jpeg", None)
         ]
     );
-    assert!(
-        set.images
-            .iter()
-            .all(|i| i.hash == blake3::hash(&png).to_hex().as_str())
-    );
+    assert!(set.images.iter().all(|i| i.hash == set.images[0].hash));
     assert_eq!(ImageSet::open(directory.path(), Some(2)).unwrap().len(), 2);
     let small = Preprocessing {
-        resize: 23,
-        crop: 23,
+        resize: Size::Side(23),
+        crop: Size::Side(23),
         ..IMAGENET
     };
     assert_eq!(set.load(0..2, &small).unwrap().images(), 2);

@@ -487,8 +487,8 @@ fn enlarged_sets_begin_with_the_images_themselves_and_repeat_by_seed() {
         seed,
     };
     let small = quantbound::data::Preprocessing {
-        resize: 40,
-        crop: 32,
+        resize: 40.into(),
+        crop: 32.into(),
         ..IMAGENET
     };
     let load = |augment, seed| spec(augment, seed).open().unwrap().load(&small).unwrap();

@@ -193,8 +193,8 @@ fn enlarged_calibration_sets_and_replaced_activations_survive_being_written() {
     let plan = parse(&text("augment = 64\nseed = 3", "activation = \"relu\"")).unwrap();
     assert_eq!(plan.calibration.as_ref().unwrap().augment, Some(64));
     assert!(plan.model[0].activation.is_some());
-    let text = plan.to_toml().unwrap();
-    assert_eq!(parse(&text).unwrap(), plan, "{text}");
+    let written = plan.to_toml().unwrap();
+    assert_eq!(parse(&written).unwrap(), plan, "{written}");
     for (calibration, model, expected) in [
         ("augment = 0", "", "calibration.augment = 0"),
         ("augmnet = 4", "", "did you mean `augment`?"),

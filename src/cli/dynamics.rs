@@ -1,12 +1,12 @@
 //! `quantbound dynamics`: how weights and activations are distributed, layer by layer.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::bail;
 
 use super::Outcome;
-use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions};
+use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, run_dir};
 use super::output::say;
 use super::sweep::{execute, from_flags};
 use super::table::{self, number};
@@ -30,7 +30,7 @@ pub struct Args {
     /// Images of one pass
     #[arg(long, default_value_t = 20)]
     batch: usize,
-    /// Run directory [default: results/runs/dynamics-<model>]
+    /// Run directory [default: results/runs/dynamics-<model>-<hash of the settings>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -55,9 +55,10 @@ impl Args {
                 ..Studies::default()
             },
         })?;
-        let out = self.out.unwrap_or_else(|| {
-            Path::new("results/runs").join(format!("dynamics-{}", self.model.model))
-        });
+        let settings = plan.to_toml()?;
+        let out = self
+            .out
+            .unwrap_or_else(|| run_dir("dynamics", &self.model.model, &settings));
         let finished = execute(&plan, &self.engine, &out)?;
         let built = report::build(&out)?;
         let path = out.join(format!("{LAYERS}.parquet"));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Outcome;
-use super::options::{CalibrationOptions, EngineOptions, ImageOptions, ModelOptions};
+use super::options::{CalibrationOptions, EngineOptions, ImageOptions, ModelOptions, run_dir};
 use super::output::say;
 use super::sweep::{conclude, execute, from_flags};
 use crate::experiment::plan::Plan;
@@ -22,7 +22,7 @@ pub struct Args {
     images: ImageOptions,
     #[command(flatten)]
     calibration: CalibrationOptions,
-    /// Run directory [default: results/runs/guarantees-<model>]
+    /// Run directory [default: results/runs/guarantees-<model>-<hash of the settings>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -45,9 +45,10 @@ impl Args {
             model: vec![self.model.planned()],
             ..shipped
         })?;
-        let out = self.out.unwrap_or_else(|| {
-            Path::new("results/runs").join(format!("guarantees-{}", self.model.model))
-        });
+        let settings = plan.to_toml()?;
+        let out = self
+            .out
+            .unwrap_or_else(|| run_dir("guarantees", &self.model.model, &settings));
         let finished = execute(&plan, &self.engine, &out)?;
         let broken = print_counts(&out)?;
         let outcome = conclude(&finished, &out)?;

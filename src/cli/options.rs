@@ -16,6 +16,22 @@ use crate::experiment::saved::models_for;
 use crate::experiment::variants::calibrate;
 use crate::quant::{Granularity, QuantizedNetwork};
 
+/// Threads that an engine may have.
+const MOST_THREADS: usize = 1024;
+
+/// Where a command's results go by default: a folder that its model and settings name, so that other settings do not
+/// replace its tables.
+pub fn run_dir(command: &str, model: &str, settings: &str) -> PathBuf {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let model: String = model
+        .chars()
+        .take(80)
+        .map(|c| if plain(c) { c } else { '-' })
+        .collect();
+    let hash = blake3::hash(settings.as_bytes()).to_hex();
+    Path::new("results/runs").join(format!("{command}-{model}-{}", &hash[..8]))
+}
+
 /// Where to run.
 #[derive(Args, Clone)]
 pub struct EngineOptions {
@@ -56,6 +72,9 @@ impl EngineOptions {
             anyhow::bail!(
                 "--threads 0: give at least one thread, or leave it out for one per core"
             );
+        }
+        if let Some(threads) = self.threads.filter(|&t| t > MOST_THREADS) {
+            anyhow::bail!("--threads {threads}: at most {MOST_THREADS} can be started");
         }
         let selected = select(backend, self.adapter.as_deref(), self.threads)?;
         let device = selected.engine.device();

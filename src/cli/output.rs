@@ -4,27 +4,27 @@ use std::fmt;
 use std::io::{self, Write};
 
 /// One line on standard output.
-pub fn line(text: fmt::Arguments<'_>) -> io::Result<()> {
+pub fn write_line(text: fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}").map_err(|e| io::Error::new(e.kind(), format!("standard output: {e}")))
 }
 
 /// One line on standard error, if it can be written.
-pub fn note(text: fmt::Arguments<'_>) {
+pub fn write_note(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Prints a line; returns from the function when that fails.
 macro_rules! say {
     ($($text:tt)*) => {
-        $crate::cli::output::line(format_args!($($text)*))?
+        $crate::cli::output::write_line(format_args!($($text)*))?
     };
 }
 
 /// Prints a line on standard error.
 macro_rules! note {
     ($($text:tt)*) => {
-        $crate::cli::output::note(format_args!($($text)*))
+        $crate::cli::output::write_note(format_args!($($text)*))
     };
 }
 

@@ -42,7 +42,7 @@ impl Args {
         let model = self.model.load()?;
         let quantized = calibrate(quantizer.as_ref(), &model, images.as_ref())?;
         let origin = Origin {
-            weights_sha256: model.weights_sha256.clone(),
+            network: model.content.clone(),
             quantizer: quantizer.name(),
             spec: serde_json::to_value(&spec)?,
             calibration: images.map(|i| i.hash()),

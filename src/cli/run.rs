@@ -1,10 +1,10 @@
 //! `quantbound run`: a sweep of one network from flags.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Outcome;
-use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions};
+use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, run_dir};
 use super::sweep::{conclude, execute, from_flags};
 use super::table::{self, number};
 use crate::data::Labels;
@@ -29,7 +29,7 @@ pub struct Args {
     /// Images that share one full-precision pass
     #[arg(long, default_value_t = 20)]
     batch: usize,
-    /// Run directory [default: results/runs/run-<model>]
+    /// Run directory [default: results/runs/run-<model>-<hash of the settings>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -54,9 +54,10 @@ impl Args {
             quantize: vec![table],
             studies: Studies::default(),
         })?;
+        let settings = plan.to_toml()?;
         let out = self
             .out
-            .unwrap_or_else(|| Path::new("results/runs").join(format!("run-{}", self.model.model)));
+            .unwrap_or_else(|| run_dir("run", &self.model.model, &settings));
         let finished = execute(&plan, &self.engine, &out)?;
         print_cells(&finished.summary)?;
         conclude(&finished, &out)

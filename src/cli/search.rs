@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::Outcome;
-use super::options::{EngineOptions, ModelOptions, granularity};
+use super::options::{EngineOptions, ModelOptions, granularity, run_dir};
 use super::output::note;
 use super::progress::counter;
 use super::table::{self, number};
@@ -59,7 +59,7 @@ pub struct Args {
     #[arg(long, value_name = "L")]
     depth: Option<usize>,
     /// Where state and results go; the same command goes on from there
-    /// [default: results/runs/search-<model>-<bits>]
+    /// [default: results/runs/search-<model>-<hash of the settings>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -91,19 +91,19 @@ impl Args {
         let spec = QuantizerSpec::uniform(self.bits, self.granularity, Scheme::Symmetric);
         let quantized = spec.build()?.quantize(&model.network)?;
         let images = ImageSet::open(&self.images, self.limit)?;
+        model.check_labels(&images)?;
         let selected = self.engine.select()?;
         let engine = selected.engine.as_ref();
-        let out = self.out.clone().unwrap_or_else(|| {
-            let name = format!("search-{}-{}", self.model.model, self.bits);
-            Path::new("results/runs").join(name)
-        });
+        let task_id = self.id(&model, &images, engine);
+        let out = self.out.clone();
+        let out = out.unwrap_or_else(|| run_dir("search", &self.model.model, &task_id));
         std::fs::create_dir_all(&out)
             .with_context(|| format!("{}: cannot be made", out.display()))?;
 
         let (network, part) = until(&model.network, &quantized, tap.node);
         let region = Task::region(&network, &model.domain())?;
         let mut task = Task {
-            id: self.id(&model, &images, engine),
+            id: task_id,
             images: crate::tensor::Batch {
                 shape: network.input,
                 data: Vec::new(),

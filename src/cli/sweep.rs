@@ -46,7 +46,7 @@ impl Args {
 
 /// A plan made of flags, after the same checks as one on disk.
 pub fn from_flags(plan: &Plan) -> anyhow::Result<Plan> {
-    Ok(Plan::parse(&plan.to_toml(), Path::new("command line"))?)
+    Ok(Plan::parse(&plan.to_toml()?, Path::new("command line"))?)
 }
 
 /// Runs a plan with progress on standard error.

@@ -83,7 +83,7 @@ impl ImageSet {
         if listing.images.is_empty() {
             return Err(empty());
         }
-        let (found, line) = labels::assign(directory, &listing, &source)?;
+        let (found, line) = labels::assign(directory, &listing, &source, labels.is_some())?;
         if found.is_empty() {
             return Err(empty());
         }
@@ -185,7 +185,16 @@ fn entries(directory: &Path) -> Result<Entries, DataError> {
         let entry = entry.map_err(unreadable(directory))?;
         all += 1;
         let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_string_lossy().into_owned();
+        let Some(name) = name.to_str().map(str::to_string) else {
+            if is_image(&name.to_string_lossy()) {
+                return Err(DataError::Labels {
+                    path: path.display().to_string(),
+                    problem: "a name that is no UTF-8 cannot stand in tables; rename the file"
+                        .into(),
+                });
+            }
+            continue;
+        };
         if name.starts_with('.') {
             continue;
         }

@@ -18,7 +18,8 @@ pub const TABLE: &str = "labels.csv";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Labels {
-    /// The number at the end of the file name, as in `name_243.jpg`.
+    /// The number at the end of the file name, as in `name_243.jpg`; where it is not asked for, only if no name looks as if
+    /// its number counted images.
     FileName,
     /// One sub-folder per class. Its class index is its name if all names are numbers, else its rank among the
     /// sorted names: the usual order of the ImageNet classes, if all 1000 synset folders are there.
@@ -116,6 +117,7 @@ pub fn assign(
     directory: &Path,
     listing: &Listing,
     source: &Labels,
+    stated: bool,
 ) -> Result<(Labelled, String), DataError> {
     let mut images = Labelled::new();
     let mut named = String::new();
@@ -124,10 +126,17 @@ pub fn assign(
             let flat = listing.images.iter().filter(|name| !name.contains('/'));
             images.extend(flat.map(|name| (name.clone(), from_name(name))));
             named.push_str("file names");
-            if images.iter().any(|(name, _)| is_running_number(name)) {
-                named.push_str(
-                    " (the numbers of ILSVRC2012_val_00000001.JPEG count images and are no labels: add a labels.csv)",
-                );
+            let counted = images.iter().find(|(name, _)| is_running_number(name));
+            let counted = counted.or(images.iter().find(|(name, _)| !stated && is_counter(name)));
+            if let Some((name, _)) = counted {
+                let remedy = match stated {
+                    true => "add a labels.csv",
+                    false => "add a labels.csv, or say labels = \"file-name\" if they are",
+                };
+                named +=
+                    &format!(" (numbers as in {name} count images and are no labels: {remedy})");
+                // Where some are counters, so are the others.
+                images.iter_mut().for_each(|(_, label)| *label = None);
             }
         }
         Labels::Folders => {
@@ -248,6 +257,50 @@ fn is_running_number(name: &str) -> bool {
         .any(|prefix| name.starts_with(prefix))
 }
 
+/// Numbers that cameras, phones and data sets count with: behind their usual words, behind a synset, with leading zeros, or
+/// longer than a class index.
+fn is_counter(name: &str) -> bool {
+    const WORDS: [&str; 22] = [
+        "dsc",
+        "dscn",
+        "dscf",
+        "img",
+        "image",
+        "mvimg",
+        "pxl",
+        "pic",
+        "picture",
+        "photo",
+        "p",
+        "vid",
+        "gopr",
+        "frame",
+        "scan",
+        "screenshot",
+        "wp",
+        "imag",
+        "train",
+        "val",
+        "test",
+        "sample",
+    ];
+    let stem = Path::new(name).file_stem().and_then(|s| s.to_str());
+    let Some((before, number)) = stem.and_then(|s| s.rsplit_once('_')) else {
+        return false;
+    };
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return false;
+    }
+    let first = before
+        .split('_')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let counted = |word: &str| WORDS.contains(&word) && !before.contains('_');
+    let padded = number.len() > 1 && number.starts_with('0');
+    padded || number.len() > 5 || is_synset(before) || counted(&first)
+}
+
 fn from_name(name: &str) -> Option<u32> {
     let (_, label) = Path::new(name).file_stem()?.to_str()?.rsplit_once('_')?;
     let number = !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit());
@@ -269,6 +322,29 @@ mod tests {
         assert_eq!(from_name("x_y.png"), None);
         assert_eq!(from_name("x_99999999999.png"), None);
         assert_eq!(from_name("ILSVRC2012_val_00000001.JPEG"), None);
+    }
+
+    #[test]
+    fn numbers_that_count_images_are_no_labels() {
+        for name in [
+            "IMG_20240131_174502.jpg",
+            "DSC_0042.jpg",
+            "DSC_42.jpg",
+            "n01440764_10026.JPEG",
+            "frame_12.png",
+            "x_007.png",
+        ] {
+            assert!(is_counter(name), "{name}");
+        }
+        for name in [
+            "imagenet_00_243.jpg",
+            "a_0.png",
+            "cat_3.jpg",
+            "7.png",
+            "x_y.png",
+        ] {
+            assert!(!is_counter(name), "{name}");
+        }
     }
 
     #[test]

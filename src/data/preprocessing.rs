@@ -181,10 +181,12 @@ impl Preprocessing {
             }
         }
         let [black, white] = self.input_range;
-        if !self.std.iter().all(|s| s.is_normal() && *s > 0.0)
-            || !self.mean.iter().all(|m| m.is_finite())
-            || !(black.is_finite() && white.is_finite() && black < white)
-        {
+        let usable = self.std.iter().all(|s| s.is_normal() && *s > 0.0)
+            && self.mean.iter().all(|m| m.is_finite())
+            && black.is_finite()
+            && white.is_finite()
+            && black < white;
+        if !usable {
             let got = format!(
                 "mean {:?}, std {:?} and input range {:?}",
                 self.mean, self.std, self.input_range

@@ -16,6 +16,9 @@ use crate::tensor::{Batch, memory};
 const AREA: (f64, f64) = (0.25, 1.0);
 const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 
+/// Images that can be calibrated on.
+const MOST: usize = 1 << 24;
+
 /// `[calibration]` of a plan: a folder of images, perhaps enlarged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CalibrationSpec {
@@ -42,6 +45,9 @@ impl CalibrationSpec {
             (_, Some(0)) => {
                 Err("calibration.augment = 0: leave it out to use the images as they are".into())
             }
+            (_, Some(n)) if n > MOST => Err(format!(
+                "calibration.augment = {n}: at most {MOST} images can be calibrated on"
+            )),
             _ => Ok(()),
         }
     }

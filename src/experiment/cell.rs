@@ -136,7 +136,7 @@ mod tests {
             |s: &mut CellSpec| s.network.push('x'),
             |s: &mut CellSpec| s.images.push('x'),
             |s: &mut CellSpec| s.quantizer.bits = 4,
-            |s: &mut CellSpec| s.preprocessing.crop += 1,
+            |s: &mut CellSpec| s.preprocessing.crop = 223.into(),
             |s: &mut CellSpec| s.calibration = Some("c".into()),
         ] {
             let mut other = spec();

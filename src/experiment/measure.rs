@@ -21,6 +21,8 @@ pub struct Collected<'a> {
     cell: &'a Cell,
     model: &'a LoadedModel,
     images: &'a ImageSet,
+    /// Whether the labels are of this network's classes.
+    labelled: bool,
     next: usize,
     seconds: f64,
     rows: CellRows,
@@ -38,6 +40,7 @@ impl<'a> Collected<'a> {
             cell,
             model,
             images,
+            labelled: images.images.iter().all(|f| model.knows(f.label)),
             next: range.start,
             seconds: 0.0,
             rows: CellRows {
@@ -59,7 +62,8 @@ impl<'a> Collected<'a> {
             .zip(&comparison.stats);
         for ((reference, output), stats) in images {
             let file = &self.images.images[self.next];
-            let (image, label) = (file.name.as_str(), file.label);
+            let image = file.name.as_str();
+            let label = file.label.filter(|_| self.labelled);
             for (tap, s) in network.taps().iter().zip(stats) {
                 let node = &network.nodes[tap.node];
                 if node.is_layer() {

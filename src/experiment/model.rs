@@ -4,7 +4,7 @@ use super::plan::{Model, Replacement};
 use super::preprocessing::{Chosen, choose};
 use super::sweep::SweepError;
 use crate::bounds::Domain;
-use crate::data::{ImageSet, Preprocessing, manifest};
+use crate::data::{DataError, ImageSet, Preprocessing, manifest};
 use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, EngineError};
 use crate::network::synthetic::{self, Synthetic};
@@ -119,6 +119,37 @@ impl LoadedModel {
             "{}: pictures: {} ({})",
             self.network.name, self.preprocessing, self.preprocessing_from
         )
+    }
+
+    /// Labels of another data set are no truth: refused, as `doctor` does. Networks without a classifier have no classes.
+    pub fn check_labels(&self, images: &ImageSet) -> Result<(), SweepError> {
+        let classes = self.network.output().c;
+        match images.images.iter().find(|f| !self.knows(f.label)) {
+            None => Ok(()),
+            Some(file) => Err(DataError::Labels {
+                path: file.path.display().to_string(),
+                problem: format!(
+                    "label {}, but {} has {classes} classes (0 to {}): labels of another data set, or counted from 1; \
+                     `quantbound doctor --images` tells which. Without labels: a labels.csv whose label column is empty",
+                    file.label.unwrap_or_default(),
+                    self.network.name,
+                    classes - 1
+                ),
+            }
+            .into()),
+        }
+    }
+
+    /// True for weights that are random numbers.
+    pub fn is_synthetic(&self) -> bool {
+        let label = self.weights_sha256.split('+').next();
+        label.and_then(synthetic::parse_label).is_some()
+    }
+
+    /// True for the label of a class, and for none; random weights have learnt no classes.
+    pub fn knows(&self, label: Option<u32>) -> bool {
+        let classes = self.network.output().c;
+        !self.has_logits() || self.is_synthetic() || label.is_none_or(|l| (l as usize) < classes)
     }
 
     /// The box of normalized pixels.

@@ -197,8 +197,16 @@ impl Plan {
     }
 
     /// The plan as TOML, as it is stored with the results.
-    pub fn to_toml(&self) -> String {
-        toml::to_string_pretty(self).unwrap_or_default()
+    ///
+    /// # Errors
+    /// For paths that are no UTF-8, which TOML cannot say.
+    pub fn to_toml(&self) -> Result<String, PlanError> {
+        toml::to_string_pretty(self).map_err(|e| PlanError::Value {
+            path: self.images.dir.clone(),
+            problem: format!(
+                "the plan cannot be written ({e}); paths must be UTF-8: rename the file or folder"
+            ),
+        })
     }
 
     /// Every quantizer of the sweep, in plan order, without repeats.
@@ -330,7 +338,7 @@ mod tests {
     fn a_plan_crosses_its_axes_without_repeats() {
         let plan = parse(PLAN).unwrap();
         assert_eq!(plan.quantizers().len(), 4);
-        assert_eq!(parse(&plan.to_toml()).unwrap(), plan);
+        assert_eq!(parse(&plan.to_toml().unwrap()).unwrap(), plan);
     }
 
     #[test]

@@ -66,12 +66,11 @@ pub fn choose(
         .into());
     }
     let twice = own.filter(|own| {
-        let differs = (
+        (
             preprocessing.mean,
             preprocessing.std,
             preprocessing.input_range,
-        ) != (own.mean(), own.std(), own.range);
-        differs
+        ) != (own.mean(), own.std(), own.range)
     });
     let warning = twice.map(|own| {
         format!(

@@ -61,9 +61,9 @@ impl SavedNetwork {
         })
     }
 
-    /// True when it was made from these weights.
+    /// True when it was made from this network, whatever file that came from.
     fn is_of(&self, model: &LoadedModel) -> bool {
-        self.header.weights_sha256 == model.weights_sha256
+        self.header.network == model.content
     }
 
     /// Checks that it was made for this model and fits every layer.
@@ -75,8 +75,9 @@ impl SavedNetwork {
                 path: self.path.clone(),
                 model: model.network.name.clone(),
                 problem: format!(
-                    "it was made from weights {}, these are {}; quantize these, or name the weights it was made from",
-                    self.header.weights_sha256, model.weights_sha256
+                    "it was made from weights whose network is {:.16}, these make {:.16}; quantize these, or name the weights \
+                     it was made from",
+                    self.header.network, model.content
                 ),
             })),
         }

@@ -5,7 +5,9 @@ use std::path::Path;
 use super::augment::{CalibrationImages, CalibrationSpec};
 use super::cell::{CellSpec, Conditions, IdentityError, SpecId};
 use super::derived;
+use super::labels::{check_labels, doubt};
 use super::model::LoadedModel;
+use super::naming::tell_apart;
 use super::parts;
 use super::pass::Pass;
 use super::plan::{Plan, PlanError, QuantizerSpec};
@@ -124,12 +126,15 @@ impl Sweep<'_> {
         let calibration = calibration.map(CalibrationSpec::open).transpose()?;
         let described = calibration.as_ref().map(CalibrationImages::describe);
         let variants = Variants::new(calibration)?;
-        let models = self
+        let mut models = self
             .plan
             .model
             .iter()
             .map(|model| LoadedModel::load(model, Some(&images)))
             .collect::<Result<Vec<_>, _>>()?;
+        tell_apart(&mut models, &self.plan.model)?;
+        let models = models;
+        check_labels(&models, &images, tell)?;
         for model in &models {
             tell(Event::Note(model.pictures()));
             for note in &model.notes {
@@ -138,7 +143,7 @@ impl Sweep<'_> {
         }
         let cells = self.cells(&models, &images, &variants)?;
         let store = RunStore::create_or_open(self.out)?;
-        store.write_plan(&self.plan.to_toml())?;
+        store.write_plan(&self.plan.to_toml()?)?;
         let mut provenance = self.provenance(&models, &images);
         provenance.calibration = described;
         store.write_provenance(&provenance)?;
@@ -176,6 +181,7 @@ impl Sweep<'_> {
         derived::write(&models, &cells, &store)?;
         let summary = summary::summarize(self, &models, &cells, &images, &variants, &store)?;
         store.write_summary(&summary)?;
+        doubt(&models, &summary, tell);
         Ok(Finished {
             summary,
             computed: parts - done,
@@ -248,7 +254,7 @@ impl Sweep<'_> {
             .iter()
             .zip(models)
             .map(|(planned, loaded)| ModelProvenance {
-                model: planned.name.clone(),
+                model: loaded.network.name.clone(),
                 weights: planned.weights.display().to_string(),
                 weights_sha256: loaded.weights_sha256.clone(),
                 preprocessing: loaded.preprocessing.clone(),

@@ -16,7 +16,10 @@ use super::{Columns, QuantizedActivation, QuantizedLayer, QuantizedNetwork, Term
 use crate::network::Network;
 
 const KEY: &str = "quantbound";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+
+/// Widths that a code may have.
+const BITS: std::ops::RangeInclusive<u32> = 1..=16;
 
 /// What a file says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,8 +28,8 @@ pub struct Header {
     pub version: u32,
     /// Architecture.
     pub model: String,
-    /// SHA-256 of the full-precision checkpoint.
-    pub weights_sha256: String,
+    /// [`Network::content`] of the full-precision network.
+    pub network: String,
     /// `Quantizer::name`.
     pub quantizer: String,
     /// The method with all its options.
@@ -93,8 +96,8 @@ pub enum SavedError {
 /// What a quantized network came from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Origin {
-    /// SHA-256 of the full-precision checkpoint.
-    pub weights_sha256: String,
+    /// [`Network::content`] of the full-precision network.
+    pub network: String,
     /// `Quantizer::name`.
     pub quantizer: String,
     /// The method with all its options.
@@ -213,7 +216,7 @@ pub fn write(
     let header = Header {
         version: VERSION,
         model: network.name.clone(),
-        weights_sha256: origin.weights_sha256,
+        network: origin.network,
         quantizer: origin.quantizer,
         spec: origin.spec,
         calibration: origin.calibration,
@@ -250,8 +253,9 @@ fn save(
     let mut temporary = path.as_os_str().to_os_string();
     temporary.push(format!(".{}.part", std::process::id()));
     let temporary = PathBuf::from(temporary);
-    std::fs::write(&temporary, bytes).map_err(io)?;
-    std::fs::rename(&temporary, path).map_err(|e| {
+    let written =
+        std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    written.map_err(|e| {
         let _ = std::fs::remove_file(&temporary);
         io(e)
     })
@@ -271,8 +275,13 @@ pub fn read(path: &Path, network: &Network) -> Result<(Header, QuantizedNetwork)
         model: network.name.clone(),
         problem,
     };
-    if header.model != network.name {
+    // A plan that has several networks of one architecture tells them apart by a suffix.
+    let plain = |name: &str| name.split(" [").next().map(str::to_string);
+    if plain(&header.model) != plain(&network.name) {
         return Err(unfit(format!("it was written for {}", header.model)));
+    }
+    if header.layers.is_empty() {
+        return Err(damaged(path, "it holds no layers"));
     }
     let reader = Reader {
         path,
@@ -363,6 +372,10 @@ impl Reader<'_> {
         node: usize,
         network: &Network,
     ) -> Result<QuantizedLayer, SavedError> {
+        if !BITS.contains(&own.bits) {
+            let what = format!("{}: codes of {} bits, not 1 to 16", own.name, own.bits);
+            return Err(damaged(self.path, &what));
+        }
         let mut terms = Vec::new();
         for k in 1..=own.orders.max(1) {
             let prefix = order(&own.name, k);

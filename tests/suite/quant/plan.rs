@@ -82,7 +82,7 @@ fn every_option_changes_the_spec_and_what_results_are_called() {
 fn plans_and_specs_survive_being_written() {
     for table in TABLES {
         let plan = parse(table).unwrap();
-        let text = plan.to_toml();
+        let text = plan.to_toml().unwrap();
         assert_eq!(
             Plan::parse(&text, Path::new("again")).unwrap(),
             plan,
@@ -193,7 +193,8 @@ fn enlarged_calibration_sets_and_replaced_activations_survive_being_written() {
     let plan = parse(&text("augment = 64\nseed = 3", "activation = \"relu\"")).unwrap();
     assert_eq!(plan.calibration.as_ref().unwrap().augment, Some(64));
     assert!(plan.model[0].activation.is_some());
-    assert_eq!(parse(&plan.to_toml()).unwrap(), plan, "{}", plan.to_toml());
+    let written = plan.to_toml().unwrap();
+    assert_eq!(parse(&written).unwrap(), plan, "{written}");
     for (calibration, model, expected) in [
         ("augment = 0", "", "calibration.augment = 0"),
         ("augmnet = 4", "", "did you mean `augment`?"),

@@ -45,7 +45,7 @@ fn quantize(network: &Network, method: usize, bits: u32) -> (QuantizedNetwork, O
     };
     let quantized = quantized.unwrap();
     let origin = Origin {
-        weights_sha256: "00ff".into(),
+        network: "00ff".into(),
         quantizer: quantizer.name(),
         spec: serde_json::to_value(&spec).unwrap(),
         calibration: None,

@@ -100,18 +100,20 @@ fn usual(
     let crop = Size::of(height, width);
     let small = height.max(width) <= SMALL;
     let square = height == width;
+    // The variants of TensorFlow share the pixels of the others.
+    let lite = name
+        .trim_start_matches("tf_")
+        .starts_with("efficientnet_lite");
     let (mut usual, mut why) = match name {
         "opennsfw" => (OPENNSFW, "as OpenNSFW was trained".to_string()),
-        n if n.starts_with("efficientnet_lite") => {
-            (EFFICIENTNET_LITE, "as EfficientNet-Lite was trained".into())
-        }
+        _ if lite => (EFFICIENTNET_LITE, "as EfficientNet-Lite was trained".into()),
         n if n.starts_with("cifar_") => (CIFAR, "as CIFAR networks are trained".into()),
         _ => (IMAGENET, "as ImageNet networks are trained".into()),
     };
     usual.resize = match () {
         _ if small || !square => crop,
         // Lite's larger variants keep the margin of 32 pixels, others the share of 224 of 256.
-        _ if name.starts_with("efficientnet_lite") => Size::Side(height + 32),
+        _ if lite => Size::Side(height + 32),
         _ => Size::Side((height * 256 + 112) / 224),
     };
     usual.crop = crop;

@@ -6,7 +6,7 @@ use image::{ImageFormat, RgbImage};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::{Method, Record, SearchError, Task};
-use crate::bounds::{BoundError, Domain, Setting, ladder};
+use crate::bounds::{BoundError, Domain, Setting, ladder, standing};
 use crate::data::Preprocessing;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, Exact};
@@ -92,7 +92,7 @@ pub fn counts(verdicts: &Verdicts, found: &Exact) -> VerdictCounts {
 
 /// Holds a discrepancy found at `node` against every bound, or those of the given ids, in ladder order. It was found in
 /// f64, and the bounds speak of real arithmetic: what rounding may have made is taken off before one is violated. A
-/// bound whose assumptions fail is left out.
+/// bound whose numbers leave their range is left out.
 ///
 /// # Errors
 /// When no bound can be stated for the network, or an id is unknown.
@@ -106,19 +106,13 @@ pub fn verdicts(
 ) -> Result<Verdicts, BoundError> {
     let quantized = quantized.dequantize(network);
     let setting = Setting::new(network, &quantized, domain)?;
-    let mut verdicts = Vec::new();
-    for (id, series) in ladder(&setting, ids) {
-        match series {
-            Ok(series) => {
-                let log10 = series.log10[node];
-                let verdict = settle(found.max_abs_diff, found.at_least, log10);
-                verdicts.push((id, log10, verdict));
-            }
-            Err(BoundError::Assumption { .. }) => {}
-            Err(unknown) => return Err(unknown),
-        }
-    }
-    Ok(verdicts)
+    let standing = standing(ladder(&setting, ids), |_| {})?.into_iter();
+    let verdicts = standing.map(|(id, series)| {
+        let log10 = series.log10[node];
+        let verdict = settle(found.max_abs_diff, found.at_least, log10);
+        (id, log10, verdict)
+    });
+    Ok(verdicts.collect())
 }
 
 /// Stores an input as `worst.safetensors` (tensor `input`, `[1, C, H, W]`, normalized, exact) and, where it is an

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
-use crate::bounds::{FoundRescalings, Parametrizations, Rescale};
+use crate::bounds::{FoundRescalings, Parametrizations, Rescale, standing};
 use crate::experiment::plan::Plan;
 use crate::experiment::sweep::{Event, SweepError};
 use crate::experiment::{code, parts};
@@ -95,8 +95,7 @@ impl CellStudy for Rescaling {
                 let place = (tap.depth as u32, network.nodes[tap.node].name.as_str());
                 rows.push(key.rescaling(rescale.name(), bound, place, log10));
             };
-            for (id, series) in ladder {
-                let series = series.map_err(stated)?;
+            for (id, series) in standing(ladder, |_| {}).map_err(stated)? {
                 for tap in &taps {
                     push(&id, tap, series.log10[tap.node]);
                 }

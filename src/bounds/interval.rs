@@ -109,7 +109,7 @@ impl Bound for Interval {
         for (i, node) in setting.network().nodes.iter().enumerate() {
             let state = self.activated(node.activation, linear(setting, i, node, &states));
             if state.all().any(|r| !(r.lo.is_finite() && r.hi.is_finite())) {
-                return Err(BoundError::Assumption {
+                return Err(BoundError::OutOfRange {
                     node: node.name.clone(),
                     why: "the intervals leave the range of f64".into(),
                 });

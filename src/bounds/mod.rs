@@ -34,7 +34,7 @@ pub use ball::Ball;
 pub use best::intersection;
 pub use parametrization::{Ladder, NormProducts, Parametrizations, Rescale};
 pub use reference_norms::ReferenceNorms;
-pub use registry::{find, ladder, registry};
+pub use registry::{find, ladder, registry, standing};
 pub use rescaling::{ChannelClasses, Rescaling};
 pub use rescaling_search::{channel_path_norm, norm_product};
 pub use setting::{Domain, LayerFacts, Setting, Weights};
@@ -51,6 +51,14 @@ pub enum BoundError {
         /// Node name, or `input`.
         node: String,
         /// What was needed and what is there.
+        why: String,
+    },
+    /// The theorem's numbers leave the range that they are kept in: it says nothing of this network, and nothing is wrong.
+    #[error("node {node}: {why}")]
+    OutOfRange {
+        /// Node name.
+        node: String,
+        /// Which numbers.
         why: String,
     },
     /// No such bound.

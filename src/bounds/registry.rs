@@ -16,7 +16,7 @@ use super::path_metric::PathMetric;
 use super::spectral::Spectral;
 use super::spectral_fused::SpectralFused;
 use super::spectral_fused_rescaled::SpectralFusedRescaled;
-use super::{Bound, BoundError, Series, Setting};
+use super::{Bound, BoundError, Ladder, Series, Setting};
 use crate::facts;
 
 static BEST: [Best; 2] = [Best { cap: false }, Best { cap: true }];
@@ -83,12 +83,36 @@ pub fn find(id: &str) -> Result<&'static dyn Bound, BoundError> {
     })
 }
 
+/// The rungs of a ladder that say something. A rung whose numbers leave their range is left out, as `best` leaves it out,
+/// and `note` is told.
+///
+/// # Errors
+/// Any other failure, and the first of these where no rung is left.
+pub fn standing(
+    ladder: Ladder,
+    mut note: impl FnMut(String),
+) -> Result<Vec<(String, Series)>, BoundError> {
+    let mut standing = Vec::new();
+    let mut left_out = None;
+    for (id, result) in ladder {
+        match result {
+            Ok(series) => standing.push((id, series)),
+            Err(error @ BoundError::OutOfRange { .. }) => {
+                note(format!("{id} is left out: {error}"));
+                left_out = left_out.or(Some(error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match left_out {
+        Some(error) if standing.is_empty() => Err(error),
+        _ => Ok(standing),
+    }
+}
+
 /// Evaluates the bounds of the given ids, or all, in the order of `ids` or of the registry; each theorem once,
 /// in parallel.
-pub fn ladder(
-    setting: &Setting,
-    ids: Option<&[&str]>,
-) -> Vec<(String, Result<Series, BoundError>)> {
+pub fn ladder(setting: &Setting, ids: Option<&[&str]>) -> Ladder {
     let all: Vec<&str> = REGISTRY.iter().map(|b| b.facts().id).collect();
     let wanted = ids.unwrap_or(&all);
     let single: BTreeSet<&str> = wanted

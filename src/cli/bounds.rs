@@ -74,7 +74,7 @@ impl Args {
             let quantized = quantized.dequantize(&model.network);
             let setting = Setting::sharing(&norms, &quantized, &domain)?;
             let Some(parametrizations) = &parametrizations else {
-                let mut ladder = complete(bounds::ladder(&setting, only.as_deref()))?;
+                let mut ladder = bounds::standing(bounds::ladder(&setting, only.as_deref()), note)?;
                 ladder.extend(on_images.ladder);
                 let capped = on_images.capped;
                 if self.json {
@@ -91,7 +91,7 @@ impl Args {
             let found = parametrizations.ladders(&quantized, &domain, only.as_deref())?;
             let mut ladders = Vec::new();
             for ladder in found {
-                ladders.push(complete(ladder)?);
+                ladders.push(bounds::standing(ladder, |_| {})?);
             }
             let chosen = &ladders[rescale as usize];
             let products = parametrizations.norm_products();
@@ -234,12 +234,8 @@ fn tolerance(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a positive number".to_string())
 }
 
-/// A ladder whose bounds could all be stated.
-fn complete(
-    ladder: Vec<(String, Result<Series, bounds::BoundError>)>,
-) -> Result<Vec<(String, Series)>, bounds::BoundError> {
-    let bounds = ladder.into_iter();
-    bounds.map(|(id, series)| Ok((id, series?))).collect()
+fn note(text: String) {
+    eprintln!("note: {text}");
 }
 
 type Ladder = [(String, Series)];

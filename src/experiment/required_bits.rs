@@ -11,7 +11,7 @@ use crate::bounds::{Ball, BoundError, Domain};
 use crate::facts;
 use crate::network::Network;
 use crate::quant::Granularity;
-use crate::quant::uniform::{Scheme, half_steps};
+use crate::quant::uniform::{self, Scheme};
 use crate::results::schema::RequiredBitsRow;
 
 /// Tolerances on `max |y' - y|` that a sweep asks about.
@@ -152,7 +152,7 @@ pub fn a_priori<'i>(
     tolerances: &[f64],
 ) -> Result<BTreeMap<&'i str, BitsNeeded>, BoundError> {
     let series = |bits: u32, ids: &[&'i str]| {
-        let radii = half_steps(network, scheme, granularity, bits);
+        let radii = uniform::radii(network, scheme, granularity, bits);
         let ball = Ball::new(network, domain, &radii)?;
         let ids = ids.par_iter();
         ids.map(|&id| Ok((id, ball.evaluate(id)?.log10)))

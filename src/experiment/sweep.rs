@@ -241,8 +241,9 @@ fn bound(
             };
             let setting = Setting::sharing(context.norms(), &quantized, &domain).map_err(stated)?;
             let taps = model.network.taps();
-            for (id, series) in bounds::ladder(&setting, ids.as_deref()) {
-                let series = series.map_err(stated)?;
+            let ladder = bounds::ladder(&setting, ids.as_deref());
+            let note = |note| tell(Event::Note(format!("{}: {note}", label(cell))));
+            for (id, series) in bounds::standing(ladder, note).map_err(stated)? {
                 rows.extend(taps.iter().map(|tap| {
                     let layer = &model.network.nodes[tap.node].name;
                     cell.key

@@ -95,9 +95,12 @@ pub enum QuantError {
     },
 }
 
+/// The widest grid: codes are stored in 16 bits.
+pub const WIDEST: u32 = 16;
+
 /// Refuses bit widths outside 2..=16.
 fn check_bits(bits: u32) -> Result<(), QuantError> {
-    match (2..=16).contains(&bits) {
+    match (2..=WIDEST).contains(&bits) {
         true => Ok(()),
         false => Err(QuantError::Bits { bits }),
     }

@@ -1,9 +1,10 @@
 //! Uniform (affine) quantization: symmetric or asymmetric grids over a chosen range.
 
 use super::{
-    Granularity, QuantError, QuantizedLayer, QuantizedNetwork, Quantizer, Range, Rounding,
+    Granularity, QuantError, QuantizedLayer, QuantizedNetwork, Quantizer, Range, Rounding, WIDEST,
 };
 use crate::network::Network;
+use crate::tensor::tolerance::UNIT_F32;
 
 /// Whether the grid is centred on zero.
 #[derive(
@@ -86,32 +87,41 @@ impl Grid {
     }
 }
 
-/// How far rounding to nearest moves a weight on the grid of `bits` bits over the whole range of its group, in real
-/// arithmetic: half the distance of neighbours. By node, one number per output channel; `bits` is at least 2 and
-/// not limited by what codes can be stored in.
-pub fn half_steps(
+/// How far the quantizer of `bits` bits moves a weight at most. By node, one number per output channel; `bits` is at
+/// least 2.
+///
+/// Half the distance of neighbours on the grid over the whole range of its group, and, up to the [`WIDEST`] grid whose codes
+/// can be stored, what f32 does to the scale and to the product of code and scale (docs/bounds.md, balls of weights).
+/// Beyond that width scales are real numbers, and so are weights.
+pub fn radii(
     network: &Network,
     scheme: Scheme,
     granularity: Granularity,
     bits: u32,
 ) -> Vec<Vec<f64>> {
-    let half_step = |weights: &[f32]| {
+    let radius = |weights: &[f32]| {
         let (low, high) = Range::MaxAbs.ends(weights, scheme == Scheme::Symmetric, |_| 0.0);
-        let steps = match scheme {
-            // A symmetric grid leaves one code out.
-            Scheme::Symmetric => 2f64.powi(bits as i32) - 2.0,
-            Scheme::Asymmetric => 2f64.powi(bits as i32) - 1.0,
-        };
-        match high > low {
-            true => ((high - low) / steps / 2.0).next_up(),
-            false => 0.0,
+        if high <= low {
+            return 0.0;
         }
+        let (steps, reach) = match scheme {
+            // A symmetric grid leaves one code out.
+            Scheme::Symmetric => (2f64.powi(bits as i32) - 2.0, high),
+            Scheme::Asymmetric => (2f64.powi(bits as i32) - 1.0, high - low),
+        };
+        let half_step = (high - low) / steps / 2.0;
+        if bits > WIDEST {
+            return half_step.next_up().next_up();
+        }
+        // The scale is a normal number: below that, half its distance to the next is the smallest there is.
+        let half_step = half_step.max(f64::from(f32::MIN_POSITIVE) / 2.0);
+        half_step + 3.0 * UNIT_F32 * (half_step + reach)
     };
     let of_node = |node: &crate::network::Node| match node.affine() {
         None => Vec::new(),
         Some(a) => match granularity {
-            Granularity::PerTensor => vec![half_step(a.weight); a.out],
-            Granularity::PerChannel => (0..a.out).map(|o| half_step(a.row(o))).collect(),
+            Granularity::PerTensor => vec![radius(a.weight); a.out],
+            Granularity::PerChannel => (0..a.out).map(|o| radius(a.row(o))).collect(),
         },
     };
     network.nodes.iter().map(of_node).collect()

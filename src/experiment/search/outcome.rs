@@ -7,7 +7,7 @@ use image::{ExtendedColorType, ImageEncoder};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::{Method, Record, SearchError, Task};
-use crate::bounds::{BoundError, Domain, Setting, ladder};
+use crate::bounds::{BoundError, Domain, Setting, ladder, standing};
 use crate::data::{Channels, Preprocessing};
 use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, Exact};
@@ -102,7 +102,8 @@ pub fn counts(verdicts: &Verdicts, found: &Exact) -> VerdictCounts {
 
 /// Holds a discrepancy found at `node` against every bound, or those of the given ids, in ladder order. It was found in
 /// f64, and the bounds speak of real arithmetic: what rounding may have made is taken off before one is violated. A
-/// bound whose assumptions fail is left out; where activations are quantized, every bound is, for they speak of weights.
+/// bound whose assumptions fail, or whose numbers leave their range, is left out; where activations are quantized, every
+/// bound is, for they speak of weights.
 ///
 /// # Errors
 /// When no bound can be stated for the network, or an id is unknown.
@@ -119,15 +120,15 @@ pub fn verdicts(
     }
     let quantized = quantized.dequantize(network);
     let setting = Setting::new(network, &quantized, domain)?;
-    let mut bounds = Vec::new();
-    for (id, series) in ladder(&setting, ids) {
-        match series {
-            Ok(series) => bounds.push((id, series.log10[node])),
-            Err(BoundError::Assumption { .. }) => {}
-            Err(unknown) => return Err(unknown),
-        }
-    }
-    Ok(beside(bounds, found))
+    let assumed = |rung: &(String, Result<_, BoundError>)| {
+        !matches!(rung.1, Err(BoundError::Assumption { .. }))
+    };
+    let stated = ladder(&setting, ids).into_iter().filter(assumed).collect();
+    let standing = standing(stated, |_| {})?.into_iter();
+    Ok(beside(
+        standing.map(|(id, series)| (id, series.log10[node])),
+        found,
+    ))
 }
 
 /// Holds a discrepancy against bounds, each an id and its `log10`.

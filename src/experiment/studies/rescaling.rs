@@ -3,7 +3,7 @@
 use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
-use crate::bounds::Rescale;
+use crate::bounds::{Rescale, standing};
 use crate::experiment::context::ModelContext;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
@@ -73,8 +73,7 @@ impl CellStudy for Rescaling {
                 let place = (tap.depth as u32, network.nodes[tap.node].name.as_str());
                 rows.push(key.rescaling(rescale.name(), bound, place, log10));
             };
-            for (id, series) in ladder {
-                let series = series.map_err(stated)?;
+            for (id, series) in standing(ladder, |_| {}).map_err(stated)? {
                 for tap in &taps {
                     push(&id, tap, series.log10[tap.node]);
                 }

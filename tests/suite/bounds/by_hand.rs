@@ -1,7 +1,7 @@
 //! Every rung against numbers worked out by hand, and against the counts of a known architecture.
 
-use quantbound::bounds::{BoundError, Domain, Setting, find, ladder};
-use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad, zoo};
+use quantbound::bounds::{BoundError, Domain, Setting, find, ladder, standing};
+use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad, Window, zoo};
 use quantbound::tensor::{Shape, Tensor};
 
 fn pointwise(out: usize, weight: &[f32], bias: &[f32]) -> Op {
@@ -199,11 +199,60 @@ fn deep_networks_do_not_overflow() {
                 }
                 Err(error) => {
                     assert!(id.starts_with("interval") && w > 1.0, "{id}: {error}");
-                    assert!(matches!(error, BoundError::Assumption { .. }));
+                    assert!(matches!(error, BoundError::OutOfRange { .. }));
                 }
             }
         }
+        // What is left stands, `best` among it; alone, a rung without numbers is an error.
+        let mut notes = Vec::new();
+        let all = standing(ladder(&setting, None), |note| notes.push(note)).unwrap();
+        assert_eq!(notes.len(), if w < 1.0 { 0 } else { 2 }, "{notes:?}");
+        let said = |id: &str| all.iter().any(|(i, _)| i == id);
+        assert!(said("best") && said("fused") && said("interval") == (w < 1.0));
+        let alone = standing(ladder(&setting, Some(&["interval"])), |_| {});
+        assert_eq!(alone.is_ok(), w < 1.0);
     }
+    let wrong = BoundError::Assumption {
+        node: "a".into(),
+        why: "b".into(),
+    };
+    assert_eq!(
+        standing(vec![("x".into(), Err(wrong.clone()))], |_| {}),
+        Err(wrong)
+    );
+}
+
+#[test]
+fn paths_under_one_pool() {
+    // Two padded taps over one pixel, +1 and +1 against +1 and -1, and the larger of both outputs.
+    let build = |second: f32| {
+        let mut net = Network::new("pool", Shape::new(1, 1, 1));
+        let taps = Op::Conv(Conv {
+            weight: Tensor::new([1, 1, 1, 2], vec![1.0, second]).unwrap(),
+            bias: vec![0.0],
+            stride: [1, 1],
+            pad: Pad {
+                left: 1,
+                right: 1,
+                ..Pad::default()
+            },
+            dilation: [1, 1],
+            groups: 1,
+        });
+        let taps = net
+            .push("taps", taps, &[INPUT], Activation::Identity)
+            .unwrap();
+        let window = Window {
+            kernel: [1, 2],
+            stride: [1, 2],
+            pad: Pad::default(),
+        };
+        net.push("pool", Op::MaxPool(window), &[taps], Activation::Identity)
+            .unwrap();
+        net
+    };
+    // At x = -3 the maxima are -3 and 3. The difference of three passes over pixels would be 0.
+    assert_bounds("path-metric", &(build(1.0), build(-1.0)), &[6.0, 6.0]);
 }
 
 #[test]

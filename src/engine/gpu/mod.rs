@@ -30,6 +30,7 @@ pub mod library;
 pub mod moments;
 mod node;
 mod pass;
+pub mod plan;
 mod pool;
 mod quantize;
 mod reduced;

@@ -1,27 +1,30 @@
-//! Hashes what results depend on, so that a changed kernel or bound never reuses old cells.
+//! Gives the crate the hashes of the code that stored rows depend on, its commit and its compiler.
 
+#[path = "build/code.rs"]
+mod code;
+
+use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
-fn main() {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for dir in [
-        "shaders",
-        "src/tensor",
-        "src/network",
-        "src/quant",
-        "src/bounds",
-        "src/facts.rs",
-        "src/engine",
-        "src/data",
-        "src/experiment/augment.rs",
-        "src/experiment/calibration.rs",
-        "src/experiment/sensitivity.rs",
-    ] {
-        println!("cargo:rerun-if-changed={dir}");
-        add(Path::new(dir), &mut hash);
+fn main() -> Result<(), String> {
+    let variable = |name: &str| std::env::var(name).map_err(|e| format!("{name}: {e}"));
+    let root = variable("CARGO_MANIFEST_DIR")?;
+    let root = Path::new(&root);
+    let mut constants = String::new();
+    for component in code::COMPONENTS {
+        for path in component.paths {
+            println!("cargo:rerun-if-changed={path}");
+        }
+        let name = component.name;
+        let hash = component.hash(root)?;
+        let written = writeln!(constants, "pub const {name}: &str = \"{hash}\";");
+        written.map_err(|e| e.to_string())?;
     }
-    println!("cargo:rustc-env=QUANTBOUND_CODE={hash:016x}");
+    println!("cargo:rerun-if-changed=Cargo.lock");
+    println!("cargo:rerun-if-changed=build/code.rs");
+    let path = Path::new(&variable("OUT_DIR")?).join("code.rs");
+    std::fs::write(&path, constants).map_err(|e| format!("{}: {e}", path.display()))?;
 
     println!("cargo:rerun-if-changed=.git/HEAD");
     println!("cargo:rerun-if-changed=.git/logs/HEAD");
@@ -38,23 +41,5 @@ fn main() {
         .and_then(|o| String::from_utf8(o.stdout).ok())
         .unwrap_or_default();
     println!("cargo:rustc-env=QUANTBOUND_RUSTC={}", version.trim());
-}
-
-/// FNV-1a over names and contents, in name order.
-fn add(path: &Path, hash: &mut u64) {
-    let mut absorb = |bytes: &[u8]| {
-        for &b in bytes {
-            *hash = (*hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
-    if let Ok(entries) = std::fs::read_dir(path) {
-        let mut paths: Vec<_> = entries.flatten().map(|e| e.path()).collect();
-        paths.sort();
-        for path in paths {
-            add(&path, hash);
-        }
-    } else if let Ok(bytes) = std::fs::read(path) {
-        absorb(path.to_string_lossy().as_bytes());
-        absorb(&bytes);
-    }
+    Ok(())
 }

@@ -14,7 +14,7 @@ use super::table::{self, number};
 use crate::data::ImageSet;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, Exact};
-use crate::experiment::cell::CODE;
+use crate::experiment::code;
 use crate::experiment::measure::max_abs_diff;
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::QuantizerSpec;
@@ -135,7 +135,8 @@ impl Args {
     /// Everything that the state of a search depends on.
     fn id(&self, model: &LoadedModel, images: &ImageSet, engine: &dyn Engine) -> String {
         let text = json!({
-            "model": model.network.name, "weights": model.weights_sha256, "code": CODE,
+            "model": model.network.name, "network": model.content,
+            "code": [code::measuring(&engine.device().engine), code::SEARCH.to_string()],
             "preprocessing": model.preprocessing, "images": images.hash(), "bits": self.bits,
             "granularity": self.granularity,
             "budget": self.budget, "seed": self.seed, "depth": self.depth,

@@ -106,16 +106,24 @@ impl ImageSet {
     }
 
     /// Decodes and preprocesses a range of images.
+    ///
+    /// # Errors
+    /// [`DataError::Changed`] for a file that is not the one that was hashed: no number stands under the name of an
+    /// image that it was not made from.
     pub fn load(
         &self,
         range: Range<usize>,
         preprocessing: &Preprocessing,
     ) -> Result<Batch, DataError> {
-        let paths: Vec<&Path> = self.images[range]
-            .iter()
-            .map(|f| f.path.as_path())
-            .collect();
-        preprocessing.load_batch(&paths)
+        preprocessing.batch(self.images[range].par_iter().map(|file| {
+            let bytes = std::fs::read(&file.path).map_err(unreadable(&file.path))?;
+            if blake3::hash(&bytes).to_hex().as_str() != file.hash {
+                return Err(DataError::Changed {
+                    path: file.path.display().to_string(),
+                });
+            }
+            preprocessing.input(&file.path, &bytes)
+        }))
     }
 }
 

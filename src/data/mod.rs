@@ -35,6 +35,14 @@ pub enum DataError {
         /// What is wrong.
         problem: String,
     },
+    /// The file is another one now.
+    #[error(
+        "{path}: changed since its folder was read; run again for the new content, or put the old file back"
+    )]
+    Changed {
+        /// The file.
+        path: String,
+    },
     /// The directory has no images.
     #[error(
         "{path}: expected .jpg, .jpeg or .png files, found none among {entries} entries; \

@@ -219,31 +219,35 @@ impl Preprocessing {
     /// Decodes the image at `path`, after the check that this preprocessing is possible.
     pub fn decode(&self, path: &Path) -> Result<RgbImage, DataError> {
         self.check()?;
-        let bytes = std::fs::read(path).map_err(|problem| DataError::Read {
-            path: path.display().to_string(),
-            problem,
-        })?;
-        let decode_error = |problem| DataError::Decode {
-            path: path.display().to_string(),
-            problem,
-        };
-        decode::rgb(&bytes).map_err(decode_error)
+        decoded(path, &read(path)?)
     }
 
     /// The network input for the image at `path`: `3 x crop x crop` values, CHW.
     pub fn load(&self, path: &Path) -> Result<Vec<f32>, DataError> {
-        Ok(self.normalize(self.pixels(path)?.as_raw()))
+        self.input(path, &read(path)?)
+    }
+
+    /// The same for an image whose file was read; `path` is for errors.
+    pub fn input(&self, path: &Path, bytes: &[u8]) -> Result<Vec<f32>, DataError> {
+        self.check()?;
+        let pixels = self.resize_and_crop(&decoded(path, bytes)?)?;
+        Ok(self.normalize(pixels.as_raw()))
     }
 
     /// One batch of the images at `paths`, in their order, decoded in parallel. An error names the first file
     /// (in that order) that fails.
     pub fn load_batch<P: AsRef<Path> + Sync>(&self, paths: &[P]) -> Result<Batch, DataError> {
         self.check()?;
-        let images: Vec<Result<Vec<f32>, DataError>> = paths
-            .par_iter()
-            .map(|path| self.load(path.as_ref()))
-            .collect();
-        let mut data = Vec::with_capacity(paths.len() * self.shape().len());
+        self.batch(paths.par_iter().map(|path| self.load(path.as_ref())))
+    }
+
+    /// One batch of network inputs, or the first error in their order.
+    pub fn batch(
+        &self,
+        images: impl IndexedParallelIterator<Item = Result<Vec<f32>, DataError>>,
+    ) -> Result<Batch, DataError> {
+        let images: Vec<Result<Vec<f32>, DataError>> = images.collect();
+        let mut data = Vec::with_capacity(images.len() * self.shape().len());
         for image in images {
             data.extend(image?);
         }
@@ -252,6 +256,20 @@ impl Preprocessing {
             data,
         })
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    std::fs::read(path).map_err(|problem| DataError::Read {
+        path: path.display().to_string(),
+        problem,
+    })
+}
+
+fn decoded(path: &Path, bytes: &[u8]) -> Result<RgbImage, DataError> {
+    decode::rgb(bytes).map_err(|problem| DataError::Decode {
+        path: path.display().to_string(),
+        problem,
+    })
 }
 
 /// Sides beyond what JPEG can hold are refused, before memory is asked for.

@@ -27,13 +27,13 @@ pub fn write(models: &[LoadedModel], cells: &[Cell], store: &RunStore) -> Result
             rows.extend(ledger(&cell.key, depth, layer(network, depth), known));
         }
     }
-    store.write_table(file::LEDGER, &rows)?;
+    store.write_table(&rows)?;
 
     let mut rows = Vec::new();
     for family in families(models, cells, &known) {
         rows.extend(required_bits(&family)?);
     }
-    Ok(store.write_table(file::REQUIRED_BITS, &rows)?)
+    Ok(store.write_table(&rows)?)
 }
 
 /// The node's name at a depth.

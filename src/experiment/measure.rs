@@ -17,7 +17,7 @@ pub struct CellRows {
 }
 
 /// Collects one cell's results over a range of images.
-pub struct Part<'a> {
+pub struct Collected<'a> {
     cell: &'a Cell,
     model: &'a LoadedModel,
     images: &'a ImageSet,
@@ -26,7 +26,7 @@ pub struct Part<'a> {
     rows: CellRows,
 }
 
-impl<'a> Part<'a> {
+impl<'a> Collected<'a> {
     /// Starts with the first image of `range`.
     pub fn new(
         cell: &'a Cell,

@@ -3,6 +3,7 @@
 pub mod augment;
 pub mod calibration;
 pub mod cell;
+pub mod code;
 mod derived;
 pub mod diagnosis;
 pub mod dynamics;
@@ -11,6 +12,7 @@ pub mod ledger;
 pub mod measure;
 mod method;
 pub mod model;
+pub mod parts;
 mod pass;
 pub mod path_norm;
 pub mod plan;

@@ -23,6 +23,8 @@ pub struct LoadedModel {
     pub preprocessing: Preprocessing,
     /// SHA-256 of the checkpoint file; the label of synthetic weights.
     pub weights_sha256: String,
+    /// [`Network::content`] of the network.
+    pub content: String,
     /// What the import of the file had to say.
     pub notes: Vec<String>,
 }
@@ -39,6 +41,7 @@ impl LoadedModel {
                     .into(),
             );
         }
+        loaded.content = loaded.network.content();
         Ok(loaded)
     }
 
@@ -67,6 +70,7 @@ impl LoadedModel {
             preprocessing: preprocessing(model, &network),
             network,
             weights_sha256: sha256,
+            content: String::new(),
             notes,
         })
     }
@@ -92,6 +96,7 @@ impl LoadedModel {
             },
             preprocessing,
             weights_sha256: label,
+            content: String::new(),
             notes: vec!["synthetic weights: shapes and depth are real, values are not".into()],
         })
     }

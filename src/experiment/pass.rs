@@ -5,16 +5,18 @@ use std::time::Instant;
 
 use arrow_array::RecordBatch;
 
-use super::measure::{CellRows, Part};
+use super::measure::{CellRows, Collected};
 use super::model::LoadedModel;
+use super::parts;
 use super::studies::schedule::Scheduled;
-use super::studies::{BatchStudy, Subject, stem};
+use super::studies::{BatchStudy, Subject};
 use super::sweep::{Cell, Event, Sweep, SweepError, compare_once, label, with_variant};
 use super::variants::Variants;
 use crate::data::ImageSet;
 use crate::engine::{Runner, VariantId};
 use crate::quant::QuantizedNetwork;
-use crate::results::store::{PartMeta, RunStore};
+use crate::results::schema::{MeasurementRow, OutputRow, Row};
+use crate::results::store::{Part, PartMeta, RunStore, encode};
 use crate::tensor::Batch;
 
 /// One model of a sweep, over all images.
@@ -30,13 +32,13 @@ pub(super) struct Pass<'a> {
 /// What one cell still lacks of a batch.
 struct Pending<'a> {
     cell: &'a Cell,
-    measurement: Option<Part<'a>>,
+    measurement: Option<Collected<'a>>,
     studies: Vec<PendingStudy<'a>>,
 }
 
 struct PendingStudy<'a> {
     study: &'a dyn BatchStudy,
-    stem: String,
+    part: Part,
     /// Record batches of each table.
     rows: Vec<(&'static str, Vec<RecordBatch>)>,
 }
@@ -100,23 +102,23 @@ impl<'a> Pass<'a> {
     }
 
     fn pending(&self, cell: &'a Cell, batch: u32, range: &Range<usize>) -> Option<Pending<'a>> {
-        let id = &cell.key.cell_id;
-        let measurement = (!self.store.has_part(id, batch))
-            .then(|| Part::new(cell, self.model, self.images, range.clone()));
+        let plan = self.sweep.plan;
+        let measurement = (!self.store.has(&parts::measured(cell, batch)))
+            .then(|| Collected::new(cell, self.model, self.images, range.clone()));
         let studies: Vec<PendingStudy<'a>> = self
             .studies
             .of_batches
             .iter()
             .map(|study| PendingStudy {
                 study: study.as_ref(),
-                stem: stem(study.as_ref(), Some(batch)),
+                part: parts::studied(cell, study.as_ref(), plan, Some(batch)),
                 rows: study
                     .tables()
                     .iter()
                     .map(|t| (t.name, Vec::new()))
                     .collect(),
             })
-            .filter(|s| !self.store.has_study(id, &s.stem))
+            .filter(|s| !self.store.has(&s.part))
             .collect();
         (measurement.is_some() || !studies.is_empty()).then_some(Pending {
             cell,
@@ -160,7 +162,6 @@ impl<'a> Pass<'a> {
         quantized: &QuantizedNetwork,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        let id = &p.cell.key.cell_id;
         if let Some(part) = &mut p.measurement {
             let exact = self.sweep.plan.f64_images;
             if batch == 0 && exact > 0 {
@@ -182,12 +183,16 @@ impl<'a> Pass<'a> {
                 seconds: part.seconds(),
                 device: self.sweep.engine.device(),
             };
-            self.store
-                .write_part(id, batch, &measurements, &outputs, &meta)?;
+            let tables = [
+                (MeasurementRow::TABLE, vec![encode(&measurements)?]),
+                (OutputRow::TABLE, vec![encode(&outputs)?]),
+            ];
+            let part = parts::measured(p.cell, batch);
+            self.store.write(&part, &tables, Some(&meta))?;
             tell(Event::PartDone);
         }
         for s in &p.studies {
-            self.store.write_study(id, &s.stem, &s.rows)?;
+            self.store.write(&s.part, &s.rows, None)?;
             tell(Event::PartDone);
         }
         Ok(())
@@ -197,8 +202,8 @@ impl<'a> Pass<'a> {
     pub fn study(&self, cells: &[&Cell], tell: &mut dyn FnMut(Event)) -> Result<(), SweepError> {
         for cell in cells {
             for study in &self.studies.of_cells {
-                let stem = stem(study.as_ref(), None);
-                if self.store.has_study(&cell.key.cell_id, &stem) {
+                let part = parts::studied(cell, study.as_ref(), self.sweep.plan, None);
+                if self.store.has(&part) {
                     continue;
                 }
                 tell(Event::Now(format!("{} {}", label(cell), study.name())));
@@ -210,7 +215,7 @@ impl<'a> Pass<'a> {
                     .zip(rows)
                     .map(|(t, rows)| (t.name, vec![rows]));
                 let named: Vec<_> = named.collect();
-                self.store.write_study(&cell.key.cell_id, &stem, &named)?;
+                self.store.write(&part, &named, None)?;
                 tell(Event::PartDone);
             }
         }

@@ -10,7 +10,7 @@ impl Provenance {
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: env!("QUANTBOUND_COMMIT").into(),
-            code: super::cell::CODE.into(),
+            code: super::code::measuring(&device.engine),
             rustc: env!("QUANTBOUND_RUSTC").into(),
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             software_adapter: device.kind == "software-gpu",

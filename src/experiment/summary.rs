@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::judge::{Digits, Judge};
 use super::model::LoadedModel;
+use super::parts;
 use super::search::until;
 use super::studies::sample_bounds;
 use super::sweep::{Cell, Sweep, SweepError, with_variant};
@@ -74,7 +75,7 @@ impl CellCase<'_> {
     ) -> Result<CellSummary, SweepError> {
         let network = &self.model.network;
         let id = &self.cell.key.cell_id;
-        let bounds: Vec<BoundRow> = store.read_bounds(id)?;
+        let bounds: Vec<BoundRow> = store.read(&parts::bounds(self.cell, self.sweep.plan))?;
         let mut judge = Judge::default();
         for row in &bounds {
             judge.state(row, Arithmetic::of(&row.bound));
@@ -91,8 +92,9 @@ impl CellCase<'_> {
         let mut outputs: Vec<OutputRow> = Vec::new();
         let (mut seconds, mut seen, mut device) = (0.0, 0, String::new());
         for batch in 0..self.images.len().div_ceil(self.sweep.plan.batch) as u32 {
-            let (measurements, rows): (Vec<MeasurementRow>, Vec<OutputRow>) =
-                store.read_part(id, batch)?;
+            let part = parts::measured(self.cell, batch);
+            let measurements: Vec<MeasurementRow> = store.read(&part)?;
+            let rows: Vec<OutputRow> = store.read(&part)?;
             for row in &measurements {
                 see(row.depth, &row.image, row.max_abs_diff);
             }
@@ -100,7 +102,7 @@ impl CellCase<'_> {
                 see(taps.len() as u32, &row.image, row.max_abs_diff);
             }
             outputs.extend(rows);
-            if let Some(meta) = store.part_meta(id, batch) {
+            if let Some(meta) = store.meta(&part) {
                 seconds += meta.seconds;
                 seen += u64::from(meta.images);
                 device = format!("{} on {}", meta.device.engine, meta.device.device);
@@ -142,6 +144,7 @@ impl CellCase<'_> {
         };
         Ok(CellSummary {
             key: self.cell.key.clone(),
+            spec_id: self.cell.spec_id.as_str().to_string(),
             images: seen,
             images_per_second: seen as f64 / seconds,
             device,

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::augment::{CalibrationImages, CalibrationSpec};
-use super::cell::{self, CellSpec};
+use super::cell::{CellSpec, Conditions, IdentityError, SpecId};
 use super::derived;
 use super::model::LoadedModel;
+use super::parts;
 use super::pass::Pass;
 use super::plan::{Plan, PlanError, QuantizerSpec};
 use super::saved::models_for;
@@ -19,8 +20,8 @@ use crate::engine::{Comparison, Engine, EngineError, Runner, VariantId};
 use crate::network::{Network, NetworkError};
 use crate::quant::{QuantError, QuantizedNetwork};
 use crate::results::provenance::{ModelProvenance, Provenance};
-use crate::results::schema::{CellKey, Summary};
-use crate::results::store::{RunStore, StoreError};
+use crate::results::schema::{BoundRow, CellKey, Row, Summary};
+use crate::results::store::{RunStore, StoreError, encode};
 use crate::tensor::Batch;
 
 /// Whatever stops a sweep; finished parts stay on disk and the same command goes on from them.
@@ -44,6 +45,9 @@ pub enum SweepError {
     /// See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// See [`IdentityError`].
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// See [`SearchError`].
     #[error(transparent)]
     Search(#[from] SearchError),
@@ -60,7 +64,7 @@ pub enum SweepError {
 /// What a sweep tells while it runs.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// How much there is to do, in (cell, batch) parts, and how much was found done.
+    /// How much there is to do, in parts, and how much was found done.
     Planned {
         /// Cells of the plan.
         cells: usize,
@@ -79,8 +83,10 @@ pub enum Event {
 
 /// One cell with what it takes to run it.
 pub struct Cell {
-    /// Everything it depends on.
+    /// What it is.
     pub spec: CellSpec,
+    /// Its name from commit to commit.
+    pub spec_id: SpecId,
     /// The columns of its rows.
     pub key: CellKey,
     /// Index into the plan's models.
@@ -133,7 +139,10 @@ impl Sweep<'_> {
 
         let batches = images.len().div_ceil(self.plan.batch) as u32;
         let studies = Scheduled::of(self.plan);
-        let done = cells.iter().map(|c| studies.done(c, batches, &store)).sum();
+        let done = cells.iter();
+        let done = done
+            .map(|c| studies.done(self.plan, c, batches, &store))
+            .sum();
         let parts = cells.len() * studies.parts_of_a_cell(batches);
         tell(Event::Planned {
             cells: cells.len(),
@@ -157,9 +166,7 @@ impl Sweep<'_> {
         }
 
         tell(Event::Now("merging and judging".into()));
-        let order: Vec<&String> = cells.iter().map(|c| &c.key.cell_id).collect();
-        store.finish(&order)?;
-        studies.merge(&cells, batches, &store)?;
+        studies.merge(self.plan, &cells, batches, &store)?;
         derived::write(&models, &cells, &store)?;
         let summary = summary::summarize(self, &models, &cells, &images, &variants, &store)?;
         store.write_summary(&summary)?;
@@ -175,8 +182,12 @@ impl Sweep<'_> {
         models: &[LoadedModel],
         images: &ImageSet,
         variants: &Variants,
-    ) -> Result<Vec<Cell>, QuantError> {
-        let engine = self.engine.device().engine;
+    ) -> Result<Vec<Cell>, SweepError> {
+        let how = Conditions {
+            engine: self.engine.device().engine,
+            batch: self.plan.batch,
+            f64_images: self.plan.f64_images,
+        };
         let quantizers = self.plan.quantizers();
         let cell = |model: usize, quantizer: &QuantizerSpec| {
             let loaded = &models[model];
@@ -184,25 +195,27 @@ impl Sweep<'_> {
             let calibration = variants.calibration_hash();
             let spec = CellSpec {
                 model: loaded.network.name.clone(),
-                weights: loaded.weights_sha256.clone(),
+                network: loaded.content.clone(),
                 preprocessing: loaded.preprocessing.clone(),
                 images: images.hash(),
                 quantizer: quantizer.clone(),
                 calibration: calibration.filter(|_| built.needs_calibration()),
                 mode: "accumulated",
-                engine: engine.clone(),
-                batch: self.plan.batch,
-                f64_images: self.plan.f64_images,
-                code: cell::CODE,
             };
+            let spec_id = spec.id()?;
             let key = CellKey {
-                cell_id: spec.id(),
+                cell_id: how.cell_id(&spec_id),
                 model: spec.model.clone(),
                 quantizer: built.name(),
                 bits: quantizer.bits,
                 granularity: quantizer.granularity,
             };
-            Ok(Cell { spec, key, model })
+            Ok(Cell {
+                spec,
+                spec_id,
+                key,
+                model,
+            })
         };
         let mut pairs = Vec::new();
         for quantizer in &quantizers {
@@ -255,12 +268,18 @@ impl Sweep<'_> {
             .bounds
             .as_ref()
             .map(|ids| ids.iter().map(String::as_str).collect());
-        for cell in cells.iter().filter(|c| !store.has_bounds(&c.key.cell_id)) {
+        for cell in cells {
+            let part = parts::bounds(cell, self.plan);
+            if store.has(&part) {
+                continue;
+            }
             tell(Event::Now(format!("{} bounds", label(cell))));
             let quantized = variants.quantized(cell, model)?;
             if !quantized.activations.is_empty() {
                 // A bound on the error of weights says nothing of a network whose activations are rounded too.
-                store.write_bounds(&cell.key.cell_id, &[])?;
+                let none = encode::<BoundRow>(&[])?;
+                store.write(&part, &[(BoundRow::TABLE, vec![none])], None)?;
+                tell(Event::PartDone);
                 continue;
             }
             let quantized = quantized.dequantize(&model.network);
@@ -279,7 +298,8 @@ impl Sweep<'_> {
                         .bound(&id, tap.depth as u32, layer, series.log10[tap.node])
                 }));
             }
-            store.write_bounds(&cell.key.cell_id, &rows)?;
+            store.write(&part, &[(BoundRow::TABLE, vec![encode(&rows)?])], None)?;
+            tell(Event::PartDone);
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 pub mod architectures;
 pub mod checkpoint;
+mod content;
 pub mod counts;
 pub mod fold;
 pub mod graph;

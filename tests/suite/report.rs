@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::common::parts;
 use crate::common::run_dir::{BOUNDS, Make};
 use quantbound::report::{Built, build};
 use quantbound::results::schema::{BoundRow, MeasurementRow, OutputRow, file};
@@ -250,6 +251,14 @@ fn nan_and_infinity_are_invalid_and_never_a_number() {
     assert!(!html.contains("class=\"n\" data-v=\"NaN\">NaN"));
 }
 
+/// Merges the parts of all cells again.
+fn finish(store: &RunStore) {
+    let summary = read_summary(store.dir()).unwrap();
+    let ids = summary.cells.iter().map(|c| c.key.cell_id.as_str());
+    let cells: Vec<(&str, u32)> = ids.map(|id| (id, 1)).collect();
+    parts::finish(store, &cells).unwrap();
+}
+
 #[test]
 fn an_invalid_output_has_no_looseness() {
     let dir = tempfile::tempdir().unwrap();
@@ -257,15 +266,13 @@ fn an_invalid_output_has_no_looseness() {
     let cell = "mobilenet_v2-8-per-channel";
     {
         let store = RunStore::create_or_open(dir.path()).unwrap();
-        let (measurements, mut outputs) = store.read_part(cell, 0).unwrap();
+        let part = parts::measured(cell, 0);
+        let measurements: Vec<MeasurementRow> = store.read(&part).unwrap();
+        let mut outputs: Vec<OutputRow> = store.read(&part).unwrap();
         outputs[2].max_abs_diff = f64::INFINITY;
-        let meta = store.part_meta(cell, 0).unwrap();
-        store
-            .write_part(cell, 0, &measurements, &outputs, &meta)
-            .unwrap();
-        let summary = read_summary(dir.path()).unwrap();
-        let order: Vec<String> = summary.cells.into_iter().map(|c| c.key.cell_id).collect();
-        store.finish(&order).unwrap();
+        let meta = store.meta(&part).unwrap();
+        parts::write_measured(&store, &part, &measurements, &outputs, &meta).unwrap();
+        finish(&store);
     }
     let built = build(dir.path()).unwrap();
     let html = std::fs::read_to_string(built.html).unwrap();
@@ -283,16 +290,15 @@ fn a_measurement_above_its_bound_is_never_silent() {
     let cell = "mobilenet_v2-8-per-channel";
     {
         let store = RunStore::create_or_open(dir.path()).unwrap();
-        let mut bounds = store.read_bounds(cell).unwrap();
+        let part = parts::bounds(cell);
+        let mut bounds: Vec<BoundRow> = store.read(&part).unwrap();
         let row = bounds
             .iter_mut()
             .find(|r| r.bound == "fused" && r.depth == 3)
             .unwrap();
         row.log10_bound = -20.0;
-        store.write_bounds(cell, &bounds).unwrap();
-        let summary = read_summary(dir.path()).unwrap();
-        let order: Vec<String> = summary.cells.into_iter().map(|c| c.key.cell_id).collect();
-        store.finish(&order).unwrap();
+        parts::write_bounds(&store, &part, &bounds).unwrap();
+        finish(&store);
     }
     let html = std::fs::read_to_string(build(dir.path()).unwrap().html).unwrap();
     let said =

@@ -9,18 +9,20 @@ use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::engine::{Distribution, Runner, VariantId};
+use crate::experiment::code;
 use crate::experiment::dynamics::{BINS, LayerRows, activations, weights};
+use crate::experiment::plan::Plan;
 use crate::experiment::sweep::{Event, SweepError};
-use crate::results::schema::{DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow};
+use crate::results::schema::{DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow, Row};
 use crate::tensor::Batch;
 use crate::tensor::histogram::Bins;
 
 /// One row per layer and tensor.
-pub const LAYERS: &str = "dynamics";
+pub const LAYERS: &str = DynamicsRow::TABLE;
 /// One row per channel.
-pub const CHANNELS: &str = "dynamics_channels";
+pub const CHANNELS: &str = DynamicsChannelRow::TABLE;
 /// One row per cell of a histogram.
-pub const HISTOGRAMS: &str = "dynamics_histograms";
+pub const HISTOGRAMS: &str = DynamicsHistogramRow::TABLE;
 
 /// The study, with what it knows of the model at hand.
 #[derive(Default)]
@@ -41,15 +43,19 @@ impl Study for Dynamics {
         LAYERS
     }
 
-    fn settings(&self) -> String {
+    fn settings(&self, _: &Plan) -> String {
         format!("bins {BINS}")
+    }
+
+    fn code(&self) -> &'static str {
+        code::DYNAMICS
     }
 
     fn tables(&self) -> Vec<StudyTable> {
         vec![
-            StudyTable::of::<DynamicsRow>(LAYERS),
-            StudyTable::of::<DynamicsChannelRow>(CHANNELS),
-            StudyTable::of::<DynamicsHistogramRow>(HISTOGRAMS),
+            StudyTable::of::<DynamicsRow>(),
+            StudyTable::of::<DynamicsChannelRow>(),
+            StudyTable::of::<DynamicsHistogramRow>(),
         ]
     }
 }

@@ -6,12 +6,14 @@ use arrow_array::RecordBatch;
 
 use super::{BatchStudy, Study, StudyTable, Subject, encode};
 use crate::engine::{Runner, TapStats, VariantId};
+use crate::experiment::code;
 use crate::experiment::measure::kl_divergence;
+use crate::experiment::plan::Plan;
 use crate::experiment::sweep::SweepError;
-use crate::results::schema::{CellKey, IsolatedRow};
+use crate::results::schema::{CellKey, IsolatedRow, Row};
 
 /// Stem of the table.
-pub const TABLE: &str = "isolated";
+pub const TABLE: &str = IsolatedRow::TABLE;
 
 /// One layer at a time.
 pub struct IsolatedStudy;
@@ -21,12 +23,16 @@ impl Study for IsolatedStudy {
         TABLE
     }
 
-    fn settings(&self) -> String {
+    fn settings(&self, _: &Plan) -> String {
         String::new()
     }
 
+    fn code(&self) -> &'static str {
+        code::ISOLATED
+    }
+
     fn tables(&self) -> Vec<StudyTable> {
-        vec![StudyTable::of::<IsolatedRow>(TABLE)]
+        vec![StudyTable::of::<IsolatedRow>()]
     }
 }
 

@@ -12,7 +12,6 @@ pub mod schedule;
 pub mod search;
 
 use std::ops::Range;
-use std::path::Path;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -26,7 +25,7 @@ use crate::data::ImageSet;
 use crate::engine::{Engine, Runner, VariantId};
 use crate::quant::QuantizedNetwork;
 use crate::results::schema::Row;
-use crate::results::store::{RunStore, StoreError};
+use crate::results::store::{self, RunStore};
 
 /// `[studies]` of a plan; a study runs where its key is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -153,10 +152,10 @@ pub struct StudyTable {
 }
 
 impl StudyTable {
-    /// A table of `R`.
-    pub fn of<R: Row>(name: &'static str) -> Self {
+    /// The table of `R`.
+    pub fn of<R: Row>() -> Self {
         Self {
-            name,
+            name: R::TABLE,
             schema: R::schema(),
         }
     }
@@ -166,8 +165,10 @@ impl StudyTable {
 pub trait Study {
     /// Key in `[studies]`.
     fn name(&self) -> &'static str;
-    /// Everything its rows depend on beside the cell; other settings make its rows anew.
-    fn settings(&self) -> String;
+    /// Every setting that its rows depend on beside the cell; other settings make its rows anew.
+    fn settings(&self, plan: &Plan) -> String;
+    /// Hash of the code that its rows depend on beside the cell's: a constant of [`super::code`].
+    fn code(&self) -> &'static str;
     /// Its tables.
     fn tables(&self) -> Vec<StudyTable>;
 }
@@ -198,19 +199,5 @@ pub trait CellStudy: Study {
 
 /// The rows as one record batch.
 pub fn encode<R: Row>(rows: &[R]) -> Result<RecordBatch, SweepError> {
-    let batch = R::to_batch(rows).map_err(|source| StoreError::Row {
-        path: Path::new("a study's table").to_path_buf(),
-        source,
-    });
-    Ok(batch?)
-}
-
-/// Name of a study's part in a cell's directory: of the whole cell, or of one batch.
-pub fn stem(study: &(impl Study + ?Sized), batch: Option<u32>) -> String {
-    let hash = blake3::hash(study.settings().as_bytes()).to_hex();
-    let stem = format!("{}-{}", study.name(), &hash[..8]);
-    match batch {
-        Some(batch) => format!("{stem}-{batch:05}"),
-        None => stem,
-    }
+    Ok(store::encode(rows)?)
 }

@@ -6,8 +6,10 @@ use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::bounds::{FoundRescalings, Parametrizations, Rescale};
+use crate::experiment::plan::Plan;
 use crate::experiment::sweep::{Event, SweepError};
-use crate::results::schema::RescalingRow;
+use crate::experiment::{code, parts};
+use crate::results::schema::{RescalingRow, Row};
 use crate::tensor::Shape;
 
 /// The study.
@@ -17,11 +19,11 @@ pub struct Rescaling {
     found: Mutex<Option<(Identity, FoundRescalings)>>,
 }
 
-/// What rescalings and norms follow from: name and weights of a model, and the shape of its input.
+/// What rescalings and norms follow from: name and content of a network, and the shape of its input.
 type Identity = (String, String, Shape);
 
 /// Stem of its table.
-pub const TABLE: &str = "rescaling";
+pub const TABLE: &str = RescalingRow::TABLE;
 
 /// The gain by the product of layer norms, in place of a bound's id.
 pub const NORM_PRODUCT: &str = "norm-product";
@@ -33,12 +35,16 @@ impl Study for Rescaling {
         TABLE
     }
 
-    fn settings(&self) -> String {
-        String::new()
+    fn settings(&self, plan: &Plan) -> String {
+        parts::asked(plan)
+    }
+
+    fn code(&self) -> &'static str {
+        code::RESCALING
     }
 
     fn tables(&self) -> Vec<StudyTable> {
-        vec![StudyTable::of::<RescalingRow>(TABLE)]
+        vec![StudyTable::of::<RescalingRow>()]
     }
 }
 
@@ -63,7 +69,7 @@ impl CellStudy for Rescaling {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let identity = (
             network.name.clone(),
-            subject.model.weights_sha256.clone(),
+            subject.model.content.clone(),
             network.input,
         );
         let parametrizations = match found.as_ref() {

@@ -8,15 +8,17 @@ use arrow_array::RecordBatch;
 
 use super::{BatchStudy, Study, StudyTable, Subject, encode};
 use crate::engine::{Runner, VariantId};
+use crate::experiment::code;
 use crate::experiment::judge::Judge;
 use crate::experiment::measure::max_abs_diff;
+use crate::experiment::plan::Plan;
 use crate::experiment::sweep::SweepError;
 use crate::facts::{self, Arithmetic};
-use crate::results::schema::SampleBoundRow;
+use crate::results::schema::{Row, SampleBoundRow};
 use crate::results::store::{StoreError, for_each_row};
 
 /// Stem of the table.
-pub const TABLE: &str = "sample_bounds";
+pub const TABLE: &str = SampleBoundRow::TABLE;
 
 /// `sample = true` and `ball = [radius, ...]` of a plan.
 #[derive(Clone, Debug)]
@@ -67,12 +69,16 @@ impl Study for SampleBounds {
         "sample"
     }
 
-    fn settings(&self) -> String {
+    fn settings(&self, _: &Plan) -> String {
         format!("radii {:?}", self.radii)
     }
 
+    fn code(&self) -> &'static str {
+        code::SAMPLE_BOUNDS
+    }
+
     fn tables(&self) -> Vec<StudyTable> {
-        vec![StudyTable::of::<SampleBoundRow>(TABLE)]
+        vec![StudyTable::of::<SampleBoundRow>()]
     }
 }
 

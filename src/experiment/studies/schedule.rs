@@ -1,9 +1,11 @@
 //! Which studies a sweep runs, and which of their parts are stored.
 
-use super::{BatchStudy, CellStudy, Studies, Study, stem};
+use super::{BatchStudy, CellStudy, Studies, Study};
+use crate::experiment::parts;
 use crate::experiment::plan::Plan;
 use crate::experiment::sweep::Cell;
-use crate::results::store::{RunStore, StoreError};
+use crate::results::schema::{BoundRow, MeasurementRow, OutputRow, Row};
+use crate::results::store::{Part, RunStore, StoreError};
 
 /// The studies of a plan.
 pub struct Scheduled {
@@ -22,35 +24,48 @@ impl Scheduled {
         }
     }
 
-    /// Parts of a cell with that many batches: measurements and studies.
+    /// Parts of a cell with that many batches: measurements, bounds and studies.
     pub fn parts_of_a_cell(&self, batches: u32) -> usize {
-        batches as usize * (1 + self.of_batches.len()) + self.of_cells.len()
+        1 + batches as usize * (1 + self.of_batches.len()) + self.of_cells.len()
     }
 
     /// How many of them are stored.
-    pub fn done(&self, cell: &Cell, batches: u32, store: &RunStore) -> usize {
-        let id = &cell.key.cell_id;
-        let measured = (0..batches).filter(|&b| store.has_part(id, b)).count();
-        let stems = self.stems(batches);
-        let studied = stems.iter().filter(|(_, s)| store.has_study(id, s)).count();
-        measured + studied
+    pub fn done(&self, plan: &Plan, cell: &Cell, batches: u32, store: &RunStore) -> usize {
+        let measured = (0..batches).map(|b| parts::measured(cell, b));
+        let studied = self
+            .all()
+            .flat_map(|s| self.parts_of(s, plan, cell, batches));
+        let bounds = [parts::bounds(cell, plan)];
+        measured
+            .chain(bounds)
+            .chain(studied)
+            .filter(|p| store.has(p))
+            .count()
     }
 
-    /// Merges the tables of every study; those of studies that the plan no longer has are removed.
-    pub fn merge(&self, cells: &[Cell], batches: u32, store: &RunStore) -> Result<(), StoreError> {
+    /// Merges measurements, bounds and the tables of every study, cells in this order, each with its batches in turn;
+    /// tables of studies that the plan no longer has are removed.
+    pub fn merge(
+        &self,
+        plan: &Plan,
+        cells: &[Cell],
+        batches: u32,
+        store: &RunStore,
+    ) -> Result<(), StoreError> {
+        let each = |cell| (0..batches).map(move |b| parts::measured(cell, b));
+        let measured: Vec<Part> = cells.iter().flat_map(each).collect();
+        let bounds: Vec<Part> = cells.iter().map(|c| parts::bounds(c, plan)).collect();
+        store.merge(MeasurementRow::TABLE, MeasurementRow::schema(), &measured)?;
+        store.merge(OutputRow::TABLE, OutputRow::schema(), &measured)?;
+        store.merge(BoundRow::TABLE, BoundRow::schema(), &bounds)?;
         let mut made = Vec::new();
         for study in self.all() {
-            let stems: Vec<String> = self
-                .stems(batches)
-                .into_iter()
-                .filter_map(|(name, stem)| (name == study.name()).then_some(stem))
-                .collect();
-            let parts: Vec<(String, String)> = cells
+            let all = cells
                 .iter()
-                .flat_map(|c| stems.iter().map(|s| (c.key.cell_id.clone(), s.clone())))
-                .collect();
+                .flat_map(|c| self.parts_of(study, plan, c, batches));
+            let all: Vec<Part> = all.collect();
             for table in study.tables() {
-                store.merge_study(table.name, table.schema, &parts)?;
+                store.merge(table.name, table.schema, &all)?;
                 made.push(table.name);
             }
         }
@@ -63,14 +78,14 @@ impl Scheduled {
         batches.chain(self.of_cells.iter().map(|s| s.as_ref() as &dyn Study))
     }
 
-    /// `(study, stem)` of every part of a cell.
-    fn stems(&self, batches: u32) -> Vec<(&'static str, String)> {
-        let each = self
-            .of_batches
-            .iter()
-            .flat_map(|s| (0..batches).map(|b| (s.name(), stem(s.as_ref(), Some(b)))));
-        let whole = self.of_cells.iter();
-        each.chain(whole.map(|s| (s.name(), stem(s.as_ref(), None))))
-            .collect()
+    /// The parts of a cell that a study makes.
+    fn parts_of(&self, study: &dyn Study, plan: &Plan, cell: &Cell, batches: u32) -> Vec<Part> {
+        let of_batches = self.of_batches.iter().any(|s| s.name() == study.name());
+        if of_batches {
+            let each = (0..batches).map(|b| parts::studied(cell, study, plan, Some(b)));
+            each.collect()
+        } else {
+            vec![parts::studied(cell, study, plan, None)]
+        }
     }
 }

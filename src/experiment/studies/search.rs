@@ -3,19 +3,21 @@
 use arrow_array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
-use super::{CellStudy, Study, StudyTable, Subject, encode, stem};
+use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::engine::cpu::CpuEngine;
+use crate::experiment::plan::Plan;
 use crate::experiment::search::{Method, Outcome, Task, Worst, counts, search, until, verdicts};
 use crate::experiment::sweep::{Event, SweepError, label};
+use crate::experiment::{code, parts};
 use crate::network::Tap;
-use crate::results::schema::{SearchRow, SearchTraceRow};
+use crate::results::schema::{OutputRow, Row, SearchRow, SearchTraceRow};
 use crate::results::verdict::Verdict;
 use crate::tensor::Batch;
 
 /// Stem of the table of results.
-pub const TABLE: &str = "search";
+pub const TABLE: &str = SearchRow::TABLE;
 /// Stem of the table of evaluations.
-pub const TRACE: &str = "search_trace";
+pub const TRACE: &str = SearchTraceRow::TABLE;
 
 /// `search = { budget = 200, seed = 0, method = "both" }`
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,14 +69,22 @@ impl Study for Search {
         TABLE
     }
 
-    fn settings(&self) -> String {
-        format!("{self:?} {:?}", crate::experiment::search::VERSION)
+    fn settings(&self, plan: &Plan) -> String {
+        format!(
+            "{self:?} {:?} {}",
+            crate::experiment::search::VERSION,
+            parts::asked(plan)
+        )
+    }
+
+    fn code(&self) -> &'static str {
+        code::SEARCH
     }
 
     fn tables(&self) -> Vec<StudyTable> {
         vec![
-            StudyTable::of::<SearchRow>(TABLE),
-            StudyTable::of::<SearchTraceRow>(TRACE),
+            StudyTable::of::<SearchRow>(),
+            StudyTable::of::<SearchTraceRow>(),
         ]
     }
 }
@@ -95,8 +105,8 @@ impl CellStudy for Search {
         let task = self.task(subject, tap)?;
         let processor = CpuEngine::f32(None)?;
         let engine = subject.engine.device().engine;
-        let id = &subject.cell.key.cell_id;
-        let dir = subject.store.study_state(id, &stem(self, None), &engine)?;
+        let own = parts::studied(subject.cell, self, subject.plan, None);
+        let dir = subject.store.state(&own, &engine)?;
         let natural = task.values(subject.reference, &[task.images.image(0).to_vec()])?[0];
         let (mut rows, mut trace) = (Vec::new(), Vec::new());
         for &method in self.method.list() {
@@ -135,9 +145,8 @@ impl Search {
         let (model, images) = (subject.model, subject.images);
         let mut measured = Vec::new();
         for batch in 0..images.len().div_ceil(subject.plan.batch) {
-            let (_, outputs) = subject
-                .store
-                .read_part(&subject.cell.key.cell_id, batch as u32)?;
+            let part = parts::measured(subject.cell, batch as u32);
+            let outputs: Vec<OutputRow> = subject.store.read(&part)?;
             measured.extend(outputs.into_iter().map(|row| row.max_abs_diff));
         }
         let mut worst = Worst::default();

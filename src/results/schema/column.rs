@@ -14,13 +14,13 @@ pub enum RowError {
     #[error("column {column} is missing")]
     MissingColumn {
         /// Column name.
-        column: &'static str,
+        column: String,
     },
     /// A column of another type.
     #[error("column {column} has type {got}, expected {expected}")]
     Type {
         /// Column name.
-        column: &'static str,
+        column: String,
         /// Type in the schema.
         expected: String,
         /// Type found.
@@ -30,7 +30,7 @@ pub enum RowError {
     #[error("column {column}, row {row}: {problem}")]
     Value {
         /// Column name.
-        column: &'static str,
+        column: String,
         /// Row of the batch, from 0.
         row: usize,
         /// What is wrong.
@@ -153,6 +153,8 @@ impl Column for Option<f64> {
 
 /// A row of one Parquet table.
 pub trait Row: Sized {
+    /// Stem of the table's file, `<stem>.parquet` in a finished run.
+    const TABLE: &'static str;
     /// The table's schema, columns in field order.
     fn schema() -> SchemaRef;
     /// The rows as columns.
@@ -161,23 +163,56 @@ pub trait Row: Sized {
     fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>, RowError>;
 }
 
+fn missing(column: &str) -> RowError {
+    RowError::MissingColumn {
+        column: column.to_string(),
+    }
+}
+
+fn mistyped(column: &str, expected: &DataType, got: &ArrayRef) -> RowError {
+    RowError::Type {
+        column: column.to_string(),
+        expected: expected.to_string(),
+        got: got.data_type().to_string(),
+    }
+}
+
+/// The batch as one of `schema`, with no null where none is allowed; columns that the schema lacks are left out.
+pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, RowError> {
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let name = field.name();
+        let array = batch.column_by_name(name).ok_or_else(|| missing(name))?;
+        if array.data_type() != field.data_type() {
+            return Err(mistyped(name, field.data_type(), array));
+        }
+        if !field.is_nullable() {
+            first_null(array).map_err(|(row, problem)| RowError::Value {
+                column: name.clone(),
+                row,
+                problem,
+            })?;
+        }
+        columns.push(array.clone());
+    }
+    RecordBatch::try_new(schema.clone(), columns).map_err(|e| RowError::Value {
+        column: "(all)".to_string(),
+        row: 0,
+        problem: e.to_string(),
+    })
+}
+
 /// The column `name` of `batch`, of the field's type.
 pub(super) fn column<T: Column>(
     batch: &RecordBatch,
     name: &'static str,
 ) -> Result<Vec<T>, RowError> {
-    let array = batch
-        .column_by_name(name)
-        .ok_or(RowError::MissingColumn { column: name })?;
+    let array = batch.column_by_name(name).ok_or_else(|| missing(name))?;
     if *array.data_type() != T::data_type() {
-        return Err(RowError::Type {
-            column: name,
-            expected: T::data_type().to_string(),
-            got: array.data_type().to_string(),
-        });
+        return Err(mistyped(name, &T::data_type(), array));
     }
     T::from_array(array).map_err(|(row, problem)| RowError::Value {
-        column: name,
+        column: name.to_string(),
         row,
         problem,
     })
@@ -185,12 +220,14 @@ pub(super) fn column<T: Column>(
 
 /// Declares a row struct together with its table.
 macro_rules! table {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+    ($(#[$doc:meta])* $name:ident in $table:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq)]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
 
         impl $crate::results::schema::Row for $name {
+            const TABLE: &'static str = $table;
+
             fn schema() -> arrow_schema::SchemaRef {
                 use $crate::results::schema::Column;
                 std::sync::Arc::new(arrow_schema::Schema::new(vec![$(arrow_schema::Field::new(
@@ -202,11 +239,11 @@ macro_rules! table {
                 use $crate::results::schema::{Column, RowError};
                 let columns = vec![$(
                     <$type as Column>::to_array(rows.iter().map(|r| &r.$field)).map_err(|(row, problem)| {
-                        RowError::Value { column: stringify!($field), row, problem }
+                        RowError::Value { column: stringify!($field).to_string(), row, problem }
                     })?
                 ),*];
                 arrow_array::RecordBatch::try_new(Self::schema(), columns).map_err(|e| RowError::Value {
-                    column: "(all)", row: 0, problem: e.to_string(),
+                    column: "(all)".to_string(), row: 0, problem: e.to_string(),
                 })
             }
 

@@ -4,7 +4,7 @@ use super::column::table;
 
 table! {
     /// One step between two quantities of a cell at one depth: what is lost from the tighter to the looser.
-    LedgerRow {
+    LedgerRow in "ledger" {
         /// The cell.
         cell_id: String,
         /// Architecture.
@@ -38,7 +38,7 @@ table! {
 
 table! {
     /// The smallest bit width at which a quantity stays under a tolerance, at one depth.
-    RequiredBitsRow {
+    RequiredBitsRow in "required_bits" {
         /// Architecture.
         model: String,
         /// `Quantizer::name`.

@@ -10,7 +10,7 @@ pub const ACTIVATIONS: &str = "activations";
 table! {
     /// One layer's weights or activations in one cell. Where a value of either network is not finite, every number but
     /// the counts is NaN.
-    DynamicsRow {
+    DynamicsRow in "dynamics" {
         /// The cell.
         cell_id: String,
         /// Architecture.
@@ -72,7 +72,7 @@ table! {
 
 table! {
     /// One channel of a layer's weights or activations in one cell.
-    DynamicsChannelRow {
+    DynamicsChannelRow in "dynamics_channels" {
         /// The cell.
         cell_id: String,
         /// Architecture.
@@ -120,7 +120,7 @@ table! {
 
 table! {
     /// One cell of a layer's histograms: values in `[lo, hi)`.
-    DynamicsHistogramRow {
+    DynamicsHistogramRow in "dynamics_histograms" {
         /// The cell.
         cell_id: String,
         /// Architecture.

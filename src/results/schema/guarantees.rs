@@ -4,7 +4,7 @@ use super::column::table;
 
 table! {
     /// One promise of a quantizer's paper beside what was measured.
-    GuaranteeRow {
+    GuaranteeRow in "guarantees" {
         /// The cell.
         cell_id: String,
         /// Architecture.

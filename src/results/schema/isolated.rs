@@ -4,7 +4,7 @@ use super::column::table;
 
 table! {
     /// One layer of one image in one cell, quantized alone while everything else stays in full precision.
-    IsolatedRow {
+    IsolatedRow in "isolated" {
         /// The cell.
         cell_id: String,
         /// Architecture.

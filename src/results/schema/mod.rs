@@ -13,7 +13,9 @@ mod sample_bounds;
 mod search;
 mod summary;
 
-pub use column::{Column, Row, RowError};
+use arrow_schema::SchemaRef;
+
+pub use column::{Column, Row, RowError, conform};
 pub use derived::{LedgerRow, RequiredBitsRow};
 pub use dynamics::{ACTIVATIONS, DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow, WEIGHTS};
 pub use dynamics_totals::{KINDS, KindTotals, db_per_layer, mean, totals};
@@ -27,6 +29,29 @@ pub use summary::{
     BoundAt, CellSummary, FinalLayer, Finding, OutputSummary, SCHEMA_VERSION, Summary,
     VerdictCounts, VerdictsOf,
 };
+
+/// Every table of a run: the stem of its file and its columns.
+pub fn tables() -> Vec<(&'static str, SchemaRef)> {
+    fn table<R: Row>() -> (&'static str, SchemaRef) {
+        (R::TABLE, R::schema())
+    }
+    vec![
+        table::<MeasurementRow>(),
+        table::<OutputRow>(),
+        table::<BoundRow>(),
+        table::<SampleBoundRow>(),
+        table::<IsolatedRow>(),
+        table::<SearchRow>(),
+        table::<SearchTraceRow>(),
+        table::<DynamicsRow>(),
+        table::<DynamicsChannelRow>(),
+        table::<DynamicsHistogramRow>(),
+        table::<GuaranteeRow>(),
+        table::<RescalingRow>(),
+        table::<LedgerRow>(),
+        table::<RequiredBitsRow>(),
+    ]
+}
 
 /// Names of the files of a finished run.
 pub mod file {

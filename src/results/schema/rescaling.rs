@@ -5,7 +5,7 @@ use super::column::table;
 
 table! {
     /// One bound of one cell after layer `depth`, in one parametrization.
-    RescalingRow {
+    RescalingRow in "rescaling" {
         /// The cell.
         cell_id: String,
         /// Architecture.

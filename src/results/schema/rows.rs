@@ -5,7 +5,7 @@ use crate::quant::Granularity;
 
 table! {
     /// One feature map of one image in one cell: how far `y'` is from `y` after layer `depth`.
-    MeasurementRow {
+    MeasurementRow in "measurements" {
         /// The cell, as the plan's hash names it.
         cell_id: String,
         /// Architecture.
@@ -47,7 +47,7 @@ table! {
 
 table! {
     /// The output of one image in one cell.
-    OutputRow {
+    OutputRow in "outputs" {
         /// The cell.
         cell_id: String,
         /// Architecture.
@@ -75,7 +75,7 @@ table! {
 
 table! {
     /// One bound at one depth of one cell, in f64 rounded upward.
-    BoundRow {
+    BoundRow in "bounds" {
         /// The cell.
         cell_id: String,
         /// Architecture.

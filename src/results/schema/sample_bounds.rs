@@ -4,7 +4,7 @@ use super::column::table;
 
 table! {
     /// A bound on one feature map of one image in one cell.
-    SampleBoundRow {
+    SampleBoundRow in "sample_bounds" {
         /// The cell.
         cell_id: String,
         /// Architecture.

@@ -4,7 +4,7 @@ use super::column::table;
 
 table! {
     /// What one method found in one cell.
-    SearchRow {
+    SearchRow in "search" {
         /// The cell.
         cell_id: String,
         /// Architecture.
@@ -52,7 +52,7 @@ table! {
 
 table! {
     /// One evaluation of a search, in order.
-    SearchTraceRow {
+    SearchTraceRow in "search_trace" {
         /// The cell.
         cell_id: String,
         /// `gradient` or `free`.

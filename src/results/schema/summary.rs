@@ -89,6 +89,10 @@ pub struct CellSummary {
     /// What the cell is.
     #[serde(flatten)]
     pub key: CellKey,
+    /// Names what the cell is, whoever measures it by whatever code: runs are compared by it. Empty in runs of versions
+    /// that did not say.
+    #[serde(default)]
+    pub spec_id: String,
     /// Images measured.
     pub images: u64,
     /// Images through both networks per second of engine time.

@@ -1,16 +1,15 @@
 //! A run directory: written atomically, batch by batch, so that a rerun is a resume and a kill costs at most
 //! the batch in flight.
 //!
-//! While a sweep runs, each finished batch of a cell is a *part*: two Parquet files and a `.done` marker, written
-//! last, that holds their hashes. A part without a marker, or whose files do not match it, is not there.
-//! [`RunStore::finish`] streams the parts into the three tables of the finished run. Equal rows give equal bytes:
-//! clocks and devices stand in the markers and in `provenance.json`, not in the tables.
+//! While a sweep runs, each unit of finished work is a [`Part`]: a Parquet file for each of its tables and a `.done`
+//! marker, written last, that holds their hashes. A part without a marker, or whose files do not match it, is not
+//! there. [`RunStore::merge`] streams parts into a table of the finished run. Equal rows give equal bytes: clocks and
+//! devices stand in the markers and in `provenance.json`, not in the tables.
 
 mod atomic;
 mod part;
 mod table;
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -18,12 +17,11 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 pub use atomic::{write_bytes, write_error};
-pub use part::PartMeta;
+pub use part::{Part, PartMeta};
 pub use table::for_each_row;
 
-use crate::results::schema::{
-    BoundRow, MeasurementRow, OutputRow, Row, RowError, SCHEMA_VERSION, Summary, file,
-};
+use self::part::Files;
+use crate::results::schema::{Row, RowError, SCHEMA_VERSION, Summary, file};
 
 /// What can go wrong in a run directory.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +80,7 @@ pub enum StoreError {
     },
 }
 
-/// What a study's directory of unfinished work is called after its stem.
+/// What a part's directory of unfinished work is called after its stem.
 const STATE: &str = "state";
 
 /// A run directory, locked by this process until dropped.
@@ -109,186 +107,90 @@ impl RunStore {
         &self.dir
     }
 
-    /// Whether this batch of the cell is stored and intact.
-    pub fn has_part(&self, cell_id: &str, batch: u32) -> bool {
-        self.part_meta(cell_id, batch).is_some()
+    /// Whether this part is stored and intact.
+    pub fn has(&self, part: &Part) -> bool {
+        self.files(part).is_ok_and(|files| files.marker().is_some())
     }
 
-    /// What was noted with a stored and intact batch.
-    pub fn part_meta(&self, cell_id: &str, batch: u32) -> Option<PartMeta> {
-        let dir = self.cell_dir(cell_id).ok()?;
-        part::Part::batch(&dir, batch).meta()
+    /// What was noted with a part that is stored and intact.
+    pub fn meta(&self, part: &Part) -> Option<PartMeta> {
+        self.files(part).ok()?.marker()?.meta
     }
 
-    /// Stores a finished batch; one that is there already is replaced.
-    pub fn write_part(
-        &self,
-        cell_id: &str,
-        batch: u32,
-        measurements: &[MeasurementRow],
-        outputs: &[OutputRow],
-        meta: &PartMeta,
-    ) -> Result<(), StoreError> {
-        let dir = self.make_cell_dir(cell_id)?;
-        let part = part::Part::batch(&dir, batch);
-        part.begin()?;
-        let files = [
-            (
-                part.path(part::MEASUREMENTS),
-                table::encode(measurements, &part.path(part::MEASUREMENTS))?,
-            ),
-            (
-                part.path(part::OUTPUTS),
-                table::encode(outputs, &part.path(part::OUTPUTS))?,
-            ),
-        ];
-        part.commit(&files, Some(meta))
-    }
-
-    /// Measurement rows of a stored batch.
-    pub fn read_part(
-        &self,
-        cell_id: &str,
-        batch: u32,
-    ) -> Result<(Vec<MeasurementRow>, Vec<OutputRow>), StoreError> {
+    /// The parts of a cell that are stored and intact, in order of their stems.
+    pub fn parts(&self, cell_id: &str) -> Result<Vec<Part>, StoreError> {
         let dir = self.cell_dir(cell_id)?;
-        let part = part::Part::batch(&dir, batch);
-        let (mut measurements, mut outputs) = (Vec::new(), Vec::new());
-        for_each_row(&part.path(part::MEASUREMENTS), |row| measurements.push(row))?;
-        for_each_row(&part.path(part::OUTPUTS), |row| outputs.push(row))?;
-        Ok((measurements, outputs))
+        let stems = part::stems(&dir)?.into_iter();
+        let parts = stems.map(|stem| Part::stored(cell_id, stem));
+        Ok(parts.filter(|part| self.has(part)).collect())
     }
 
-    /// Whether the cell's bounds are stored and intact.
-    pub fn has_bounds(&self, cell_id: &str) -> bool {
-        self.cell_dir(cell_id)
-            .is_ok_and(|dir| part::Part::bounds(&dir).is_intact())
-    }
-
-    /// Stores the cell's bounds; those that are there already are replaced.
-    pub fn write_bounds(&self, cell_id: &str, rows: &[BoundRow]) -> Result<(), StoreError> {
-        let dir = self.make_cell_dir(cell_id)?;
-        let part = part::Part::bounds(&dir);
-        part.begin()?;
-        let path = part.path(part::ROWS);
-        let bytes = table::encode(rows, &path)?;
-        part.commit(&[(path, bytes)], None)
-    }
-
-    /// The cell's stored bounds.
-    pub fn read_bounds(&self, cell_id: &str) -> Result<Vec<BoundRow>, StoreError> {
-        let dir = self.cell_dir(cell_id)?;
-        let mut rows = Vec::new();
-        for_each_row(&part::Part::bounds(&dir).path(part::ROWS), |row| {
-            rows.push(row)
-        })?;
-        Ok(rows)
-    }
-
-    /// Whether this part of a study is stored and intact; `stem` names it in the cell's directory.
-    pub fn has_study(&self, cell_id: &str, stem: &str) -> bool {
-        self.cell_dir(cell_id)
-            .is_ok_and(|dir| part::Part::study(&dir, stem).is_intact())
-    }
-
-    /// Stores a part of a study, `(table, rows)` for each of its tables; one that is there already is replaced.
-    pub fn write_study(
+    /// Stores a part, `(table, rows)` for each of its tables; one that is there already is replaced.
+    pub fn write(
         &self,
-        cell_id: &str,
-        stem: &str,
+        part: &Part,
         tables: &[(&str, Vec<RecordBatch>)],
+        meta: Option<&PartMeta>,
     ) -> Result<(), StoreError> {
-        let dir = self.make_cell_dir(cell_id)?;
-        let part = part::Part::study(&dir, stem);
-        part.begin()?;
+        let files = self.make(part)?;
+        files.begin()?;
         let encoded = tables.iter().map(|(table, batches)| {
-            let path = part.path(&format!("{table}.{}", part::ROWS));
+            let path = files.table(table);
             Ok((path.clone(), table::encode_batches(batches, &path)?))
         });
-        part.commit(&encoded.collect::<Result<Vec<_>, StoreError>>()?, None)?;
-        let state = part.path(STATE);
+        files.commit(&encoded.collect::<Result<Vec<_>, StoreError>>()?, meta)?;
+        let state = files.path(STATE);
         atomic::removed(&state, std::fs::remove_dir_all(&state))
     }
 
-    /// A directory for what a study needs to go on after a kill, apart for each `engine`; it goes when
-    /// [`RunStore::write_study`] stores the part.
-    pub fn study_state(
-        &self,
-        cell_id: &str,
-        stem: &str,
-        engine: &str,
-    ) -> Result<PathBuf, StoreError> {
-        let cell = self.make_cell_dir(cell_id)?;
-        let dir = part::Part::study(&cell, stem).path(STATE).join(engine);
+    /// The rows that a stored part has of the table of `R`.
+    pub fn read<R: Row>(&self, part: &Part) -> Result<Vec<R>, StoreError> {
+        let mut rows = Vec::new();
+        for_each_row(&self.files(part)?.table(R::TABLE), |row| rows.push(row))?;
+        Ok(rows)
+    }
+
+    /// Streams these parts, in this order, into `<table>.parquet`; the parts stay.
+    ///
+    /// # Errors
+    /// [`StoreError::Incomplete`] for a part that is not stored and intact, before anything is written.
+    pub fn merge(&self, table: &str, schema: SchemaRef, parts: &[Part]) -> Result<(), StoreError> {
+        let mut paths = Vec::with_capacity(parts.len());
+        for part in parts {
+            let files = self.files(part)?;
+            if files.marker().is_none() {
+                return Err(StoreError::Incomplete {
+                    cell_id: part.cell_id().to_string(),
+                    what: format!("its {table} ({}) are missing or damaged", part.stem()),
+                });
+            }
+            paths.push(files.table(table));
+        }
+        let path = self.dir.join(format!("{table}.{}", part::ROWS));
+        atomic::write(&path, |out| table::merge(schema, &paths, out))
+    }
+
+    /// A directory for what it takes to go on with a part after a kill, apart for each `engine`; it goes when
+    /// [`RunStore::write`] stores the part.
+    pub fn state(&self, part: &Part, engine: &str) -> Result<PathBuf, StoreError> {
+        let dir = self.make(part)?.path(STATE).join(engine);
         std::fs::create_dir_all(&dir).map_err(|e| atomic::write_error(&dir, e))?;
         Ok(dir)
     }
 
-    /// Streams the parts of a study, `(cell id, stem)`, into `<table>.parquet`.
-    pub fn merge_study(
-        &self,
-        table: &str,
-        schema: SchemaRef,
-        parts: &[(String, String)],
-    ) -> Result<(), StoreError> {
-        let mut paths = Vec::new();
-        for (cell_id, stem) in parts {
-            let part = part::Part::study(&self.cell_dir(cell_id)?, stem);
-            if !part.is_intact() {
-                return Err(StoreError::Incomplete {
-                    cell_id: cell_id.clone(),
-                    what: format!("its {table} are damaged or unfinished"),
-                });
-            }
-            paths.push(part.path(&format!("{table}.{}", part::ROWS)));
-        }
-        let path = self.dir.join(format!("{table}.{}", part::ROWS));
-        atomic::write(&path, |out| table::concatenate(schema, &paths, out))
-    }
-
     /// Writes a table that follows from the others of the finished run.
-    pub fn write_table<R: Row>(&self, name: &str, rows: &[R]) -> Result<(), StoreError> {
-        let path = self.dir.join(name);
-        atomic::write_bytes(&path, &table::encode(rows, &path)?.bytes)
+    pub fn write_table<R: Row>(&self, rows: &[R]) -> Result<(), StoreError> {
+        let path = self.dir.join(format!("{}.{}", R::TABLE, part::ROWS));
+        atomic::write_bytes(
+            &path,
+            &table::encode_batches(&[encode(rows)?], &path)?.bytes,
+        )
     }
 
     /// Removes `<table>.parquet`, which an earlier plan of this run directory may have made.
     pub fn remove_table(&self, table: &str) -> Result<(), StoreError> {
         let path = self.dir.join(format!("{table}.{}", part::ROWS));
         atomic::removed(&path, std::fs::remove_file(&path))
-    }
-
-    /// Streams the parts into the three tables: cells in this order, each with its batches in turn.
-    ///
-    /// Every cell needs its bounds and batches 0, 1, ... without a gap, all intact; the parts stay.
-    pub fn finish(&self, order: &[impl AsRef<str>]) -> Result<(), StoreError> {
-        let (mut measurements, mut outputs, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
-        for cell_id in order {
-            let cell_id = cell_id.as_ref();
-            let dir = self.cell_dir(cell_id)?;
-            let incomplete = |what: String| StoreError::Incomplete {
-                cell_id: cell_id.to_string(),
-                what,
-            };
-            for batch in batches(&dir, incomplete)? {
-                let part = part::Part::batch(&dir, batch);
-                if !part.is_intact() {
-                    return Err(incomplete(format!(
-                        "batch {batch} is damaged or unfinished"
-                    )));
-                }
-                measurements.push(part.path(part::MEASUREMENTS));
-                outputs.push(part.path(part::OUTPUTS));
-            }
-            let part = part::Part::bounds(&dir);
-            if !part.is_intact() {
-                return Err(incomplete("its bounds are missing".to_string()));
-            }
-            bounds.push(part.path(part::ROWS));
-        }
-        self.merge::<MeasurementRow>(file::MEASUREMENTS, &measurements)?;
-        self.merge::<OutputRow>(file::OUTPUTS, &outputs)?;
-        self.merge::<BoundRow>(file::BOUNDS, &bounds)
     }
 
     /// Writes `plan.toml`.
@@ -314,10 +216,6 @@ impl RunStore {
         atomic::write_bytes(&path, &bytes)
     }
 
-    fn merge<R: Row>(&self, name: &str, parts: &[PathBuf]) -> Result<(), StoreError> {
-        atomic::write(&self.dir.join(name), |out| table::merge::<R>(parts, out))
-    }
-
     fn cell_dir(&self, cell_id: &str) -> Result<PathBuf, StoreError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if cell_id.is_empty() || cell_id.starts_with('.') || !cell_id.chars().all(plain) {
@@ -326,11 +224,23 @@ impl RunStore {
         Ok(self.dir.join(file::PARTS).join(cell_id))
     }
 
-    fn make_cell_dir(&self, cell_id: &str) -> Result<PathBuf, StoreError> {
-        let dir = self.cell_dir(cell_id)?;
-        std::fs::create_dir_all(&dir).map_err(|e| atomic::write_error(&dir, e))?;
-        Ok(dir)
+    fn files(&self, part: &Part) -> Result<Files, StoreError> {
+        Ok(Files::new(self.cell_dir(part.cell_id())?, part.stem()))
     }
+
+    fn make(&self, part: &Part) -> Result<Files, StoreError> {
+        let dir = self.cell_dir(part.cell_id())?;
+        std::fs::create_dir_all(&dir).map_err(|e| atomic::write_error(&dir, e))?;
+        Ok(Files::new(dir, part.stem()))
+    }
+}
+
+/// Rows as a record batch of their table.
+pub fn encode<R: Row>(rows: &[R]) -> Result<RecordBatch, StoreError> {
+    R::to_batch(rows).map_err(|source| StoreError::Row {
+        path: PathBuf::from(format!("{}.{}", R::TABLE, part::ROWS)),
+        source,
+    })
 }
 
 /// Reads a JSON file of a finished run.
@@ -356,19 +266,6 @@ pub fn read_summary(dir: &Path) -> Result<Summary, StoreError> {
         });
     }
     Ok(summary)
-}
-
-/// The batches of a cell, 0 to the last without a gap.
-fn batches(
-    dir: &Path,
-    incomplete: impl Fn(String) -> StoreError,
-) -> Result<BTreeSet<u32>, StoreError> {
-    let found = part::stored_batches(dir)?;
-    match found.iter().zip(0..).find(|&(&got, want)| got != want) {
-        Some((_, want)) => Err(incomplete(format!("batch {want} is missing"))),
-        None if found.is_empty() => Err(incomplete("no batch is stored".to_string())),
-        None => Ok(found),
-    }
 }
 
 fn lock(dir: &Path) -> Result<File, StoreError> {

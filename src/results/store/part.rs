@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{StoreError, atomic};
 use crate::engine::DeviceInfo;
 
-pub const MEASUREMENTS: &str = "measurements.parquet";
-pub const OUTPUTS: &str = "outputs.parquet";
-/// The one file of a cell's bounds.
+/// What files of rows end in.
 pub const ROWS: &str = "parquet";
 const DONE: &str = "done";
 
@@ -26,11 +24,11 @@ pub struct PartMeta {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Marker {
+pub struct Marker {
     /// File name to its content's BLAKE3.
     files: BTreeMap<String, Content>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    meta: Option<PartMeta>,
+    pub meta: Option<PartMeta>,
 }
 
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -45,36 +43,67 @@ pub struct Encoded {
     pub rows: u64,
 }
 
-/// One batch of a cell, its bounds, or what a study found.
+/// One unit of finished work: what one kind of rows says of a cell, or of one batch of its images. What its rows follow
+/// from beside the cell is in its name, so that under other settings or by other code it is another part.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Part {
-    dir: PathBuf,
+    cell_id: String,
     stem: String,
 }
 
 impl Part {
-    pub fn batch(cell_dir: &Path, batch: u32) -> Self {
+    /// `kind` tells apart what is stored of a cell; `depends_on` holds all settings and code that its rows follow from
+    /// beside the cell; `batch` is absent for a part of all images.
+    pub fn new(cell_id: &str, kind: &str, depends_on: &str, batch: Option<u32>) -> Self {
+        let hash = blake3::hash(depends_on.as_bytes()).to_hex();
+        let mut stem = format!("{kind}-{}", &hash[..8]);
+        if let Some(batch) = batch {
+            stem += &format!("-{batch:05}");
+        }
         Self {
-            dir: cell_dir.to_path_buf(),
-            stem: format!("{batch:05}"),
+            cell_id: cell_id.to_string(),
+            stem,
         }
     }
 
-    pub fn bounds(cell_dir: &Path) -> Self {
+    pub(super) fn stored(cell_id: &str, stem: String) -> Self {
         Self {
-            dir: cell_dir.to_path_buf(),
-            stem: "bounds".to_string(),
+            cell_id: cell_id.to_string(),
+            stem,
         }
     }
 
-    pub fn study(cell_dir: &Path, stem: &str) -> Self {
+    /// The cell.
+    pub fn cell_id(&self) -> &str {
+        &self.cell_id
+    }
+
+    /// What its files are called in the cell's directory, up to the first point.
+    pub fn stem(&self) -> &str {
+        &self.stem
+    }
+}
+
+/// The files of a part.
+pub struct Files {
+    dir: PathBuf,
+    stem: String,
+}
+
+impl Files {
+    pub fn new(dir: PathBuf, stem: &str) -> Self {
         Self {
-            dir: cell_dir.to_path_buf(),
+            dir,
             stem: stem.to_string(),
         }
     }
 
     pub fn path(&self, suffix: &str) -> PathBuf {
         self.dir.join(format!("{}.{suffix}", self.stem))
+    }
+
+    pub fn table(&self, table: &str) -> PathBuf {
+        self.path(&format!("{table}.{ROWS}"))
     }
 
     /// Withdraws the marker, so that files about to be replaced are never vouched for.
@@ -107,21 +136,13 @@ impl Part {
     }
 
     /// The marker, if it is there and every file is as it was written.
-    fn marker(&self) -> Option<Marker> {
+    pub fn marker(&self) -> Option<Marker> {
         let marker: Marker = serde_json::from_slice(&std::fs::read(self.path(DONE)).ok()?).ok()?;
         let intact = marker.files.iter().all(|(name, content)| {
             std::fs::read(self.dir.join(name))
                 .is_ok_and(|bytes| blake3::hash(&bytes).to_string() == content.blake3)
         });
         intact.then_some(marker)
-    }
-
-    pub fn is_intact(&self) -> bool {
-        self.marker().is_some()
-    }
-
-    pub fn meta(&self) -> Option<PartMeta> {
-        self.marker()?.meta
     }
 }
 
@@ -132,18 +153,20 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// Numbers of the batches that left any file in a cell's directory.
-pub fn stored_batches(dir: &Path) -> Result<BTreeSet<u32>, StoreError> {
+/// Stems of the parts with a marker in a cell's directory.
+pub fn stems(dir: &Path) -> Result<BTreeSet<String>, StoreError> {
+    let fail = |e: std::io::Error| super::table::read_error(dir, &e);
     let entries = match std::fs::read_dir(dir) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        other => other.map_err(|e| super::table::read_error(dir, &e))?,
+        other => other.map_err(fail)?,
     };
     let mut found = BTreeSet::new();
     for entry in entries {
-        let entry = entry.map_err(|e| super::table::read_error(dir, &e))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let stem = name.split('.').next().unwrap_or_default();
-        found.extend(stem.parse::<u32>());
+        let name = entry.map_err(fail)?.file_name();
+        let stem = name
+            .to_str()
+            .and_then(|n| n.strip_suffix(DONE)?.strip_suffix('.'));
+        found.extend(stem.map(str::to_string));
     }
     Ok(found)
 }

@@ -14,7 +14,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::part::Encoded;
 use super::{StoreError, atomic};
-use crate::results::schema::Row;
+use crate::results::schema::{Row, conform};
 
 /// Rows decoded at a time.
 const BATCH: usize = 8192;
@@ -48,15 +48,6 @@ fn damaged(path: &Path, error: impl std::fmt::Display) -> StoreError {
     }
 }
 
-/// A table of these rows in memory; `path` is for errors.
-pub fn encode<R: Row>(rows: &[R], path: &Path) -> Result<Encoded, StoreError> {
-    let batch = R::to_batch(rows).map_err(|source| StoreError::Row {
-        path: path.to_path_buf(),
-        source,
-    })?;
-    encode_batches(&[batch], path)
-}
-
 /// A table of these record batches, at least one and all of one schema, in memory; `path` is for errors.
 pub fn encode_batches(batches: &[RecordBatch], path: &Path) -> Result<Encoded, StoreError> {
     let fail = |e: ParquetError| atomic::write_error(path, e);
@@ -71,40 +62,20 @@ pub fn encode_batches(batches: &[RecordBatch], path: &Path) -> Result<Encoded, S
     Ok(Encoded { bytes, rows })
 }
 
-/// Streams whole tables of one schema into one; errors of `out` carry an empty path for the caller to fill in.
-pub fn concatenate(
+/// Streams whole tables into one of `schema`; a part of another schema is an error that names its column. Errors of
+/// `out` carry an empty path for the caller to fill in.
+pub fn merge(
     schema: SchemaRef,
     parts: &[PathBuf],
     out: &mut BufWriter<File>,
 ) -> Result<(), StoreError> {
     let fail = |e: ParquetError| atomic::write_error(Path::new(""), e);
     let out = out as &mut (dyn Write + Send);
-    let mut writer = ArrowWriter::try_new(out, schema, Some(properties())).map_err(fail)?;
+    let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties())).map_err(fail)?;
     for path in parts {
         for batch in batches(path)? {
             let batch = batch.map_err(|e| damaged(path, e))?;
-            writer.write(&batch).map_err(|e| damaged(path, e))?;
-        }
-    }
-    writer.close().map_err(fail)?;
-    Ok(())
-}
-
-/// Streams whole tables of `R` into one; errors of `out` carry an empty path for the caller to fill in.
-pub fn merge<R: Row>(parts: &[PathBuf], out: &mut BufWriter<File>) -> Result<(), StoreError> {
-    let fail = |e| atomic::write_error(Path::new(""), e);
-    let mut writer = ArrowWriter::try_new(
-        out as &mut (dyn Write + Send),
-        R::schema(),
-        Some(properties()),
-    )
-    .map_err(fail)?;
-    for path in parts {
-        for batch in batches(path)? {
-            let batch = batch.map_err(|e| damaged(path, e))?;
-            // Through rows, so that a part of another schema is an error that names its column.
-            let rows = R::from_batch(&batch).and_then(|rows| R::to_batch(&rows));
-            let batch = rows.map_err(|source| StoreError::Row {
+            let batch = conform(&batch, &schema).map_err(|source| StoreError::Row {
                 path: path.clone(),
                 source,
             })?;

@@ -11,6 +11,7 @@ pub mod gpu_problems;
 pub mod naive;
 pub mod networks;
 pub mod onnx_golden;
+pub mod parts;
 pub mod problems;
 pub mod random;
 pub mod random_network;

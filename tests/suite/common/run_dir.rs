@@ -9,6 +9,8 @@ use quantbound::results::schema::{
     OutputSummary, SCHEMA_VERSION, Summary, VerdictCounts, VerdictsOf,
 };
 use quantbound::results::store::{PartMeta, RunStore};
+
+use super::parts;
 use quantbound::results::verdict::{Verdict, slack};
 
 /// `(id, decades at the first layer, decades per layer)`.
@@ -131,14 +133,14 @@ impl Make {
             let outputs = self.outputs(&key, &measurements, layers);
             let bounds = bounds(&key, layers, self.last(layers));
             let id = &key.cell_id;
-            store
-                .write_part(id, 0, &measurements, &outputs, &meta)
-                .unwrap();
-            store.write_bounds(id, &bounds).unwrap();
+            let part = parts::measured(id, 0);
+            parts::write_measured(&store, &part, &measurements, &outputs, &meta).unwrap();
+            parts::write_bounds(&store, &parts::bounds(id), &bounds).unwrap();
             self.summarize(&key, layers, &measurements, &bounds, &mut summary);
         }
-        let order: Vec<String> = self.keys().into_iter().map(|(k, _)| k.cell_id).collect();
-        store.finish(&order).unwrap();
+        let keys = self.keys();
+        let order: Vec<(&str, u32)> = keys.iter().map(|(k, _)| (k.cell_id.as_str(), 1)).collect();
+        parts::finish(&store, &order).unwrap();
         store.write_summary(&summary).unwrap();
         store.write_plan("name = \"made up\"\n").unwrap();
         store
@@ -261,6 +263,7 @@ impl Make {
         summary.cells.push(CellSummary {
             activation_bits: None,
             key: key.clone(),
+            spec_id: format!("what-{}", key.cell_id),
             images: u64::from(self.images),
             images_per_second: 3.25,
             device: self.device.to_string(),

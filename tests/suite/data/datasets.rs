@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use quantbound::data::{DataError, ImageSet, Labels};
+use quantbound::data::{DataError, IMAGENET, ImageSet, Labels};
 use tempfile::TempDir;
 
 fn samples() -> PathBuf {
@@ -57,6 +57,21 @@ fn the_hash_of_the_samples_is_that_of_names_labels_and_contents() {
     }
     assert_eq!(set.hash(), hasher.finalize().to_hex().to_string());
     assert_eq!(set.labels, "labels from file names: 20 of 20 images");
+}
+
+#[test]
+fn an_image_overwritten_after_it_was_hashed_is_no_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = sample_files();
+    for (i, (path, _)) in files.iter().take(2).enumerate() {
+        std::fs::copy(path, dir.path().join(format!("{i}.jpg"))).unwrap();
+    }
+    let set = ImageSet::open(dir.path(), None).unwrap();
+    set.load(0..2, &IMAGENET).unwrap();
+    std::fs::copy(&files[2].0, dir.path().join("1.jpg")).unwrap();
+    set.load(0..1, &IMAGENET).unwrap();
+    let error = set.load(0..2, &IMAGENET).unwrap_err().to_string();
+    assert!(error.contains("1.jpg: changed since"), "{error}");
 }
 
 #[test]

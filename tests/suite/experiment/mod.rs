@@ -1,5 +1,6 @@
 //! Run directories, sweeps, searches and what is derived from them.
 
+mod code;
 mod judge;
 mod ledger;
 mod search;

@@ -10,8 +10,10 @@ use quantbound::results::schema::{
     VerdictCounts, file,
 };
 use quantbound::results::store::{
-    PartMeta, RunStore, StoreError, for_each_row, read_json, read_summary,
+    Part, PartMeta, RunStore, StoreError, encode, for_each_row, read_json, read_summary,
 };
+
+use crate::common::parts::{bounds, finish, measured, write_bounds, write_measured};
 
 fn key(cell_id: &str) -> CellKey {
     CellKey {
@@ -65,16 +67,21 @@ fn batch_rows(cell: &str, batch: u32) -> (Vec<MeasurementRow>, Vec<OutputRow>) {
 
 fn store_batch(store: &RunStore, cell: &str, batch: u32) {
     let (measurements, outputs) = batch_rows(cell, batch);
-    store
-        .write_part(cell, batch, &measurements, &outputs, &meta(1))
-        .unwrap();
+    write_measured(
+        store,
+        &measured(cell, batch),
+        &measurements,
+        &outputs,
+        &meta(1),
+    )
+    .unwrap();
 }
 
 fn store_bounds(store: &RunStore, cell: &str) {
     let rows: Vec<BoundRow> = (1..=3)
         .map(|d| key(cell).bound("layerwise", d, &format!("layer{d}"), f64::from(d)))
         .collect();
-    store.write_bounds(cell, &rows).unwrap();
+    write_bounds(store, &bounds(cell), &rows).unwrap();
 }
 
 fn read<R: Row>(path: &Path) -> Vec<R> {
@@ -133,8 +140,10 @@ proptest! {
     fn rows_come_back_as_they_went(rows in prop::collection::vec(any_measurement(), 0..40)) {
         let dir = tempfile::tempdir().unwrap();
         let store = RunStore::create_or_open(dir.path()).unwrap();
-        store.write_part("cell", 0, &rows, &[], &meta(1)).unwrap();
-        let (back, outputs) = store.read_part("cell", 0).unwrap();
+        let part = measured("cell", 0);
+        write_measured(&store, &part, &rows, &[], &meta(1)).unwrap();
+        let back: Vec<MeasurementRow> = store.read(&part).unwrap();
+        let outputs: Vec<OutputRow> = store.read(&part).unwrap();
         prop_assert!(outputs.is_empty());
         prop_assert_eq!(back.len(), rows.len());
         for (i, (got, want)) in back.iter().zip(&rows).enumerate() {
@@ -151,15 +160,14 @@ fn a_count_that_does_not_fit_is_refused_by_column() {
         argmax: u32::MAX,
         ..measurement("a", "i", 1, 1.0)
     };
-    let error = store
-        .write_part("a", 0, &[row], &[], &meta(1))
+    let error = write_measured(&store, &measured("a", 0), &[row], &[], &meta(1))
         .unwrap_err()
         .to_string();
     assert!(
         error.contains("argmax") && error.contains("4294967295"),
         "{error}"
     );
-    assert!(!store.has_part("a", 0));
+    assert!(!store.has(&measured("a", 0)));
 }
 
 #[test]
@@ -185,24 +193,29 @@ fn parts_are_resumed_and_merged_in_plan_order() {
         store_bounds(&store, "a");
     }
     let store = RunStore::create_or_open(dir.path()).unwrap();
-    assert!(store.has_part("b", 1) && store.has_part("a", 0) && store.has_bounds("a"));
-    assert!(!store.has_part("b", 0) && !store.has_part("c", 0) && !store.has_bounds("b"));
-    assert_eq!(store.part_meta("b", 1), Some(meta(1)));
-
-    let error = store.finish(&["b", "a"]).unwrap_err().to_string();
     assert!(
-        error.contains("cell b") && error.contains("batch 0"),
+        store.has(&measured("b", 1)) && store.has(&measured("a", 0)) && store.has(&bounds("a"))
+    );
+    assert!(
+        !store.has(&measured("b", 0)) && !store.has(&measured("c", 0)) && !store.has(&bounds("b"))
+    );
+    assert_eq!(store.meta(&measured("b", 1)), Some(meta(1)));
+
+    let all = [("b", 2), ("a", 1)];
+    let error = finish(&store, &all).unwrap_err().to_string();
+    assert!(
+        error.contains("cell b") && error.contains(measured("b", 0).stem()),
         "{error}"
     );
+    assert!(!dir.path().join(file::MEASUREMENTS).exists());
     store_batch(&store, "b", 0);
-    let error = store.finish(&["b", "a"]).unwrap_err().to_string();
+    let error = finish(&store, &all).unwrap_err().to_string();
     assert!(
         error.contains("cell b") && error.contains("bounds"),
         "{error}"
     );
-    assert!(!dir.path().join(file::MEASUREMENTS).exists());
     store_bounds(&store, "b");
-    store.finish(&["b", "a"]).unwrap();
+    finish(&store, &all).unwrap();
 
     let expected: Vec<MeasurementRow> = [("b", 0), ("b", 1), ("a", 0)]
         .iter()
@@ -224,12 +237,17 @@ fn parts_are_resumed_and_merged_in_plan_order() {
             seconds: 9.0,
             ..meta(1)
         };
-        again
-            .write_part(cell, batch, &measurements, &outputs, &meta)
-            .unwrap();
+        write_measured(
+            &again,
+            &measured(cell, batch),
+            &measurements,
+            &outputs,
+            &meta,
+        )
+        .unwrap();
         store_bounds(&again, cell);
     }
-    again.finish(&["b", "a"]).unwrap();
+    finish(&again, &all).unwrap();
     for name in [file::MEASUREMENTS, file::OUTPUTS, file::BOUNDS] {
         let bytes = |dir: &Path| std::fs::read(dir.join(name)).unwrap();
         assert!(bytes(dir.path()) == bytes(other.path()), "{name} differs");
@@ -241,29 +259,27 @@ type Damage = fn(&Path);
 #[test]
 fn a_damaged_part_is_not_there() {
     let damages: [(&str, Damage); 5] = [
-        ("00000.measurements.parquet", truncate),
-        ("00000.outputs.parquet", truncate),
-        ("00000.measurements.parquet", flip_a_bit),
-        ("00000.done", truncate),
-        ("00000.outputs.parquet", |p| {
-            std::fs::remove_file(p).unwrap()
-        }),
+        ("measurements.parquet", truncate),
+        ("outputs.parquet", truncate),
+        ("measurements.parquet", flip_a_bit),
+        ("done", truncate),
+        ("outputs.parquet", |p| std::fs::remove_file(p).unwrap()),
     ];
     for (name, damage) in damages {
         let dir = tempfile::tempdir().unwrap();
         let store = RunStore::create_or_open(dir.path()).unwrap();
         store_batch(&store, "a", 0);
         store_bounds(&store, "a");
-        assert!(store.has_part("a", 0));
-        damage(&dir.path().join(file::PARTS).join("a").join(name));
-        assert!(!store.has_part("a", 0), "damaged {name} was trusted");
-        let error = store.finish(&["a"]).unwrap_err().to_string();
-        assert!(
-            error.contains("cell a: batch 0 is damaged"),
-            "{name}: {error}"
-        );
+        let part = measured("a", 0);
+        assert!(store.has(&part));
+        let name = format!("{}.{name}", part.stem());
+        damage(&dir.path().join(file::PARTS).join("a").join(&name));
+        assert!(!store.has(&part), "damaged {name} was trusted");
+        let error = finish(&store, &[("a", 1)]).unwrap_err().to_string();
+        let said = format!("cell a: its measurements ({})", part.stem());
+        assert!(error.contains(&said), "{name}: {error}");
         store_batch(&store, "a", 0);
-        store.finish(&["a"]).unwrap();
+        finish(&store, &[("a", 1)]).unwrap();
     }
 }
 
@@ -289,7 +305,8 @@ fn leftovers_of_a_kill_are_removed_and_not_taken_for_work() {
         store_batch(&store, "a", 1);
     }
     // Killed between the second batch's files and its marker, and in the middle of two writes.
-    std::fs::remove_file(cell.join("00001.done")).unwrap();
+    let marker = format!("{}.done", measured("a", 1).stem());
+    std::fs::remove_file(cell.join(marker)).unwrap();
     let leftovers = [
         cell.join("00002.measurements.parquet.tmp-4194305"),
         dir.path().join("measurements.parquet.tmp-4194305"),
@@ -305,7 +322,8 @@ fn leftovers_of_a_kill_are_removed_and_not_taken_for_work() {
         assert!(!path.exists(), "{} is still there", path.display());
     }
     assert!(kept.exists());
-    assert!(store.has_part("a", 0) && !store.has_part("a", 1) && !store.has_part("a", 2));
+    let has = |batch| store.has(&measured("a", batch));
+    assert!(has(0) && !has(1) && !has(2));
 }
 
 #[test]
@@ -328,13 +346,12 @@ fn a_full_disk_is_an_error_that_names_the_file_and_keeps_the_rest() {
     let store = RunStore::create_or_open(dir.path()).unwrap();
     store_batch(&store, "a", 0);
     let cell = dir.path().join(file::PARTS).join("a");
-    let name = "00001.measurements.parquet";
+    let name = &format!("{}.measurements.parquet", measured("a", 1).stem());
     let temporary = cell.join(format!("{name}.tmp-{}", std::process::id()));
     std::os::unix::fs::symlink("/dev/full", &temporary).unwrap();
 
     let (measurements, outputs) = batch_rows("a", 1);
-    let error = store
-        .write_part("a", 1, &measurements, &outputs, &meta(1))
+    let error = write_measured(&store, &measured("a", 1), &measurements, &outputs, &meta(1))
         .unwrap_err()
         .to_string();
     assert!(
@@ -342,16 +359,16 @@ fn a_full_disk_is_an_error_that_names_the_file_and_keeps_the_rest() {
         "{error}"
     );
     assert!(!temporary.exists() && !cell.join(name).exists());
-    assert!(store.has_part("a", 0) && !store.has_part("a", 1));
+    assert!(store.has(&measured("a", 0)) && !store.has(&measured("a", 1)));
     store_batch(&store, "a", 1);
-    assert!(store.has_part("a", 1));
+    assert!(store.has(&measured("a", 1)));
 
     store_bounds(&store, "a");
     let merged = dir
         .path()
         .join(format!("{}.tmp-{}", file::BOUNDS, std::process::id()));
     std::os::unix::fs::symlink("/dev/full", &merged).unwrap();
-    let error = store.finish(&["a"]).unwrap_err().to_string();
+    let error = finish(&store, &[("a", 2)]).unwrap_err().to_string();
     assert!(
         error.contains(file::BOUNDS) && error.contains("No space left"),
         "{error}"
@@ -359,13 +376,40 @@ fn a_full_disk_is_an_error_that_names_the_file_and_keeps_the_rest() {
 }
 
 #[test]
+fn a_part_under_other_settings_is_another_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = RunStore::create_or_open(dir.path()).unwrap();
+    let [all, some] = ["all", "only fused"].map(|asked| Part::new("a", "bounds", asked, None));
+    let row = key("a").bound("fused", 1, "l", 0.5);
+    write_bounds(&store, &all, &[row.clone(), row.clone()]).unwrap();
+    assert!(store.has(&all) && !store.has(&some));
+    write_bounds(&store, &some, &[row]).unwrap();
+    assert_eq!(store.read::<BoundRow>(&all).unwrap().len(), 2);
+    assert_eq!(store.read::<BoundRow>(&some).unwrap().len(), 1);
+}
+
+#[test]
+fn a_part_of_another_schema_is_refused_by_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = RunStore::create_or_open(dir.path()).unwrap();
+    let outputs = encode(&batch_rows("a", 0).1).unwrap();
+    let part = bounds("a");
+    store
+        .write(&part, &[(BoundRow::TABLE, vec![outputs])], None)
+        .unwrap();
+    let merged = store.merge(BoundRow::TABLE, BoundRow::schema(), &[part]);
+    let error = merged.unwrap_err().to_string();
+    assert!(error.contains("column bound is missing"), "{error}");
+}
+
+#[test]
 fn cell_ids_stay_inside_the_run_directory() {
     let dir = tempfile::tempdir().unwrap();
     let store = RunStore::create_or_open(dir.path()).unwrap();
     for id in ["", "..", "a/b", ".hidden", "a\\b", "/etc"] {
-        let error = store.write_bounds(id, &[]).unwrap_err();
+        let error = write_bounds(&store, &bounds(id), &[]).unwrap_err();
         assert!(matches!(error, StoreError::CellId(_)), "{id:?}: {error}");
-        assert!(!store.has_part(id, 0));
+        assert!(!store.has(&measured(id, 0)));
     }
 }
 
@@ -389,7 +433,8 @@ fn a_missing_or_foreign_table_is_an_error_that_names_it() {
 
     let store = RunStore::create_or_open(dir.path()).unwrap();
     store_bounds(&store, "a");
-    let bounds = dir.path().join("parts/a/bounds.parquet");
+    let name = format!("parts/a/{}.bounds.parquet", bounds("a").stem());
+    let bounds = dir.path().join(name);
     let error = for_each_row(&bounds, |_: OutputRow| ())
         .unwrap_err()
         .to_string();

@@ -13,7 +13,7 @@ use quantbound::experiment::plan::Plan;
 use quantbound::experiment::studies::Studies;
 use quantbound::quant::QuantizedNetwork;
 use quantbound::results::schema::{
-    IsolatedRow, LedgerRow, MeasurementRow, SampleBoundRow, SearchTraceRow, Summary, file,
+    BoundRow, IsolatedRow, LedgerRow, MeasurementRow, SampleBoundRow, SearchTraceRow, Summary, file,
 };
 use quantbound::results::store::{self, read_summary};
 
@@ -143,6 +143,50 @@ fn a_second_run_computes_nothing_and_a_changed_plan_only_what_is_new() {
     let (_, log) = run(sweep(&plan, &out));
     assert!(log.contains("18 parts, 12 of them already there"), "{log}");
     assert_eq!(measurements(&out).len(), first.len() / 4 * 6);
+}
+
+/// One small cell with these bounds.
+fn bounded(dir: &Path, bounds: &str) -> PathBuf {
+    let text = format!(
+        "{bounds}\nbatch = 2\n[images]\ndir = {:?}\nlimit = 1\n[[model]]\nname = \"cifar_resnet20\"\n\
+         weights = \"random:3\"\n[[quantize]]\nmethod = \"uniform\"\nbits = [6]\n",
+        asset("imagenet-samples"),
+    );
+    let path = dir.join("plan.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_plan_that_asks_for_other_bounds_gets_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let ids = |out: &Path| {
+        let mut ids: Vec<String> = Vec::new();
+        store::for_each_row(&out.join(file::BOUNDS), |row: BoundRow| ids.push(row.bound)).unwrap();
+        ids.dedup();
+        ids
+    };
+    let (said, _) = run(sweep(
+        &bounded(dir.path(), "bounds = [\"layerwise\"]"),
+        &out,
+    ));
+    assert!(!said.contains("nothing to compute"), "{said}");
+    assert_eq!(ids(&out), ["layerwise"]);
+    let two = "bounds = [\"fused\", \"layerwise\"]";
+    let (said, _) = run(sweep(&bounded(dir.path(), two), &out));
+    assert!(!said.contains("nothing to compute"), "{said}");
+    let both = ids(&out);
+    assert_eq!(both.len(), 2, "{both:?}");
+    let (said, _) = run(sweep(
+        &bounded(dir.path(), "bounds = [\"layerwise\"]"),
+        &out,
+    ));
+    assert!(said.contains("nothing to compute"), "{said}");
+    assert_eq!(ids(&out), ["layerwise"]);
+    let summary = read_summary(&out).unwrap();
+    assert_eq!(summary.cells[0].spec_id.len(), 16);
+    assert_ne!(summary.cells[0].spec_id, summary.cells[0].key.cell_id);
 }
 
 #[test]

@@ -18,10 +18,11 @@ use quantbound::results::schema::{
     BoundRow, CellKey, Finding, MeasurementRow, OutputRow, Row, SampleBoundRow, Summary,
     VerdictCounts,
 };
-use quantbound::results::store::{RunStore, for_each_row, read_summary};
+use quantbound::results::store::{Part, RunStore, for_each_row, read_summary};
 use quantbound::results::verdict::{Verdict, settle};
 use quantbound::tensor::Batch;
 
+use crate::common::parts::{write_bounds, write_measured};
 use crate::common::random_network::Random;
 use crate::common::rows;
 use crate::network::onnx::by_hand::{model, node, tensor};
@@ -88,10 +89,10 @@ impl Run {
         let (id, last) = (self.id(), self.last());
         let store = RunStore::create_or_open(self.out()).unwrap();
         let mut image = 0;
-        for batch in 0..2 {
-            let meta = store.part_meta(&id, batch).unwrap();
-            let (mut rows, mut outputs): (Vec<MeasurementRow>, Vec<OutputRow>) =
-                store.read_part(&id, batch).unwrap();
+        for part in of_kind(&store, &id, "measure") {
+            let meta = store.meta(&part).unwrap();
+            let mut rows: Vec<MeasurementRow> = store.read(&part).unwrap();
+            let mut outputs: Vec<OutputRow> = store.read(&part).unwrap();
             for output in &mut outputs {
                 let mine = rows.iter_mut().filter(|r| r.image == output.image);
                 for row in mine {
@@ -102,9 +103,7 @@ impl Run {
                     edit(last, image, output.max_abs_diff).unwrap_or(output.max_abs_diff);
                 image += 1;
             }
-            store
-                .write_part(&id, batch, &rows, &outputs, &meta)
-                .unwrap();
+            write_measured(&store, &part, &rows, &outputs, &meta).unwrap();
         }
         assert_eq!(image, 3);
     }
@@ -132,35 +131,28 @@ impl Run {
     fn bound(&self, id: &str, depth: u32, log10_bound: f64) {
         let cell = self.id();
         let store = RunStore::create_or_open(self.out()).unwrap();
-        let mut bounds: Vec<BoundRow> = store.read_bounds(&cell).unwrap();
+        let part = of_kind(&store, &cell, "bounds").remove(0);
+        let mut bounds: Vec<BoundRow> = store.read(&part).unwrap();
         let row = bounds
             .iter_mut()
             .find(|b| b.bound == id && b.depth == depth);
         row.unwrap().log10_bound = log10_bound;
-        store.write_bounds(&cell, &bounds).unwrap();
+        write_bounds(&store, &part, &bounds).unwrap();
     }
 
     /// Changes the bounds from activations.
     fn sample(&self, edit: impl Fn(&mut SampleBoundRow)) {
         let id = self.id();
         let store = RunStore::create_or_open(self.out()).unwrap();
-        let files = fs::read_dir(self.out().join("parts").join(&id)).unwrap();
-        let mut edited = 0;
-        for path in files.map(|f| f.unwrap().path()) {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let Some(stem) = name.strip_suffix(".sample_bounds.parquet") else {
-                continue;
-            };
-            let mut rows: Vec<SampleBoundRow> = Vec::new();
-            for_each_row(&path, |row| rows.push(row)).unwrap();
+        let parts = of_kind(&store, &id, "sample");
+        assert_eq!(parts.len(), 2);
+        for part in parts {
+            let mut rows: Vec<SampleBoundRow> = store.read(&part).unwrap();
             rows.iter_mut().for_each(&edit);
             let rows = vec![SampleBoundRow::to_batch(&rows).unwrap()];
-            store
-                .write_study(&id, stem, &[("sample_bounds", rows)])
-                .unwrap();
-            edited += 1;
+            let tables = [(SampleBoundRow::TABLE, rows)];
+            store.write(&part, &tables, None).unwrap();
         }
-        assert_eq!(edited, 2);
     }
 
     fn counts(&self, bound: &str) -> VerdictCounts {
@@ -168,6 +160,13 @@ impl Run {
         let verdicts = &summary.cells[0].verdicts;
         verdicts.iter().find(|v| v.bound == bound).unwrap().counts
     }
+}
+
+/// The parts of one kind of a cell, in order of their batches.
+fn of_kind(store: &RunStore, cell: &str, kind: &str) -> Vec<Part> {
+    let mut parts = store.parts(cell).unwrap();
+    parts.retain(|p| p.stem().starts_with(&format!("{kind}-")));
+    parts
 }
 
 fn places(findings: &[Finding]) -> Vec<(&str, u32)> {

@@ -16,33 +16,38 @@ use arrow_array::RecordBatch;
 use rayon::prelude::*;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
-use crate::experiment::plan::Method;
+use crate::experiment::code;
+use crate::experiment::plan::{Method, Plan};
 use crate::experiment::sweep::{Event, SweepError};
 use crate::network::Affine;
 use crate::quant::guarantee::path::{self, Choice, Columns, Replay};
 use crate::quant::guarantee::{Check, rex};
 use crate::quant::patches::Patches;
 use crate::quant::{QuantError, QuantizedLayer};
-use crate::results::schema::{CellKey, GuaranteeRow};
+use crate::results::schema::{CellKey, GuaranteeRow, Row};
 use crate::tensor::Batch;
 
 /// The study.
 pub struct Guarantees;
 
 /// Stem of its table.
-pub const TABLE: &str = "guarantees";
+pub const TABLE: &str = GuaranteeRow::TABLE;
 
 impl Study for Guarantees {
     fn name(&self) -> &'static str {
         TABLE
     }
 
-    fn settings(&self) -> String {
+    fn settings(&self, _: &Plan) -> String {
         format!("{} seeds, widths {:?}", spfq::SEEDS, decay::WIDTHS)
     }
 
+    fn code(&self) -> &'static str {
+        code::GUARANTEES
+    }
+
     fn tables(&self) -> Vec<StudyTable> {
-        vec![StudyTable::of::<GuaranteeRow>(TABLE)]
+        vec![StudyTable::of::<GuaranteeRow>()]
     }
 }
 

@@ -3,7 +3,7 @@
 struct Channel {
     bias: vec4<f32>,
     scale: vec4<f32>,
-    zero: vec4<i32>,
+    zero: vec4<f32>,
 }
 
 // Bits of one stored weight: 2, 4, 8 or 16 for unsigned codes, 32 for f32.
@@ -14,20 +14,36 @@ override FIELD: u32 = 32u;
 @group(0) @binding(3) var<storage, read> floats: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> channels: array<Channel>;
 
-// Weights `4 v ..` of the buffer, dequantized: four consecutive output channels of one input.
-fn weight(v: u32, scale: vec4<f32>, zero: vec4<i32>) -> vec4<f32> {
+// Weights `4 v ..` of the buffer as they are stored: four consecutive output channels of one input.
+fn stored(v: u32) -> vec4<u32> {
     if (FIELD == 32u) {
-        return floats[v];
+        return bitcast<vec4<u32>>(floats[v]);
+    }
+    if (FIELD == 16u) {
+        return vec4<u32>(codes[v * 2u], codes[v * 2u + 1u], 0u, 0u);
+    }
+    if (FIELD == 8u) {
+        return vec4<u32>(codes[v], 0u, 0u, 0u);
+    }
+    return vec4<u32>(codes[v * FIELD / 8u] >> ((v * FIELD * 4u) & 31u), 0u, 0u, 0u);
+}
+
+// What they stand for.
+fn dequantized(word: vec4<u32>, scale: vec4<f32>, zero: vec4<f32>) -> vec4<f32> {
+    if (FIELD == 32u) {
+        return bitcast<vec4<f32>>(word);
     }
     var code: vec4<u32>;
     if (FIELD == 16u) {
-        let a = codes[v * 2u];
-        let b = codes[v * 2u + 1u];
-        code = vec4<u32>(a & 0xffffu, a >> 16u, b & 0xffffu, b >> 16u);
+        code = vec4<u32>(word.x & 0xffffu, word.x >> 16u, word.y & 0xffffu, word.y >> 16u);
     } else {
-        let word = codes[v * FIELD / 8u] >> ((v * FIELD * 4u) & 31u);
         let shifts = vec4<u32>(0u, FIELD & 31u, (2u * FIELD) & 31u, (3u * FIELD) & 31u);
-        code = (vec4<u32>(word) >> shifts) & vec4<u32>((1u << (FIELD & 31u)) - 1u);
+        code = (vec4<u32>(word.x) >> shifts) & vec4<u32>((1u << (FIELD & 31u)) - 1u);
     }
-    return vec4<f32>(vec4<i32>(code) - zero) * scale;
+    // Both are whole numbers of at most 16 bits: their difference is exact.
+    return (vec4<f32>(code) - zero) * scale;
+}
+
+fn weight(v: u32, scale: vec4<f32>, zero: vec4<f32>) -> vec4<f32> {
+    return dequantized(stored(v), scale, zero);
 }

@@ -1,9 +1,12 @@
 //! Convolution of any geometry as an implicit matrix product.
 
+use super::device::Blocking;
 use super::kernels::{Map, activation, word, workgroups};
 use super::library::{ACTIVATION, FINITE, GRID, Kernel, WEIGHTS, params};
 use super::pass::Recorder;
+use super::tile::Tile;
 use super::weights::LayerWeights;
+use super::{conv_lanes, conv_tiled, gemm_lanes};
 use crate::engine::EngineError;
 use crate::network::{Activation, Conv};
 
@@ -46,8 +49,52 @@ pub static KERNEL: Kernel<Params> = Kernel::new(
 /// Pixels per invocation; `ROWS` in the shader.
 const ROWS: usize = 8;
 
-/// Records `y = activation(conv(x))`.
+/// Records `y = activation(conv(x))`, ungrouped with the device's kind of product.
 pub fn record(
+    rec: &mut Recorder<'_>,
+    conv: &Conv,
+    weights: &LayerWeights,
+    x: Map<'_>,
+    y: Map<'_>,
+    act: Activation,
+) -> Result<(), EngineError> {
+    let blocking = rec.gpu.blocking;
+    if conv.groups > 1 || blocking == Blocking::Registers {
+        return record_any(rec, conv, weights, x, y, act);
+    }
+    let pixels = y.pixels();
+    for chunk in &weights.chunks {
+        let mut constants = vec![("FIELD", f64::from(weights.field))];
+        let (kernel, groups) = if blocking == Blocking::Lanes {
+            let groups = gemm_lanes::workgroups(pixels, chunk.c4);
+            (&conv_lanes::KERNEL, groups)
+        } else {
+            let tile = rec
+                .gpu
+                .tile
+                .unwrap_or_else(|| Tile::choose(pixels, chunk.c4));
+            constants.extend(tile.constants());
+            (&conv_tiled::KERNEL, tile.workgroups(pixels, chunk.c4))
+        };
+        rec.launch(
+            kernel,
+            &constants,
+            &conv_tiled::params(conv, chunk, x, y, act),
+            &[
+                x.buffer,
+                &chunk.weights,
+                &chunk.weights,
+                &chunk.channels,
+                y.buffer,
+            ],
+            groups,
+        )?;
+    }
+    Ok(())
+}
+
+/// The same in any grouping.
+fn record_any(
     rec: &mut Recorder<'_>,
     conv: &Conv,
     weights: &LayerWeights,

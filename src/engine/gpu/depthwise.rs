@@ -1,5 +1,7 @@
 //! Depthwise convolution.
 
+use super::depthwise_block::{self, Block};
+use super::device::Blocking;
 use super::kernels::{Map, activation, word, workgroups};
 use super::library::{ACTIVATION, FINITE, GRID, Kernel, WEIGHTS, params};
 use super::pass::Recorder;
@@ -49,6 +51,11 @@ pub fn record(
     y: Map<'_>,
     act: Activation,
 ) -> Result<(), EngineError> {
+    if rec.gpu.blocking == Blocking::Tiled
+        && let Some(block) = Block::of(conv)
+    {
+        return depthwise_block::record(rec, (conv, block), weights, x, y, act);
+    }
     let [kernel_h, kernel_w] = conv.kernel();
     let params = Params {
         images: word(y.images),

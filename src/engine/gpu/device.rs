@@ -7,27 +7,34 @@ use std::time::{Duration, Instant};
 
 use super::adapter::{self, AdapterSummary};
 use super::library::Code;
+use super::tile::Tile;
 use crate::engine::EngineError;
 
-/// Caps below the adapter's own limits, and the choice of matrix product; the default is the adapter's best.
+/// Caps below the adapter's own limits, and the choice of kernels; the default is the adapter's best.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GpuOptions {
     /// Most bytes a kernel may see of one buffer.
     pub max_binding: Option<u64>,
     /// Most workgroups along one dimension.
     pub max_workgroups: Option<u32>,
-    /// Matrix product for 1x1 convolutions and dense layers.
-    pub gemm: Option<GemmKind>,
+    /// How convolutions and dense layers are blocked.
+    pub blocking: Option<Blocking>,
+    /// The tile of [`Blocking::Tiled`], whatever the layer.
+    pub tile: Option<Tile>,
 }
 
-/// How matrix products are blocked.
+/// How convolutions and dense layers are blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GemmKind {
-    /// Register blocking straight from storage buffers; suits software adapters.
+pub enum Blocking {
+    /// Register blocking straight from storage buffers; runs everywhere.
     Registers,
+    /// Vectors of 8 lanes that share their weights; suits software adapters whose subgroups are such vectors.
+    Lanes,
     /// Tiles in workgroup memory; suits GPUs.
     Tiled,
 }
+
+const SUBGROUP: wgpu::Features = wgpu::Features::SUBGROUP;
 
 /// A compiled kernel.
 #[derive(Clone)]
@@ -52,8 +59,10 @@ pub struct Gpu {
     pub max_binding: u64,
     /// Most workgroups along one dimension.
     pub max_workgroups: u32,
-    /// Which matrix product.
-    pub gemm: GemmKind,
+    /// How convolutions and dense layers are blocked.
+    pub blocking: Blocking,
+    /// The tile of matrix products, whatever the layer.
+    pub tile: Option<Tile>,
     pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
     faults: Arc<Faults>,
 }
@@ -81,9 +90,27 @@ impl Gpu {
     pub fn open(wanted: Option<&str>, options: GpuOptions) -> Result<Self, EngineError> {
         let (summary, adapter) = adapter::find(wanted)?;
         let limits = adapter.limits();
+        let software = summary.is_software();
+        let vectors = summary.subgroups == (8, 8) && adapter.features().contains(SUBGROUP);
+        let blocking = match options.blocking {
+            Some(Blocking::Lanes) if !vectors => {
+                return Err(EngineError::Device {
+                    device: summary.name,
+                    problem: "has no subgroups of 8 lanes; choose another blocking".into(),
+                });
+            }
+            Some(blocking) => blocking,
+            None if !software => Blocking::Tiled,
+            None if vectors => Blocking::Lanes,
+            None => Blocking::Registers,
+        };
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("quantbound"),
-            required_features: wgpu::Features::empty(),
+            required_features: if blocking == Blocking::Lanes {
+                SUBGROUP
+            } else {
+                wgpu::Features::empty()
+            },
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
@@ -102,7 +129,6 @@ impl Gpu {
             lock(&sink.uncaptured).push(describe(&error));
         }));
         let cap = limits.max_storage_buffer_binding_size & !255;
-        let software = summary.is_software();
         Ok(Self {
             device,
             queue,
@@ -111,10 +137,8 @@ impl Gpu {
                 .max_workgroups
                 .unwrap_or(u32::MAX)
                 .min(limits.max_compute_workgroups_per_dimension),
-            gemm: options.gemm.unwrap_or(match software {
-                true => GemmKind::Registers,
-                false => GemmKind::Tiled,
-            }),
+            blocking,
+            tile: options.tile,
             summary,
             pipelines: Mutex::default(),
             faults,

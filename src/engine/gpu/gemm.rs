@@ -1,12 +1,13 @@
 //! Matrix product over pixels, blocked in registers: dense layers and plain 1x1 convolutions.
 
-use super::gemm_tiled;
+use super::device::Blocking;
 use super::kernels::{Map, activation, word, workgroups};
 use super::library::{ACTIVATION, FINITE, GRID, Kernel, WEIGHTS, params};
 use super::pass::Recorder;
+use super::tile::Tile;
 use super::weights::LayerWeights;
+use super::{gemm_lanes, gemm_tiled};
 use crate::engine::EngineError;
-use crate::engine::gpu::device::GemmKind;
 use crate::network::Activation;
 
 params! {
@@ -43,12 +44,21 @@ pub fn record(
 ) -> Result<(), EngineError> {
     let pixels = x.pixels();
     for chunk in &weights.chunks {
-        let (kernel, groups) = match rec.gpu.gemm {
-            GemmKind::Registers => (&KERNEL, workgroups(pixels.div_ceil(ROWS) * chunk.c4)),
-            GemmKind::Tiled => (
-                &gemm_tiled::KERNEL,
-                gemm_tiled::workgroups(pixels, chunk.c4),
+        let mut constants = vec![("FIELD", f64::from(weights.field))];
+        let (kernel, groups) = match rec.gpu.blocking {
+            Blocking::Registers => (&KERNEL, workgroups(pixels.div_ceil(ROWS) * chunk.c4)),
+            Blocking::Lanes => (
+                &gemm_lanes::KERNEL,
+                gemm_lanes::workgroups(pixels, chunk.c4),
             ),
+            Blocking::Tiled => {
+                let tile = rec
+                    .gpu
+                    .tile
+                    .unwrap_or_else(|| Tile::choose(pixels, chunk.c4));
+                constants.extend(tile.constants());
+                (&gemm_tiled::KERNEL, tile.workgroups(pixels, chunk.c4))
+            }
         };
         let params = Params {
             pixels: word(pixels),
@@ -61,7 +71,7 @@ pub fn record(
         };
         rec.launch(
             kernel,
-            &[("FIELD", f64::from(weights.field))],
+            &constants,
             &params,
             &[
                 x.buffer,

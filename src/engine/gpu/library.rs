@@ -31,6 +31,10 @@ parts! {
     GRID = "grid";
     /// Packed codes and f32 weights at bindings 2 to 4.
     WEIGHTS = "weights";
+    /// Matrix products in vectors of 8 lanes; needs [`WEIGHTS`].
+    LANES = "lanes";
+    /// Matrix products tiled in workgroup memory; needs [`WEIGHTS`].
+    TILE = "tile";
 }
 
 /// A field of a uniform struct.
@@ -124,9 +128,9 @@ impl<P: Params> Kernel<P> {
 /// Every kernel.
 pub fn kernels() -> Vec<&'static Code> {
     use super::{
-        add, channels, compare, concat, conv, depthwise, extent, flatten, function, gemm,
-        gemm_tiled, global_pool, histogram, moments, pool, product, quantize, response_norm,
-        sample,
+        add, channels, compare, concat, conv, conv_lanes, conv_tiled, depthwise, depthwise_block,
+        extent, flatten, function, gemm, gemm_lanes, gemm_tiled, global_pool, histogram, moments,
+        pool, product, quantize, response_norm, sample,
     };
     vec![
         &add::KERNEL.code,
@@ -134,11 +138,15 @@ pub fn kernels() -> Vec<&'static Code> {
         &compare::KERNEL.code,
         &concat::KERNEL.code,
         &conv::KERNEL.code,
+        &conv_lanes::KERNEL.code,
+        &conv_tiled::KERNEL.code,
         &depthwise::KERNEL.code,
+        &depthwise_block::KERNEL.code,
         &extent::KERNEL.code,
         &flatten::KERNEL.code,
         &function::KERNEL.code,
         &gemm::KERNEL.code,
+        &gemm_lanes::KERNEL.code,
         &gemm_tiled::KERNEL.code,
         &global_pool::KERNEL.code,
         &histogram::KERNEL.code,

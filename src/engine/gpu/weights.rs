@@ -193,7 +193,7 @@ fn channels(
             if let Some(layer) = codes {
                 let (scale, zero) = layer.parameters(o);
                 words[12 * v + 4 + j] = scale.to_bits();
-                words[12 * v + 8 + j] = u32::from(zero);
+                words[12 * v + 8 + j] = f32::from(zero).to_bits();
             }
         }
     }

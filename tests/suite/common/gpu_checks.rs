@@ -1,9 +1,10 @@
 //! Engines under test, and the comparison of their traces and statistics with the literal forward pass.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use proptest::prelude::TestCaseError;
-use quantbound::engine::gpu::{GemmKind, GpuEngine, GpuOptions, compare};
+use quantbound::engine::gpu::tile::{TILES, Tile};
+use quantbound::engine::gpu::{Blocking, GpuEngine, GpuOptions, compare};
 use quantbound::engine::{Engine, Reduced, TapStats};
 use quantbound::network::architectures::mobilenet_v2::{Naming, mobilenet_v2};
 use quantbound::network::{Activation, INPUT, Network, Node, Op};
@@ -18,15 +19,59 @@ use super::naive;
 pub const INSTALL: &str =
     "these tests need a GPU adapter; a software one will do (Mesa's lavapipe)";
 
-pub fn engine(kind: GemmKind) -> &'static GpuEngine {
-    static ENGINES: [OnceLock<GpuEngine>; 2] = [OnceLock::new(), OnceLock::new()];
-    ENGINES[usize::from(kind == GemmKind::Tiled)].get_or_init(|| {
+/// A choice of kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    blocking: Blocking,
+    tile: Option<Tile>,
+}
+
+impl Kind {
+    pub fn engine(self) -> &'static GpuEngine {
+        static ENGINES: Mutex<Vec<(Kind, &'static GpuEngine)>> = Mutex::new(Vec::new());
+        let mut engines = ENGINES.lock().unwrap();
+        if let Some((_, engine)) = engines.iter().find(|(kind, _)| *kind == self) {
+            return engine;
+        }
         let options = GpuOptions {
-            gemm: Some(kind),
+            blocking: Some(self.blocking),
+            tile: self.tile,
             ..GpuOptions::default()
         };
-        GpuEngine::with_options(None, options).expect(INSTALL)
-    })
+        let engine = Box::new(GpuEngine::with_options(None, options).expect(INSTALL));
+        let engine: &'static GpuEngine = Box::leak(engine);
+        engines.push((self, engine));
+        engine
+    }
+}
+
+/// The kernels that run everywhere.
+pub fn engine() -> &'static GpuEngine {
+    let kind = Kind {
+        blocking: Blocking::Registers,
+        tile: None,
+    };
+    kind.engine()
+}
+
+/// The kernels for GPUs, depthwise ones included.
+pub fn blocks() -> &'static GpuEngine {
+    let kind = Kind {
+        blocking: Blocking::Tiled,
+        tile: Some(TILES[0]),
+    };
+    kind.engine()
+}
+
+/// Every choice that this adapter has: register blocking, vectors of lanes, and each tile.
+pub fn kinds() -> Vec<Kind> {
+    let kind = |blocking, tile| Kind { blocking, tile };
+    let mut kinds = vec![kind(Blocking::Registers, None)];
+    if engine().adapter().subgroups == (8, 8) {
+        kinds.push(kind(Blocking::Lanes, None));
+    }
+    kinds.extend(TILES.map(|tile| kind(Blocking::Tiled, Some(tile))));
+    kinds
 }
 
 /// Bindings and dispatches so small that layers and grids must be split.
@@ -36,13 +81,12 @@ pub fn cramped() -> &'static GpuEngine {
         let options = GpuOptions {
             max_binding: Some(8192),
             max_workgroups: Some(3),
-            gemm: Some(GemmKind::Registers),
+            blocking: Some(Blocking::Registers),
+            tile: None,
         };
         GpuEngine::with_options(None, options).expect(INSTALL)
     })
 }
-
-pub const KINDS: [GemmKind; 2] = [GemmKind::Registers, GemmKind::Tiled];
 
 pub fn trace(engine: &GpuEngine, network: &Network, input: &Batch) -> Vec<Batch<f64>> {
     engine.prepare(network).unwrap().trace(input, None).unwrap()

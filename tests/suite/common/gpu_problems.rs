@@ -89,16 +89,36 @@ impl ConvProblem {
             })
     }
 
+    /// Ungrouped, with more channels than one tile makes.
+    pub fn wide() -> impl Strategy<Value = Self> {
+        (Self::any(), 1usize..=20, 1usize..=80, pairs(1..=3)).prop_map(
+            |(problem, input, output, kernel)| Self {
+                groups: 1,
+                in_per_group: input,
+                out_per_group: output,
+                kernel,
+                ..problem
+            },
+        )
+    }
+
     /// Depthwise: one input and one output channel per group.
     pub fn depthwise() -> impl Strategy<Value = Self> {
-        // Every other problem has the 3 wide dense kernel that most networks use.
-        (Self::any(), 2usize..=17, any::<bool>()).prop_map(|(problem, groups, common)| Self {
+        // Three of four problems have a dense square kernel as most networks do.
+        let common = prop_oneof![
+            Just(None),
+            (prop_oneof![Just(3), Just(5)], 1usize..=2).prop_map(Some),
+            (prop_oneof![Just(3), Just(5)], 1usize..=2).prop_map(Some),
+            Just(Some((3, 1))),
+        ];
+        (Self::any(), 2usize..=17, common).prop_map(|(problem, groups, common)| Self {
             groups,
             in_per_group: 1,
             out_per_group: 1,
             size: [problem.size[0], problem.size[1] * 2],
-            kernel: if common { [3, 3] } else { problem.kernel },
-            dilation: if common { [1, 1] } else { problem.dilation },
+            kernel: common.map_or(problem.kernel, |(kernel, _)| [kernel; 2]),
+            stride: common.map_or(problem.stride, |(_, stride)| [stride; 2]),
+            dilation: common.map_or(problem.dilation, |_| [1, 1]),
             ..problem
         })
     }

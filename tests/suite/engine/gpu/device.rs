@@ -5,7 +5,7 @@ use crate::common::gpu_checks::*;
 use crate::common::gpu_problems::*;
 use quantbound::engine::gpu::device::Gpu;
 use quantbound::engine::gpu::library::Code;
-use quantbound::engine::gpu::{GemmKind, GpuEngine, GpuOptions, list_adapters};
+use quantbound::engine::gpu::{GpuEngine, GpuOptions, list_adapters};
 use quantbound::engine::{Engine, EngineError};
 use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad};
 use quantbound::quant::Quantizer;
@@ -55,7 +55,7 @@ fn small_bindings_and_grids_change_nothing() {
         let outputs = runner.reference(&input).unwrap();
         (outputs, runner.compare(&id).unwrap())
     };
-    assert_eq!(run(cramped()), run(engine(GemmKind::Registers)));
+    assert_eq!(run(cramped()), run(engine()));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn what_cannot_run_is_refused_by_name() {
         "{error}"
     );
 
-    let engine = engine(GemmKind::Registers);
+    let engine = engine();
     assert!(
         engine
             .prepare(&Network::new("none", Shape::new(1, 1, 1)))

@@ -5,7 +5,6 @@ use crate::common::gpu_checks::*;
 use crate::common::gpu_problems::*;
 use proptest::prelude::*;
 use quantbound::engine::Engine;
-use quantbound::engine::gpu::GemmKind;
 use quantbound::network::{Activation, INPUT, Linear, Network, Op, Pad};
 use quantbound::quant::{QuantizedLayer, QuantizedNetwork, Quantizer};
 use quantbound::tensor::{Shape, Tensor};
@@ -15,34 +14,45 @@ proptest! {
 
     #[test]
     fn convolutions_agree_with_the_definition(problem in ConvProblem::any()) {
-        parity(engine(GemmKind::Registers), &problem.network(), &problem.input())?;
+        parity(engine(), &problem.network(), &problem.input())?;
+    }
+
+    #[test]
+    fn ungrouped_convolutions_agree_with_the_definition(problem in ConvProblem::wide()) {
+        let (network, input) = (problem.network(), problem.input());
+        for kind in kinds() {
+            parity(kind.engine(), &network, &input)?;
+            let runs = [(); 2].map(|()| bits(&trace(kind.engine(), &network, &input)));
+            prop_assert_eq!(&runs[0], &runs[1], "two runs, {:?}", kind);
+        }
     }
 
     #[test]
     fn depthwise_convolutions_agree_with_the_definition(problem in ConvProblem::depthwise()) {
-        parity(engine(GemmKind::Registers), &problem.network(), &problem.input())?;
+        parity(engine(), &problem.network(), &problem.input())?;
+        parity(blocks(), &problem.network(), &problem.input())?;
     }
 
     #[test]
-    fn both_matrix_products_agree_with_the_definition(problem in ConvProblem::pointwise()) {
-        for kind in KINDS {
-            parity(engine(kind), &problem.network(), &problem.input())?;
+    fn all_matrix_products_agree_with_the_definition(problem in ConvProblem::pointwise()) {
+        for kind in kinds() {
+            parity(kind.engine(), &problem.network(), &problem.input())?;
         }
     }
 
     #[test]
     fn pooling_agrees_with_the_definition(problem in PoolProblem::any()) {
         let network = problem.network();
-        parity(engine(GemmKind::Registers), &network, &random_input(&network, 2, problem.seed))?;
+        parity(engine(), &network, &random_input(&network, 2, problem.seed))?;
     }
 
     #[test]
     fn joins_agree_with_the_definition(problem in JoinProblem::any()) {
         let network = problem.network();
         let input = random_input(&network, problem.images, problem.seed);
-        for kind in KINDS {
-            parity(engine(kind), &network, &input)?;
-            let trace = trace(engine(kind), &network, &input);
+        for kind in kinds() {
+            parity(kind.engine(), &network, &input)?;
+            let trace = trace(kind.engine(), &network, &input);
             check_output(&network, &input, &trace).map_err(TestCaseError::fail)?;
         }
     }
@@ -84,11 +94,8 @@ fn packed_layers() -> Vec<(&'static str, Network)> {
 fn packed_weights_give_the_bits_of_dequantized_ones() {
     for (name, network) in packed_layers() {
         let input = random_input(&network, 2, 11);
-        for kind in KINDS {
-            if kind == GemmKind::Tiled && !["pointwise", "linear"].contains(&name) {
-                continue;
-            }
-            let mut runner = engine(kind).prepare(&network).unwrap();
+        for kind in kinds() {
+            let mut runner = kind.engine().prepare(&network).unwrap();
             for bits in 2..=16 {
                 for quantizer in quantizers(bits) {
                     let variant = quantizer.quantize(&network).unwrap();
@@ -98,7 +105,7 @@ fn packed_weights_give_the_bits_of_dequantized_ones() {
                     let plain = variant.dequantize(&network);
                     assert_eq!(
                         crate::common::gpu_checks::bits(&packed),
-                        crate::common::gpu_checks::bits(&trace(engine(kind), &plain, &input)),
+                        crate::common::gpu_checks::bits(&trace(kind.engine(), &plain, &input)),
                         "{name}, {bits} bits, {quantizer:?}, {kind:?}"
                     );
                 }
@@ -127,7 +134,7 @@ fn extreme_codes_survive_packing() {
                 ..QuantizedNetwork::default()
             };
             let input = random_input(&network, 1, 5);
-            let engine = engine(GemmKind::Registers);
+            let engine = engine();
             let mut runner = engine.prepare(&network).unwrap();
             let id = runner.load(&variant).unwrap();
             let packed = runner.trace(&input, Some(&id)).unwrap();
@@ -148,15 +155,15 @@ fn extreme_codes_survive_packing() {
 fn a_whole_network_agrees_layer_by_layer() {
     let network = small_mobilenet();
     let input = random_input(&network, 2, 1);
-    for kind in KINDS {
-        let mut runner = engine(kind).prepare(&network).unwrap();
+    for kind in kinds() {
+        let mut runner = kind.engine().prepare(&network).unwrap();
         check_trace(&network, &input, &runner.trace(&input, None).unwrap()).unwrap();
         for quantizer in quantizers(6) {
             let variant = quantizer.quantize(&network).unwrap();
             let id = runner.load(&variant).unwrap();
             let traced = runner.trace(&input, Some(&id)).unwrap();
             check_trace(&variant.dequantize(&network), &input, &traced).unwrap();
-            let result = check_statistics(engine(kind), &network, &variant, &input).unwrap();
+            let result = check_statistics(kind.engine(), &network, &variant, &input).unwrap();
             assert!(result.stats.iter().flatten().all(|s| s.non_finite == 0));
             assert!(result.stats.iter().flatten().any(|s| s.max_abs_diff > 0.0));
         }
@@ -182,7 +189,7 @@ fn infinities_stay_in_their_own_group() {
     let mut input = problem.input();
     // Channel 4 is of the second group, which makes channels 2 and 3.
     input.data[4 * 9 + 5] = f32::NAN;
-    let trace = trace(engine(GemmKind::Registers), &network, &input);
+    let trace = trace(engine(), &network, &input);
     for (i, value) in trace[0].data.iter().enumerate() {
         assert_eq!(
             value.is_nan(),

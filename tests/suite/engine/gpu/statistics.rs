@@ -4,7 +4,7 @@
 use crate::common::gpu_checks::*;
 use crate::common::gpu_problems::*;
 use proptest::prelude::*;
-use quantbound::engine::gpu::{GemmKind, compare};
+use quantbound::engine::gpu::compare;
 use quantbound::engine::{Engine, Runner};
 use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad, Window};
 use quantbound::quant::Quantizer;
@@ -19,7 +19,7 @@ proptest! {
         let input = random_input(&network, problem.images, problem.seed);
         for quantizer in quantizers(bits) {
             let variant = quantizer.quantize(&network).unwrap();
-            check_statistics(engine(GemmKind::Registers), &network, &variant, &input)
+            check_statistics(engine(), &network, &variant, &input)
                 .map_err(TestCaseError::fail)?;
         }
     }
@@ -38,7 +38,7 @@ fn runs_repeat_to_the_bit_whatever_the_batch() {
         result
     };
     let three = random_input(&network, 3, 9);
-    let mut runner = engine(GemmKind::Registers).prepare(&network).unwrap();
+    let mut runner = engine().prepare(&network).unwrap();
     let first = run(runner.as_mut(), &three);
     for image in 0..3 {
         let one = Batch::new(network.input, three.image(image).to_vec()).unwrap();
@@ -48,7 +48,7 @@ fn runs_repeat_to_the_bit_whatever_the_batch() {
         assert_eq!(alone.outputs[0], first.1.outputs[image]);
     }
     assert_eq!(run(runner.as_mut(), &three), first);
-    let mut other = engine(GemmKind::Registers).prepare(&network).unwrap();
+    let mut other = engine().prepare(&network).unwrap();
     assert_eq!(run(other.as_mut(), &three), first);
 }
 
@@ -56,7 +56,7 @@ fn runs_repeat_to_the_bit_whatever_the_batch() {
 fn a_trace_leaves_the_reference_pass_alone() {
     let network = small_mobilenet();
     let (here, there) = (random_input(&network, 2, 1), random_input(&network, 2, 2));
-    let mut runner = engine(GemmKind::Registers).prepare(&network).unwrap();
+    let mut runner = engine().prepare(&network).unwrap();
     let variant = quantizers(4)[1].quantize(&network).unwrap();
     let id = runner.load(&variant).unwrap();
     runner.reference(&here).unwrap();
@@ -79,7 +79,7 @@ fn exact_weights_show_no_discrepancy() {
         .unwrap();
     let input = random_input(&network, 2, 4);
     let variant = quantizers(2)[0].quantize(&network).unwrap();
-    let result = check_statistics(engine(GemmKind::Registers), &network, &variant, &input).unwrap();
+    let result = check_statistics(engine(), &network, &variant, &input).unwrap();
     for stats in result.stats.iter().flatten() {
         assert_eq!((stats.max_abs_diff, stats.argmax), (0.0, 0));
         assert_eq!((stats.sum_abs_diff, stats.sum_sq_diff), (0.0, 0.0));
@@ -111,7 +111,7 @@ fn the_smallest_channel_major_index_wins_a_tie() {
     (data[7], data[9 + 4]) = (1.0, 1.0);
     let input = Batch::new(network.input, data).unwrap();
     let variant = quantizers(2)[0].quantize(&network).unwrap();
-    let result = check_statistics(engine(GemmKind::Registers), &network, &variant, &input).unwrap();
+    let result = check_statistics(engine(), &network, &variant, &input).unwrap();
     let stats = result.stats[0][0];
     assert!((stats.max_abs_diff - 0.3).abs() < 1e-6, "{stats:?}");
     assert_eq!(stats.argmax, 9 + 7);
@@ -127,7 +127,7 @@ fn maps_of_many_chunks_are_reduced_whole() {
     assert!(compare::chunks(network.output()) > 3);
     let input = random_input(&network, 3, 6);
     let variant = quantizers(3)[0].quantize(&network).unwrap();
-    check_statistics(engine(GemmKind::Registers), &network, &variant, &input).unwrap();
+    check_statistics(engine(), &network, &variant, &input).unwrap();
 }
 
 #[test]
@@ -172,8 +172,8 @@ fn a_nan_is_counted_behind_every_operation() {
     for (at, value) in [(0, f32::NAN), (21, f32::NAN), (79, -f32::NAN)] {
         let mut input = random_input(&network, 2, 3);
         input.data[80 + at] = value;
-        for kind in KINDS {
-            let result = check_statistics(engine(kind), &network, &variant, &input).unwrap();
+        for kind in kinds() {
+            let result = check_statistics(kind.engine(), &network, &variant, &input).unwrap();
             let counts = |image: usize| -> Vec<u32> {
                 result.stats[image].iter().map(|s| s.non_finite).collect()
             };

@@ -1,0 +1,154 @@
+// The core of a tiled matrix product: DOWN x 8 lanes make 4 P DOWN pixels x 32 Q output channels, each lane 4 P x 4 Q of
+// them, from two tiles of workgroup memory that are filled and read by turns. Needs weights.
+//
+// The kernel says where its pixels' values are. In one step all lanes are at the same place, `row` of the weights' rows
+// of input channel vec4s, with `rows_left` rows from there on that belong together: `begin` finds the first, `fetch(i, k)`
+// is the vec4 of row `row + k` of this lane's pixel i, `present(i, k)` whether it is there at all, `advance` goes on to
+// the next step.
+
+// vec4s of pixels and of output channels per lane, 1 or 2 each.
+override P: u32 = 2u;
+override Q: u32 = 2u;
+
+// Lanes of a workgroup: 64, or 128 with Q = 2.
+override LANES: u32 = 64u;
+override DOWN: u32 = LANES / 8u;
+// Weight vec4s that a lane brings per step.
+override W: u32 = 64u * Q / LANES;
+// vec4s of input channels per step.
+const STEP: u32 = 2u;
+// Rows of a tile, one per input channel of a step; one vec4 more than they hold, so that rows start in other banks.
+const ROWS: u32 = 8u;
+override ROW_X: u32 = P * DOWN + 1u;
+override ROW_W: u32 = 8u * Q + 1u;
+
+// [two by turns][input channel][vec4 of pixels, vec4 of output channels].
+var<workgroup> tile_x: array<vec4<f32>, 2u * ROWS * ROW_X>;
+var<workgroup> tile_w: array<vec4<f32>, 2u * ROWS * ROW_W>;
+
+// Sums of pixel r for vec4 q of output channels, at 4 P q + r.
+var<private> acc: array<vec4<f32>, 16>;
+
+// Of each weight vec4 that this lane brings: its parameters, its place in the first step, and its row of a step.
+var<private> scale: array<vec4<f32>, 2>;
+var<private> zero: array<vec4<f32>, 2>;
+var<private> place: array<u32, 2>;
+var<private> own_row: array<u32, 2>;
+
+// The first row of weights of a step, and how many from there on belong together.
+var<private> row: u32;
+var<private> rows_left: u32;
+
+struct Brought {
+    x: array<vec4<f32>, 2>,
+    w: array<vec4<u32>, 2>,
+}
+
+// Pixel i that a lane brings, counted from the tile's first.
+fn brought(i: u32, lane: u32) -> u32 {
+    return (i * LANES + lane) / STEP;
+}
+
+// Pixel r that a lane makes, counted from the tile's first.
+fn made(r: u32, lane: u32) -> u32 {
+    return ((r / 4u) * DOWN + lane / 8u) * 4u + r % 4u;
+}
+
+// Asks for what this lane brings of a step. What lies behind the last row is replaced by zeros later.
+fn bring(lane: u32, chunk_c4: u32) -> Brought {
+    var b: Brought;
+    for (var i = 0u; i < P; i++) {
+        b.x[i] = fetch(i, lane % STEP);
+    }
+    for (var i = 0u; i < W; i++) {
+        b.w[i] = stored(row * chunk_c4 * 4u + place[i]);
+    }
+    return b;
+}
+
+// Puts it into the tiles.
+fn put(turn: u32, lane: u32, b: Brought) {
+    let zeros = vec4<f32>(0.0);
+    var x: array<vec4<f32>, 2>;
+    var w: array<vec4<f32>, 2>;
+    for (var i = 0u; i < P; i++) {
+        x[i] = select(zeros, b.x[i], present(i, lane % STEP));
+    }
+    for (var i = 0u; i < W; i++) {
+        w[i] = dequantized(b.w[i], scale[i], zero[i]);
+    }
+    // The same for all lanes, and rare.
+    if (rows_left < STEP) {
+        for (var i = 0u; i < W; i++) {
+            w[i] = select(zeros, w[i], own_row[i] < rows_left);
+        }
+    }
+    for (var i = 0u; i < P; i++) {
+        let pixel = brought(i, lane);
+        let at = (turn * ROWS + lane % STEP * 4u) * ROW_X + pixel / 4u;
+        tile_x[at][pixel % 4u] = x[i].x;
+        tile_x[at + ROW_X][pixel % 4u] = x[i].y;
+        tile_x[at + 2u * ROW_X][pixel % 4u] = x[i].z;
+        tile_x[at + 3u * ROW_X][pixel % 4u] = x[i].w;
+    }
+    for (var i = 0u; i < W; i++) {
+        let at = i * LANES + lane;
+        tile_w[(turn * ROWS + own_row[i] * 4u + at % 4u) * ROW_W + at / 4u % (8u * Q)] = w[i];
+    }
+}
+
+// Adds one input channel's products.
+fn add_products(x_at: u32, w_at: u32) {
+    for (var q = 0u; q < Q; q++) {
+        let w = tile_w[w_at + q * 8u];
+        for (var r = 0u; r < P; r++) {
+            let x = tile_x[x_at + r * DOWN];
+            let i = (q * P + r) * 4u;
+            acc[i] = acc[i] + x.x * w;
+            acc[i + 1u] = acc[i + 1u] + x.y * w;
+            acc[i + 2u] = acc[i + 2u] + x.z * w;
+            acc[i + 3u] = acc[i + 3u] + x.w * w;
+        }
+    }
+}
+
+// Sums up the products of all `steps` steps for the pixels from `first` and the vec4s of output channels from
+// `first_out` on.
+fn multiply(first: u32, first_out: u32, chunk_c4: u32, steps: u32, lane: u32) {
+    begin(first, lane);
+    for (var i = 0u; i < 4u * P * Q; i++) {
+        acc[i] = vec4<f32>(0.0);
+    }
+    for (var i = 0u; i < W; i++) {
+        let at = i * LANES + lane;
+        let out = min(first_out + at / 4u % (8u * Q), chunk_c4 - 1u);
+        scale[i] = channels[out].scale;
+        zero[i] = channels[out].zero;
+        own_row[i] = at / (32u * Q);
+        place[i] = (own_row[i] * chunk_c4 + out) * 4u + at % 4u;
+    }
+    put(0u, lane, bring(lane, chunk_c4));
+    workgroupBarrier();
+    var turn = 0u;
+    for (var step = 1u; step <= steps; step++) {
+        // The next step's values are on their way while this one's are multiplied. Behind the last step the last one's
+        // come once more, and nothing reads them.
+        if (step < steps) {
+            advance();
+        }
+        let b = bring(lane, chunk_c4);
+        let x_at = turn * ROWS * ROW_X + lane / 8u;
+        let w_at = turn * ROWS * ROW_W + lane % 8u;
+        add_products(x_at, w_at);
+        add_products(x_at + ROW_X, w_at + ROW_W);
+        add_products(x_at + 2u * ROW_X, w_at + 2u * ROW_W);
+        add_products(x_at + 3u * ROW_X, w_at + 3u * ROW_W);
+        add_products(x_at + 4u * ROW_X, w_at + 4u * ROW_W);
+        add_products(x_at + 5u * ROW_X, w_at + 5u * ROW_W);
+        add_products(x_at + 6u * ROW_X, w_at + 6u * ROW_W);
+        add_products(x_at + 7u * ROW_X, w_at + 7u * ROW_W);
+        turn = turn ^ 1u;
+        put(turn, lane, b);
+        workgroupBarrier();
+    }
+}

@@ -1,0 +1,123 @@
+//! Depthwise convolution with the geometries that most networks use, in blocks of several rows and columns.
+
+use super::kernels::{Map, activation, word, workgroups};
+use super::library::{ACTIVATION, FINITE, GRID, Kernel, WEIGHTS, params};
+use super::pass::Recorder;
+use super::weights::LayerWeights;
+use crate::engine::EngineError;
+use crate::network::{Activation, Conv};
+use crate::tensor::Shape;
+
+params! {
+    /// Uniforms of `depthwise_block.wgsl`.
+    pub struct Params {
+        images: u32,
+        in_h: u32,
+        in_w: u32,
+        out_h: u32,
+        out_w: u32,
+        c4: u32,
+        pad_top: u32,
+        pad_left: u32,
+    }
+}
+
+/// `depthwise_block.wgsl`
+pub static KERNEL: Kernel<Params> = Kernel::new(
+    "depthwise_block",
+    &[FINITE, ACTIVATION, GRID, WEIGHTS],
+    include_str!("../../../shaders/depthwise_block.wgsl"),
+    4,
+);
+
+/// A geometry with a block that keeps to 128 registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    kernel: usize,
+    stride: usize,
+    wide: usize,
+    tall: usize,
+}
+
+impl Block {
+    /// `None` where [`super::depthwise`] must do it.
+    pub fn of(conv: &Conv) -> Option<Self> {
+        let ([kernel, other], [stride, down]) = (conv.kernel(), conv.stride);
+        if kernel != other || stride != down || conv.dilation != [1, 1] {
+            return None;
+        }
+        let (wide, tall) = match (kernel, stride) {
+            (3, 1) => (4, 4),
+            (3, 2) => (4, 2),
+            (5, 1 | 2) => (4, 1),
+            _ => return None,
+        };
+        Some(Self {
+            kernel,
+            stride,
+            wide,
+            tall,
+        })
+    }
+
+    /// Pixels of a block.
+    pub fn pixels(self) -> usize {
+        self.wide * self.tall
+    }
+
+    /// Blocks of one image's map.
+    pub fn blocks(self, y: Shape) -> usize {
+        y.w.div_ceil(self.wide) * y.h.div_ceil(self.tall)
+    }
+
+    /// Override constants.
+    pub fn constants(self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("KERNEL", self.kernel as f64),
+            ("STRIDE", self.stride as f64),
+            ("WIDE", self.wide as f64),
+            ("TALL", self.tall as f64),
+        ]
+    }
+}
+
+/// Records `y = activation(conv(x))`.
+pub fn record(
+    rec: &mut Recorder<'_>,
+    (conv, block): (&Conv, Block),
+    weights: &LayerWeights,
+    x: Map<'_>,
+    y: Map<'_>,
+    act: Activation,
+) -> Result<(), EngineError> {
+    let params = Params {
+        images: word(y.images),
+        in_h: word(x.shape.h),
+        in_w: word(x.shape.w),
+        out_h: word(y.shape.h),
+        out_w: word(y.shape.w),
+        c4: word(y.c4()),
+        pad_top: word(conv.pad.top),
+        pad_left: word(conv.pad.left),
+    };
+    let mut constants = block.constants();
+    constants.push(("FIELD", f64::from(weights.field)));
+    constants.push(("ACTIVATION", f64::from(activation(act))));
+    // A depthwise layer is never split.
+    for chunk in &weights.chunks {
+        rec.launch(
+            &KERNEL,
+            &constants,
+            &params,
+            &[
+                x.buffer,
+                &chunk.weights,
+                &chunk.weights,
+                &chunk.channels,
+                y.buffer,
+            ],
+            workgroups(y.images * block.blocks(y.shape) * y.c4()),
+        )?;
+    }
+    Ok(())
+}

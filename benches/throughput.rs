@@ -117,13 +117,17 @@ fn measure_four_variants(bencher: Bencher, case: &Case) {
     let variants = BITS.map(|bits| {
         let quantizer = Uniform::new(bits, Granularity::PerChannel, Scheme::Symmetric).unwrap();
         let variant = quantizer.quantize(&network).unwrap();
-        runner.load_variant(&variant).unwrap()
+        runner.load(&variant).unwrap()
     });
     let input = pieces(&network, case.batch, runner.max_batch());
     let mut pass = || {
         for piece in &input {
             runner.reference(piece).unwrap();
-            divan::black_box(variants.map(|variant| runner.compare(variant).unwrap()));
+            divan::black_box(
+                variants
+                    .each_ref()
+                    .map(|variant| runner.compare(variant).unwrap()),
+            );
         }
     };
     pass();

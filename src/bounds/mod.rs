@@ -32,7 +32,7 @@ mod spectral_norm;
 
 pub use ball::Ball;
 pub use best::intersection;
-pub use parametrization::{FoundRescalings, Ladder, NormProducts, Parametrizations, Rescale};
+pub use parametrization::{Ladder, NormProducts, Parametrizations, Rescale};
 pub use reference_norms::ReferenceNorms;
 pub use registry::{find, ladder, registry};
 pub use rescaling::{ChannelClasses, Rescaling};

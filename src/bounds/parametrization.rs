@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::best::{intersection, parts_of};
-use super::reference_norms::InUnits;
 use super::registry::ladder;
 use super::rescaling::ChannelClasses;
 use super::rescaling_search::{candidates, channel_path_norm, equalized, norm_product};
@@ -49,10 +48,6 @@ pub struct Parametrizations<'a> {
     all: Vec<Arc<ReferenceNorms<'a>>>,
 }
 
-/// The rescalings of a network and the norms found so far, apart from the network itself.
-#[derive(Clone, Debug)]
-pub struct FoundRescalings(Vec<Arc<InUnits>>);
-
 /// `log10` of the product of the reference network's layer norms (branches summed).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NormProducts {
@@ -76,21 +71,6 @@ impl<'a> Parametrizations<'a> {
         let mut all = vec![ReferenceNorms::new(network)];
         all.extend(rescaled.map(|r| ReferenceNorms::rescaled(network, r)));
         Self { all }
-    }
-
-    /// What was found, for [`Parametrizations::again`].
-    pub fn found(&self) -> FoundRescalings {
-        FoundRescalings(self.all.iter().map(|p| p.kept()).collect())
-    }
-
-    /// With what was found for the same weights and input shape.
-    pub fn again(network: &'a Network, found: &FoundRescalings) -> Self {
-        let units = found.0.iter();
-        Self {
-            all: units
-                .map(|u| ReferenceNorms::with(network, Arc::clone(u)))
-                .collect(),
-        }
     }
 
     /// What the parametrization does to the product of layer norms alone.

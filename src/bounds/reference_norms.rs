@@ -34,7 +34,7 @@ impl<V: Copy> Memo<V> {
 
 /// Norms in one parametrization, found when first asked for.
 #[derive(Debug)]
-pub(super) struct InUnits {
+struct InUnits {
     rescaling: Rescaling,
     layers: Vec<OnceLock<Option<LayerNorms>>>,
     products: Memo<Up>,
@@ -74,13 +74,8 @@ impl<'a> ReferenceNorms<'a> {
     }
 
     /// With norms found before, of the same network.
-    pub(super) fn with(network: &'a Network, here: Arc<InUnits>) -> Arc<Self> {
+    fn with(network: &'a Network, here: Arc<InUnits>) -> Arc<Self> {
         Arc::new(Self { network, here })
-    }
-
-    /// What was found, apart from the network.
-    pub(super) fn kept(&self) -> Arc<InUnits> {
-        Arc::clone(&self.here)
     }
 
     /// The network they belong to.

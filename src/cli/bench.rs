@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Outcome;
 use super::options::EngineOptions;
-use crate::engine::{EngineError, Runner, VariantId};
+use crate::engine::{EngineError, Runner, Variant};
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::{Model, QuantizerSpec};
 use crate::network::synthetic::{random_images, random_network};
@@ -68,7 +68,7 @@ impl Args {
         let mut pass = || -> Result<f64, EngineError> {
             let started = Instant::now();
             runner.reference(&input)?;
-            for &variant in &variants {
+            for variant in &variants {
                 runner.compare(variant)?;
             }
             Ok(started.elapsed().as_secs_f64())
@@ -119,7 +119,7 @@ fn load_variants(
     network: &Network,
     runner: &mut (dyn Runner + '_),
     count: usize,
-) -> anyhow::Result<Vec<VariantId>> {
+) -> anyhow::Result<Vec<Variant>> {
     (0..count)
         .map(|i| {
             let bits = if i % 2 == 0 { 8 } else { 4 };
@@ -129,7 +129,7 @@ fn load_variants(
                 Granularity::PerTensor
             };
             let spec = QuantizerSpec::uniform(bits, granularity, Scheme::Symmetric);
-            Ok(runner.load_variant(&spec.build()?.quantize(network)?)?)
+            Ok(runner.load(&spec.build()?.quantize(network)?)?)
         })
         .collect()
 }

@@ -6,12 +6,12 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use crate::engine::select::{Backend, Selected, select};
+use crate::experiment::calibrating::calibrate;
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::{
     CalibrationSpec, Images, Method, Model, Quantize, QuantizerSpec, Replacement,
 };
 use crate::experiment::saved::models_for;
-use crate::experiment::variants::calibrate;
 use crate::quant::{Granularity, QuantizedNetwork};
 
 /// Where to run.

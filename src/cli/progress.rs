@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::experiment::sweep::Event;
+use crate::experiment::event::Event;
 
 /// Shows a sweep's events.
 pub struct Progress {

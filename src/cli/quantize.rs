@@ -6,9 +6,9 @@ use anyhow::{bail, ensure};
 
 use super::Outcome;
 use super::options::{MethodOptions, ModelOptions};
+use crate::experiment::calibrating::calibrate;
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::CalibrationSpec;
-use crate::experiment::variants::calibrate;
 use crate::quant::QuantizedNetwork;
 use crate::quant::saved::{self, Origin};
 

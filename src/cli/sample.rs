@@ -7,7 +7,6 @@ use crate::bounds::Series;
 use crate::data::ImageSet;
 use crate::engine::select::Selected;
 use crate::engine::{SampleBound, TapStats};
-use crate::experiment::measure::max_abs_diff;
 use crate::experiment::model::LoadedModel;
 use crate::experiment::studies::sample_bounds::{id, log10_up};
 use crate::network::Tap;
@@ -69,7 +68,7 @@ impl Images<'_> {
         let network = &self.model.network;
         let taps = network.taps();
         let mut runner = self.selected.engine.prepare(network)?;
-        let variant = runner.load_variant(quantized)?;
+        let variant = runner.load(quantized)?;
         let mut stats: Vec<Vec<TapStats>> = Vec::new();
         let mut bounds: Vec<Vec<Vec<SampleBound>>> = vec![Vec::new(); self.radii.len()];
         // A few images at a time, so that no set is too large for memory.
@@ -78,9 +77,9 @@ impl Images<'_> {
             let last = (first + size).min(self.images.len());
             let input: Batch = self.images.load(first..last, &self.model.preprocessing)?;
             runner.reference(&input)?;
-            stats.extend(runner.compare(variant)?.stats);
+            stats.extend(runner.compare(&variant)?.stats);
             for (radius, bounds) in self.radii.iter().zip(&mut bounds) {
-                bounds.extend(runner.sample_bound(variant, *radius)?);
+                bounds.extend(runner.samples()?.bounds(&variant, *radius)?);
             }
         }
         let nodes = network.nodes.len();
@@ -96,7 +95,7 @@ impl Images<'_> {
                 .capped
                 .push((id(radius), over(SampleBound::capped_share)));
         }
-        let measured = |image: &Vec<TapStats>, tap: usize| max_abs_diff(&image[tap]).log10();
+        let measured = |image: &Vec<TapStats>, tap: usize| image[tap].largest().log10();
         let log10 = by_node(&|tap| largest(stats.iter().map(|image| measured(image, tap))));
         found.ladder.push(("measured".into(), Series { log10 }));
         Ok(found)

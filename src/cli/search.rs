@@ -13,14 +13,13 @@ use super::progress::counter;
 use super::table::{self, number};
 use crate::data::ImageSet;
 use crate::engine::cpu::CpuEngine;
-use crate::engine::{Engine, Exact};
+use crate::engine::{Engine, Exact, TapStats};
 use crate::experiment::code;
-use crate::experiment::measure::max_abs_diff;
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::QuantizerSpec;
 use crate::experiment::search::{
-    self as searching, IMAGES, Method, Record, SearchError, Task, Verdicts, Worst, counts, until,
-    verdicts, write_worst,
+    self as searching, Ground, IMAGES, Method, Record, SearchError, Task, Verdicts, Worst, counts,
+    until, verdicts, write_worst,
 };
 use crate::facts;
 use crate::network::Tap;
@@ -254,7 +253,7 @@ fn natural(
     engine: &dyn Engine,
 ) -> anyhow::Result<Worst> {
     let mut runner = engine.prepare(&task.network)?;
-    let variant = runner.load_variant(&task.quantized)?;
+    let variant = runner.load(&task.quantized)?;
     let bar = counter(images.len(), "images");
     let mut worst = Worst::default();
     let most = runner.max_batch().clamp(1, IMAGES);
@@ -262,9 +261,9 @@ fn natural(
         let range = first..(first + most).min(images.len());
         let input = images.load(range.clone(), &model.preprocessing)?;
         runner.reference(&input)?;
-        let comparison = runner.compare(variant)?;
+        let comparison = runner.compare(&variant)?;
         for (i, stats) in comparison.stats.iter().enumerate() {
-            let value = stats.last().map_or(f64::NAN, max_abs_diff);
+            let value = stats.last().map_or(f64::NAN, TapStats::largest);
             worst.see(value, &images.images[first + i].name, input.image(i));
         }
         bar.inc(range.len() as u64);
@@ -283,7 +282,13 @@ fn follow(
 ) -> Result<Record, SearchError> {
     let bar = counter(task.budget, "evaluations");
     let mut shown = 0;
-    let record = searching::search(method, task, engine, processor, Some(out), &mut |record| {
+    let mut runner = engine.prepare(&task.network)?;
+    let variant = runner.load(&task.quantized)?;
+    let ground = Ground {
+        runner: runner.as_mut(),
+        variant: &variant,
+    };
+    let record = searching::search(method, task, ground, processor, Some(out), &mut |record| {
         let done = record.evaluations();
         if bar.position() == 0 && done > 0 {
             // What was there before says nothing of the speed.

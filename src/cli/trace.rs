@@ -52,8 +52,8 @@ impl Args {
         let quantized = self.quantized(&model)?;
         let selected = self.engine.select()?;
         let mut runner = selected.engine.prepare(&model.network)?;
-        let variant = quantized.map(|q| runner.load_variant(&q)).transpose()?;
-        let values = runner.trace(&input, variant)?;
+        let variant = quantized.map(|q| runner.load(&q)).transpose()?;
+        let values = runner.trace(&input, variant.as_ref())?;
         let wide = selected.engine.device().engine == "cpu-f64";
         write(&self.out, &model, &input, &values, wide)?;
         println!(

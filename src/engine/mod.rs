@@ -3,18 +3,21 @@
 pub mod cpu;
 pub mod distribution;
 pub mod gpu;
+pub mod reductions;
 pub mod sample;
 pub mod select;
 pub mod stats;
+pub mod variant;
 
 pub use distribution::{ChannelMoments, Distribution};
+pub use reductions::{Reduced, Reductions, Spread, Taps};
 pub use sample::SampleBound;
 pub use stats::{Exact, TapStats};
+pub use variant::{Owner, Variant};
 
 use crate::network::Network;
 use crate::quant::QuantizedNetwork;
 use crate::tensor::Batch;
-use crate::tensor::histogram::Bins;
 
 /// What can go wrong while running a network.
 #[derive(Debug, thiserror::Error)]
@@ -75,32 +78,6 @@ pub struct DeviceInfo {
     pub threads: usize,
 }
 
-/// Names a quantized network inside a [`Runner`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct VariantId(pub usize);
-
-/// The discrepancy of one variant on the current batch.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Comparison {
-    /// `stats[image][tap]`, taps as [`Network::taps`] lists them.
-    pub stats: Vec<Vec<TapStats>>,
-    /// The variant's outputs, one vector per image.
-    pub outputs: Vec<Vec<f32>>,
-}
-
-/// What quantizing one layer alone does on the current batch: everything else stays in full precision.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Isolated {
-    /// The discrepancy of the layer's own output, by image.
-    pub at_layer: Vec<TapStats>,
-    /// The discrepancy of the network's output, by image.
-    pub at_output: Vec<TapStats>,
-    /// The outputs, one vector per image.
-    pub outputs: Vec<Vec<f32>>,
-    /// Convolutions and dense layers that ran: the layer and those downstream of it.
-    pub layers_run: usize,
-}
-
 /// Runs networks.
 pub trait Engine: Send + Sync {
     /// Where it runs.
@@ -109,83 +86,86 @@ pub trait Engine: Send + Sync {
     fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError>;
 }
 
-/// One network on one engine. A full-precision pass serves every variant compared after it.
+/// One network on one engine. A full-precision pass serves every variant that runs after it.
 pub trait Runner {
     /// The most images that fit one batch.
     fn max_batch(&self) -> usize;
-    /// Uploads a quantized network: packed codes and scales where the engine has kernels for them.
-    fn load_variant(&mut self, variant: &QuantizedNetwork) -> Result<VariantId, EngineError>;
-    /// Frees a variant.
-    fn drop_variant(&mut self, variant: VariantId);
+    /// Bytes of variants that may stay loaded beside such a batch.
+    fn room(&self) -> u64;
+    /// Uploads a quantized network: packed codes and scales where the engine has kernels for them. One without layers is
+    /// the full-precision network.
+    fn load(&mut self, quantized: &QuantizedNetwork) -> Result<Variant, EngineError>;
     /// Full-precision pass; its values stay on the engine. Returns the outputs, one vector per image.
     fn reference(&mut self, input: &Batch) -> Result<Vec<Vec<f32>>, EngineError>;
-    /// Runs a variant on the batch of the last [`Runner::reference`] and reduces the discrepancy.
-    fn compare(&mut self, variant: VariantId) -> Result<Comparison, EngineError>;
-    /// What [`Runner::compare`] finds on the batch of the last [`Runner::reference`], with the part of it that is not
-    /// rounding: by image, then by tap as [`Network::taps`] lists them. Theorem: docs/bounds.md, "When a bound is
-    /// violated".
+    /// Runs variants on the batch of the last [`Runner::reference`], each once, and reduces what was asked for, in their
+    /// order. Equal variants give equal bits, whatever else runs and is reduced.
     ///
     /// # Errors
-    /// [`EngineError::Usage`] on engines that have no bound on their own rounding, and for a variant whose activations
-    /// are quantized.
-    fn exact(&mut self, _variant: VariantId) -> Result<Vec<Vec<Exact>>, EngineError> {
-        Err(EngineError::Usage(
-            "this engine has no bound on its own rounding; ask the processor's f64 engine".into(),
-        ))
-    }
-    /// Bounds, from the reference activations, on what [`Runner::compare`] would find on the batch of the last
-    /// [`Runner::reference`]: by image, then by tap as [`Network::taps`] lists them. With a `radius` above 0 they
-    /// hold for every image within that distance, element by element. Theorem: docs/bounds.md, `sample` and `ball`.
-    fn sample_bound(
+    /// [`EngineError::Usage`] without a reference pass, for a variant of another runner, taps that are none, and a
+    /// number of bins that is not one per node.
+    fn run(
         &mut self,
-        variant: VariantId,
-        radius: f64,
-    ) -> Result<Vec<Vec<SampleBound>>, EngineError>;
-    /// Runs the variant, or the full-precision network, on the batch of the last [`Runner::reference`] and reduces how
-    /// each node's output is distributed; one per node. With `bins`, one per node, values are counted too. Distances to
-    /// full precision are NaN at nodes that are no taps: their full-precision values may not be kept.
-    fn distributions(
-        &mut self,
-        variant: Option<VariantId>,
-        bins: Option<&[Bins]>,
-    ) -> Result<Vec<Distribution>, EngineError>;
-    /// Runs layer `tap` (an index into [`Network::taps`]) with the variant's weights and what follows it with the
-    /// full-precision ones, on the batch of the last [`Runner::reference`]. Nodes not downstream of the layer are
-    /// taken from that pass, so that all layers together cost about half as much as a pass for each. Equal to the
-    /// bit to [`Runner::compare`] with a variant that quantizes this layer alone.
-    ///
-    /// # Errors
-    /// [`EngineError::Usage`] without a reference pass, for an unknown variant, and for a tap that is no layer.
-    fn isolated(&mut self, variant: VariantId, tap: usize) -> Result<Isolated, EngineError>;
+        variants: &[&Variant],
+        reductions: &Reductions<'_>,
+    ) -> Result<Vec<Reduced>, EngineError>;
     /// Every node's output, in f64 on an f64 engine (widened otherwise), for checking. NCHW.
     fn trace(
         &mut self,
         input: &Batch,
-        variant: Option<VariantId>,
+        variant: Option<&Variant>,
     ) -> Result<Vec<Batch<f64>>, EngineError>;
-}
+    /// Statements about single images, on engines that can make them.
+    fn per_sample(&mut self) -> Option<&mut dyn PerSample>;
 
-/// Refuses a number of bins that is not one per node.
-fn check_bins(bins: Option<&[Bins]>, network: &Network) -> Result<(), EngineError> {
-    match bins {
-        Some(bins) if bins.len() != network.nodes.len() => Err(EngineError::Usage(format!(
-            "{} nodes need as many bins, got {}",
-            network.nodes.len(),
-            bins.len()
-        ))),
-        _ => Ok(()),
+    /// The discrepancy of one variant at every tap, by [`Runner::run`].
+    fn compare(&mut self, variant: &Variant) -> Result<Reduced, EngineError> {
+        let reduced = self.run(&[variant], &Reductions::DISCREPANCY)?.pop();
+        reduced.ok_or_else(|| EngineError::Usage("the engine ran no variant".into()))
+    }
+
+    /// [`Runner::per_sample`], or an error that names what is missing.
+    fn samples(&mut self) -> Result<&mut dyn PerSample, EngineError> {
+        self.per_sample().ok_or_else(|| {
+            EngineError::Usage(
+                "this engine says nothing of single images; ask the processor's or the GPU's"
+                    .into(),
+            )
+        })
     }
 }
 
-/// The node of a tap that is a layer.
-fn layer_of(network: &Network, tap: usize) -> Result<usize, EngineError> {
-    let node = network.taps().get(tap).map(|t| t.node);
-    node.filter(|&n| network.nodes[n].is_layer())
-        .ok_or_else(|| {
-            EngineError::Usage(format!(
-                "network {} has {} layers, tap {tap} is none of them",
-                network.name,
-                network.layers().count()
-            ))
-        })
+/// Statements about each image of the batch of the last [`Runner::reference`].
+pub trait PerSample {
+    /// Bounds, from the reference activations, on the discrepancy that [`Runner::run`] would find: by image, then by tap
+    /// as [`Network::taps`] lists them. With a `radius` above 0 they hold for every image within that distance, element
+    /// by element. Theorem: docs/bounds.md, `sample` and `ball`.
+    fn bounds(
+        &mut self,
+        variant: &Variant,
+        radius: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError>;
+    /// The discrepancy with the part of it that is not rounding: by image, then by tap. Theorem: docs/bounds.md, "When a
+    /// bound is violated".
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] on engines that have no bound on their own rounding, and for a variant whose activations
+    /// are quantized.
+    fn exact(&mut self, _variant: &Variant) -> Result<Vec<Vec<Exact>>, EngineError> {
+        Err(EngineError::Usage(
+            "this engine has no bound on its own rounding; ask the processor's f64 engine".into(),
+        ))
+    }
+}
+
+/// One reference pass and one comparison on an engine of one's own choosing.
+pub fn compare_once(
+    engine: &dyn Engine,
+    network: &Network,
+    quantized: &QuantizedNetwork,
+    input: &Batch,
+) -> Result<Reduced, EngineError> {
+    let mut runner = engine.prepare(network)?;
+    runner.reference(input)?;
+    let variant = runner.load(quantized)?;
+    runner.compare(&variant)
 }

@@ -67,6 +67,15 @@ impl TapStats {
         s
     }
 
+    /// `max |y' - y|`; NaN where any element was not finite.
+    pub fn largest(&self) -> f64 {
+        if self.non_finite > 0 {
+            f64::NAN
+        } else {
+            self.max_abs_diff
+        }
+    }
+
     /// `||y' - y||_2`
     pub fn l2_diff(&self) -> f64 {
         self.sum_sq_diff.sqrt()

@@ -4,9 +4,9 @@ use image::imageops;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::error::SweepError;
+use super::images::open_images;
 use super::plan::Images;
-use super::sweep::SweepError;
-use super::variants::open_images;
 use crate::data::{DataError, ImageSet, Preprocessing};
 use crate::quant::random::Stream;
 use crate::tensor::Batch;

@@ -9,10 +9,12 @@ use std::rc::Rc;
 
 use super::sensitivity;
 use crate::bounds::Domain;
-use crate::engine::{Distribution, Engine, EngineError};
+use crate::engine::{Distribution, Engine, EngineError, Reductions};
 use crate::network::{Activation, INPUT, Network, NetworkError, Node, Op};
 use crate::quant::mixed::Sensitivity;
-use crate::quant::{Calibration, LayerInputs, Observed, QuantError, QuantizedLayer, Walk};
+use crate::quant::{
+    Calibration, LayerInputs, Observed, QuantError, QuantizedLayer, QuantizedNetwork, Walk,
+};
 use crate::tensor::Batch;
 use crate::tensor::histogram::Bins;
 
@@ -40,6 +42,11 @@ impl<'e> ImageCalibration<'e> {
             images,
             domain: Domain { lo, hi },
         }
+    }
+
+    /// The images.
+    pub fn images(&self) -> &Batch {
+        &self.images
     }
 
     /// The same with bounds over all of a domain.
@@ -135,6 +142,8 @@ pub fn observe(
     most_bins: usize,
 ) -> Result<(Vec<Bins>, Vec<Distribution>), EngineError> {
     let mut runner = engine.prepare(network)?;
+    // A variant without layers is the full-precision network.
+    let full = runner.load(&QuantizedNetwork::default())?;
     let mut pass = |bins: Option<&[Bins]>| {
         let mut all = vec![Distribution::default(); network.nodes.len()];
         let size = runner.max_batch().max(1) * images.shape.len();
@@ -143,8 +152,11 @@ pub fn observe(
                 shape: images.shape,
                 data: part.to_vec(),
             })?;
-            for (all, one) in all.iter_mut().zip(runner.distributions(None, bins)?) {
-                all.merge(&one);
+            for found in runner.run(&[&full], &Reductions::distributions(bins))? {
+                let one = found.distributions.iter();
+                all.iter_mut()
+                    .zip(one)
+                    .for_each(|(all, one)| all.merge(one));
             }
         }
         Ok(all)

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::code;
 use super::plan::{Method, QuantizerSpec};
 use crate::data::Preprocessing;
+use crate::results::schema::CellKey;
 
 /// What a cell is. Contents, not paths: moving a file, or storing it in another format, changes nothing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,6 +37,30 @@ pub struct Conditions {
     pub batch: usize,
     /// Images evaluated in f64 too.
     pub f64_images: usize,
+}
+
+/// One cell with what it takes to run it.
+pub struct Cell {
+    /// What it is.
+    pub spec: CellSpec,
+    /// Its name from commit to commit.
+    pub spec_id: SpecId,
+    /// The columns of its rows.
+    pub key: CellKey,
+    /// Index into the plan's models.
+    pub model: usize,
+}
+
+/// `model quantizer bits granularity`, for progress and messages.
+pub fn label(cell: &Cell) -> String {
+    let q = &cell.spec.quantizer;
+    format!(
+        "{} {} {} bit {}",
+        cell.spec.model,
+        cell.key.quantizer,
+        q.bits,
+        q.granularity.name()
+    )
 }
 
 /// A spec that has no id.

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use super::cell::Cell;
+use super::error::SweepError;
 use super::ledger::{Known, ledger};
 use super::model::LoadedModel;
 use super::required_bits::{Family, required_bits};
-use super::sweep::{Cell, SweepError};
 use crate::facts;
 use crate::network::Network;
 use crate::results::schema::{

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use super::cell::Cell;
 use super::model::LoadedModel;
-use super::sweep::Cell;
 use crate::data::ImageSet;
-use crate::engine::{Comparison, TapStats};
+use crate::engine::{Reduced, TapStats};
 use crate::results::schema::{CellKey, MeasurementRow, OutputRow};
 
 /// Rows of one cell and batch.
@@ -48,7 +48,7 @@ impl<'a> Collected<'a> {
     }
 
     /// Appends the rows of the next images.
-    pub fn add(&mut self, reference: &[Vec<f32>], comparison: &Comparison, seconds: f64) {
+    pub fn add(&mut self, reference: &[Vec<f32>], comparison: &Reduced, seconds: f64) {
         self.seconds += seconds;
         let network = &self.model.network;
         let key = &self.cell.key;
@@ -67,7 +67,7 @@ impl<'a> Collected<'a> {
                     self.rows.measurements.push(row);
                 }
             }
-            let worst = stats.last().map_or(f64::NAN, max_abs_diff);
+            let worst = stats.last().map_or(f64::NAN, TapStats::largest);
             let mut row = key.output(image, label, worst);
             if logits {
                 row.top1_ref = top1(reference);
@@ -81,12 +81,12 @@ impl<'a> Collected<'a> {
 
     /// Sets the floating-point allowance: per depth, the largest distance between the discrepancy measured
     /// by the engine and the one an f64 evaluation of the same pair finds, over the images of `exact`.
-    pub fn allow(&mut self, exact: &Comparison) {
+    pub fn allow(&mut self, exact: &Reduced) {
         let layers = self.model.network.layers().count();
         let mut allowance = vec![0.0f64; layers];
         for (rows, stats) in self.rows.measurements.chunks(layers).zip(&exact.stats) {
             for ((row, s), a) in rows.iter().zip(stats).zip(&mut allowance) {
-                let distance = (row.max_abs_diff - max_abs_diff(s)).abs();
+                let distance = (row.max_abs_diff - s.largest()).abs();
                 *a = if distance.is_nan() {
                     f64::NAN
                 } else {
@@ -138,7 +138,7 @@ impl CellKey {
             label,
             depth,
             layer: layer.to_string(),
-            max_abs_diff: if sound { stats.max_abs_diff } else { f64::NAN },
+            max_abs_diff: stats.largest(),
             l2_diff: stats.l2_diff(),
             mean_abs_diff: stats.mean_abs_diff(),
             ref_max_abs: stats.ref_max_abs,
@@ -147,15 +147,6 @@ impl CellKey {
             argmax: stats.argmax,
             fp_allowance: None,
         }
-    }
-}
-
-/// The largest difference; NaN where any element was not finite.
-pub fn max_abs_diff(stats: &TapStats) -> f64 {
-    if stats.non_finite > 0 {
-        f64::NAN
-    } else {
-        stats.max_abs_diff
     }
 }
 

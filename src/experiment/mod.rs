@@ -1,12 +1,17 @@
 //! A sweep: a plan becomes cells, each cell a set of measurements, bounds and verdicts.
 
 pub mod augment;
+pub mod calibrating;
 pub mod calibration;
 pub mod cell;
 pub mod code;
+pub mod context;
 mod derived;
 pub mod diagnosis;
 pub mod dynamics;
+pub mod error;
+pub mod event;
+pub mod images;
 pub mod judge;
 pub mod ledger;
 pub mod measure;
@@ -23,7 +28,7 @@ pub mod required_bits;
 pub mod saved;
 pub mod search;
 pub mod sensitivity;
+pub mod spread;
 pub mod studies;
 pub mod summary;
 pub mod sweep;
-pub mod variants;

@@ -1,7 +1,7 @@
 //! A model of a plan, loaded: network, preprocessing and what identifies the weights.
 
+use super::error::SweepError;
 use super::plan::{Model, Replacement};
-use super::sweep::SweepError;
 use crate::bounds::Domain;
 use crate::data::{EFFICIENTNET_LITE, IMAGENET, ImageSet, OPENNSFW, Preprocessing, manifest};
 use crate::engine::cpu::CpuEngine;

@@ -1,9 +1,9 @@
 //! The parts that a cell's rows are stored in, each named by what its rows follow from beside the cell.
 
+use super::cell::Cell;
 use super::code;
 use super::plan::Plan;
 use super::studies::Study;
-use super::sweep::Cell;
 use crate::results::store::Part;
 
 /// Measurements and outputs of one batch; what they follow from is the cell.

@@ -1,6 +1,6 @@
 //! The L1 path norm of a network.
 
-use super::sweep::SweepError;
+use super::error::SweepError;
 use crate::engine::Engine;
 use crate::engine::cpu::CpuEngine;
 use crate::network::Network;

@@ -204,6 +204,12 @@ impl Plan {
         toml::to_string_pretty(self).unwrap_or_default()
     }
 
+    /// The bounds asked for; `None` for all.
+    pub fn bound_ids(&self) -> Option<Vec<&str>> {
+        let ids = self.bounds.as_ref()?;
+        Some(ids.iter().map(String::as_str).collect())
+    }
+
     /// Every quantizer of the sweep, in plan order, without repeats.
     pub fn quantizers(&self) -> Vec<QuantizerSpec> {
         let mut specs: Vec<QuantizerSpec> = Vec::new();

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use super::derived::layer;
+use super::error::SweepError;
 use super::ledger::Known;
 use super::model::LoadedModel;
-use super::sweep::SweepError;
 use crate::bounds::{Ball, BoundError, Domain};
 use crate::facts;
 use crate::network::Network;

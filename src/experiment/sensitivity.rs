@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::bounds::{self, BoundError, Domain, Setting};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Reductions, Taps};
 use crate::facts;
 use crate::network::Network;
 use crate::quant::{QuantizedLayer, QuantizedNetwork};
@@ -22,7 +22,11 @@ pub fn measured(
     variants: &[QuantizedLayer],
 ) -> Result<Vec<f64>, EngineError> {
     let mut runner = engine.prepare(network)?;
-    let taps = network.taps();
+    let last = [network.taps().len().saturating_sub(1)];
+    let reductions = Reductions {
+        discrepancy: Taps::At(&last),
+        ..Reductions::default()
+    };
     let mut costs = vec![0.0; variants.len()];
     let len = images.shape.len();
     let first = &images.data[..len * images.images().min(IMAGES)];
@@ -37,21 +41,16 @@ pub fn measured(
                 layers: vec![layer.clone()],
                 activations: Vec::new(),
             };
-            let tap = taps.iter().position(|t| t.node == layer.node);
-            let tap = tap.ok_or_else(|| {
-                EngineError::Usage(format!("node {} is no layer to quantize alone", layer.node))
-            })?;
-            let variant = runner.load_variant(&alone)?;
-            let isolated = runner.isolated(variant, tap);
-            runner.drop_variant(variant);
-            *cost += isolated?
-                .at_output
-                .iter()
-                .map(|stats| match stats.non_finite {
-                    0 => stats.sum_sq_diff,
-                    _ => f64::INFINITY,
-                })
-                .sum::<f64>();
+            let alone = runner.load(&alone)?.alone(layer.node);
+            for reduced in runner.run(&[&alone], &reductions)? {
+                let at_output = reduced.stats.iter().flatten();
+                *cost += at_output
+                    .map(|stats| match stats.non_finite {
+                        0 => stats.sum_sq_diff,
+                        _ => f64::INFINITY,
+                    })
+                    .sum::<f64>();
+            }
         }
     }
     Ok(costs)

@@ -1,81 +1,72 @@
 //! Verdicts over cell x bound x depth, and each cell in brief.
 
-use std::collections::BTreeMap;
-
+use super::cell::Cell;
+use super::context::ModelContext;
+use super::error::SweepError;
+use super::event::Event;
 use super::judge::{Digits, Judge};
-use super::model::LoadedModel;
 use super::parts;
+use super::plan::{Method, QuantizerSpec};
+use super::saved::SavedNetwork;
 use super::search::until;
-use super::studies::sample_bounds;
-use super::sweep::{Cell, Sweep, SweepError, with_variant};
-use super::variants::Variants;
-use crate::data::ImageSet;
+use super::studies::sample_bounds::SampleBounds;
 use crate::engine::Exact;
 use crate::engine::cpu::CpuEngine;
 use crate::facts::Arithmetic;
+use crate::quant::QuantError;
 use crate::results::schema::{
     BoundAt, BoundRow, CellSummary, FinalLayer, MeasurementRow, OutputRow, OutputSummary,
-    SCHEMA_VERSION, Summary, VerdictCounts,
+    SCHEMA_VERSION, SampleBoundRow, Summary, VerdictCounts,
 };
-use crate::results::store::RunStore;
 use crate::results::verdict::Verdict;
 
-/// Judges every cell of a finished run.
-pub fn summarize(
-    sweep: &Sweep<'_>,
-    models: &[LoadedModel],
-    cells: &[Cell],
-    images: &ImageSet,
-    variants: &Variants,
-    store: &RunStore,
-) -> Result<Summary, SweepError> {
-    let mut summary = Summary {
-        schema_version: SCHEMA_VERSION,
-        counts: VerdictCounts::default(),
-        cells: Vec::new(),
-        violations: Vec::new(),
-        undecided: Vec::new(),
-        invalid: Vec::new(),
-    };
-    let studied = sweep.plan.studies.sample || !sweep.plan.studies.ball.is_empty();
-    let mut on_images = match studied {
-        true => sample_bounds::judges(sweep.out)?,
-        false => BTreeMap::new(),
-    };
-    for cell in cells {
-        let case = CellCase {
-            sweep,
-            model: &models[cell.model],
-            cell,
-            images,
-            variants,
-        };
-        let own = on_images.remove(&cell.key.cell_id).unwrap_or_default();
-        let judged = case.run(store, own, &mut summary)?;
-        summary.cells.push(judged);
+/// The summary of a run, as far as its cells are judged.
+pub struct Judging {
+    /// Of the cells judged so far.
+    pub summary: Summary,
+}
+
+impl Default for Judging {
+    fn default() -> Self {
+        Self {
+            summary: Summary {
+                schema_version: SCHEMA_VERSION,
+                counts: VerdictCounts::default(),
+                cells: Vec::new(),
+                violations: Vec::new(),
+                undecided: Vec::new(),
+                invalid: Vec::new(),
+            },
+        }
     }
-    Ok(summary)
 }
 
-/// One cell with what it takes to evaluate its images again.
-struct CellCase<'a> {
-    sweep: &'a Sweep<'a>,
-    model: &'a LoadedModel,
-    cell: &'a Cell,
-    images: &'a ImageSet,
-    variants: &'a Variants,
-}
-
-impl CellCase<'_> {
-    fn run(
-        &self,
-        store: &RunStore,
-        own: Judge,
-        summary: &mut Summary,
-    ) -> Result<CellSummary, SweepError> {
-        let network = &self.model.network;
-        let id = &self.cell.key.cell_id;
-        let bounds: Vec<BoundRow> = store.read(&parts::bounds(self.cell, self.sweep.plan))?;
+impl Judging {
+    /// Judges a cell whose parts are all stored.
+    pub fn judge(
+        &mut self,
+        cell: &Cell,
+        context: &mut ModelContext<'_>,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), SweepError> {
+        let summary = &mut self.summary;
+        let (given, model) = (context.given, context.model);
+        let store = given.store;
+        let batches = given.images.len().div_ceil(given.plan.batch) as u32;
+        let mut own = Judge::default();
+        let studies = &given.plan.studies;
+        if let Some(study) = SampleBounds::of(studies.sample, &studies.ball) {
+            for batch in 0..batches {
+                let part = parts::studied(cell, &study, given.plan, Some(batch));
+                let rows: Vec<SampleBoundRow> = store.read(&part)?;
+                for row in &rows {
+                    own.see_own(row, Arithmetic::of(&row.bound));
+                }
+            }
+        }
+        let network = &model.network;
+        let id = &cell.key.cell_id;
+        let bounds: Vec<BoundRow> = store.read(&parts::bounds(cell, given.plan))?;
         let mut judge = Judge::default();
         for row in &bounds {
             judge.state(row, Arithmetic::of(&row.bound));
@@ -91,8 +82,8 @@ impl CellCase<'_> {
         };
         let mut outputs: Vec<OutputRow> = Vec::new();
         let (mut seconds, mut seen, mut device) = (0.0, 0, String::new());
-        for batch in 0..self.images.len().div_ceil(self.sweep.plan.batch) as u32 {
-            let part = parts::measured(self.cell, batch);
+        for batch in 0..batches {
+            let part = parts::measured(cell, batch);
             let measurements: Vec<MeasurementRow> = store.read(&part)?;
             let rows: Vec<OutputRow> = store.read(&part)?;
             for row in &measurements {
@@ -111,8 +102,9 @@ impl CellCase<'_> {
 
         let mut verdicts = Vec::new();
         for judge in [judge, own] {
-            let judged =
-                judge.conclude(id, |image, depth, digits| self.exact(image, depth, digits))?;
+            let judged = judge.conclude(id, |image, depth, digits| {
+                exact(cell, context, (image, depth), digits, tell)
+            })?;
             for (verdict, finding) in judged.findings {
                 match verdict {
                     Verdict::Holds => {}
@@ -135,16 +127,14 @@ impl CellCase<'_> {
                 .collect()
         };
         let last_layer = network.layers().last();
-        let activation_bits = match bounds.is_empty() {
-            true => {
-                let quantized = self.variants.quantized(self.cell, self.model)?;
-                quantized.activations.first().map(|a| a.bits)
-            }
-            false => None,
+        let activation_bits = if bounds.is_empty() {
+            activation_bits(&cell.spec.quantizer)?
+        } else {
+            None
         };
-        Ok(CellSummary {
-            key: self.cell.key.clone(),
-            spec_id: self.cell.spec_id.as_str().to_string(),
+        summary.cells.push(CellSummary {
+            key: cell.key.clone(),
+            spec_id: cell.spec_id.as_str().to_string(),
             images: seen,
             images_per_second: seen as f64 / seconds,
             device,
@@ -157,30 +147,48 @@ impl CellCase<'_> {
                 bounds: at(layers),
             },
             output: output_summary(&outputs, largest[taps.len() - 1], at(taps.len())),
-        })
+        });
+        Ok(())
     }
+}
 
-    /// The discrepancy of one image at every depth up to one; empty for an image that is not there.
-    fn exact(&self, image: &str, depth: u32, digits: Digits) -> Result<Vec<Exact>, SweepError> {
-        let network = &self.model.network;
-        let found = (0..self.images.len()).find(|&i| self.images.images[i].name == image);
-        let tap = network.taps().into_iter().nth(depth as usize - 1);
-        let Some((i, tap)) = found.zip(tap) else {
-            return Ok(Vec::new());
-        };
-        let input = self.images.load(i..i + 1, &self.model.preprocessing)?;
-        let quantized = self.variants.quantized(self.cell, self.model)?;
-        let (network, quantized) = until(network, &quantized, tap.node);
-        let twice = CpuEngine::double(None)?;
-        let engine = match digits {
-            Digits::F64 => self.sweep.reference,
-            Digits::Twice => &twice,
-        };
-        let mut runner = engine.prepare(&network)?;
-        runner.reference(&input)?;
-        let mut exact = with_variant(runner.as_mut(), &quantized, |r, v| r.exact(v))?;
-        Ok(exact.pop().unwrap_or_default())
-    }
+/// The width that a quantizer rounds activations to, where it does.
+fn activation_bits(spec: &QuantizerSpec) -> Result<Option<u32>, QuantError> {
+    let activations = match &spec.method {
+        Method::Saved { file, sha256 } => SavedNetwork::open_same(file, sha256)?.spec.activations,
+        _ => spec.activations,
+    };
+    Ok(activations.map(|a| a.bits))
+}
+
+/// The discrepancy of one image at every depth up to one; empty for an image that is not there.
+fn exact(
+    cell: &Cell,
+    context: &mut ModelContext<'_>,
+    (image, depth): (&str, u32),
+    digits: Digits,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Vec<Exact>, SweepError> {
+    let (given, model) = (context.given, context.model);
+    let network = &model.network;
+    let found = (0..given.images.len()).find(|&i| given.images.images[i].name == image);
+    let tap = network.taps().into_iter().nth(depth as usize - 1);
+    let Some((i, tap)) = found.zip(tap) else {
+        return Ok(Vec::new());
+    };
+    let input = given.images.load(i..i + 1, &model.preprocessing)?;
+    let quantized = context.quantized(cell, tell)?;
+    let (network, quantized) = until(network, &quantized, tap.node);
+    let twice = CpuEngine::double(None)?;
+    let engine = match digits {
+        Digits::F64 => given.reference,
+        Digits::Twice => &twice,
+    };
+    let mut runner = engine.prepare(&network)?;
+    runner.reference(&input)?;
+    let variant = runner.load(&quantized)?;
+    let mut exact = runner.samples()?.exact(&variant)?;
+    Ok(exact.pop().unwrap_or_default())
 }
 
 fn output_summary(rows: &[OutputRow], max_abs_diff: f64, bounds: Vec<BoundAt>) -> OutputSummary {

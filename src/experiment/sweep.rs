@@ -2,96 +2,27 @@
 
 use std::path::Path;
 
-use super::augment::{CalibrationImages, CalibrationSpec};
-use super::cell::{CellSpec, Conditions, IdentityError, SpecId};
+use super::augment::CalibrationSpec;
+use super::calibrating::Calibrating;
+use super::cell::{Cell, CellSpec, Conditions, label};
+use super::context::{Given, ModelContext};
 use super::derived;
+use super::error::SweepError;
+use super::event::Event;
+use super::images::open_images;
 use super::model::LoadedModel;
 use super::parts;
 use super::pass::Pass;
-use super::plan::{Plan, PlanError, QuantizerSpec};
+use super::plan::{Plan, QuantizerSpec};
 use super::saved::models_for;
-use super::search::SearchError;
 use super::studies::schedule::Scheduled;
-use super::summary;
-use super::variants::{Variants, open_images};
-use crate::bounds::{self, BoundError, ReferenceNorms, Setting};
-use crate::data::{DataError, ImageSet};
-use crate::engine::{Comparison, Engine, EngineError, Runner, VariantId};
-use crate::network::{Network, NetworkError};
-use crate::quant::{QuantError, QuantizedNetwork};
+use super::summary::Judging;
+use crate::bounds::{self, Setting};
+use crate::data::ImageSet;
+use crate::engine::Engine;
 use crate::results::provenance::{ModelProvenance, Provenance};
 use crate::results::schema::{BoundRow, CellKey, Row, Summary};
-use crate::results::store::{RunStore, StoreError, encode};
-use crate::tensor::Batch;
-
-/// Whatever stops a sweep; finished parts stay on disk and the same command goes on from them.
-#[derive(Debug, thiserror::Error)]
-pub enum SweepError {
-    /// See [`PlanError`].
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// See [`NetworkError`].
-    #[error(transparent)]
-    Network(#[from] NetworkError),
-    /// See [`DataError`].
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// See [`EngineError`].
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// See [`QuantError`].
-    #[error(transparent)]
-    Quant(#[from] QuantError),
-    /// See [`StoreError`].
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// See [`IdentityError`].
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// See [`SearchError`].
-    #[error(transparent)]
-    Search(#[from] SearchError),
-    /// A bound that a plan asked for cannot be stated for a network.
-    #[error("{model}: {source}")]
-    Bound {
-        /// Architecture.
-        model: String,
-        /// The assumption that fails.
-        source: BoundError,
-    },
-}
-
-/// What a sweep tells while it runs.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// How much there is to do, in parts, and how much was found done.
-    Planned {
-        /// Cells of the plan.
-        cells: usize,
-        /// Parts of all cells.
-        parts: usize,
-        /// Parts already stored.
-        done: usize,
-    },
-    /// Something to know.
-    Note(String),
-    /// What is being worked on.
-    Now(String),
-    /// One more part is stored.
-    PartDone,
-}
-
-/// One cell with what it takes to run it.
-pub struct Cell {
-    /// What it is.
-    pub spec: CellSpec,
-    /// Its name from commit to commit.
-    pub spec_id: SpecId,
-    /// The columns of its rows.
-    pub key: CellKey,
-    /// Index into the plan's models.
-    pub model: usize,
-}
+use crate::results::store::{RunStore, encode};
 
 /// A sweep about to run.
 pub struct Sweep<'a> {
@@ -122,19 +53,18 @@ impl Sweep<'_> {
         tell(Event::Note(images.labels.clone()));
         let calibration = self.plan.calibration.as_ref();
         let calibration = calibration.map(CalibrationSpec::open).transpose()?;
-        let described = calibration.as_ref().map(CalibrationImages::describe);
-        let variants = Variants::new(calibration)?;
+        let calibrating = Calibrating::new(calibration)?;
         let models = self
             .plan
             .model
             .iter()
             .map(|model| LoadedModel::load(model, Some(&images)))
             .collect::<Result<Vec<_>, _>>()?;
-        let cells = self.cells(&models, &images, &variants)?;
+        let cells = self.cells(&models, &images, &calibrating)?;
         let store = RunStore::create_or_open(self.out)?;
         store.write_plan(&self.plan.to_toml())?;
         let mut provenance = self.provenance(&models, &images);
-        provenance.calibration = described;
+        provenance.calibration = calibrating.describe();
         store.write_provenance(&provenance)?;
 
         let batches = images.len().div_ceil(self.plan.batch) as u32;
@@ -150,25 +80,37 @@ impl Sweep<'_> {
             done,
         });
 
+        let given = Given {
+            plan: self.plan,
+            engine: self.engine,
+            reference: self.reference,
+            images: &images,
+            store: &store,
+            calibrating: &calibrating,
+        };
+        let mut judging = Judging::default();
         for (index, model) in models.iter().enumerate() {
             let mine: Vec<&Cell> = cells.iter().filter(|c| c.model == index).collect();
-            self.bound_model(model, &mine, &variants, &store, tell)?;
+            let mut context = ModelContext::new(given, model);
+            bound(&mut context, &mine, tell)?;
             let pass = Pass {
-                sweep: self,
+                given,
                 model,
-                images: &images,
-                variants: &variants,
-                store: &store,
                 studies: &studies,
+                cells: &mine,
             };
-            pass.measure(&mine, tell)?;
-            pass.study(&mine, tell)?;
+            pass.measure(&mut context, tell)?;
+            pass.study(&mut context, tell)?;
+            tell(Event::Now(format!("{} judging", model.network.name)));
+            for cell in &mine {
+                judging.judge(cell, &mut context, tell)?;
+            }
         }
 
-        tell(Event::Now("merging and judging".into()));
+        tell(Event::Now("merging".into()));
         studies.merge(self.plan, &cells, batches, &store)?;
         derived::write(&models, &cells, &store)?;
-        let summary = summary::summarize(self, &models, &cells, &images, &variants, &store)?;
+        let summary = judging.summary;
         store.write_summary(&summary)?;
         Ok(Finished {
             summary,
@@ -181,7 +123,7 @@ impl Sweep<'_> {
         &self,
         models: &[LoadedModel],
         images: &ImageSet,
-        variants: &Variants,
+        calibrating: &Calibrating,
     ) -> Result<Vec<Cell>, SweepError> {
         let how = Conditions {
             engine: self.engine.device().engine,
@@ -192,7 +134,7 @@ impl Sweep<'_> {
         let cell = |model: usize, quantizer: &QuantizerSpec| {
             let loaded = &models[model];
             let built = quantizer.build()?;
-            let calibration = variants.calibration_hash();
+            let calibration = calibrating.hash();
             let spec = CellSpec {
                 model: loaded.network.name.clone(),
                 network: loaded.content.clone(),
@@ -251,52 +193,41 @@ impl Sweep<'_> {
             .collect();
         record
     }
+}
 
-    /// Evaluates the ladder of bounds for the cells that lack it.
-    fn bound_model(
-        &self,
-        model: &LoadedModel,
-        cells: &[&Cell],
-        variants: &Variants,
-        store: &RunStore,
-        tell: &mut dyn FnMut(Event),
-    ) -> Result<(), SweepError> {
-        let domain = model.domain();
-        let norms = ReferenceNorms::new(&model.network);
-        let ids: Option<Vec<&str>> = self
-            .plan
-            .bounds
-            .as_ref()
-            .map(|ids| ids.iter().map(String::as_str).collect());
-        let beyond = model.network.beyond_bounds();
-        if let Some((node, assumption)) = beyond {
-            tell(Event::Note(format!(
-                "{} has no bounds: node {}: {assumption}",
-                model.network.name, node.name
-            )));
+/// Evaluates the ladder of bounds for the cells that lack it.
+fn bound(
+    context: &mut ModelContext<'_>,
+    cells: &[&Cell],
+    tell: &mut dyn FnMut(Event),
+) -> Result<(), SweepError> {
+    let (given, model) = (context.given, context.model);
+    let domain = model.domain();
+    let ids = given.plan.bound_ids();
+    let beyond = model.network.beyond_bounds();
+    if let Some((node, assumption)) = beyond {
+        tell(Event::Note(format!(
+            "{} has no bounds: node {}: {assumption}",
+            model.network.name, node.name
+        )));
+    }
+    for cell in cells {
+        let part = parts::bounds(cell, given.plan);
+        if given.store.has(&part) {
+            continue;
         }
-        for cell in cells {
-            let part = parts::bounds(cell, self.plan);
-            if store.has(&part) {
-                continue;
-            }
+        let quantized = context.quantized(cell, tell)?;
+        let mut rows = Vec::new();
+        // A bound on the error of weights says nothing of a network whose activations are rounded too.
+        if beyond.is_none() && quantized.activations.is_empty() {
             tell(Event::Now(format!("{} bounds", label(cell))));
-            let quantized = variants.quantized(cell, model)?;
-            if beyond.is_some() || !quantized.activations.is_empty() {
-                // A bound on the error of weights says nothing of a network whose activations are rounded too.
-                let none = encode::<BoundRow>(&[])?;
-                store.write(&part, &[(BoundRow::TABLE, vec![none])], None)?;
-                tell(Event::PartDone);
-                continue;
-            }
             let quantized = quantized.dequantize(&model.network);
             let stated = |source| SweepError::Bound {
                 model: model.network.name.clone(),
                 source,
             };
-            let setting = Setting::sharing(&norms, &quantized, &domain).map_err(stated)?;
+            let setting = Setting::sharing(context.norms(), &quantized, &domain).map_err(stated)?;
             let taps = model.network.taps();
-            let mut rows = Vec::new();
             for (id, series) in bounds::ladder(&setting, ids.as_deref()) {
                 let series = series.map_err(stated)?;
                 rows.extend(taps.iter().map(|tap| {
@@ -305,45 +236,10 @@ impl Sweep<'_> {
                         .bound(&id, tap.depth as u32, layer, series.log10[tap.node])
                 }));
             }
-            store.write(&part, &[(BoundRow::TABLE, vec![encode(&rows)?])], None)?;
-            tell(Event::PartDone);
         }
-        Ok(())
+        let tables = [(BoundRow::TABLE, vec![encode(&rows)?])];
+        given.store.write(&part, &tables, None)?;
+        tell(Event::PartDone);
     }
-}
-
-/// `model quantizer bits granularity`, for progress and messages.
-pub fn label(cell: &Cell) -> String {
-    let q = &cell.spec.quantizer;
-    format!(
-        "{} {} {} bit {}",
-        cell.spec.model,
-        cell.key.quantizer,
-        q.bits,
-        q.granularity.name()
-    )
-}
-
-/// Loads a variant, uses it and frees it whatever came of it.
-pub(super) fn with_variant<T>(
-    runner: &mut (dyn Runner + '_),
-    quantized: &QuantizedNetwork,
-    act: impl FnOnce(&mut (dyn Runner + '_), VariantId) -> Result<T, EngineError>,
-) -> Result<T, EngineError> {
-    let variant = runner.load_variant(quantized)?;
-    let result = act(runner, variant);
-    runner.drop_variant(variant);
-    result
-}
-
-/// One reference pass and one comparison on an engine of one's own choosing.
-pub fn compare_once(
-    engine: &dyn Engine,
-    network: &Network,
-    quantized: &QuantizedNetwork,
-    input: &Batch,
-) -> Result<Comparison, EngineError> {
-    let mut runner = engine.prepare(network)?;
-    runner.reference(input)?;
-    with_variant(runner.as_mut(), quantized, |r, v| r.compare(v))
+    Ok(())
 }

@@ -1,6 +1,8 @@
 //! The [`Runner`] of the CPU engine: images in parallel as long as there is one for every thread, then
 //! the remaining ones one by one with their layers split.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use super::CpuEngine;
@@ -14,13 +16,12 @@ use super::sample::SamplePass;
 use super::split::Split;
 use crate::engine::sample::{check_activations, check_network, check_radius, drifting};
 use crate::engine::{
-    Comparison, Distribution, EngineError, Exact, Isolated, Runner, SampleBound, TapStats,
-    VariantId, check_bins, layer_of,
+    Distribution, EngineError, Exact, Owner, PerSample, Reduced, Reductions, Runner, SampleBound,
+    TapStats, Variant,
 };
 use crate::network::{Network, Tap};
 use crate::quant::QuantizedNetwork;
 use crate::tensor::Batch;
-use crate::tensor::histogram::Bins;
 
 /// One network on the CPU.
 pub struct CpuRunner<'a, T> {
@@ -31,7 +32,7 @@ pub struct CpuRunner<'a, T> {
     /// Free buffers of each thread.
     buffers: Vec<Buffers<T>>,
     pub(super) reference: Model<T>,
-    variants: Vec<Option<Model<T>>>,
+    owner: Owner,
     images: Vec<Reference<T>>,
     max_batch: usize,
 }
@@ -58,7 +59,7 @@ impl<'a, T: Real> CpuRunner<'a, T> {
             last_uses,
             buffers: (0..engine.threads()).map(|_| Buffers::default()).collect(),
             reference: Model::new(network),
-            variants: Vec::new(),
+            owner: Owner::default(),
             images: Vec::new(),
             max_batch: (room / (stored + network.input.len()).max(1)).max(1),
             taps,
@@ -139,9 +140,22 @@ impl<'a, T: Real> CpuRunner<'a, T> {
         )))
     }
 
-    pub(super) fn variant(&self, variant: VariantId) -> Result<&Model<T>, EngineError> {
-        let model = self.variants.get(variant.0).and_then(Option::as_ref);
-        model.ok_or_else(|| EngineError::Usage(format!("variant {} is not loaded", variant.0)))
+    pub(super) fn variant<'v>(
+        &self,
+        variant: &'v Variant,
+    ) -> Result<Cow<'v, Model<T>>, EngineError> {
+        let model: &Model<T> = variant.data(&self.owner)?;
+        let Some(node) = variant.only() else {
+            return Ok(Cow::Borrowed(model));
+        };
+        if node >= self.network.nodes.len() {
+            return Err(EngineError::Usage(format!(
+                "network {} has {} nodes, {node} is none of them",
+                self.network.name,
+                self.network.nodes.len()
+            )));
+        }
+        Ok(Cow::Owned(self.reference.with_node_of(model, node)))
     }
 }
 
@@ -150,19 +164,18 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         self.max_batch
     }
 
-    fn load_variant(&mut self, variant: &QuantizedNetwork) -> Result<VariantId, EngineError> {
-        let model = self
-            .reference
-            .variant(self.network, variant)
-            .map_err(|(node, problem)| EngineError::Usage(format!("node {node}: {problem}")))?;
-        self.variants.push(Some(model));
-        Ok(VariantId(self.variants.len() - 1))
+    fn room(&self) -> u64 {
+        self.engine.budget as u64
     }
 
-    fn drop_variant(&mut self, variant: VariantId) {
-        if let Some(slot) = self.variants.get_mut(variant.0) {
-            *slot = None;
-        }
+    fn load(&mut self, quantized: &QuantizedNetwork) -> Result<Variant, EngineError> {
+        let model = self
+            .reference
+            .variant(self.network, quantized)
+            .map_err(|(node, problem)| EngineError::Usage(format!("node {node}: {problem}")))?;
+        let weights: usize = quantized.layers.iter().map(|l| l.codes.len()).sum();
+        let bytes = (weights * size_of::<T>()) as u64;
+        Ok(Variant::new(&self.owner, bytes, model))
     }
 
     fn reference(&mut self, input: &Batch) -> Result<Vec<Vec<f32>>, EngineError> {
@@ -186,49 +199,52 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         Ok(outputs)
     }
 
-    fn compare(&mut self, variant: VariantId) -> Result<Comparison, EngineError> {
-        let model = self.variant(variant)?;
-        let mut images = self.current()?;
-        let keep = self.output_only();
-        let mut tap_of = vec![None; self.network.nodes.len()];
-        for (i, tap) in self.taps.iter().enumerate() {
-            tap_of[tap.node] = Some(i);
-        }
-        let results = self.each(&mut images, |_, image, split| {
-            let mut stats = vec![TapStats::default(); self.taps.len()];
-            let mut values = Values::default();
-            let pass = self.pass(model, &keep, split);
-            pass.run(&image.input, &mut values, |node, value| {
-                if let Some(tap) = tap_of[node] {
-                    stats[tap] = reduce(&image.values.0[node + 1], value, split);
-                }
-            });
-            let result = output(&image.input, &values);
-            values.0.into_iter().for_each(|v| pass.buffers.give(v));
-            (stats, result)
-        });
-        let (stats, outputs) = results.into_iter().unzip();
-        Ok(Comparison { stats, outputs })
-    }
-
-    fn exact(&mut self, variant: VariantId) -> Result<Vec<Vec<Exact>>, EngineError> {
-        let model = self.variant(variant)?;
-        let mut images = self.current()?;
-        check_network(self.network)?;
-        check_activations(model.quantizes_activations())?;
-        Ok(self.each(&mut images, |_, image, split| {
-            let pass = ExactPass {
-                pass: self.pass(&self.reference, &[], split),
-                variant: model,
-                taps: &self.taps,
-            };
-            pass.run(&image.input)
-        }))
-    }
-
-    fn sample_bound(
+    fn run(
         &mut self,
-        variant: VariantId,
+        variants: &[&Variant],
+        reductions: &Reductions<'_>,
+    ) -> Result<Vec<Reduced>, EngineError> {
+        let each = variants.iter().map(|v| self.reduced(v, reductions));
+        each.collect()
+    }
+
+    fn per_sample(&mut self) -> Option<&mut dyn PerSample> {
+        Some(self)
+    }
+
+    fn trace(
+        &mut self,
+        input: &Batch,
+        variant: Option<&Variant>,
+    ) -> Result<Vec<Batch<f64>>, EngineError> {
+        self.check(input)?;
+        let model = match variant {
+            None => Cow::Borrowed(&self.reference),
+            Some(variant) => self.variant(variant)?,
+        };
+        let keep = self.everything();
+        let mut values: Vec<Values<T>> = Vec::new();
+        values.resize_with(input.images(), Values::default);
+        self.each(&mut values, |i, values, split| {
+            let image: Vec<T> = input.image(i).iter().map(|&x| T::from(x)).collect();
+            self.pass(&model, &keep, split)
+                .run(&image, values, |_, _| ());
+        });
+        let node = |i: usize| Batch {
+            shape: self.network.nodes[i].shape,
+            data: values
+                .iter()
+                .flat_map(|v| v.0[i + 1].iter().map(|&x| x.into()))
+                .collect(),
+        };
+        Ok((0..self.network.nodes.len()).map(node).collect())
+    }
+}
+
+impl<T: Real> PerSample for CpuRunner<'_, T> {
+    fn bounds(
+        &mut self,
+        variant: &Variant,
         radius: f64,
     ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
         check_radius(radius)?;
@@ -243,7 +259,7 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         Ok(self.each(&mut images, |_, image, split| {
             let pass = SamplePass {
                 pass: self.pass(&self.reference, &[], split),
-                variant: model,
+                variant: &model,
                 drifts: &drifts,
                 radius,
             };
@@ -252,117 +268,92 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         }))
     }
 
-    fn distributions(
-        &mut self,
-        variant: Option<VariantId>,
-        bins: Option<&[Bins]>,
-    ) -> Result<Vec<Distribution>, EngineError> {
-        let model = match variant {
-            None => &self.reference,
-            Some(variant) => self.variant(variant)?,
-        };
+    fn exact(&mut self, variant: &Variant) -> Result<Vec<Vec<Exact>>, EngineError> {
+        let model = self.variant(variant)?;
         let mut images = self.current()?;
-        check_bins(bins, self.network)?;
-        let keep = self.output_only();
+        check_network(self.network)?;
+        check_activations(model.quantizes_activations())?;
+        Ok(self.each(&mut images, |_, image, split| {
+            let pass = ExactPass {
+                pass: self.pass(&self.reference, &[], split),
+                variant: &model,
+                taps: &self.taps,
+            };
+            pass.run(&image.input)
+        }))
+    }
+}
+
+impl<T: Real> CpuRunner<'_, T> {
+    /// One pass of a variant over every image of the batch.
+    fn reduced(
+        &self,
+        variant: &Variant,
+        reductions: &Reductions<'_>,
+    ) -> Result<Reduced, EngineError> {
+        let model = self.variant(variant)?;
+        let mut images = self.current()?;
+        let (at, bins) = (
+            reductions.nodes(self.network)?,
+            reductions.bins(self.network)?,
+        );
         let nodes = &self.network.nodes;
+        let mut place = vec![None; nodes.len()];
+        for (i, &node) in at.iter().enumerate() {
+            place[node] = Some(i);
+        }
+        let spread = if bins.is_some() { nodes.len() } else { 0 };
+        let keep = self.output_only();
+        let run = variant.only().map(|node| self.network.downstream(node));
+        let reached = |node: usize| run.as_ref().is_none_or(|run| run[node]);
         let results = self.each(&mut images, |_, image, split| {
-            let mut found = vec![Distribution::default(); nodes.len()];
-            let mut values = Values::default();
-            let pass = self.pass(model, &keep, split);
-            pass.run(&image.input, &mut values, |node, value| {
+            let mut stats = vec![TapStats::default(); at.len()];
+            let mut found = vec![Distribution::default(); spread];
+            let mut see = |node: usize, value: &[T]| {
                 let reference = &image.values.0[node + 1];
-                let bins = bins.map(|b| &b[node]);
-                found[node] = distribution(value, reference, nodes[node].shape, bins, split);
+                if let Some(at) = place[node] {
+                    stats[at] = reduce(reference, value, split);
+                }
+                if let Some(bins) = bins {
+                    let bins = bins.map(|b| &b[node]);
+                    found[node] = distribution(value, reference, nodes[node].shape, bins, split);
+                }
+            };
+            let mut values = Values::default();
+            let mut pass = self.pass(&model, &keep, split);
+            pass.base = run.as_deref().map(|run| Base {
+                values: &image.values,
+                run,
             });
+            let mut layers_run = 0;
+            pass.run(&image.input, &mut values, |node, value| {
+                layers_run += usize::from(nodes[node].is_layer());
+                see(node, value);
+            });
+            // What the pass does not reach is the reference's own.
+            for node in (0..nodes.len()).filter(|&node| !reached(node)) {
+                see(node, &image.values.0[node + 1]);
+            }
+            let outputs = match nodes.len().checked_sub(1) {
+                Some(last) if !reached(last) => output(&image.input, &image.values),
+                _ => output(&image.input, &values),
+            };
             values.0.into_iter().for_each(|v| pass.buffers.give(v));
-            found
+            (stats, outputs, found, layers_run)
         });
-        let mut all = vec![Distribution::default(); nodes.len()];
-        for image in &results {
-            for (all, one) in all.iter_mut().zip(image) {
+        let mut reduced = Reduced {
+            distributions: vec![Distribution::default(); spread],
+            ..Reduced::default()
+        };
+        for (stats, outputs, found, layers_run) in results {
+            reduced.stats.push(stats);
+            reduced.outputs.push(outputs);
+            reduced.layers_run = layers_run;
+            for (all, one) in reduced.distributions.iter_mut().zip(&found) {
                 all.merge(one);
             }
         }
-        Ok(all)
-    }
-
-    fn isolated(&mut self, variant: VariantId, tap: usize) -> Result<Isolated, EngineError> {
-        let layer = layer_of(self.network, tap)?;
-        let model = self.reference.with_node_of(self.variant(variant)?, layer);
-        let mut images = self.current()?;
-        let (keep, run) = (self.output_only(), self.network.downstream(layer));
-        let last = self.network.nodes.len() - 1;
-        let results = self.each(&mut images, |_, image, split| {
-            let mut pass = self.pass(&model, &keep, split);
-            pass.base = Some(Base {
-                values: &image.values,
-                run: &run,
-            });
-            let mut values = Values::default();
-            let (mut at_layer, mut at_output) = (TapStats::default(), None);
-            let mut layers_run = 0;
-            pass.run(&image.input, &mut values, |node, value| {
-                layers_run += usize::from(self.network.nodes[node].is_layer());
-                let against = || reduce(&image.values.0[node + 1], value, split);
-                if node == layer {
-                    at_layer = against();
-                }
-                if node == last {
-                    at_output = Some(against());
-                }
-            });
-            // An output that the layer does not reach is the reference's own.
-            let (at_output, outputs) = match at_output {
-                Some(stats) => (stats, output(&image.input, &values)),
-                None => {
-                    let own = &image.values.0[last + 1];
-                    (reduce(own, own, split), output(&image.input, &image.values))
-                }
-            };
-            values.0.into_iter().for_each(|v| pass.buffers.give(v));
-            (at_layer, at_output, outputs, layers_run)
-        });
-        let mut isolated = Isolated {
-            at_layer: Vec::new(),
-            at_output: Vec::new(),
-            outputs: Vec::new(),
-            layers_run: 0,
-        };
-        for (at_layer, at_output, outputs, layers_run) in results {
-            isolated.at_layer.push(at_layer);
-            isolated.at_output.push(at_output);
-            isolated.outputs.push(outputs);
-            isolated.layers_run = layers_run;
-        }
-        Ok(isolated)
-    }
-
-    fn trace(
-        &mut self,
-        input: &Batch,
-        variant: Option<VariantId>,
-    ) -> Result<Vec<Batch<f64>>, EngineError> {
-        self.check(input)?;
-        let model = match variant {
-            None => &self.reference,
-            Some(variant) => self.variant(variant)?,
-        };
-        let keep = self.everything();
-        let mut values: Vec<Values<T>> = Vec::new();
-        values.resize_with(input.images(), Values::default);
-        self.each(&mut values, |i, values, split| {
-            let image: Vec<T> = input.image(i).iter().map(|&x| T::from(x)).collect();
-            self.pass(model, &keep, split)
-                .run(&image, values, |_, _| ());
-        });
-        let node = |i: usize| Batch {
-            shape: self.network.nodes[i].shape,
-            data: values
-                .iter()
-                .flat_map(|v| v.0[i + 1].iter().map(|&x| x.into()))
-                .collect(),
-        };
-        Ok((0..self.network.nodes.len()).map(node).collect())
+        Ok(reduced)
     }
 }
 

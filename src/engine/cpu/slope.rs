@@ -7,7 +7,7 @@ use super::reduce::reduce;
 use super::runner::CpuRunner;
 use super::split::Split;
 use crate::engine::sample::check_network;
-use crate::engine::{EngineError, TapStats, VariantId};
+use crate::engine::{EngineError, TapStats, Variant};
 use crate::tensor::Batch;
 
 /// One image's discrepancy at the output.
@@ -29,7 +29,7 @@ impl<T: Real> CpuRunner<'_, T> {
     pub fn slopes(
         &self,
         input: &Batch,
-        variant: VariantId,
+        variant: &Variant,
         direction: impl Fn(usize, &[T], &[T]) -> Vec<T> + Sync + Send,
     ) -> Result<Vec<Slope<T>>, EngineError> {
         self.check(input)?;
@@ -42,7 +42,7 @@ impl<T: Real> CpuRunner<'_, T> {
             let [mut y, mut q] = [Values::default(), Values::default()];
             let pass = self.pass(reference, &keep, split);
             pass.run(&image, &mut y, |_, _| ());
-            self.pass(variant, &keep, split)
+            self.pass(&variant, &keep, split)
                 .run(&image, &mut q, |_, _| ());
             let last = self.network.nodes.len();
             let output = |values: &Values<T>| -> Vec<T> {
@@ -67,7 +67,7 @@ impl<T: Real> CpuRunner<'_, T> {
                     }
                     .run(&image, values, g, gradient);
                 };
-                back(variant, &q, &g, &mut gradient);
+                back(&variant, &q, &g, &mut gradient);
                 g.iter_mut().for_each(|g| *g = T::ZERO - *g);
                 back(reference, &y, &g, &mut gradient);
             }

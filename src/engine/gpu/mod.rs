@@ -14,7 +14,6 @@ mod concat;
 mod conv;
 mod depthwise;
 pub mod device;
-mod distribute;
 mod extent;
 mod flatten;
 mod function;

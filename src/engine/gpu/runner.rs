@@ -1,5 +1,7 @@
 //! A network on the device: passes over a batch, and what is kept between them.
 
+use std::borrow::Cow;
+
 use super::arena::Arena;
 use super::device::Gpu;
 use super::kernels::Map;
@@ -10,18 +12,18 @@ use super::weights::LayerWeights;
 use super::{layout, node, quantize};
 use crate::engine::sample::{check_activations, check_network, check_radius, drifting};
 use crate::engine::{
-    Comparison, Distribution, EngineError, Isolated, Runner, SampleBound, VariantId, check_bins,
-    layer_of,
+    EngineError, Owner, PerSample, Reduced, Reductions, Runner, SampleBound, Variant,
 };
 use crate::network::{INPUT, Network, Tap};
 use crate::quant::{QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Batch;
-use crate::tensor::histogram::Bins;
 
 /// Bytes that the maps of a batch may take on a GPU; how much memory it has cannot be asked.
 const GPU_BUDGET: u64 = 4 << 30;
 /// The same for software adapters, which share the processor's memory.
 const SOFTWARE_BUDGET: u64 = 1 << 30;
+/// Bytes that variants may take beside the maps, on GPUs and on software adapters.
+const VARIANTS: [u64; 2] = [2 << 30, 1 << 30];
 /// More images per batch do not make any adapter faster.
 const MOST_IMAGES: u64 = 256;
 
@@ -32,14 +34,14 @@ pub struct GpuRunner<'a> {
     pub(super) taps: Vec<Tap>,
     last_uses: Vec<Option<usize>>,
     weights: Vec<Option<LayerWeights>>,
-    variants: Vec<Option<Variant>>,
+    pub(super) owner: Owner,
     pub(super) arena: Arena,
     pub(super) reference: Option<Reference>,
     max_batch: usize,
 }
 
 /// A quantized network, on the device and as it was given.
-pub(super) struct Variant {
+pub(super) struct Loaded {
     /// By node; full precision where there is none.
     layers: Vec<Option<LayerWeights>>,
     activations: Vec<Option<QuantizedActivation>>,
@@ -57,7 +59,7 @@ pub(super) struct Reference {
 pub(super) struct Pass<'p> {
     pub images: usize,
     /// Quantized weights, of all layers or of one node alone.
-    pub variant: Option<(VariantId, Option<usize>)>,
+    pub variant: Option<(&'p Loaded, Option<usize>)>,
     /// Buffers of values that are there before the pass and after it: the input, and the outputs of nodes that
     /// need not run.
     pub given: Vec<Option<&'p wgpu::Buffer>>,
@@ -86,18 +88,27 @@ impl<'a> GpuRunner<'a> {
             taps: network.taps(),
             last_uses: network.last_uses(),
             weights,
-            variants: Vec::new(),
+            owner: Owner::default(),
             arena: Arena::default(),
             reference: None,
             max_batch,
         })
     }
 
-    pub(super) fn variant(&self, id: VariantId) -> Result<&Variant, EngineError> {
-        self.variants
-            .get(id.0)
-            .and_then(Option::as_ref)
-            .ok_or_else(|| EngineError::Usage(format!("variant {} is not loaded", id.0)))
+    /// What is on the device of a variant, and the node that alone is quantized.
+    pub(super) fn variant<'v>(
+        &self,
+        variant: &'v Variant,
+    ) -> Result<(&'v Loaded, Option<usize>), EngineError> {
+        let loaded = variant.data(&self.owner)?;
+        let nodes = self.network.nodes.len();
+        if let Some(node) = variant.only().filter(|&node| node >= nodes) {
+            return Err(EngineError::Usage(format!(
+                "network {} has {nodes} nodes, {node} is none of them",
+                self.network.name
+            )));
+        }
+        Ok((loaded, variant.only()))
     }
 
     fn upload_input(&mut self, input: &Batch) -> Result<wgpu::Buffer, EngineError> {
@@ -130,14 +141,14 @@ impl<'a> GpuRunner<'a> {
         &self,
         input: &'p wgpu::Buffer,
         images: usize,
-        variant: Option<VariantId>,
+        variant: Option<(&'p Loaded, Option<usize>)>,
         keep_all: bool,
     ) -> Pass<'p> {
         let mut given = vec![None; self.network.nodes.len() + 1];
         given[INPUT] = Some(input);
         Pass {
             images,
-            variant: variant.map(|v| (v, None)),
+            variant,
             given,
             keep_all,
         }
@@ -180,7 +191,7 @@ impl<'a> GpuRunner<'a> {
             };
             let full = self.weights[i].as_ref();
             let own = match pass.variant {
-                Some((id, only)) if only.is_none_or(|n| n == i) => Some(self.variant(id)?),
+                Some((own, only)) if only.is_none_or(|n| n == i) => Some(own),
                 _ => None,
             };
             let layer = own.and_then(|v| v.layers[i].as_ref()).or(full);
@@ -261,7 +272,12 @@ impl Runner for GpuRunner<'_> {
         self.max_batch
     }
 
-    fn load_variant(&mut self, variant: &QuantizedNetwork) -> Result<VariantId, EngineError> {
+    fn room(&self) -> u64 {
+        VARIANTS[usize::from(self.gpu.summary.is_software())]
+    }
+
+    fn load(&mut self, variant: &QuantizedNetwork) -> Result<Variant, EngineError> {
+        let mut bytes = 0;
         let mut layers: Vec<Option<LayerWeights>> = Vec::new();
         layers.resize_with(self.network.nodes.len(), || None);
         for layer in &variant.layers {
@@ -280,6 +296,7 @@ impl Runner for GpuRunner<'_> {
             let mut own = node.clone();
             layer.apply_to(&mut own);
             let codes = layer.is_single_term().then_some(layer);
+            bytes += layer.codes.len() as u64 * if codes.is_some() { 2 } else { 4 };
             layers[layer.node] = LayerWeights::upload(self.gpu, &own, codes)?;
         }
         let mut activations = vec![None; self.network.nodes.len()];
@@ -288,18 +305,12 @@ impl Runner for GpuRunner<'_> {
                 .map_err(|why| EngineError::Usage(format!("node {}: {why}", grid.node)))?;
             activations[grid.node] = Some(*grid);
         }
-        self.variants.push(Some(Variant {
+        let loaded = Loaded {
             layers,
             activations,
             quantized: variant.clone(),
-        }));
-        Ok(VariantId(self.variants.len() - 1))
-    }
-
-    fn drop_variant(&mut self, variant: VariantId) {
-        if let Some(slot) = self.variants.get_mut(variant.0) {
-            *slot = None;
-        }
+        };
+        Ok(Variant::new(&self.owner, bytes, loaded))
     }
 
     fn reference(&mut self, input: &Batch) -> Result<Vec<Vec<f32>>, EngineError> {
@@ -329,78 +340,29 @@ impl Runner for GpuRunner<'_> {
         Ok(outputs)
     }
 
-    fn compare(&mut self, variant: VariantId) -> Result<Comparison, EngineError> {
-        self.with_reference(|runner, reference| {
-            let input = &reference.values[INPUT];
-            let pass = runner.whole(input, reference.images, Some(variant), false);
-            let taps: Vec<usize> = runner.taps.iter().map(|t| t.node).collect();
-            let (by_tap, outputs, _) = runner.compare_at(&taps, &pass, reference)?;
-            let stats = (0..reference.images).map(|i| by_tap.iter().map(|tap| tap[i]).collect());
-            Ok(Comparison {
-                stats: stats.collect(),
-                outputs,
-            })
-        })
-    }
-
-    fn isolated(&mut self, variant: VariantId, tap: usize) -> Result<Isolated, EngineError> {
-        let layer = layer_of(self.network, tap)?;
-        self.with_reference(|runner, reference| {
-            let run = runner.network.downstream(layer);
-            let given = reference.values.iter().enumerate();
-            let pass = Pass {
-                images: reference.images,
-                variant: Some((variant, Some(layer))),
-                given: given
-                    .map(|(v, buffer)| (v == INPUT || !run[v - 1]).then_some(buffer))
-                    .collect(),
-                keep_all: false,
-            };
-            let mut nodes = vec![layer, runner.network.nodes.len() - 1];
-            nodes.dedup();
-            let (mut by_node, outputs, layers_run) = runner.compare_at(&nodes, &pass, reference)?;
-            let at_layer = by_node[0].clone();
-            let at_output = by_node.pop().unwrap_or_default();
-            Ok(Isolated {
-                at_layer,
-                at_output,
-                outputs,
-                layers_run,
-            })
-        })
-    }
-
-    fn sample_bound(
+    fn run(
         &mut self,
-        variant: VariantId,
-        radius: f64,
-    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
-        check_radius(radius)?;
-        check_network(self.network)?;
-        check_activations(!self.variant(variant)?.quantized.activations.is_empty())?;
+        variants: &[&Variant],
+        reductions: &Reductions<'_>,
+    ) -> Result<Vec<Reduced>, EngineError> {
         self.with_reference(|runner, reference| {
-            runner.sample_bound_with(variant, radius, reference)
+            let each = variants.iter();
+            each.map(|v| runner.reduced(v, reductions, reference))
+                .collect()
         })
     }
 
-    fn distributions(
-        &mut self,
-        variant: Option<VariantId>,
-        bins: Option<&[Bins]>,
-    ) -> Result<Vec<Distribution>, EngineError> {
-        if let Some(id) = variant {
-            self.variant(id)?;
-        }
-        check_bins(bins, self.network)?;
-        self.with_reference(|runner, reference| runner.distributions_with(variant, bins, reference))
+    fn per_sample(&mut self) -> Option<&mut dyn PerSample> {
+        Some(self)
     }
 
     fn trace(
         &mut self,
         input: &Batch,
-        variant: Option<VariantId>,
+        variant: Option<&Variant>,
     ) -> Result<Vec<Batch<f64>>, EngineError> {
         let images = input.images();
+        let variant = variant.map(|v| self.variant(v)).transpose()?;
         let buffer = self.upload_input(input)?;
         let mut rec = Recorder::new(self.gpu);
         let pass = self.whole(&buffer, images, variant, true);
@@ -424,14 +386,33 @@ impl Runner for GpuRunner<'_> {
     }
 }
 
-impl GpuRunner<'_> {
-    fn sample_bound_with(
+impl PerSample for GpuRunner<'_> {
+    fn bounds(
         &mut self,
-        variant: VariantId,
+        variant: &Variant,
+        radius: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        check_radius(radius)?;
+        check_network(self.network)?;
+        let (loaded, only) = self.variant(variant)?;
+        let mut quantized = Cow::Borrowed(&loaded.quantized);
+        if let Some(node) = only {
+            let own = quantized.to_mut();
+            own.layers.retain(|l| l.node == node);
+            own.activations.retain(|a| a.node == node);
+        }
+        check_activations(!quantized.activations.is_empty())?;
+        self.with_reference(|runner, reference| runner.sample_bounds(&quantized, radius, reference))
+    }
+}
+
+impl GpuRunner<'_> {
+    fn sample_bounds(
+        &mut self,
+        quantized: &QuantizedNetwork,
         radius: f64,
         reference: &Reference,
     ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
-        let quantized = &self.variant(variant)?.quantized;
         // Packed codes have kernels of their own, so every layer with codes counts as changed.
         let drifts = drifting(self.network, |i| quantized.layer(i).is_some());
         let other = quantized.dequantize(self.network);

@@ -6,9 +6,8 @@ use super::SearchError;
 use super::record::Record;
 use super::state::Saved;
 use super::task::Task;
-use crate::engine::VariantId;
+use crate::engine::Variant;
 use crate::engine::cpu::{CpuRunner, Slope};
-use crate::experiment::measure::max_abs_diff;
 use crate::quant::random::Stream;
 use crate::tensor::Batch;
 
@@ -30,7 +29,7 @@ const POWER: i32 = 7;
 pub(super) struct Ascent<'a> {
     task: &'a Task,
     runner: CpuRunner<'a, f32>,
-    variant: VariantId,
+    variant: Variant,
     random: Stream,
     record: Record,
     state: State,
@@ -54,7 +53,7 @@ impl<'a> Ascent<'a> {
     pub fn new(
         task: &'a Task,
         runner: CpuRunner<'a, f32>,
-        variant: VariantId,
+        variant: Variant,
         record: Record,
     ) -> Self {
         Self {
@@ -80,9 +79,11 @@ impl<'a> Ascent<'a> {
             shape: self.task.network.input,
             data: self.state.inputs[0].clone(),
         };
-        let slopes = self.runner.slopes(&batch, self.variant, toward_the_worst)?;
+        let slopes = self
+            .runner
+            .slopes(&batch, &self.variant, toward_the_worst)?;
         for slope in &slopes {
-            let value = max_abs_diff(&slope.stats);
+            let value = slope.stats.largest();
             self.state.gained |= self.record.see(value, &self.state.start, &batch.data);
             self.state.steps += 1;
             match self.goes_on() {

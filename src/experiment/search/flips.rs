@@ -7,7 +7,7 @@ use super::SearchError;
 use super::record::Record;
 use super::state::Saved;
 use super::task::Task;
-use crate::engine::{Runner, VariantId};
+use crate::engine::{Runner, Variant};
 use crate::quant::random::Stream;
 use crate::tensor::Shape;
 
@@ -19,8 +19,8 @@ const SIDES: [f64; 2] = [0.6, 0.04];
 /// Rounds of candidates around the best input.
 pub(super) struct Flips<'a> {
     task: &'a Task,
-    runner: Box<dyn Runner + 'a>,
-    variant: VariantId,
+    runner: &'a mut (dyn Runner + 'a),
+    variant: &'a Variant,
     random: Stream,
     record: Record,
     state: State,
@@ -34,8 +34,8 @@ struct State {
 impl<'a> Flips<'a> {
     pub fn new(
         task: &'a Task,
-        runner: Box<dyn Runner + 'a>,
-        variant: VariantId,
+        runner: &'a mut (dyn Runner + 'a),
+        variant: &'a Variant,
         record: Record,
     ) -> Self {
         Self {
@@ -63,8 +63,7 @@ impl<'a> Flips<'a> {
                 .collect(),
         };
         let (starts, inputs): (Vec<String>, Vec<Vec<f32>>) = candidates.into_iter().unzip();
-        let runner = self.runner.as_mut();
-        let values = self.task.evaluate(runner, self.variant, &inputs)?;
+        let values = self.task.evaluate(self.runner, self.variant, &inputs)?;
         for ((value, start), input) in values.into_iter().zip(&starts).zip(&inputs) {
             self.record.see(value, start, input);
         }

@@ -19,10 +19,10 @@ use self::ascent::Ascent;
 use self::flips::Flips;
 use self::state::Saved;
 use crate::engine::cpu::{CpuEngine, CpuRunner};
-use crate::engine::{Engine, EngineError, Runner, VariantId};
+use crate::engine::{EngineError, Runner, Variant};
 use crate::results::store::StoreError;
 
-pub use outcome::{Outcome, Verdicts, counts, verdicts, write_worst};
+pub use outcome::{Outcome, Verdicts, beside, counts, verdicts, write_worst};
 pub use record::Record;
 pub use region::Region;
 pub use task::{IMAGES, Task, Worst, until};
@@ -124,6 +124,14 @@ impl Search<'_> {
     }
 }
 
+/// Where a search without gradients evaluates: the task's networks on an engine.
+pub struct Ground<'g, 'r> {
+    /// Of the task's full-precision network.
+    pub runner: &'g mut (dyn Runner + 'r),
+    /// Of its quantized one.
+    pub variant: &'g Variant,
+}
+
 /// Searches until the budget is spent. With a directory, the state is kept in `state-<method>.safetensors` there, and a
 /// search that was killed goes on to the result it would have had. `tell` sees the record after every round.
 ///
@@ -131,7 +139,7 @@ impl Search<'_> {
 pub fn search(
     method: Method,
     task: &Task,
-    engine: &dyn Engine,
+    ground: Ground<'_, '_>,
     processor: &CpuEngine<f32>,
     dir: Option<&Path>,
     tell: &mut dyn FnMut(&Record),
@@ -139,14 +147,13 @@ pub fn search(
     let mut search = match method {
         Method::Gradient => {
             let mut runner = CpuRunner::new(processor, &task.network);
-            let variant = runner.load_variant(&task.quantized)?;
-            let record = begin(task, &mut runner, variant)?;
+            let variant = runner.load(&task.quantized)?;
+            let record = begin(task, &mut runner, &variant)?;
             Search::Gradient(Box::new(Ascent::new(task, runner, variant, record)))
         }
         Method::Free => {
-            let mut runner = engine.prepare(&task.network)?;
-            let variant = runner.load_variant(&task.quantized)?;
-            let record = begin(task, runner.as_mut(), variant)?;
+            let Ground { runner, variant } = ground;
+            let record = begin(task, runner, variant)?;
             Search::Free(Flips::new(task, runner, variant, record))
         }
     };
@@ -179,7 +186,7 @@ pub fn search(
 fn begin(
     task: &Task,
     runner: &mut (dyn Runner + '_),
-    variant: VariantId,
+    variant: &Variant,
 ) -> Result<Record, SearchError> {
     let images = 0..task.images.images();
     let inputs: Vec<Vec<f32>> = images.map(|i| task.images.image(i).to_vec()).collect();

@@ -36,24 +36,33 @@ impl Task {
         inputs: &[Vec<f32>],
     ) -> Result<Vec<f64>, SearchError> {
         let mut runner = engine.prepare(&self.network)?;
-        let variant = runner.load_variant(&self.quantized)?;
-        Ok(self.evaluate(runner.as_mut(), variant, inputs)?)
+        let variant = runner.load(&self.quantized)?;
+        Ok(self.evaluate(runner.as_mut(), &variant, inputs)?)
     }
 
-    /// `max |y' - y|` of single inputs on an engine of f64 or more digits, with what of it is no rounding.
+    /// `max |y' - y|` of single inputs on an engine of f64 or more digits, with what of it is no rounding; where activations
+    /// are quantized, rounding may have made all of it.
     pub fn exact(
         &self,
         engine: &dyn Engine,
         inputs: &[Vec<f32>],
     ) -> Result<Vec<Exact>, SearchError> {
+        if !self.quantized.activations.is_empty() {
+            let as_computed = |max_abs_diff| Exact {
+                max_abs_diff,
+                at_least: f64::NEG_INFINITY,
+            };
+            let values = self.values(engine, inputs)?;
+            return Ok(values.into_iter().map(as_computed).collect());
+        }
         let mut runner = engine.prepare(&self.network)?;
-        let variant = runner.load_variant(&self.quantized)?;
+        let variant = runner.load(&self.quantized)?;
         let mut found = Vec::with_capacity(inputs.len());
         for some in inputs.chunks(runner.max_batch().max(1)) {
             let data = some.concat();
             let shape = self.network.input;
             runner.reference(&Batch { shape, data })?;
-            let images = runner.exact(variant)?.into_iter();
+            let images = runner.samples()?.exact(&variant)?.into_iter();
             found.extend(images.map(|taps| taps.last().copied().unwrap_or(Exact::UNKNOWN)));
         }
         Ok(found)
@@ -92,7 +101,7 @@ pub fn counts(verdicts: &Verdicts, found: &Exact) -> VerdictCounts {
 
 /// Holds a discrepancy found at `node` against every bound, or those of the given ids, in ladder order. It was found in
 /// f64, and the bounds speak of real arithmetic: what rounding may have made is taken off before one is violated. A
-/// bound whose assumptions fail is left out.
+/// bound whose assumptions fail is left out; where activations are quantized, every bound is, for they speak of weights.
 ///
 /// # Errors
 /// When no bound can be stated for the network, or an id is unknown.
@@ -104,21 +113,29 @@ pub fn verdicts(
     found: &Exact,
     ids: Option<&[&str]>,
 ) -> Result<Verdicts, BoundError> {
+    if !quantized.activations.is_empty() {
+        return Ok(Vec::new());
+    }
     let quantized = quantized.dequantize(network);
     let setting = Setting::new(network, &quantized, domain)?;
-    let mut verdicts = Vec::new();
+    let mut bounds = Vec::new();
     for (id, series) in ladder(&setting, ids) {
         match series {
-            Ok(series) => {
-                let log10 = series.log10[node];
-                let verdict = settle(found.max_abs_diff, found.at_least, log10);
-                verdicts.push((id, log10, verdict));
-            }
+            Ok(series) => bounds.push((id, series.log10[node])),
             Err(BoundError::Assumption { .. }) => {}
             Err(unknown) => return Err(unknown),
         }
     }
-    Ok(verdicts)
+    Ok(beside(bounds, found))
+}
+
+/// Holds a discrepancy against bounds, each an id and its `log10`.
+pub fn beside(bounds: impl IntoIterator<Item = (String, f64)>, found: &Exact) -> Verdicts {
+    let each = bounds.into_iter().map(|(id, log10)| {
+        let verdict = settle(found.max_abs_diff, found.at_least, log10);
+        (id, log10, verdict)
+    });
+    each.collect()
 }
 
 /// Stores an input as `worst.safetensors` (tensor `input`, `[1, C, H, W]`, normalized, exact) and, where it is an

@@ -3,8 +3,7 @@
 use super::SearchError;
 use super::region::Region;
 use crate::bounds::Domain;
-use crate::engine::{EngineError, Runner, VariantId};
-use crate::experiment::measure::max_abs_diff;
+use crate::engine::{EngineError, Runner, TapStats, Variant};
 use crate::network::Network;
 use crate::quant::QuantizedNetwork;
 use crate::tensor::Batch;
@@ -44,7 +43,7 @@ impl Task {
     pub(super) fn evaluate(
         &self,
         runner: &mut (dyn Runner + '_),
-        variant: VariantId,
+        variant: &Variant,
         inputs: &[Vec<f32>],
     ) -> Result<Vec<f64>, EngineError> {
         let mut values = Vec::with_capacity(inputs.len());
@@ -55,14 +54,14 @@ impl Task {
             };
             runner.reference(&batch)?;
             let comparison = runner.compare(variant)?;
-            let last = |stats: &Vec<_>| stats.last().map_or(f64::NAN, max_abs_diff);
+            let last = |stats: &Vec<_>| stats.last().map_or(f64::NAN, TapStats::largest);
             values.extend(comparison.stats.iter().map(last));
         }
         Ok(values)
     }
 }
 
-/// The part of a network up to a node, and its quantized layers.
+/// The part of a network up to a node, and what of it is quantized.
 pub fn until(
     network: &Network,
     quantized: &QuantizedNetwork,
@@ -71,6 +70,7 @@ pub fn until(
     let (mut network, mut quantized) = (network.clone(), quantized.clone());
     network.nodes.truncate(node + 1);
     quantized.layers.retain(|l| l.node <= node);
+    quantized.activations.retain(|a| a.node <= node);
     (network, quantized)
 }
 

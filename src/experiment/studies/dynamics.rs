@@ -1,21 +1,19 @@
 //! Study `dynamics`: how weights and activations are distributed in full precision and quantized.
 //!
-//! Two passes of the full-precision network over all images (ranges, then counts in bins over those ranges) serve every
-//! cell of a model; each cell adds one pass of its own, counted in the same bins.
-
-use std::cell::RefCell;
+//! The full-precision network's distributions serve every cell of a model; each cell adds one pass of its own, counted in
+//! the same bins.
 
 use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
-use crate::engine::{Distribution, Runner, VariantId};
-use crate::experiment::code;
+use crate::experiment::cell::Cell;
+use crate::experiment::context::ModelContext;
 use crate::experiment::dynamics::{BINS, LayerRows, activations, weights};
+use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
-use crate::experiment::sweep::{Event, SweepError};
+use crate::experiment::{code, parts};
 use crate::results::schema::{DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow, Row};
-use crate::tensor::Batch;
-use crate::tensor::histogram::Bins;
 
 /// One row per layer and tensor.
 pub const LAYERS: &str = DynamicsRow::TABLE;
@@ -24,19 +22,8 @@ pub const CHANNELS: &str = DynamicsChannelRow::TABLE;
 /// One row per cell of a histogram.
 pub const HISTOGRAMS: &str = DynamicsHistogramRow::TABLE;
 
-/// The study, with what it knows of the model at hand.
-#[derive(Default)]
-pub struct Dynamics {
-    full: RefCell<Option<Full>>,
-}
-
-/// The full-precision distributions of one model, by node.
-struct Full {
-    /// Index into the plan's models.
-    model: usize,
-    bins: Vec<Bins>,
-    nodes: Vec<Distribution>,
-}
+/// The study.
+pub struct Dynamics;
 
 impl Study for Dynamics {
     fn name(&self) -> &'static str {
@@ -64,30 +51,15 @@ impl CellStudy for Dynamics {
     fn cell(
         &self,
         subject: &Subject<'_>,
+        context: &mut ModelContext<'_>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Vec<RecordBatch>, SweepError> {
         let network = &subject.model.network;
-        let mut runner = subject.engine.prepare(network)?;
-        let runner = runner.as_mut();
-        let mut kept = self.full.borrow_mut();
-        let full = match kept.take() {
-            Some(full) if full.model == subject.cell.model => full,
-            _ => {
-                tell(Event::Now(format!("{} ranges", network.name)));
-                let ranges = distributions(subject, runner, None, None)?;
-                let bins: Vec<Bins> = ranges.iter().map(|d| d.bins(BINS)).collect();
-                tell(Event::Now(format!("{} histograms", network.name)));
-                Full {
-                    model: subject.cell.model,
-                    nodes: distributions(subject, runner, None, Some(&bins))?,
-                    bins,
-                }
-            }
-        };
-        let full = kept.insert(full);
-        let variant = runner.load_variant(subject.quantized)?;
-        let quantized = distributions(subject, runner, Some(variant), Some(&full.bins))?;
-
+        let (plan, store) = (subject.given.plan, subject.given.store);
+        let lacks = |cell: &&Cell| !store.has(&parts::studied(cell, self, plan, None));
+        let lacking: Vec<&Cell> = subject.cells.iter().copied().filter(lacks).collect();
+        let spreads = context.spreads(&lacking, tell)?;
+        let quantized = spreads.cell(subject.cell);
         let key = &subject.cell.key;
         let mut rows = LayerRows::default();
         for tap in network.taps() {
@@ -97,8 +69,8 @@ impl CellStudy for Dynamics {
             }
             let layer = subject.quantized.layer(tap.node);
             weights(&mut rows, key, depth, node, layer);
-            let both = (&full.nodes[tap.node], &quantized[tap.node]);
-            activations(&mut rows, key, depth, node, full.bins[tap.node], both);
+            let both = (&spreads.full[tap.node], &quantized[tap.node]);
+            activations(&mut rows, key, depth, node, spreads.bins[tap.node], both);
         }
         Ok(vec![
             encode(&rows.layers)?,
@@ -106,25 +78,4 @@ impl CellStudy for Dynamics {
             encode(&rows.histograms)?,
         ])
     }
-}
-
-/// Over all images of the sweep, batch by batch.
-fn distributions(
-    subject: &Subject<'_>,
-    runner: &mut (dyn Runner + '_),
-    variant: Option<VariantId>,
-    bins: Option<&[Bins]>,
-) -> Result<Vec<Distribution>, SweepError> {
-    let count = subject.images.len();
-    let size = subject.plan.batch.min(runner.max_batch()).max(1);
-    let mut all = vec![Distribution::default(); subject.model.network.nodes.len()];
-    for first in (0..count).step_by(size) {
-        let images = first..(first + size).min(count);
-        let input: Batch = subject.images.load(images, &subject.model.preprocessing)?;
-        runner.reference(&input)?;
-        for (all, one) in all.iter_mut().zip(runner.distributions(variant, bins)?) {
-            all.merge(&one);
-        }
-    }
-    Ok(all)
 }

@@ -1,15 +1,13 @@
 //! `isolated = true`: each layer quantized alone, its effect at the layer itself and at the output.
 
-use std::ops::Range;
-
 use arrow_array::RecordBatch;
 
-use super::{BatchStudy, Study, StudyTable, Subject, encode};
-use crate::engine::{Runner, TapStats, VariantId};
+use super::{BatchStudy, Chunk, Study, StudyTable, Subject, encode};
+use crate::engine::{Reductions, TapStats, Taps};
 use crate::experiment::code;
+use crate::experiment::error::SweepError;
 use crate::experiment::measure::kl_divergence;
 use crate::experiment::plan::Plan;
-use crate::experiment::sweep::SweepError;
 use crate::results::schema::{CellKey, IsolatedRow, Row};
 
 /// Stem of the table.
@@ -40,27 +38,32 @@ impl BatchStudy for IsolatedStudy {
     fn batch(
         &self,
         subject: &Subject<'_>,
-        runner: &mut (dyn Runner + '_),
-        variant: VariantId,
-        outputs: &[Vec<f32>],
-        images: Range<usize>,
+        chunk: &mut Chunk<'_, '_>,
     ) -> Result<Vec<RecordBatch>, SweepError> {
         let network = &subject.model.network;
         let logits = subject.model.has_logits();
+        let last = network.taps().len().saturating_sub(1);
         let mut by_layer = Vec::new();
-        for tap in 0..network.layers().count() {
-            by_layer.push(runner.isolated(variant, tap)?);
+        for (tap, node) in network.layers().enumerate() {
+            let both = [tap, last];
+            let reductions = Reductions {
+                discrepancy: Taps::At(if tap == last { &both[1..] } else { &both }),
+                ..Reductions::default()
+            };
+            let alone = chunk.variant.alone(node);
+            by_layer.extend(chunk.runner.run(&[&alone], &reductions)?);
         }
         let mut rows = Vec::new();
-        for (i, image) in images.enumerate() {
-            let name = &subject.images.images[image].name;
+        for (i, image) in chunk.images.clone().enumerate() {
+            let name = &subject.given.images.images[image].name;
             for ((tap, node), isolated) in network.layers().enumerate().zip(&by_layer) {
-                let kl = logits.then(|| kl_divergence(&outputs[i], &isolated.outputs[i]));
+                let kl = logits.then(|| kl_divergence(&chunk.outputs[i], &isolated.outputs[i]));
+                let stats = &isolated.stats[i];
                 rows.push(subject.cell.key.isolated(
                     name,
                     (tap as u32 + 1, &network.nodes[node].name),
-                    &isolated.at_layer[i],
-                    &isolated.at_output[i],
+                    &stats[0],
+                    &stats[stats.len() - 1],
                     kl,
                 ));
             }
@@ -79,10 +82,6 @@ impl CellKey {
         at_output: &TapStats,
         kl: Option<f64>,
     ) -> IsolatedRow {
-        let largest = |s: &TapStats| match s.non_finite {
-            0 => s.max_abs_diff,
-            _ => f64::NAN,
-        };
         let sqnr = at_layer.sqnr_db();
         IsolatedRow {
             cell_id: self.cell_id.clone(),
@@ -93,11 +92,11 @@ impl CellKey {
             image: image.to_string(),
             depth,
             layer: layer.to_string(),
-            max_abs_diff: largest(at_layer),
+            max_abs_diff: at_layer.largest(),
             l2_diff: at_layer.l2_diff(),
             mean_abs_diff: at_layer.mean_abs_diff(),
             sqnr_db: (at_layer.non_finite == 0 && !sqnr.is_nan()).then_some(sqnr),
-            output_max_abs_diff: largest(at_output),
+            output_max_abs_diff: at_output.largest(),
             output_l2_diff: at_output.l2_diff(),
             kl,
         }

@@ -18,14 +18,16 @@ use arrow_schema::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use self::sample_bounds::SampleBounds;
+use super::cell::Cell;
+use super::context::{Given, ModelContext};
+use super::error::SweepError;
+use super::event::Event;
 use super::model::LoadedModel;
 use super::plan::Plan;
-use super::sweep::{Cell, Event, SweepError};
-use crate::data::ImageSet;
-use crate::engine::{Engine, Runner, VariantId};
+use crate::engine::{EngineError, Reduced, Runner, Variant};
 use crate::quant::QuantizedNetwork;
 use crate::results::schema::Row;
-use crate::results::store::{self, RunStore};
+use crate::results::store;
 
 /// `[studies]` of a plan; a study runs where its key is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -97,13 +99,13 @@ impl Studies {
             studies.push(Box::new(guarantees::Guarantees));
         }
         if self.rescale {
-            studies.push(Box::new(rescaling::Rescaling::default()));
+            studies.push(Box::new(rescaling::Rescaling));
         }
         if let Some(search) = self.search {
             studies.push(Box::new(search));
         }
         if self.dynamics {
-            studies.push(Box::new(dynamics::Dynamics::default()));
+            studies.push(Box::new(dynamics::Dynamics));
         }
         studies
     }
@@ -125,22 +127,56 @@ impl Studies {
 
 /// The cell that a study works on.
 pub struct Subject<'a> {
-    /// The plan.
-    pub plan: &'a Plan,
-    /// Where the sweep measures.
-    pub engine: &'a dyn Engine,
-    /// The f64 reference.
-    pub reference: &'a dyn Engine,
+    /// The sweep's.
+    pub given: Given<'a>,
     /// The cell.
     pub cell: &'a Cell,
+    /// All cells of its model.
+    pub cells: &'a [&'a Cell],
     /// Its network, preprocessing and domain.
     pub model: &'a LoadedModel,
-    /// All images of the sweep.
-    pub images: &'a ImageSet,
-    /// Where the cell's measurements are.
-    pub store: &'a RunStore,
     /// The cell's quantized network.
     pub quantized: &'a QuantizedNetwork,
+}
+
+/// The images of one full-precision pass beside one variant.
+pub struct Chunk<'c, 'r> {
+    /// Its last full-precision pass is that of these images.
+    pub runner: &'c mut (dyn Runner + 'r),
+    /// The cell's quantized network.
+    pub variant: &'c Variant,
+    /// Of the full-precision pass, one vector per image.
+    pub outputs: &'c [Vec<f32>],
+    /// Indices into the image set.
+    pub images: Range<usize>,
+    compared: Option<Reduced>,
+}
+
+impl<'c, 'r> Chunk<'c, 'r> {
+    /// Runs nothing yet.
+    pub fn new(
+        runner: &'c mut (dyn Runner + 'r),
+        variant: &'c Variant,
+        outputs: &'c [Vec<f32>],
+        images: Range<usize>,
+    ) -> Self {
+        Self {
+            runner,
+            variant,
+            outputs,
+            images,
+            compared: None,
+        }
+    }
+
+    /// The discrepancy at every tap: one pass for all who ask.
+    pub fn compared(&mut self) -> Result<&Reduced, EngineError> {
+        let compared = match self.compared.take() {
+            Some(compared) => compared,
+            None => self.runner.compare(self.variant)?,
+        };
+        Ok(self.compared.insert(compared))
+    }
 }
 
 /// One table of a study.
@@ -175,15 +211,11 @@ pub trait Study {
 
 /// A study that needs the full-precision pass of each batch, which it shares with the measurement.
 pub trait BatchStudy: Study {
-    /// Rows of every table, in the order of [`Study::tables`], for `images` (indices into the image set), whose
-    /// full-precision pass is the runner's last and gave `outputs`, one vector per image.
+    /// Rows of every table, in the order of [`Study::tables`], for the images of the chunk.
     fn batch(
         &self,
         subject: &Subject<'_>,
-        runner: &mut (dyn Runner + '_),
-        variant: VariantId,
-        outputs: &[Vec<f32>],
-        images: Range<usize>,
+        chunk: &mut Chunk<'_, '_>,
     ) -> Result<Vec<RecordBatch>, SweepError>;
 }
 
@@ -193,6 +225,7 @@ pub trait CellStudy: Study {
     fn cell(
         &self,
         subject: &Subject<'_>,
+        context: &mut ModelContext<'_>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Vec<RecordBatch>, SweepError>;
 }

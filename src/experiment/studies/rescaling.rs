@@ -1,26 +1,18 @@
 //! Parametrization: every bound as given, after equalization, and at the best rescaling found.
 
-use std::sync::{Mutex, PoisonError};
-
 use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
-use crate::bounds::{FoundRescalings, Parametrizations, Rescale};
+use crate::bounds::Rescale;
+use crate::experiment::context::ModelContext;
+use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
-use crate::experiment::sweep::{Event, SweepError};
 use crate::experiment::{code, parts};
 use crate::results::schema::{RescalingRow, Row};
-use crate::tensor::Shape;
 
 /// The study.
-#[derive(Default)]
-pub struct Rescaling {
-    /// Of the model seen last: all its cells share the search and the reference network's norms.
-    found: Mutex<Option<(Identity, FoundRescalings)>>,
-}
-
-/// What rescalings and norms follow from: name and content of a network, and the shape of its input.
-type Identity = (String, String, Shape);
+pub struct Rescaling;
 
 /// Stem of its table.
 pub const TABLE: &str = RescalingRow::TABLE;
@@ -52,6 +44,7 @@ impl CellStudy for Rescaling {
     fn cell(
         &self,
         subject: &Subject<'_>,
+        context: &mut ModelContext<'_>,
         _: &mut dyn FnMut(Event),
     ) -> Result<Vec<RecordBatch>, SweepError> {
         let network = &subject.model.network;
@@ -66,23 +59,8 @@ impl CellStudy for Rescaling {
         }
         let quantized = subject.quantized.dequantize(network);
         let domain = subject.model.domain();
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let identity = (
-            network.name.clone(),
-            subject.model.content.clone(),
-            network.input,
-        );
-        let parametrizations = match found.as_ref() {
-            Some((known, found)) if *known == identity => Parametrizations::again(network, found),
-            _ => Parametrizations::new(network),
-        };
-        *found = Some((identity, parametrizations.found()));
-        drop(found);
-        let ids: Option<Vec<&str>> = subject
-            .plan
-            .bounds
-            .as_ref()
-            .map(|ids| ids.iter().map(String::as_str).collect());
+        let ids = subject.given.plan.bound_ids();
+        let parametrizations = context.parametrizations();
         let ladders = parametrizations
             .ladders(&quantized, &domain, ids.as_deref())
             .map_err(stated)?;

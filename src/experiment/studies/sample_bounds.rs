@@ -1,21 +1,13 @@
 //! Bounds from the activations of each image: `sample`, and `ball` around it, beside what was measured.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-use std::path::Path;
-
 use arrow_array::RecordBatch;
 
-use super::{BatchStudy, Study, StudyTable, Subject, encode};
-use crate::engine::{Runner, VariantId};
+use super::{BatchStudy, Chunk, Study, StudyTable, Subject, encode};
 use crate::experiment::code;
-use crate::experiment::judge::Judge;
-use crate::experiment::measure::max_abs_diff;
+use crate::experiment::error::SweepError;
 use crate::experiment::plan::Plan;
-use crate::experiment::sweep::SweepError;
-use crate::facts::{self, Arithmetic};
+use crate::facts;
 use crate::results::schema::{Row, SampleBoundRow};
-use crate::results::store::{StoreError, for_each_row};
 
 /// Stem of the table.
 pub const TABLE: &str = SampleBoundRow::TABLE;
@@ -86,10 +78,7 @@ impl BatchStudy for SampleBounds {
     fn batch(
         &self,
         subject: &Subject<'_>,
-        runner: &mut (dyn Runner + '_),
-        variant: VariantId,
-        _outputs: &[Vec<f32>],
-        images: Range<usize>,
+        chunk: &mut Chunk<'_, '_>,
     ) -> Result<Vec<RecordBatch>, SweepError> {
         let network = &subject.model.network;
         if !subject.quantized.activations.is_empty() {
@@ -97,13 +86,17 @@ impl BatchStudy for SampleBounds {
             return Ok(vec![encode::<SampleBoundRow>(&[])?]);
         }
         let taps = network.taps();
-        let measured = runner.compare(variant)?.stats;
+        let measured = chunk.compared()?.stats.clone();
         let key = &subject.cell.key;
         let mut rows = Vec::new();
+        let mut by_radius = Vec::new();
         for &radius in &self.radii {
-            let bounds = runner.sample_bound(variant, radius)?;
-            for ((image, bounds), stats) in images.clone().zip(&bounds).zip(&measured) {
-                for ((tap, bound), stats) in taps.iter().zip(bounds).zip(stats) {
+            by_radius.push(chunk.runner.samples()?.bounds(chunk.variant, radius)?);
+        }
+        // Image by image, so that the order does not depend on how many fit a chunk.
+        for (i, (image, stats)) in chunk.images.clone().zip(&measured).enumerate() {
+            for (&radius, bounds) in self.radii.iter().zip(&by_radius) {
+                for ((tap, bound), stats) in taps.iter().zip(&bounds[i]).zip(stats) {
                     rows.push(SampleBoundRow {
                         cell_id: key.cell_id.clone(),
                         model: key.model.clone(),
@@ -111,29 +104,18 @@ impl BatchStudy for SampleBounds {
                         bits: key.bits,
                         granularity: key.granularity.name().to_string(),
                         bound: id(radius),
-                        image: subject.images.images[image].name.clone(),
+                        image: subject.given.images.images[image].name.clone(),
                         depth: tap.depth as u32,
                         layer: network.nodes[tap.node].name.clone(),
                         log10_bound: log10_up(bound.bound),
                         capped: bound.capped_share(),
-                        max_abs_diff: max_abs_diff(stats),
+                        max_abs_diff: stats.largest(),
                     });
                 }
             }
         }
         Ok(vec![encode(&rows)?])
     }
-}
-
-/// Of a finished run's table, by cell: every bound beside the measurement of its own image.
-pub fn judges(run_dir: &Path) -> Result<BTreeMap<String, Judge>, StoreError> {
-    let mut cells: BTreeMap<String, Judge> = BTreeMap::new();
-    let path = run_dir.join(format!("{TABLE}.parquet"));
-    for_each_row(&path, |row: SampleBoundRow| {
-        let judge = cells.entry(row.cell_id.clone()).or_default();
-        judge.see_own(&row, Arithmetic::of(&row.bound));
-    })?;
-    Ok(cells)
 }
 
 #[cfg(test)]

@@ -5,12 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::engine::cpu::CpuEngine;
+use crate::experiment::cell::label;
+use crate::experiment::context::ModelContext;
+use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
-use crate::experiment::search::{Method, Outcome, Task, Worst, counts, search, until, verdicts};
-use crate::experiment::sweep::{Event, SweepError, label};
+use crate::experiment::search::{
+    Ground, Method, Outcome, Task, Worst, beside, counts, search, until,
+};
 use crate::experiment::{code, parts};
 use crate::network::Tap;
-use crate::results::schema::{OutputRow, Row, SearchRow, SearchTraceRow};
+use crate::results::schema::{BoundRow, OutputRow, Row, SearchRow, SearchTraceRow};
 use crate::results::verdict::Verdict;
 use crate::tensor::Batch;
 
@@ -93,6 +98,7 @@ impl CellStudy for Search {
     fn cell(
         &self,
         subject: &Subject<'_>,
+        context: &mut ModelContext<'_>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Vec<RecordBatch>, SweepError> {
         let model = subject.model;
@@ -104,10 +110,12 @@ impl CellStudy for Search {
         };
         let task = self.task(subject, tap)?;
         let processor = CpuEngine::f32(None)?;
-        let engine = subject.engine.device().engine;
-        let own = parts::studied(subject.cell, self, subject.plan, None);
-        let dir = subject.store.state(&own, &engine)?;
-        let natural = task.values(subject.reference, &[task.images.image(0).to_vec()])?[0];
+        let given = subject.given;
+        let engine = given.engine.device().engine;
+        let own = parts::studied(subject.cell, self, given.plan, None);
+        let dir = given.store.state(&own, &engine)?;
+        let variant = context.variant(subject.cell, tell)?;
+        let natural = task.values(given.reference, &[task.images.image(0).to_vec()])?[0];
         let (mut rows, mut trace) = (Vec::new(), Vec::new());
         for &method in self.method.list() {
             let name = format!("{} {} search", label(subject.cell), method.name());
@@ -116,7 +124,11 @@ impl CellStudy for Search {
             let record = search(
                 method,
                 &task,
-                subject.engine,
+                // The last tap is the output, so that the task's network is the model's.
+                Ground {
+                    runner: context.runner()?,
+                    variant: &variant,
+                },
                 &processor,
                 Some(&dir),
                 &mut |r| {
@@ -126,7 +138,7 @@ impl CellStudy for Search {
                     }
                 },
             )?;
-            let exact = task.exact(subject.reference, std::slice::from_ref(&record.input))?[0];
+            let exact = task.exact(given.reference, std::slice::from_ref(&record.input))?[0];
             let mut outcome = Outcome {
                 method,
                 record,
@@ -142,11 +154,12 @@ impl CellStudy for Search {
 impl Search {
     /// The output of the cell, and the images that were worst there.
     fn task(&self, subject: &Subject<'_>, tap: Tap) -> Result<Task, SweepError> {
-        let (model, images) = (subject.model, subject.images);
+        let (model, given) = (subject.model, subject.given);
+        let images = given.images;
         let mut measured = Vec::new();
-        for batch in 0..images.len().div_ceil(subject.plan.batch) {
+        for batch in 0..images.len().div_ceil(given.plan.batch) {
             let part = parts::measured(subject.cell, batch as u32);
-            let outputs: Vec<OutputRow> = subject.store.read(&part)?;
+            let outputs: Vec<OutputRow> = given.store.read(&part)?;
             measured.extend(outputs.into_iter().map(|row| row.max_abs_diff));
         }
         let mut worst = Worst::default();
@@ -205,20 +218,12 @@ impl Search {
         tell: &mut dyn FnMut(Event),
     ) -> Result<SearchRow, SweepError> {
         let (model, key) = (subject.model, &subject.cell.key);
-        let ids = subject.plan.bounds.as_ref();
-        let ids: Option<Vec<&str>> = ids.map(|ids| ids.iter().map(String::as_str).collect());
-        let mut verdicts = verdicts(
-            &model.network,
-            subject.quantized,
-            &model.domain(),
-            tap.node,
-            &found.exact,
-            ids.as_deref(),
-        )
-        .map_err(|source| SweepError::Bound {
-            model: model.network.name.clone(),
-            source,
-        })?;
+        let stored: Vec<BoundRow> = subject
+            .given
+            .store
+            .read(&parts::bounds(subject.cell, subject.given.plan))?;
+        let here = stored.into_iter().filter(|b| b.depth == tap.depth as u32);
+        let mut verdicts = beside(here.map(|b| (b.bound, b.log10_bound)), &found.exact);
         task.decide(&mut verdicts, &mut found.exact, &found.record.input)?;
         let counts = counts(&verdicts, &found.exact);
         for (id, log10, _) in verdicts.iter().filter(|v| v.2 == Verdict::Violated) {

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use proptest::prelude::TestCaseError;
 use quantbound::engine::gpu::{GemmKind, GpuEngine, GpuOptions, compare};
-use quantbound::engine::{Comparison, Engine, TapStats};
+use quantbound::engine::{Engine, Reduced, TapStats};
 use quantbound::network::architectures::mobilenet_v2::{Naming, mobilenet_v2};
 use quantbound::network::{Activation, INPUT, Network, Node, Op};
 use quantbound::quant::uniform::{Scheme, Uniform};
@@ -63,13 +63,13 @@ pub fn check_statistics(
     network: &Network,
     variant: &QuantizedNetwork,
     input: &Batch,
-) -> Result<Comparison, String> {
+) -> Result<Reduced, String> {
     let mut runner = engine.prepare(network).unwrap();
-    let id = runner.load_variant(variant).unwrap();
+    let id = runner.load(variant).unwrap();
     let outputs = runner.reference(input).unwrap();
-    let result = runner.compare(id).unwrap();
+    let result = runner.compare(&id).unwrap();
     let full = runner.trace(input, None).unwrap();
-    let quantized = runner.trace(input, Some(id)).unwrap();
+    let quantized = runner.trace(input, Some(&id)).unwrap();
     let narrow = |values: &[f64]| {
         values
             .iter()

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::engine::gpu::GpuEngine;
-use quantbound::engine::{Comparison, Engine, TapStats};
+use quantbound::engine::{Engine, Reduced, TapStats};
 use quantbound::network::{INPUT, Network};
 use quantbound::tensor::tolerance::{UNIT_F32, UNIT_F64, UNIT_WGSL, gamma};
 use quantbound::tensor::{Batch, Shape};
@@ -119,7 +119,7 @@ pub fn check_comparison(
     network: &Network,
     reference: &[Batch<f64>],
     variant: &[Batch<f64>],
-    got: &Comparison,
+    got: &Reduced,
 ) -> Result<(), TestCaseError> {
     let exact = subject.reduction_unit == UNIT_F64;
     let images = reference[0].images();

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::engine::gpu::{GpuEngine, moments};
-use quantbound::engine::{ChannelMoments, Distribution, Engine, EngineError};
+use quantbound::engine::{
+    ChannelMoments, Distribution, Engine, EngineError, Reductions, Runner, Spread, Taps, Variant,
+};
 use quantbound::experiment::calibration::ImageCalibration;
 use quantbound::network::{Activation, INPUT, Network};
 use quantbound::quant::activation::{ActivationRange, CALIBRATION_BINS, is_quantized};
@@ -110,14 +112,14 @@ fn distributions_are_those_of_the_traces() {
         };
         for (engine, sums, _) in &engines {
             let mut runner = engine.prepare(&network).unwrap();
-            let id = runner.load_variant(&variant).unwrap();
+            let id = runner.load(&variant).unwrap();
             let full = runner.trace(&input, None).unwrap();
-            let quantized = runner.trace(&input, Some(id)).unwrap();
+            let quantized = runner.trace(&input, Some(&id)).unwrap();
             runner.reference(&input).unwrap();
-            let ranges = runner.distributions(None, None).unwrap();
+            let ranges = distributions(runner.as_mut(), None, None).unwrap();
             let bins: Vec<Bins> = ranges.iter().map(|d| d.bins(most)).collect();
-            for (variant, own) in [(None, &full), (Some(id), &quantized)] {
-                let got = runner.distributions(variant, Some(&bins)).unwrap();
+            for (variant, own) in [(None, &full), (Some(&id), &quantized)] {
+                let got = distributions(runner.as_mut(), variant, Some(&bins)).unwrap();
                 let want = literal(&network, &full, own, Some(&bins));
                 for (got, want) in got.iter().zip(&want) {
                     check(got, want, *sums)?;
@@ -127,6 +129,58 @@ fn distributions_are_those_of_the_traces() {
         Ok(())
     });
     result.unwrap_or_else(|e| panic!("{e}"));
+}
+
+/// Of a variant, or of the full-precision network: by node.
+fn distributions(
+    runner: &mut dyn Runner,
+    variant: Option<&Variant>,
+    bins: Option<&[Bins]>,
+) -> Result<Vec<Distribution>, EngineError> {
+    let full = runner.load(&QuantizedNetwork::default())?;
+    let reductions = Reductions::distributions(bins);
+    let mut all = runner.run(&[variant.unwrap_or(&full)], &reductions)?;
+    Ok(all.remove(0).distributions)
+}
+
+#[test]
+fn one_pass_finds_what_two_find() {
+    let mut network = Network::new("both", Shape::new(2, 9, 7));
+    let op = pointwise(&mut Noise::new(3), 2, 7);
+    network
+        .push("conv", op, &[INPUT], Activation::Relu)
+        .unwrap();
+    let input = random_input(&network, 2, 5);
+    let quantizer = Uniform::new(4, Granularity::PerChannel, Scheme::Symmetric).unwrap();
+    let quantized = quantizer.quantize(&network).unwrap();
+    for (engine, ..) in engines() {
+        let mut runner = engine.prepare(&network).unwrap();
+        let [variant, full] =
+            [quantized.clone(), QuantizedNetwork::default()].map(|q| runner.load(&q).unwrap());
+        runner.reference(&input).unwrap();
+        let bins = [distributions(runner.as_mut(), None, None).unwrap()[0].bins(64)];
+        let both = Reductions {
+            discrepancy: Taps::All,
+            values: Spread::Counted(&bins),
+        };
+        let found = runner.run(&[&variant, &full], &both).unwrap();
+        for (found, variant) in found.iter().zip([&variant, &full]) {
+            let compared = runner.compare(variant).unwrap();
+            assert_eq!(
+                (&found.stats, &found.outputs),
+                (&compared.stats, &compared.outputs)
+            );
+            let own = distributions(runner.as_mut(), Some(variant), Some(&bins)).unwrap();
+            assert_eq!(found.distributions, own);
+        }
+        assert!(found[0].stats[0][0].max_abs_diff > 0.0);
+        assert_eq!(found[1].stats[0][0].max_abs_diff, 0.0);
+        let wrong = Reductions {
+            discrepancy: Taps::At(&[1]),
+            ..Reductions::default()
+        };
+        assert!(runner.run(&[&full], &wrong).is_err());
+    }
 }
 
 #[test]
@@ -142,9 +196,9 @@ fn large_maps_are_reduced_over_many_runs() {
         let mut runner = engine.prepare(&network).unwrap();
         let full = runner.trace(&input, None).unwrap();
         runner.reference(&input).unwrap();
-        let bins = [runner.distributions(None, None).unwrap()[0].bins(2048)];
+        let bins = [distributions(runner.as_mut(), None, None).unwrap()[0].bins(2048)];
         assert!(bins[0].count > 1024);
-        let got = runner.distributions(None, Some(&bins)).unwrap();
+        let got = distributions(runner.as_mut(), None, Some(&bins)).unwrap();
         let want = literal(&network, &full, &full, Some(&bins));
         check(&got[0], &want[0], sums).unwrap();
         assert_eq!(got[0].counts.iter().sum::<u64>(), 3 * 7 * 61 * 47);
@@ -162,13 +216,13 @@ fn batches_add_up_to_the_whole() {
     for (engine, sums, _) in engines() {
         let mut runner = engine.prepare(&network).unwrap();
         runner.reference(&whole).unwrap();
-        let bins = [runner.distributions(None, None).unwrap()[0].bins(64)];
-        let want = runner.distributions(None, Some(&bins)).unwrap();
+        let bins = [distributions(runner.as_mut(), None, None).unwrap()[0].bins(64)];
+        let want = distributions(runner.as_mut(), None, Some(&bins)).unwrap();
         let mut sum = Distribution::default();
         for image in 0..4 {
             let one = Batch::new(network.input, whole.image(image).to_vec()).unwrap();
             runner.reference(&one).unwrap();
-            sum.merge(&runner.distributions(None, Some(&bins)).unwrap()[0]);
+            sum.merge(&distributions(runner.as_mut(), None, Some(&bins)).unwrap()[0]);
         }
         check(&sum, &want[0], 2.0 * sums).unwrap();
     }
@@ -200,12 +254,11 @@ fn wrong_calls_are_refused() {
     for (engine, ..) in engines() {
         let mut runner = engine.prepare(&network).unwrap();
         assert!(matches!(
-            runner.distributions(None, None),
+            distributions(runner.as_mut(), None, None),
             Err(EngineError::Usage(_))
         ));
         runner.reference(&input).unwrap();
-        let message = runner
-            .distributions(None, Some(&[]))
+        let message = distributions(runner.as_mut(), None, Some(&[]))
             .unwrap_err()
             .to_string();
         assert!(
@@ -235,7 +288,7 @@ fn wrong_calls_are_refused() {
                 activations: vec![bad],
                 ..QuantizedNetwork::default()
             };
-            let message = runner.load_variant(&variant).unwrap_err().to_string();
+            let message = runner.load(&variant).unwrap_err().to_string();
             assert!(message.contains(word), "{message}");
         }
     }
@@ -279,9 +332,9 @@ fn engines_put_outputs_on_the_grid() {
         };
         for (engine, _, unit) in &engines {
             let mut runner = engine.prepare(&network).unwrap();
-            let id = runner.load_variant(&variant).unwrap();
+            let id = runner.load(&variant).unwrap();
             let full = runner.trace(&input, None).unwrap().remove(0);
-            let own = runner.trace(&input, Some(id)).unwrap().remove(0);
+            let own = runner.trace(&input, Some(&id)).unwrap().remove(0);
             for (i, (&x, &got)) in full.data.iter().zip(&own.data).enumerate() {
                 check_on_grid(&grid, (i, x, got), *unit == 0.0)?;
             }

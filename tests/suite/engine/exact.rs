@@ -21,9 +21,9 @@ fn exact(
     x: &Batch,
 ) -> Vec<Vec<Exact>> {
     let mut runner = engine.prepare(network).unwrap();
-    let id = runner.load_variant(q).unwrap();
+    let id = runner.load(q).unwrap();
     runner.reference(x).unwrap();
-    runner.exact(id).unwrap()
+    runner.samples().unwrap().exact(&id).unwrap()
 }
 
 fn wide_input(x: &[f32]) -> Vec<f64> {
@@ -38,9 +38,9 @@ fn computed(network: &Network, q: Option<&QuantizedNetwork>, x: &Batch) -> Vec<[
         let id = q.map(|q| {
             let mut q = q.clone();
             q.layers.retain(|l| l.node < network.nodes.len());
-            runner.load_variant(&q).unwrap()
+            runner.load(&q).unwrap()
         });
-        runner.trace(x, id).unwrap().pop().unwrap().data
+        runner.trace(x, id.as_ref()).unwrap().pop().unwrap().data
     };
     let nodes = 0..network.nodes.len();
     nodes
@@ -244,6 +244,9 @@ fn numbers_beyond_the_range_are_no_discrepancy() {
         "{found:?}"
     );
     let mut runner = engine.prepare(&network).unwrap();
-    let id = runner.load_variant(&q).unwrap();
-    assert!(matches!(runner.exact(id), Err(EngineError::Usage(_))));
+    let id = runner.load(&q).unwrap();
+    assert!(matches!(
+        runner.samples().unwrap().exact(&id),
+        Err(EngineError::Usage(_))
+    ));
 }

@@ -8,7 +8,7 @@ use crate::common::random::{he_initialise, images};
 use crate::common::subjects::{Subject, check_comparison, check_trace, for_all, subjects};
 use proptest::prelude::*;
 use quantbound::engine::cpu::CpuEngine;
-use quantbound::engine::{Comparison, Engine, EngineError, VariantId};
+use quantbound::engine::{Engine, EngineError, Reduced, Reductions, Taps};
 use quantbound::network::{Network, zoo};
 use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, QuantizedLayer, QuantizedNetwork, Quantizer};
@@ -75,9 +75,9 @@ fn variants_are_their_dequantized_networks() {
         let twin = quantized.dequantize(&network);
 
         let mut runner = subject.engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&quantized).unwrap();
+        let id = runner.load(&quantized).unwrap();
         let reference = runner.trace(&input, None).unwrap();
-        let variant = runner.trace(&input, Some(id)).unwrap();
+        let variant = runner.trace(&input, Some(&id)).unwrap();
         check_trace(subject, &twin, &input, &variant)?;
         if subject.exact_variants {
             let mut twin_runner = subject.engine.prepare(&twin).unwrap();
@@ -85,14 +85,14 @@ fn variants_are_their_dequantized_networks() {
         }
 
         runner.reference(&input).unwrap();
-        let got = runner.compare(id).unwrap();
+        let got = runner.compare(&id).unwrap();
         check_comparison(subject, &network, &reference, &variant, &got)?;
         for (image, output) in got.outputs.iter().enumerate() {
             let last = variant.last().unwrap().image(image);
             let narrow: Vec<f32> = last.iter().map(|&x| x as f32).collect();
             prop_assert_eq!(output, &narrow);
         }
-        prop_assert_eq!(runner.compare(id).unwrap(), got, "the same question twice");
+        prop_assert_eq!(runner.compare(&id).unwrap(), got, "the same question twice");
         Ok(())
     });
 }
@@ -134,11 +134,11 @@ fn only_what_follows_a_quantized_layer_drifts() {
         }
 
         let mut runner = subject.engine.prepare(&network).unwrap();
-        let nothing = runner.load_variant(&QuantizedNetwork::default()).unwrap();
-        let one = runner.load_variant(&quantized).unwrap();
+        let nothing = runner.load(&QuantizedNetwork::default()).unwrap();
+        let one = runner.load(&quantized).unwrap();
         runner.reference(&input).unwrap();
         for (variant, all) in [(nothing, true), (one, false)] {
-            for stats in runner.compare(variant).unwrap().stats {
+            for stats in runner.compare(&variant).unwrap().stats {
                 for (tap, stats) in network.taps().iter().zip(stats) {
                     if all || !downstream[tap.node + 1] {
                         let drift = (stats.max_abs_diff, stats.sum_sq_diff, stats.sum_abs_diff);
@@ -158,29 +158,43 @@ fn a_layer_alone_is_a_variant_of_one_layer() {
         let (network, input) = (p.network(), p.input());
         let quantized = p.1.quantize(&network).unwrap();
         let mut runner = subject.engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&quantized).unwrap();
+        let id = runner.load(&quantized).unwrap();
         let reference = runner.reference(&input).unwrap();
-        let together = runner.compare(id).unwrap();
+        let together = runner.compare(&id).unwrap();
         for (tap, node) in network.layers().enumerate() {
-            let got = runner.isolated(id, tap).unwrap();
+            let got = runner.compare(&id.alone(node)).unwrap();
+            let both = [tap, network.taps().len() - 1];
+            let reductions = Reductions {
+                discrepancy: Taps::At(if both[0] == both[1] {
+                    &both[1..]
+                } else {
+                    &both
+                }),
+                ..Reductions::default()
+            };
+            let some = runner
+                .run(&[&id.alone(node)], &reductions)
+                .unwrap()
+                .remove(0);
+            for (some, all) in some.stats.iter().zip(&got.stats) {
+                prop_assert_eq!(some.first(), Some(&all[tap]));
+                prop_assert_eq!(some.last(), all.last());
+            }
             let alone = QuantizedNetwork {
                 layers: quantized.layer(node).cloned().into_iter().collect(),
                 activations: Vec::new(),
             };
-            let alone = runner.load_variant(&alone).unwrap();
-            let want = runner.compare(alone).unwrap();
-            runner.drop_variant(alone);
+            let alone = runner.load(&alone).unwrap();
+            let want = runner.compare(&alone).unwrap();
+            drop(alone);
             prop_assert_eq!(&got.outputs, &want.outputs);
-            for (image, stats) in want.stats.iter().enumerate() {
-                prop_assert_eq!(&got.at_layer[image], &stats[tap], "layer {}", tap);
-                prop_assert_eq!(Some(&got.at_output[image]), stats.last(), "layer {}", tap);
-            }
+            prop_assert_eq!(&got.stats, &want.stats, "layer {}", tap);
             let downstream = network.downstream(node);
             let layers = network.layers().filter(|&n| downstream[n]).count();
             prop_assert_eq!(got.layers_run, layers);
         }
         prop_assert_eq!(
-            runner.compare(id).unwrap(),
+            runner.compare(&id).unwrap(),
             together,
             "the reference is left alone"
         );
@@ -196,9 +210,11 @@ fn all_layers_alone_cost_half_of_a_pass_each() {
     let layers = network.layers().count();
     for subject in subjects() {
         let mut runner = subject.engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&four_bits(&network)).unwrap();
+        let id = runner.load(&four_bits(&network)).unwrap();
         runner.reference(&input).unwrap();
-        let run = (0..layers).map(|tap| runner.isolated(id, tap).unwrap().layers_run);
+        let run = network
+            .layers()
+            .map(|node| runner.compare(&id.alone(node)).unwrap().layers_run);
         // Layer l of a chain runs l..=L; residual blocks add nothing, they have no layers on the skip.
         assert_eq!(run.sum::<usize>(), layers * (layers + 1) / 2);
     }
@@ -225,13 +241,13 @@ fn a_deep_network_agrees_node_by_node() {
     let twin = quantized.dequantize(&network);
     for subject in subjects() {
         let mut runner = subject.engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&quantized).unwrap();
+        let id = runner.load(&quantized).unwrap();
         let reference = runner.trace(&input, None).unwrap();
-        let variant = runner.trace(&input, Some(id)).unwrap();
+        let variant = runner.trace(&input, Some(&id)).unwrap();
         check_trace(&subject, &network, &input, &reference).unwrap();
         check_trace(&subject, &twin, &input, &variant).unwrap();
         runner.reference(&input).unwrap();
-        let got = runner.compare(id).unwrap();
+        let got = runner.compare(&id).unwrap();
         check_comparison(&subject, &network, &reference, &variant, &got).unwrap();
     }
 }
@@ -242,13 +258,13 @@ fn results_do_not_depend_on_batches() {
     let (input, quantized) = (images(network.input, 5, 3), four_bits(&network));
     for subject in subjects() {
         let mut runner = subject.engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&quantized).unwrap();
+        let id = runner.load(&quantized).unwrap();
         let outputs = runner.reference(&input).unwrap();
-        let together = runner.compare(id).unwrap();
+        let together = runner.compare(&id).unwrap();
         for image in [3, 0, 4] {
             let one = Batch::new(network.input, input.image(image).to_vec()).unwrap();
             assert_eq!(runner.reference(&one).unwrap(), outputs[image..=image]);
-            let alone = runner.compare(id).unwrap();
+            let alone = runner.compare(&id).unwrap();
             assert_eq!(alone.stats, together.stats[image..=image]);
             assert_eq!(alone.outputs, together.outputs[image..=image]);
         }
@@ -257,13 +273,17 @@ fn results_do_not_depend_on_batches() {
 
 #[test]
 fn results_do_not_depend_on_threads() {
-    fn all(engine: &dyn Engine, network: &Network) -> (Vec<Vec<f32>>, Comparison, Vec<Batch<f64>>) {
+    fn all(engine: &dyn Engine, network: &Network) -> (Vec<Vec<f32>>, Reduced, Vec<Batch<f64>>) {
         let input = images(network.input, 3, 5);
         let mut runner = engine.prepare(network).unwrap();
-        let id = runner.load_variant(&four_bits(network)).unwrap();
+        let id = runner.load(&four_bits(network)).unwrap();
         let outputs = runner.reference(&input).unwrap();
-        let comparison = runner.compare(id).unwrap();
-        (outputs, comparison, runner.trace(&input, Some(id)).unwrap())
+        let comparison = runner.compare(&id).unwrap();
+        (
+            outputs,
+            comparison,
+            runner.trace(&input, Some(&id)).unwrap(),
+        )
     }
     let network = small_mobilenet();
     let one = all(&CpuEngine::f32(Some(1)).unwrap(), &network);
@@ -308,9 +328,9 @@ fn weights_that_are_not_finite_are_counted_where_they_act() {
         };
         for subject in subjects() {
             let mut runner = subject.engine.prepare(&network).unwrap();
-            let id = runner.load_variant(&variant).unwrap();
+            let id = runner.load(&variant).unwrap();
             runner.reference(&input).unwrap();
-            for stats in runner.compare(id).unwrap().stats {
+            for stats in runner.compare(&id).unwrap().stats {
                 assert_eq!(stats[0].non_finite, pixels, "scale {bad}");
                 assert!(stats[0].max_abs_diff.is_finite() && stats[0].sum_sq_diff.is_finite());
                 assert!(
@@ -367,19 +387,19 @@ fn calls_out_of_order_and_wrong_shapes_are_refused() {
         let wrong = images(Shape::new(3, 32, 32), 1, 0);
         assert!(usage(runner.reference(&wrong)).contains("3x32x32"));
         assert!(usage(runner.trace(&wrong, None)).contains("3x224x224"));
-        let id = runner.load_variant(&quantized).unwrap();
-        usage(runner.compare(id));
-        usage(runner.isolated(id, 0));
+        let id = runner.load(&quantized).unwrap();
+        usage(runner.compare(&id));
+        usage(runner.compare(&id.alone(0)));
         let right = images(network.input, 1, 0);
         runner.reference(&right).unwrap();
-        runner.compare(id).unwrap();
-        usage(runner.compare(VariantId(id.0 + 1)));
-        usage(runner.isolated(VariantId(id.0 + 1), 0));
-        let beyond = network.taps().len();
-        assert!(usage(runner.isolated(id, beyond)).contains("none of them"));
-        runner.drop_variant(id);
-        usage(runner.compare(id));
-        usage(runner.trace(&right, Some(id)));
+        runner.compare(&id).unwrap();
+        let elsewhere = subject.engine.prepare(&network).unwrap().load(&quantized);
+        let elsewhere = elsewhere.unwrap();
+        assert!(usage(runner.compare(&elsewhere)).contains("another runner"));
+        usage(runner.trace(&right, Some(&elsewhere)));
+        usage(runner.samples().unwrap().bounds(&elsewhere, 0.0));
+        let beyond = id.alone(network.nodes.len());
+        assert!(usage(runner.compare(&beyond)).contains("none of them"));
         for misfit in [
             QuantizedLayer {
                 node: network.nodes.len(),
@@ -395,7 +415,7 @@ fn calls_out_of_order_and_wrong_shapes_are_refused() {
                 ..layer.clone()
             },
         ] {
-            usage(runner.load_variant(&with(misfit)));
+            usage(runner.load(&with(misfit)));
         }
     }
 }

@@ -130,8 +130,8 @@ fn what_is_not_a_number_stays_so_and_bounds_for_a_sample_are_refused() {
             .unwrap()
             .quantize(&net)
             .unwrap();
-        let variant = runner.load_variant(&quantized).unwrap();
-        let refused = runner.sample_bound(variant, 0.0).unwrap_err();
+        let variant = runner.load(&quantized).unwrap();
+        let refused = runner.samples().unwrap().bounds(&variant, 0.0).unwrap_err();
         assert!(
             matches!(refused, EngineError::Unsupported { .. }),
             "{refused}"

@@ -1,6 +1,7 @@
 //! Run directories, sweeps, searches and what is derived from them.
 
 mod code;
+mod golden;
 mod judge;
 mod ledger;
 mod search;

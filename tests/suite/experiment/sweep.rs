@@ -365,9 +365,9 @@ fn layers_quantized_alone_are_compared_with_their_own_image() {
                 layers: vec![layer.clone()],
                 activations: Vec::new(),
             };
-            let id = runner.load_variant(&alone).unwrap();
-            let comparison = runner.compare(id).unwrap();
-            runner.drop_variant(id);
+            let id = runner.load(&alone).unwrap();
+            let comparison = runner.compare(&id).unwrap();
+            drop(id);
             let own = |r: &&IsolatedRow| r.depth as usize == l + 1 && &r.image == name;
             let row = rows.iter().find(own).unwrap();
             assert_eq!(row.layer, model.network.nodes[layer.node].name);

@@ -447,9 +447,9 @@ fn a_neuron_at_its_worst_corner_violates_no_bound_and_every_lowered_one() {
         };
         let input = Batch::new(network.input, corner.collect()).unwrap();
         let mut runner = engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&quantized).unwrap();
+        let id = runner.load(&quantized).unwrap();
         runner.reference(&input).unwrap();
-        let exact = runner.exact(id).unwrap()[0][0];
+        let exact = runner.samples().unwrap().exact(&id).unwrap()[0][0];
         let setting = Setting::new(&network, &other, &domain).unwrap();
         let lower = (1.0f64 - 1e-3).log10();
         let (mut judge, mut lowered) = (Judge::default(), Judge::default());
@@ -485,9 +485,9 @@ fn a_neuron_at_its_worst_corner_violates_no_bound_and_every_lowered_one() {
         // With twice the digits all of them hold.
         if draw < 1000 {
             let mut runner = double.prepare(&network).unwrap();
-            let id = runner.load_variant(&quantized).unwrap();
+            let id = runner.load(&quantized).unwrap();
             runner.reference(&input).unwrap();
-            let finer = runner.exact(id).unwrap()[0][0];
+            let finer = runner.samples().unwrap().exact(&id).unwrap()[0][0];
             for (id, log10) in &bounds {
                 let verdict = settle(finer.max_abs_diff, finer.at_least, *log10);
                 assert_eq!(verdict, Verdict::Holds, "draw {draw}, {id}: {finer:?}");

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use quantbound::data::ImageSet;
+use quantbound::engine::compare_once;
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::experiment::calibration::ImageCalibration;
 use quantbound::experiment::model::LoadedModel;
 use quantbound::experiment::plan::{Model, QuantizerSpec};
-use quantbound::experiment::sweep::compare_once;
 use quantbound::network::{Activation, Network};
 use quantbound::quant::patches::{Patches, Sampling};
 use quantbound::quant::path::Alphabets;

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::engine::cpu::CpuEngine;
 use crate::experiment::calibration::ImageCalibration;
-use crate::experiment::sweep::SweepError;
+use crate::experiment::error::SweepError;
 use crate::network::{Activation, Affine, INPUT, Linear, Network, Op};
 use crate::quant::guarantee::path;
 use crate::quant::random::Stream;

@@ -1,20 +1,22 @@
 //! GPFQ: the norm of the error on layers that read the network's input, and its decay with the number of weights.
 
 use super::decay::{self, SAMPLES, WIDE};
-use super::{Place, checked, columns, images, replays, row};
-use crate::engine::cpu::CpuEngine;
+use super::{Place, checked, columns, replays, row};
 use crate::experiment::calibration::ImageCalibration;
+use crate::experiment::error::SweepError;
 use crate::experiment::plan::Method;
 use crate::experiment::studies::Subject;
-use crate::experiment::sweep::SweepError;
 use crate::quant::Calibration;
 use crate::quant::gpfq::Threshold;
 use crate::quant::guarantee::path::{self, Choice, Columns};
 use crate::quant::patches::{Patches, Sampling};
 use crate::results::schema::{CellKey, GuaranteeRow};
 
-/// Rows of one cell.
-pub fn rows(subject: &Subject<'_>) -> Result<Vec<GuaranteeRow>, SweepError> {
+/// Rows of one cell, on the calibration images as its quantizer saw them.
+pub fn rows(
+    subject: &Subject<'_>,
+    calibration: &ImageCalibration<'_>,
+) -> Result<Vec<GuaranteeRow>, SweepError> {
     let spec = &subject.cell.spec.quantizer;
     let Method::Gpfq {
         sample,
@@ -32,8 +34,6 @@ pub fn rows(subject: &Subject<'_>) -> Result<Vec<GuaranteeRow>, SweepError> {
     // A threshold moves projections away from their nearest level.
     let nearest = threshold == Threshold::None;
     let (network, key) = (&subject.model.network, &subject.cell.key);
-    let engine = CpuEngine::f32(None)?;
-    let calibration = ImageCalibration::new(&engine, images(subject)?);
     let mut walk = calibration.walk(network)?;
     let (mut rows, mut decay_points) = (Vec::new(), Vec::new());
     for layer in &subject.quantized.layers {

@@ -17,13 +17,15 @@ use rayon::prelude::*;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::experiment::code;
+use crate::experiment::context::ModelContext;
+use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
 use crate::experiment::plan::{Method, Plan};
-use crate::experiment::sweep::{Event, SweepError};
 use crate::network::Affine;
+use crate::quant::QuantizedLayer;
 use crate::quant::guarantee::path::{self, Choice, Columns, Replay};
 use crate::quant::guarantee::{Check, rex};
 use crate::quant::patches::Patches;
-use crate::quant::{QuantError, QuantizedLayer};
 use crate::results::schema::{CellKey, GuaranteeRow, Row};
 use crate::tensor::Batch;
 
@@ -55,13 +57,18 @@ impl CellStudy for Guarantees {
     fn cell(
         &self,
         subject: &Subject<'_>,
-        _: &mut dyn FnMut(Event),
+        context: &mut ModelContext<'_>,
+        tell: &mut dyn FnMut(Event),
     ) -> Result<Vec<RecordBatch>, SweepError> {
-        Ok(vec![encode(&rows(subject)?)?])
+        Ok(vec![encode(&rows(subject, context, tell)?)?])
     }
 }
 
-fn rows(subject: &Subject<'_>) -> Result<Vec<GuaranteeRow>, SweepError> {
+fn rows(
+    subject: &Subject<'_>,
+    context: &mut ModelContext<'_>,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Vec<GuaranteeRow>, SweepError> {
     let network = &subject.model.network;
     let key = &subject.cell.key;
     let mut rows = Vec::new();
@@ -83,20 +90,15 @@ fn rows(subject: &Subject<'_>) -> Result<Vec<GuaranteeRow>, SweepError> {
                 }
             }
         }
-        Method::Gpfq { .. } => rows = gpfq::rows(subject)?,
-        Method::Spfq { .. } => rows = spfq::rows(subject)?,
+        Method::Gpfq { .. } => {
+            rows = gpfq::rows(subject, context.calibration(&key.quantizer, tell)?)?;
+        }
+        Method::Spfq { .. } => {
+            rows = spfq::rows(subject, context.calibration(&key.quantizer, tell)?)?;
+        }
         _ => {}
     }
     Ok(rows)
-}
-
-/// The calibration images of the plan, as the cell's quantizer saw them.
-fn images(subject: &Subject<'_>) -> Result<Batch, SweepError> {
-    let planned = subject.plan.calibration.as_ref();
-    let planned = planned.ok_or_else(|| QuantError::NeedsCalibration {
-        method: subject.cell.key.quantizer.clone(),
-    })?;
-    Ok(planned.open()?.load(&subject.model.preprocessing)?)
 }
 
 /// What the neurons of one group read, `[weights][samples]`.

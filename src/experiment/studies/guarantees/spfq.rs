@@ -1,11 +1,10 @@
 //! SPFQ: the mean square error over seeds, on layers that read the network's input; there data and weights are aligned as they are.
 
-use super::{Place, checked, columns, images, replays};
-use crate::engine::cpu::CpuEngine;
+use super::{Place, checked, columns, replays};
 use crate::experiment::calibration::ImageCalibration;
+use crate::experiment::error::SweepError;
 use crate::experiment::plan::Method;
 use crate::experiment::studies::Subject;
-use crate::experiment::sweep::SweepError;
 use crate::network::{INPUT, Network};
 use crate::quant::Quantizer;
 use crate::quant::guarantee::Check;
@@ -41,8 +40,11 @@ impl Sums {
     }
 }
 
-/// Rows of one cell.
-pub fn rows(subject: &Subject<'_>) -> Result<Vec<GuaranteeRow>, SweepError> {
+/// Rows of one cell, on the calibration images as its quantizer saw them.
+pub fn rows(
+    subject: &Subject<'_>,
+    calibration: &ImageCalibration<'_>,
+) -> Result<Vec<GuaranteeRow>, SweepError> {
     let spec = &subject.cell.spec.quantizer;
     let Method::Spfq {
         scalar,
@@ -55,10 +57,8 @@ pub fn rows(subject: &Subject<'_>) -> Result<Vec<GuaranteeRow>, SweepError> {
         return Ok(Vec::new());
     };
     let (network, key) = (&subject.model.network, &subject.cell.key);
-    let engine = CpuEngine::f32(None)?;
-    let images = images(subject)?;
+    let images = calibration.images();
     let count = images.images();
-    let calibration = ImageCalibration::new(&engine, images.clone());
     let mut rows = Vec::new();
     for node in network.layers().map(|n| &network.nodes[n]) {
         let Some(affine) = node.affine().filter(|_| node.inputs == [INPUT]) else {
@@ -80,11 +80,11 @@ pub fn rows(subject: &Subject<'_>) -> Result<Vec<GuaranteeRow>, SweepError> {
                 sampling,
                 bias_correction: false,
             };
-            let quantized = Spfq::new(settings, order)?.calibrate(&alone, &calibration)?;
+            let quantized = Spfq::new(settings, order)?.calibrate(&alone, calibration)?;
             let patches = Patches::draw(&alone, 0, count, sampling);
             let neurons = affine.out / affine.groups;
             for group in 0..affine.groups {
-                let data = columns(&patches, &images, &affine, group);
+                let data = columns(&patches, images, &affine, group);
                 let x = Columns {
                     samples: patches.places.len(),
                     data: &data,

@@ -51,9 +51,9 @@ fn small_bindings_and_grids_change_nothing() {
     let input = random_input(&network, 1, 12);
     let run = |engine: &GpuEngine| {
         let mut runner = engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&variant).unwrap();
+        let id = runner.load(&variant).unwrap();
         let outputs = runner.reference(&input).unwrap();
-        (outputs, runner.compare(id).unwrap())
+        (outputs, runner.compare(&id).unwrap())
     };
     assert_eq!(run(cramped()), run(engine(GemmKind::Registers)));
 }
@@ -83,13 +83,11 @@ fn what_cannot_run_is_refused_by_name() {
     );
     let mut runner = engine.prepare(&network).unwrap();
     let good = quantizers(4)[0].quantize(&network).unwrap();
-    let id = runner.load_variant(&good).unwrap();
-    assert!(matches!(runner.compare(id), Err(EngineError::Usage(_))));
+    let id = runner.load(&good).unwrap();
+    assert!(matches!(runner.compare(&id), Err(EngineError::Usage(_))));
     let input = random_input(&network, 1, 1);
     runner.reference(&input).unwrap();
-    runner.compare(id).unwrap();
-    runner.drop_variant(id);
-    assert!(matches!(runner.compare(id), Err(EngineError::Usage(_))));
+    runner.compare(&id).unwrap();
 
     let many = random_input(&network, runner.max_batch() + 1, 1);
     assert!(matches!(
@@ -104,20 +102,17 @@ fn what_cannot_run_is_refused_by_name() {
 
     let mut bad = good.clone();
     bad.layers[0].codes[3] = 16;
-    let error = runner.load_variant(&bad).unwrap_err().to_string();
+    let error = runner.load(&bad).unwrap_err().to_string();
     assert!(
         error.contains("conv") && error.contains("index 3"),
         "{error}"
     );
     let mut bad = good.clone();
     bad.layers[0].codes.pop();
-    assert!(runner.load_variant(&bad).is_err());
+    assert!(runner.load(&bad).is_err());
     let mut bad = good;
     bad.layers[0].node = 9;
-    assert!(matches!(
-        runner.load_variant(&bad),
-        Err(EngineError::Usage(_))
-    ));
+    assert!(matches!(runner.load(&bad), Err(EngineError::Usage(_))));
 }
 
 #[test]

@@ -92,9 +92,9 @@ fn packed_weights_give_the_bits_of_dequantized_ones() {
             for bits in 2..=16 {
                 for quantizer in quantizers(bits) {
                     let variant = quantizer.quantize(&network).unwrap();
-                    let id = runner.load_variant(&variant).unwrap();
-                    let packed = runner.trace(&input, Some(id)).unwrap();
-                    runner.drop_variant(id);
+                    let id = runner.load(&variant).unwrap();
+                    let packed = runner.trace(&input, Some(&id)).unwrap();
+                    drop(id);
                     let plain = variant.dequantize(&network);
                     assert_eq!(
                         crate::common::gpu_checks::bits(&packed),
@@ -129,8 +129,8 @@ fn extreme_codes_survive_packing() {
             let input = random_input(&network, 1, 5);
             let engine = engine(GemmKind::Registers);
             let mut runner = engine.prepare(&network).unwrap();
-            let id = runner.load_variant(&variant).unwrap();
-            let packed = runner.trace(&input, Some(id)).unwrap();
+            let id = runner.load(&variant).unwrap();
+            let packed = runner.trace(&input, Some(&id)).unwrap();
             let plain = variant.dequantize(&network);
             check_trace(&plain, &input, &packed).unwrap_or_else(|e| panic!("{name}, {bits}: {e}"));
             let unpacked = trace(engine, &plain, &input);
@@ -153,8 +153,8 @@ fn a_whole_network_agrees_layer_by_layer() {
         check_trace(&network, &input, &runner.trace(&input, None).unwrap()).unwrap();
         for quantizer in quantizers(6) {
             let variant = quantizer.quantize(&network).unwrap();
-            let id = runner.load_variant(&variant).unwrap();
-            let traced = runner.trace(&input, Some(id)).unwrap();
+            let id = runner.load(&variant).unwrap();
+            let traced = runner.trace(&input, Some(&id)).unwrap();
             check_trace(&variant.dequantize(&network), &input, &traced).unwrap();
             let result = check_statistics(engine(kind), &network, &variant, &input).unwrap();
             assert!(result.stats.iter().flatten().all(|s| s.non_finite == 0));

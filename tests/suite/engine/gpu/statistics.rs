@@ -31,10 +31,10 @@ fn runs_repeat_to_the_bit_whatever_the_batch() {
     let network = small_mobilenet();
     let variant = quantizers(4)[0].quantize(&network).unwrap();
     let run = |runner: &mut dyn Runner, input: &Batch| {
-        let id = runner.load_variant(&variant).unwrap();
+        let id = runner.load(&variant).unwrap();
         let outputs = runner.reference(input).unwrap();
-        let result = (outputs, runner.compare(id).unwrap());
-        assert_eq!(result.1, runner.compare(id).unwrap());
+        let result = (outputs, runner.compare(&id).unwrap());
+        assert_eq!(result.1, runner.compare(&id).unwrap());
         result
     };
     let three = random_input(&network, 3, 9);
@@ -58,11 +58,11 @@ fn a_trace_leaves_the_reference_pass_alone() {
     let (here, there) = (random_input(&network, 2, 1), random_input(&network, 2, 2));
     let mut runner = engine(GemmKind::Registers).prepare(&network).unwrap();
     let variant = quantizers(4)[1].quantize(&network).unwrap();
-    let id = runner.load_variant(&variant).unwrap();
+    let id = runner.load(&variant).unwrap();
     runner.reference(&here).unwrap();
-    let before = runner.compare(id).unwrap();
-    runner.trace(&there, Some(id)).unwrap();
-    assert_eq!(runner.compare(id).unwrap(), before);
+    let before = runner.compare(&id).unwrap();
+    runner.trace(&there, Some(&id)).unwrap();
+    assert_eq!(runner.compare(&id).unwrap(), before);
 }
 
 #[test]

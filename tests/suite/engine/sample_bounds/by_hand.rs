@@ -83,9 +83,14 @@ fn evaluate(
     radius: f64,
 ) -> Vec<SampleBound> {
     let mut runner = subject.engine.prepare(network).unwrap();
-    let id = runner.load_variant(quantized).unwrap();
+    let id = runner.load(quantized).unwrap();
     runner.reference(input).unwrap();
-    runner.sample_bound(id, radius).unwrap().remove(0)
+    runner
+        .samples()
+        .unwrap()
+        .bounds(&id, radius)
+        .unwrap()
+        .remove(0)
 }
 
 #[test]
@@ -214,19 +219,17 @@ fn calls_out_of_order_and_odd_radii_are_refused() {
     let input = Batch::new(network.input, vec![1.0]).unwrap();
     for subject in subjects() {
         let mut runner = subject.engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&QuantizedNetwork::default()).unwrap();
+        let id = runner.load(&QuantizedNetwork::default()).unwrap();
         let refused = |result: Result<_, EngineError>| {
             let _: Vec<Vec<SampleBound>> = match result {
                 Err(EngineError::Usage(_)) => Vec::new(),
                 other => panic!("expected a usage error, got {other:?}"),
             };
         };
-        refused(runner.sample_bound(id, 0.0));
+        refused(runner.samples().unwrap().bounds(&id, 0.0));
         runner.reference(&input).unwrap();
         for radius in [-1.0, f64::NAN, f64::INFINITY] {
-            refused(runner.sample_bound(id, radius));
+            refused(runner.samples().unwrap().bounds(&id, radius));
         }
-        runner.drop_variant(id);
-        refused(runner.sample_bound(id, 0.0));
     }
 }

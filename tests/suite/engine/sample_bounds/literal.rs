@@ -126,10 +126,10 @@ fn check_literal(subject: &Subject, case: &Case) -> Result<(), TestCaseError> {
     let quantized = case.quantized(&network);
     let twin = quantized.dequantize(&network);
     let mut runner = subject.engine.prepare(&network).unwrap();
-    let id = runner.load_variant(&quantized).unwrap();
+    let id = runner.load(&quantized).unwrap();
     let trace = runner.trace(&input, None).unwrap();
     runner.reference(&input).unwrap();
-    let bounds = runner.sample_bound(id, 0.0).unwrap();
+    let bounds = runner.samples().unwrap().bounds(&id, 0.0).unwrap();
     // On the GPU codes have a kernel of their own, even if they stand for the same weights.
     let own_kernel = |i: usize| subject.unit == UNIT_WGSL && quantized.layer(i).is_some();
     let changed: Vec<bool> = (0..network.nodes.len())
@@ -171,9 +171,9 @@ fn a_sample_is_bounded_no_worse_than_its_magnitudes() {
         let quantized = case.quantized(&network);
         let twin = quantized.dequantize(&network);
         let mut runner = exact.engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&quantized).unwrap();
+        let id = runner.load(&quantized).unwrap();
         runner.reference(&input).unwrap();
-        let bounds = runner.sample_bound(id, 0.0).unwrap();
+        let bounds = runner.samples().unwrap().bounds(&id, 0.0).unwrap();
         for (image, bounds) in bounds.iter().enumerate() {
             let x: Vec<f64> = input
                 .image(image)

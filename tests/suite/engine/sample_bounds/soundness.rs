@@ -43,19 +43,25 @@ fn nothing_measured_exceeds_the_bound_on_its_sample() {
         let (network, input) = (case.network(), case.input());
         let quantized = case.quantized(&network);
         let mut runner = subject.engine.prepare(&network).unwrap();
-        let same = runner.load_variant(&QuantizedNetwork::default()).unwrap();
-        let id = runner.load_variant(&quantized).unwrap();
+        let same = runner.load(&QuantizedNetwork::default()).unwrap();
+        let id = runner.load(&quantized).unwrap();
         runner.reference(&input).unwrap();
-        let bounds = runner.sample_bound(id, 0.0).unwrap();
-        let measured = runner.compare(id).unwrap().stats;
+        let bounds = runner.samples().unwrap().bounds(&id, 0.0).unwrap();
+        let measured = runner.compare(&id).unwrap().stats;
         check_holds(&network, &measured, &bounds, "sample")?;
         prop_assert_eq!(
-            &runner.sample_bound(id, 0.0).unwrap(),
+            &runner.samples().unwrap().bounds(&id, 0.0).unwrap(),
             &bounds,
             "the same question twice"
         );
         for radius in [0.0, case.radius] {
-            for bound in runner.sample_bound(same, radius).unwrap().concat() {
+            for bound in runner
+                .samples()
+                .unwrap()
+                .bounds(&same, radius)
+                .unwrap()
+                .concat()
+            {
                 prop_assert_eq!(bound.bound, 0.0, "nothing changed, radius {}", radius);
             }
         }
@@ -69,10 +75,10 @@ fn nothing_in_the_ball_exceeds_its_bound() {
         let (network, input) = (case.network(), case.input());
         let quantized = case.quantized(&network);
         let mut runner = subject.engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&quantized).unwrap();
+        let id = runner.load(&quantized).unwrap();
         runner.reference(&input).unwrap();
-        let ball = runner.sample_bound(id, case.radius).unwrap();
-        let sample = runner.sample_bound(id, 0.0).unwrap();
+        let ball = runner.samples().unwrap().bounds(&id, case.radius).unwrap();
+        let sample = runner.samples().unwrap().bounds(&id, 0.0).unwrap();
         for (ball, sample) in ball.concat().iter().zip(sample.concat()) {
             prop_assert!(
                 ball.bound >= sample.bound,
@@ -94,7 +100,7 @@ fn nothing_in_the_ball_exceeds_its_bound() {
             let distance = |(&a, &b): (&f32, &f32)| (f64::from(b) - f64::from(a)).abs();
             prop_assume!(inside.map(distance).all(|d| d <= case.radius));
             runner.reference(&near).unwrap();
-            let measured = runner.compare(id).unwrap().stats;
+            let measured = runner.compare(&id).unwrap().stats;
             check_holds(&network, &measured, &ball, "ball")?;
         }
         Ok(())
@@ -111,19 +117,19 @@ fn bounds_do_not_depend_on_batches() {
     let input = images(network.input, 3, 3);
     for subject in subjects() {
         let mut runner = subject.engine.prepare(&network).unwrap();
-        let id = runner.load_variant(&quantized).unwrap();
+        let id = runner.load(&quantized).unwrap();
         runner.reference(&input).unwrap();
-        let together = runner.sample_bound(id, 0.01).unwrap();
+        let together = runner.samples().unwrap().bounds(&id, 0.01).unwrap();
         for image in [2, 0] {
             let one = Batch::new(network.input, input.image(image).to_vec()).unwrap();
             runner.reference(&one).unwrap();
             assert_eq!(
-                runner.sample_bound(id, 0.01).unwrap(),
+                runner.samples().unwrap().bounds(&id, 0.01).unwrap(),
                 together[image..=image]
             );
         }
         runner.reference(&input).unwrap();
-        let measured = runner.compare(id).unwrap().stats;
+        let measured = runner.compare(&id).unwrap().stats;
         check_holds(&network, &measured, &together, "mobilenet").unwrap();
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use quantbound::bounds::Domain;
 use quantbound::engine::Engine;
 use quantbound::engine::cpu::CpuEngine;
-use quantbound::experiment::search::{Method, Record, SearchError, Task, Worst, search};
+use quantbound::experiment::search::{Ground, Method, Record, SearchError, Task, Worst, search};
 use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad};
 use quantbound::tensor::{Batch, Shape, Tensor};
 
@@ -48,7 +48,13 @@ fn run_on(
     tell: &mut dyn FnMut(&Record),
 ) -> Result<Record, SearchError> {
     let engine = CpuEngine::f32(Some(threads)).unwrap();
-    search(method, task, &engine, &engine, dir, tell)
+    let mut runner = engine.prepare(&task.network).unwrap();
+    let variant = runner.load(&task.quantized).unwrap();
+    let ground = Ground {
+        runner: runner.as_mut(),
+        variant: &variant,
+    };
+    search(method, task, ground, &engine, dir, tell)
 }
 
 /// What a search must come back to, bit for bit.

@@ -32,11 +32,11 @@ fn the_backward_pass_is_the_slope_of_the_forward_pass() {
         let weights = draw(network.output().len());
         let engine = CpuEngine::f64(Some(1)).unwrap();
         let mut engine = CpuRunner::new(&engine, network);
-        let variant = engine.load_variant(&codes).unwrap();
+        let variant = engine.load(&codes).unwrap();
         let input = Batch::new(network.input, point.clone()).unwrap();
         let wide: Vec<f64> = weights.iter().map(|&g| f64::from(g)).collect();
         let slope = &engine
-            .slopes(&input, variant, |_, _, _| wide.clone())
+            .slopes(&input, &variant, |_, _, _| wide.clone())
             .unwrap()[0];
         let at = |t: f64| -> Vec<f64> {
             let pairs = point.iter().zip(&along);
@@ -115,7 +115,7 @@ fn the_gradient_is_that_of_pytorch() {
         }
         let engine = CpuEngine::f64(None).unwrap();
         let mut engine = CpuRunner::new(&engine, &network);
-        let variant = engine.load_variant(&constant).unwrap();
+        let variant = engine.load(&constant).unwrap();
         let roundings: usize = network
             .nodes
             .iter()
@@ -129,7 +129,10 @@ fn the_gradient_is_that_of_pytorch() {
             let direction = |_: usize, y: &[f64], _: &[f64]| -> Vec<f64> {
                 (0..y.len()).map(|i| 3.0 - (i % 7) as f64).collect()
             };
-            let slope = engine.slopes(&input, variant, direction).unwrap().remove(0);
+            let slope = engine
+                .slopes(&input, &variant, direction)
+                .unwrap()
+                .remove(0);
             let want = golden.tensor(&format!("{model}/{image}")).unwrap();
             let want = want.data().as_chunks::<8>().0.iter();
             let want: Vec<f64> = want.map(|&b| f64::from_le_bytes(b)).collect();

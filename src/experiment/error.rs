@@ -1,0 +1,48 @@
+//! What stops a sweep.
+
+use super::cell::IdentityError;
+use super::plan::PlanError;
+use super::search::SearchError;
+use crate::bounds::BoundError;
+use crate::data::DataError;
+use crate::engine::EngineError;
+use crate::network::NetworkError;
+use crate::quant::QuantError;
+use crate::results::store::StoreError;
+
+/// Whatever stops a sweep; finished parts stay on disk and the same command goes on from them.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// See [`PlanError`].
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// See [`NetworkError`].
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// See [`DataError`].
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// See [`EngineError`].
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// See [`QuantError`].
+    #[error(transparent)]
+    Quant(#[from] QuantError),
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// See [`IdentityError`].
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// See [`SearchError`].
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// A bound that a plan asked for cannot be stated for a network.
+    #[error("{model}: {source}")]
+    Bound {
+        /// Architecture.
+        model: String,
+        /// The assumption that fails.
+        source: BoundError,
+    },
+}

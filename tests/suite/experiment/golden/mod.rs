@@ -1,0 +1,228 @@
+//! Sweeps over a fake engine: every table of a tiny plan with every study, row for row, and how often the engine is
+//! asked.
+//!
+//! The golden is written anew by `GOLDEN=write cargo test --release --test suite -- golden`.
+
+mod fake;
+mod tables;
+mod tiny;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use quantbound::engine::cpu::CpuEngine;
+use quantbound::experiment::event::Event;
+use quantbound::experiment::sweep::{Finished, Sweep};
+use quantbound::results::schema::{CellKey, Summary, file};
+use quantbound::tensor::tolerance::{UNIT_F32, gamma};
+
+use self::fake::{Counts, Fake};
+use self::tiny::{BATCH, BUDGET, IMAGES, QUANTIZERS, plan, studies};
+
+/// Tables of a run with every study.
+const TABLES: [&str; 14] = [
+    "measurements",
+    "outputs",
+    "bounds",
+    "sample_bounds",
+    "isolated",
+    "rescaling",
+    "search",
+    "search_trace",
+    "dynamics",
+    "dynamics_channels",
+    "dynamics_histograms",
+    "guarantees",
+    "ledger",
+    "required_bits",
+];
+
+fn goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/sweep")
+}
+
+/// Roundings on the way from a pixel to an output, and again in what is compared with it, on values below 16.
+fn tolerance() -> f64 {
+    16.0 * gamma(2 * (27 + 36 + 8), UNIT_F32)
+}
+
+fn sweep(engine: &Fake<CpuEngine<f32>>, out: &Path) -> Finished {
+    sweep_telling(engine, out, &mut |_| ())
+}
+
+fn sweep_telling(
+    engine: &Fake<CpuEngine<f32>>,
+    out: &Path,
+    tell: &mut dyn FnMut(Event),
+) -> Finished {
+    let dir = out.parent().unwrap();
+    let plan = plan(dir, QUANTIZERS, &studies());
+    let sweep = Sweep {
+        plan: &plan,
+        engine,
+        reference: &CpuEngine::f64(Some(1)).unwrap(),
+        device_reason: "a test".into(),
+        out,
+    };
+    sweep.run(tell).unwrap()
+}
+
+/// What does not depend on clocks, cells by their number.
+fn brief(summary: &Summary, cells: &[CellKey]) -> String {
+    let mut summary = summary.clone();
+    summary
+        .cells
+        .iter_mut()
+        .for_each(|c| c.images_per_second = 0.0);
+    let mut text = serde_json::to_string_pretty(&summary).unwrap();
+    for (i, cell) in cells.iter().enumerate() {
+        text = text.replace(&cell.cell_id, &format!("c{i}"));
+    }
+    // Ids of specs are hashes of files that the test writes.
+    text.lines()
+        .filter(|line| !line.trim().starts_with("\"spec_id\""))
+        .map(|line| format!("{}\n", line.trim().trim_end_matches(',')))
+        .collect()
+}
+
+/// Bins that no value fell into are left out.
+fn without_empty(lines: Vec<String>) -> Vec<String> {
+    lines
+        .into_iter()
+        .filter(|l| !l.ends_with(" 0.0 0.0"))
+        .collect()
+}
+
+#[test]
+fn tables_are_those_of_the_golden() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let summary = sweep(&Fake::new(1), &out).summary;
+    let cells: Vec<CellKey> = summary.cells.iter().map(|c| c.key.clone()).collect();
+    let write = std::env::var("GOLDEN").is_ok_and(|w| w == "write");
+    let mut wrong = Vec::new();
+    let mut check = |name: &str, found: String| {
+        let path = goldens().join(name);
+        if write {
+            fs::create_dir_all(goldens()).unwrap();
+            fs::write(&path, found).unwrap();
+            return;
+        }
+        let golden = fs::read_to_string(&path).unwrap();
+        if let Some(problem) = tables::difference(&found, &golden, tolerance()) {
+            wrong.push(format!("{name}, {problem}"));
+        }
+    };
+    for table in TABLES {
+        let lines = tables::lines(&out.join(format!("{table}.parquet")), &cells);
+        let lines = match table {
+            "dynamics_histograms" => without_empty(lines),
+            _ => lines,
+        };
+        check(&format!("{table}.txt"), lines.join("\n") + "\n");
+    }
+    check("summary.txt", brief(&summary, &cells));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(summary.counts.violated, 0);
+    let stored = fs::read_dir(&out).unwrap();
+    let names = stored.map(|e| e.unwrap().file_name().into_string().unwrap());
+    let parquet = names.filter(|n| n.ends_with(".parquet")).count();
+    assert_eq!(parquet, TABLES.len(), "a table is in no golden");
+    assert!(out.join(file::SUMMARY).is_file());
+}
+
+#[test]
+fn the_size_of_chunks_changes_no_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, all) = (dir.path().join("one"), dir.path().join("all"));
+    let summary = sweep(&Fake::new(1), &one).summary;
+    sweep(&Fake::new(8), &all);
+    let cells: Vec<CellKey> = summary.cells.iter().map(|c| c.key.clone()).collect();
+    for table in TABLES {
+        // Sums over images come together in another order.
+        if table.starts_with("dynamics") {
+            continue;
+        }
+        let path = |out: &Path| out.join(format!("{table}.parquet"));
+        assert_eq!(
+            tables::lines(&path(&one), &cells),
+            tables::lines(&path(&all), &cells),
+            "{table}"
+        );
+    }
+}
+
+#[test]
+fn a_second_sweep_asks_the_engine_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    assert!(sweep(&Fake::new(1), &out).computed > 0);
+    let again = Fake::new(1);
+    assert_eq!(sweep(&again, &out).computed, 0);
+    assert_eq!(again.counts(), Counts::default());
+}
+
+/// Every study, three chunks per batch.
+#[test]
+fn nothing_is_computed_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Fake::new(1);
+    let mut told = Vec::new();
+    let mut tell = |event| {
+        if let Event::Now(text) = event {
+            told.push(text);
+        }
+    };
+    let finished = sweep_telling(&engine, &dir.path().join("out"), &mut tell);
+    let (cells, chunks) = (finished.summary.cells.len(), IMAGES);
+    assert_eq!((cells, BATCH), (6, 3));
+    // The square attack evaluates the images that it begins with and its budget, one input after the other.
+    let searched = cells * (IMAGES + BUDGET);
+    let expected = Counts {
+        prepared: 1,
+        // One for the measurement, `sample`, `ball` and `isolated` together; two for `dynamics`, whose bins follow from
+        // ranges over all images.
+        references: chunks * 3 + searched,
+        compared: chunks * cells + searched,
+        alone: chunks * cells * 2,
+        // Ranges of the full-precision network, then counts in it and in every cell.
+        spread: chunks * (2 + cells),
+        // Each cell's, and the full-precision network as a variant.
+        loaded: cells + 1,
+        dropped: cells + 1,
+        // Two radii; none where activations are quantized.
+        sample_bounds: chunks * (cells - 1) * 2,
+        traced: 0,
+    };
+    assert_eq!(engine.counts(), expected);
+    let times = |end: &str| told.iter().filter(|t| t.ends_with(end)).count();
+    assert_eq!(times(" quantizing"), cells);
+    // A network whose activations are quantized has no bounds.
+    assert_eq!(times(" bounds"), cells - 1);
+    assert_eq!(times(" calibration images"), 1);
+}
+
+#[test]
+fn variants_that_do_not_fit_are_loaded_again_and_change_no_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let (roomy, tight) = (dir.path().join("roomy"), dir.path().join("tight"));
+    let summary = sweep(&Fake::new(3), &roomy).summary;
+    // Of 216 weights in f32, two fit.
+    let engine = Fake::new(3).with_room(2 * 216 * 4);
+    sweep(&engine, &tight);
+    let counts = engine.counts();
+    // Four of the six come for each of two chunks, twice, and for their search.
+    assert_eq!(
+        (counts.loaded, counts.dropped),
+        (1 + 2 + 4 * 5, 1 + 2 + 4 * 5)
+    );
+    let cells: Vec<CellKey> = summary.cells.iter().map(|c| c.key.clone()).collect();
+    for table in TABLES {
+        let path = |out: &Path| out.join(format!("{table}.parquet"));
+        assert_eq!(
+            tables::lines(&path(&roomy), &cells),
+            tables::lines(&path(&tight), &cells),
+            "{table}"
+        );
+    }
+}

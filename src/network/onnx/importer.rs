@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::attributes::Attributes;
-use super::channels::Matrix;
 use super::constant::{self, Constant, Kind};
 use super::decode::{self, decode};
 use super::fold::{Budget, Call, cast, evaluate};
+use super::matrix::Matrix;
 use super::{GROWTH, Imported, LABEL, LARGEST_MAP, LARGEST_SUM, OnnxError, proto, short};
 use crate::network::graph::{INPUT, Network, ValueId};
 use crate::network::op::{Activation, Op, Pad};

@@ -1,10 +1,10 @@
 //! Operations that only change how a value is laid out, and the arithmetic of shapes that exporters leave behind.
 
 use super::attributes::Attributes;
-use super::channels::Matrix;
 use super::constant::{Constant, index, product, reshaped, squeezed, unsqueezed};
 use super::fold::shape_of;
 use super::importer::{Importer, Value, View};
+use super::matrix::Matrix;
 use super::proto;
 use crate::network::op::{Activation, Op, Pad};
 use crate::tensor::Shape;

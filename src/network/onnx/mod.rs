@@ -24,6 +24,7 @@ mod importer;
 mod input;
 mod layers;
 mod layout;
+mod matrix;
 mod pooling;
 mod proto;
 mod scaling;

@@ -75,6 +75,7 @@ const STRANGERS: [(&str, &[&str]); 3] = [
         "cli",
         &[
             "doctor_images",
+            "doctor_networks",
             "execution",
             "options",
             "parametrization",

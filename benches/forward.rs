@@ -9,7 +9,7 @@ use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use quantbound::engine::cpu::CpuEngine;
-use quantbound::engine::{Engine, Runner, VariantId};
+use quantbound::engine::{Engine, Runner, Variant};
 use quantbound::network::{Network, zoo};
 use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, Quantizer};
@@ -18,7 +18,7 @@ use quantbound::quant::{Granularity, Quantizer};
 struct Subject {
     network: &'static Network,
     runner: Box<dyn Runner>,
-    loaded: Vec<VariantId>,
+    loaded: Vec<Variant>,
 }
 
 fn main() {
@@ -51,7 +51,7 @@ fn main() {
         while loaded.len() < variants {
             let quantizer = Uniform::new(8, Granularity::PerChannel, Scheme::Symmetric).unwrap();
             let variant = quantizer.quantize(network).unwrap();
-            loaded.push(runner.load_variant(&variant).unwrap());
+            loaded.push(runner.load(&variant).unwrap());
         }
         let most = runner.max_batch();
         let pieces: Vec<_> = (0..batch)
@@ -61,7 +61,7 @@ fn main() {
         let start = Instant::now();
         for piece in &pieces {
             runner.reference(piece).unwrap();
-            for &variant in &loaded[..variants] {
+            for variant in &loaded[..variants] {
                 runner.compare(variant).unwrap();
             }
         }

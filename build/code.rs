@@ -52,6 +52,7 @@ pub const COMPONENTS: &[Component] = &[
             "src/experiment/method.rs",
             "src/experiment/model.rs",
             "src/experiment/pass.rs",
+            "src/experiment/preprocessing.rs",
             "src/experiment/quantizer_spec.rs",
             "src/experiment/quantizers.rs",
             "src/experiment/saved.rs",
@@ -65,7 +66,7 @@ pub const COMPONENTS: &[Component] = &[
     bounding("ALLOCATION", &["src/bounds", "src/facts.rs"]),
     bounding(
         "BOUNDS",
-        &["src/bounds", "src/facts.rs", "src/experiment/sweep.rs"],
+        &["src/bounds", "src/facts.rs", "src/experiment/bounding.rs"],
     ),
     component(
         "SAMPLE_BOUNDS",
@@ -140,8 +141,10 @@ pub const NO_ROWS: &[&str] = &[
     "src/experiment/error.rs",
     "src/experiment/event.rs",
     "src/experiment/judge.rs",
+    "src/experiment/labels.rs",
     "src/experiment/ledger.rs",
     "src/experiment/mod.rs",
+    "src/experiment/naming.rs",
     "src/experiment/parts.rs",
     "src/experiment/path_norm.rs",
     "src/experiment/plan.rs",
@@ -150,12 +153,15 @@ pub const NO_ROWS: &[&str] = &[
     "src/experiment/studies/mod.rs",
     "src/experiment/studies/schedule.rs",
     "src/experiment/summary.rs",
+    "src/experiment/sweep.rs",
+    "src/experiment/tails.rs",
     "src/results/headline.rs",
     "src/results/mod.rs",
     "src/results/provenance.rs",
     "src/results/schema/derived.rs",
     "src/results/schema/mod.rs",
     "src/results/schema/summary.rs",
+    "src/results/schema/tails.rs",
     "src/results/store",
 ];
 

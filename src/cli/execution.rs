@@ -48,6 +48,9 @@ pub fn conclude(finished: &Finished, out: &Path) -> anyhow::Result<Outcome> {
     for line in headline(summary) {
         say!("{line}");
     }
+    if let Some(said) = &finished.tails {
+        say!("{said}");
+    }
     let rounded = summary.cells.iter().filter(|c| c.activation_bits.is_some());
     match rounded.count() {
         0 => {}

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::error::SweepError;
 use super::images::open_images;
 use super::plan::Images;
-use crate::data::{DataError, ImageSet, Preprocessing};
+use crate::data::{DataError, ImageFile, ImageSet, Preprocessing};
 use crate::quant::random::Stream;
 use crate::tensor::{Batch, memory};
 
@@ -74,6 +74,11 @@ impl CalibrationImages {
     /// How many are calibrated on.
     pub fn len(&self) -> usize {
         self.augment.unwrap_or(self.images.len())
+    }
+
+    /// The folder's files, without crops.
+    pub fn files(&self) -> impl Iterator<Item = &ImageFile> {
+        self.images.images.iter()
     }
 
     /// Never true: a set is opened with one image at least.

@@ -8,9 +8,11 @@ use super::error::SweepError;
 use super::ledger::{Known, ledger};
 use super::model::LoadedModel;
 use super::required_bits::{Family, required_bits};
+use super::tails::MAX;
+use crate::bounds::probabilistic::tolerance;
 use crate::facts;
 use crate::results::schema::{
-    BoundRow, MeasurementRow, OutputRow, SampleBoundRow, SearchRow, file,
+    BoundRow, MeasurementRow, OutputRow, SampleBoundRow, SearchRow, TailRow, file,
 };
 use crate::results::store::{RunStore, StoreError, for_each_row};
 
@@ -118,6 +120,17 @@ fn read(cells: &[Cell], dir: &Path) -> Result<Vec<Depths>, StoreError> {
                 let log10 = row.log10_bound;
                 found(&row.cell_id, row.depth, &|k| {
                     k.sample = Some(k.sample.map_or(log10, |s| worst(s, log10)));
+                });
+            }
+        })?;
+    }
+    let tails = dir.join(file::TAILS);
+    if tails.is_file() {
+        for_each_row(&tails, |row: TailRow| {
+            let stated = row.theorem == tolerance::FACTS.id && row.statistic == MAX;
+            if stated && row.needed.is_none() {
+                found(&row.cell_id, row.depth, &|k| {
+                    k.tail = Some(row.value.log10())
                 });
             }
         })?;

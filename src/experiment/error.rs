@@ -4,6 +4,7 @@ use super::cell::IdentityError;
 use super::plan::PlanError;
 use super::search::SearchError;
 use crate::bounds::BoundError;
+use crate::bounds::probabilistic::TailError;
 use crate::data::DataError;
 use crate::engine::EngineError;
 use crate::network::NetworkError;
@@ -37,6 +38,9 @@ pub enum SweepError {
     /// See [`SearchError`].
     #[error(transparent)]
     Search(#[from] SearchError),
+    /// Numbers that no statement for most images can be made of.
+    #[error(transparent)]
+    Tail(#[from] TailError),
     /// A bound that a plan asked for cannot be stated for a network.
     #[error("{model}: {source}")]
     Bound {

@@ -19,6 +19,8 @@ pub struct Known {
     pub search: Option<f64>,
     /// The largest discrepancy measured on the images.
     pub measured: f64,
+    /// The tail of one depth's discrepancy, where the coverage asked for is stated (docs/bounds.md, T1).
+    pub tail: Option<f64>,
 }
 
 /// `(what is lost, quantity)` from the loosest to the measurement; bounds that were not evaluated, or say nothing,
@@ -122,6 +124,7 @@ mod tests {
             sample,
             search,
             measured: -1.5,
+            tail: None,
         };
         ledger(&key, 3, "layer", &known)
     }

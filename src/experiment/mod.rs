@@ -1,6 +1,7 @@
 //! A sweep: a plan becomes cells, each cell a set of measurements, bounds and verdicts.
 
 pub mod augment;
+mod bounding;
 pub mod calibrating;
 pub mod calibration;
 pub mod cell;
@@ -35,3 +36,4 @@ pub mod spread;
 pub mod studies;
 pub mod summary;
 pub mod sweep;
+pub mod tails;

@@ -158,6 +158,7 @@ const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("studies", Studies::KEYS),
+    ("tails", &["coverage", "confidence", "scale_images"]),
     ("images", &["dir", "labels", "skip", "limit"]),
     (
         "calibration",

@@ -97,6 +97,9 @@ pub fn required_bits(family: &Family<'_>) -> Result<Vec<RequiredBitsRow>, SweepE
                 enough.last().map(|(&bits, _)| bits)
             };
             push("measured", read_off(&|k| Some(k.measured)), "measured");
+            if last.values().any(|k| k.tail.is_some()) {
+                push("tail", read_off(&|k| k.tail), "tail");
+            }
             for &id in &ids {
                 let of = |k: &Known| k.bounds.iter().find(|(known, _)| known == id).map(|b| b.1);
                 if let Some(bits) = read_off(&of) {

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::augment::CalibrationSpec;
+use super::bounding::bound;
 use super::calibrating::Calibrating;
-use super::cell::{Cell, CellSpec, Conditions, label};
+use super::cell::{Cell, CellSpec, Conditions};
 use super::context::{Given, ModelContext};
 use super::derived;
 use super::error::SweepError;
@@ -13,18 +14,17 @@ use super::images::open_images;
 use super::labels::{check_labels, doubt};
 use super::model::LoadedModel;
 use super::naming::tell_apart;
-use super::parts;
 use super::pass::Pass;
 use super::plan::{Plan, QuantizerSpec};
 use super::saved::models_for;
 use super::studies::schedule::Scheduled;
 use super::summary::Judging;
-use crate::bounds::{self, Setting};
+use super::tails::{self, Tails};
 use crate::data::ImageSet;
 use crate::engine::Engine;
 use crate::results::provenance::{ModelProvenance, Provenance};
-use crate::results::schema::{BoundRow, CellKey, Row, Summary};
-use crate::results::store::{RunStore, encode};
+use crate::results::schema::{CellKey, Row, Summary, TailRow};
+use crate::results::store::RunStore;
 
 /// A sweep about to run.
 pub struct Sweep<'a> {
@@ -46,6 +46,8 @@ pub struct Finished {
     pub summary: Summary,
     /// Parts computed now (0 when everything was there).
     pub computed: usize,
+    /// The statement for most images in words, where the plan asks for one.
+    pub tails: Option<String>,
 }
 
 impl Sweep<'_> {
@@ -55,6 +57,9 @@ impl Sweep<'_> {
         tell(Event::Note(images.labels.clone()));
         let calibration = self.plan.calibration.as_ref();
         let calibration = calibration.map(CalibrationSpec::open).transpose()?;
+        if let (Some(_), Some(seen)) = (self.plan.studies.tails, &calibration) {
+            Tails::check_apart(&images, seen)?;
+        }
         let calibrating = Calibrating::new(calibration)?;
         let mut models = self
             .plan
@@ -120,6 +125,13 @@ impl Sweep<'_> {
 
         tell(Event::Now("merging".into()));
         studies.merge(self.plan, &cells, batches, &store)?;
+        let tails = match &self.plan.studies.tails {
+            Some(settings) => tails::write(settings, &models, &cells, &images, &store)?,
+            None => {
+                store.remove_table(TailRow::TABLE)?;
+                None
+            }
+        };
         derived::write(&models, &cells, &store)?;
         let summary = judging.summary;
         store.write_summary(&summary)?;
@@ -127,6 +139,7 @@ impl Sweep<'_> {
         Ok(Finished {
             summary,
             computed: parts - done,
+            tails,
         })
     }
 
@@ -206,54 +219,4 @@ impl Sweep<'_> {
             .collect();
         record
     }
-}
-
-/// Evaluates the ladder of bounds for the cells that lack it.
-fn bound(
-    context: &mut ModelContext<'_>,
-    cells: &[&Cell],
-    tell: &mut dyn FnMut(Event),
-) -> Result<(), SweepError> {
-    let (given, model) = (context.given, context.model);
-    let domain = model.domain();
-    let ids = given.plan.bound_ids();
-    let beyond = model.network.beyond_bounds();
-    if let Some((node, assumption)) = beyond {
-        tell(Event::Note(format!(
-            "{} has no bounds: node {}: {assumption}",
-            model.network.name, node.name
-        )));
-    }
-    for cell in cells {
-        let part = parts::bounds(cell, given.plan);
-        if given.store.has(&part) {
-            continue;
-        }
-        let quantized = context.quantized(cell, tell)?;
-        let mut rows = Vec::new();
-        // A bound on the error of weights says nothing of a network whose activations are rounded too.
-        if beyond.is_none() && quantized.activations.is_empty() {
-            tell(Event::Now(format!("{} bounds", label(cell))));
-            let quantized = quantized.dequantize(&model.network);
-            let stated = |source| SweepError::Bound {
-                model: model.network.name.clone(),
-                source,
-            };
-            let setting = Setting::sharing(context.norms(), &quantized, &domain).map_err(stated)?;
-            let taps = model.network.taps();
-            let ladder = bounds::ladder(&setting, ids.as_deref());
-            let note = |note| tell(Event::Note(format!("{}: {note}", label(cell))));
-            for (id, series) in bounds::standing(ladder, note).map_err(stated)? {
-                rows.extend(taps.iter().map(|tap| {
-                    let layer = &model.network.nodes[tap.node].name;
-                    cell.key
-                        .bound(&id, tap.depth as u32, layer, series.log10[tap.node])
-                }));
-            }
-        }
-        let tables = [(BoundRow::TABLE, vec![encode(&rows)?])];
-        given.store.write(&part, &tables, None)?;
-        tell(Event::PartDone);
-    }
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::ReportError;
 use crate::results::schema::{
-    BoundRow, CellKey, CellSummary, MeasurementRow, OutputRow, Summary, file,
+    BoundRow, CellKey, CellSummary, MeasurementRow, OutputRow, Summary, TailRow, file,
 };
 use crate::results::store::{for_each_row, read_json, read_summary};
 
@@ -15,6 +15,8 @@ pub struct Run {
     pub provenance: serde_json::Value,
     /// In the summary's order.
     pub cells: Vec<Cell>,
+    /// Statements for most images; none without `tails` in the plan.
+    pub tails: Vec<TailRow>,
 }
 
 /// One cell's rows, reduced over the images.
@@ -24,6 +26,8 @@ pub struct Cell {
     pub depths: BTreeMap<u32, Depth>,
     /// `(id, depth -> log10)`, in the order of the table.
     pub bounds: Vec<(String, BTreeMap<u32, f64>)>,
+    /// The tail of all depths at once, by depth; empty without `tails` in the plan.
+    pub tail: BTreeMap<u32, f64>,
     pub output: Output,
 }
 
@@ -166,6 +170,17 @@ impl Run {
                 cells[i].add_bound(row);
             }
         })?;
+        let mut tails: Vec<TailRow> = Vec::new();
+        if dir.join(file::TAILS).is_file() {
+            for_each_row(&dir.join(file::TAILS), |row| tails.push(row))?;
+        }
+        for row in &tails {
+            if let Some(i) = find(&row.cell_id)
+                && row.is_curve()
+            {
+                cells[i].tail.insert(row.depth, row.value);
+            }
+        }
         if !strangers.is_empty() {
             let ids: Vec<String> = strangers.into_iter().take(5).collect();
             return Err(ReportError::Inconsistent {
@@ -197,6 +212,7 @@ impl Run {
             summary,
             provenance,
             cells,
+            tails,
         })
     }
 
@@ -218,6 +234,7 @@ impl Cell {
             summary: summary.clone(),
             depths: BTreeMap::new(),
             bounds: Vec::new(),
+            tail: BTreeMap::new(),
             output: Output::default(),
         }
     }

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use super::data::{Cell, Run, percent};
 use super::plot::{Band, Entry, Key, Line, Panel, Plot, Row};
 use super::scale::Axis;
-use super::style::{ALLOWANCE, MEASURED, REFERENCE, Stroke, Styles, lies_beneath};
+use super::style::{ALLOWANCE, MEASURED, REFERENCE, Stroke, Styles, TAIL, lies_beneath};
 
 const DISTANCE: &str = "max |y′ − y|, log scale";
 const MEASURED_LABEL: &str = "measured, largest over images";
 const MEDIAN_LABEL: &str = "down to the median image";
 const ALLOWANCE_LABEL: &str = "floating-point allowance";
+const TAIL_LABEL: &str = "tail: all depths at once, for most images";
 const INVALID_LABEL: &str = "NaN or infinite";
 
 /// What a figure shows.
@@ -153,6 +154,9 @@ fn legend(panels: &[Panel], styles: &Styles, ids: &[String], dots: bool) -> Vec<
     if all().any(|l| l.label == ALLOWANCE_LABEL) {
         entries.push(entry(ALLOWANCE_LABEL, ALLOWANCE, false));
     }
+    if all().any(|l| l.label == TAIL_LABEL) {
+        entries.push(entry(TAIL_LABEL, TAIL, false));
+    }
     if panels.iter().any(|p| !p.invalid.is_empty()) {
         entries.push(Entry {
             label: INVALID_LABEL.to_string(),
@@ -197,6 +201,18 @@ fn measured_panel(cell: &Cell, x: &Axis) -> Panel {
             label: ALLOWANCE_LABEL.to_string(),
             stroke: ALLOWANCE,
             points: allowance,
+            dots: false,
+        });
+    }
+    if !cell.tail.is_empty() {
+        lines.push(Line {
+            label: TAIL_LABEL.to_string(),
+            stroke: TAIL,
+            points: cell
+                .tail
+                .iter()
+                .map(|(&d, &v)| log_point(d, Some(v)))
+                .collect(),
             dots: false,
         });
     }

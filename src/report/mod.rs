@@ -20,6 +20,7 @@ mod scale;
 mod search;
 mod section;
 mod style;
+mod tails;
 mod verdicts;
 
 use std::path::{Path, PathBuf};
@@ -107,6 +108,7 @@ type Maker = fn(&Path, &data::Run, &Styles) -> Result<Option<Section>, ReportErr
 
 /// In page order.
 const MAKERS: &[Maker] = &[
+    tails::section,
     ledger::section,
     required_bits::section,
     sample_bounds::section,

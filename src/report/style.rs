@@ -26,6 +26,12 @@ pub const MEASURED: Stroke = Stroke {
     width: 2.6,
     dash: SOLID,
 };
+/// What most images stay under.
+pub const TAIL: Stroke = Stroke {
+    colour: "#cc3311",
+    width: 2.2,
+    dash: SOLID,
+};
 /// The floating-point allowance.
 pub const ALLOWANCE: Stroke = Stroke {
     colour: "#7a7a7a",

@@ -24,6 +24,7 @@ use super::error::SweepError;
 use super::event::Event;
 use super::model::LoadedModel;
 use super::plan::Plan;
+use super::tails::Tails;
 use crate::engine::{EngineError, Reduced, Runner, Variant};
 use crate::quant::QuantizedNetwork;
 use crate::results::schema::Row;
@@ -54,6 +55,9 @@ pub struct Studies {
     /// Distributions of weights and activations, layer by layer and channel by channel.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dynamics: bool,
+    /// Statements for most images: see [`Tails`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tails: Option<Tails>,
 }
 
 impl Studies {
@@ -66,6 +70,7 @@ impl Studies {
         "dynamics",
         "guarantees",
         "rescale",
+        "tails",
     ];
     /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
     pub const TABLES: &[&str] = &[
@@ -113,6 +118,7 @@ impl Studies {
     /// Says what is wrong with the settings.
     pub fn check(&self) -> Result<(), String> {
         SampleBounds::check(&self.ball)?;
+        self.tails.map_or(Ok(()), |t| t.check())?;
         if self.search.is_some_and(|s| s.budget == 0) {
             return Err("search.budget = 0: a search evaluates at least one input".into());
         }

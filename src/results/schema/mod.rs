@@ -12,6 +12,7 @@ mod rows;
 mod sample_bounds;
 mod search;
 mod summary;
+mod tails;
 
 use arrow_schema::SchemaRef;
 
@@ -29,6 +30,8 @@ pub use summary::{
     BoundAt, CellSummary, FinalLayer, Finding, OutputSummary, SCHEMA_VERSION, Summary,
     VerdictCounts, VerdictsOf,
 };
+
+pub use tails::TailRow;
 
 /// Every table of a run: the stem of its file and its columns.
 pub fn tables() -> Vec<(&'static str, SchemaRef)> {
@@ -50,6 +53,7 @@ pub fn tables() -> Vec<(&'static str, SchemaRef)> {
         table::<RescalingRow>(),
         table::<LedgerRow>(),
         table::<RequiredBitsRow>(),
+        table::<TailRow>(),
     ]
 }
 
@@ -73,6 +77,8 @@ pub mod file {
     pub const LEDGER: &str = "ledger.parquet";
     /// [`super::RequiredBitsRow`]s.
     pub const REQUIRED_BITS: &str = "required_bits.parquet";
+    /// [`super::TailRow`]s; there where the plan asks for them.
+    pub const TAILS: &str = "tails.parquet";
     /// [`super::Summary`].
     pub const SUMMARY: &str = "summary.json";
     /// Finished batches of cells, while a sweep runs and for later resumes.

@@ -76,6 +76,9 @@ fn the_hash_of_the_samples_is_that_of_names_labels_and_pixels() {
 #[test]
 fn an_image_is_known_by_its_pixels() {
     let dir = tree(&["a.png", "b.png"]);
+    // Large enough that compression leaves other bytes.
+    let even = image::RgbImage::from_pixel(16, 16, image::Rgb([7, 8, 9]));
+    even.save(dir.path().join("a.png")).unwrap();
     let hashes = || {
         let set = ImageSet::open(dir.path(), None).unwrap();
         set.images.into_iter().map(|f| f.hash).collect::<Vec<_>>()
@@ -90,7 +93,7 @@ fn an_image_is_known_by_its_pixels() {
         image::codecs::png::CompressionType::Uncompressed,
         image::codecs::png::FilterType::Paeth,
     )
-    .write_image(&pixels, 1, 1, image::ExtendedColorType::Rgb8)
+    .write_image(&pixels, 16, 16, image::ExtendedColorType::Rgb8)
     .unwrap();
     assert_ne!(other, fs::read(&path).unwrap());
     fs::write(&path, other).unwrap();

@@ -167,9 +167,9 @@ fn no_weight_of_a_real_network_leaves_the_ball_of_its_bits() {
                     "{name}, {bits} bits, {grid:?}: to {most} of the radius"
                 );
                 // Some weight lies near the middle between neighbours; the rest of the radius is the scale's rounding, 1.2 % at
-                // 16 bits.
+                // 16 bits, and twice that where the zero point is rounded too.
                 assert!(
-                    most > 0.98,
+                    most > 0.97,
                     "{name}, {bits} bits, {grid:?}: {most} of the radius at most"
                 );
             }

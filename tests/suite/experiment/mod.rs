@@ -7,4 +7,5 @@ mod ledger;
 mod search;
 mod store;
 mod sweep;
+mod tails;
 mod verdicts;

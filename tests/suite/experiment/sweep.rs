@@ -32,7 +32,7 @@ fn asset(path: &str) -> PathBuf {
     full
 }
 
-/// Four cells in parts of two images.
+/// Four cells, each of three parts of two images and one of bounds.
 fn plan(dir: &Path) -> PathBuf {
     let text = format!(
         "batch = 2\n[images]\ndir = {:?}\nlimit = 6\n[[model]]\nname = \"mobilenet_v2\"\nweights = {:?}\n\
@@ -71,9 +71,8 @@ fn finished_parts(out: &Path) -> usize {
         .flatten()
         .flatten();
     let files = cells.flat_map(|cell| fs::read_dir(cell.path()).into_iter().flatten().flatten());
-    let done = |name: String| name.ends_with(".done") && !name.starts_with("bounds");
     files
-        .filter(|f| done(f.file_name().to_string_lossy().into_owned()))
+        .filter(|f| f.file_name().to_string_lossy().ends_with(".done"))
         .count()
 }
 
@@ -100,7 +99,7 @@ fn a_killed_sweep_resumes_and_ends_as_if_it_had_not_been() {
     run(sweep(&plan, &whole));
 
     let mut child = sweep(&plan, &killed).spawn().unwrap();
-    while finished_parts(&killed) < 3 {
+    while finished_parts(&killed) < 7 {
         assert!(
             child.try_wait().unwrap().is_none(),
             "the sweep ended before it could be killed"
@@ -110,12 +109,12 @@ fn a_killed_sweep_resumes_and_ends_as_if_it_had_not_been() {
     child.kill().unwrap();
     child.wait().unwrap();
     let kept = finished_parts(&killed);
-    assert!((3..12).contains(&kept), "{kept} parts");
+    assert!((7..16).contains(&kept), "{kept} parts");
     assert!(!killed.join(file::SUMMARY).exists());
 
     let (_, log) = run(sweep(&plan, &killed));
     assert!(
-        log.contains(&format!("12 parts, {kept} of them already there")),
+        log.contains(&format!("16 parts, {kept} of them already there")),
         "{log}"
     );
     assert_eq!(measurements(&killed), measurements(&whole));
@@ -134,7 +133,7 @@ fn a_second_run_computes_nothing_and_a_changed_plan_only_what_is_new() {
     let first = measurements(&out);
     let (said, log) = run(sweep(&plan, &out));
     assert!(said.contains("nothing to compute"), "{said}");
-    assert!(log.contains("12 of them already there"), "{log}");
+    assert!(log.contains("16 of them already there"), "{log}");
     assert_eq!(measurements(&out), first);
 
     let wider = fs::read_to_string(&plan)
@@ -142,7 +141,7 @@ fn a_second_run_computes_nothing_and_a_changed_plan_only_what_is_new() {
         .replace("[4, 8]", "[4, 8, 12]");
     fs::write(&plan, wider).unwrap();
     let (_, log) = run(sweep(&plan, &out));
-    assert!(log.contains("18 parts, 12 of them already there"), "{log}");
+    assert!(log.contains("24 parts, 16 of them already there"), "{log}");
     assert_eq!(measurements(&out).len(), first.len() / 4 * 6);
 }
 
@@ -281,14 +280,13 @@ fn check_ledger(out: &Path, summary: &Summary) {
 }
 
 #[test]
-fn a_corrupt_image_is_named_and_finished_work_is_kept() {
+fn a_corrupt_image_is_named_before_any_work_and_finished_work_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let images = dir.path().join("images");
     fs::create_dir(&images).unwrap();
     for name in ["imagenet_00_243.jpg", "imagenet_01_559.jpg"] {
         fs::copy(asset("imagenet-samples").join(name), images.join(name)).unwrap();
     }
-    fs::write(images.join("zz_1.jpg"), b"\xff\xd8\xff no picture").unwrap();
     let plan = plan(dir.path());
     let text = fs::read_to_string(&plan).unwrap();
     let text = text.replace(
@@ -296,16 +294,16 @@ fn a_corrupt_image_is_named_and_finished_work_is_kept() {
         &format!("{images:?}"),
     );
     fs::write(&plan, text).unwrap();
-    let out = dir.path().join("run");
-    let output = sweep(&plan, &out).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("zz_1.jpg"), "{error}");
-    assert_eq!(
-        finished_parts(&out),
-        4,
-        "the first batch of every cell is kept"
-    );
+    let (out, fresh) = (dir.path().join("run"), dir.path().join("fresh"));
+    run(sweep(&plan, &out));
+    fs::write(images.join("zz_1.jpg"), b"\xff\xd8\xff no picture").unwrap();
+    for (out, parts) in [(&out, 8), (&fresh, 0)] {
+        let output = sweep(&plan, out).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("zz_1.jpg"), "{error}");
+        assert_eq!(finished_parts(out), parts);
+    }
 }
 
 #[test]

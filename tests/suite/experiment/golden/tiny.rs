@@ -33,7 +33,7 @@ pub fn plan(dir: &Path, quantizers: &str, studies: &str) -> Plan {
          [calibration]\ndir = {images:?}\nlimit = 4\n\
          [[model]]\nname = \"tiny\"\nweights = {network:?}\n\
          [model.preprocessing]\nresize = 6\ncrop = 6\ninterpolation = \"bilinear\"\n\
-         mean = [0.5, 0.5, 0.5]\nstd = [0.25, 0.25, 0.25]\norder = \"rgb\"\n\
+         mean = [0.5, 0.5, 0.5]\nstd = [0.25, 0.25, 0.25]\nchannels = \"rgb\"\n\
          {quantizers}\n{studies}\n"
     );
     Plan::parse(&text, Path::new("tiny.toml")).unwrap()

@@ -72,8 +72,9 @@ fn nothing_found_exceeds_a_bound_or_falls_short_of_the_images() {
     }
     let (all, better, tight) = judged.into_inner().unwrap();
     println!("{all} comparisons, {tight} of them tight; {better} searches beat the images");
+    // The networks are drawn anew each time: 165 searches beat the images on average, give or take 12.
     assert!(
-        all >= 20_000 && tight >= 5_000 && better >= 150,
+        all >= 20_000 && tight >= 5_000 && better >= 100,
         "{all} {tight} {better}"
     );
 }

@@ -32,9 +32,9 @@ mod spectral_norm;
 
 pub use ball::Ball;
 pub use best::intersection;
-pub use parametrization::{Ladder, NormProducts, Parametrizations, Rescale};
+pub use parametrization::{NormProducts, Parametrizations, Rescale};
 pub use reference_norms::ReferenceNorms;
-pub use registry::{find, ladder, registry, standing};
+pub use registry::{Ladder, find, ladder, registry, standing};
 pub use rescaling::{ChannelClasses, Rescaling};
 pub use rescaling_search::{channel_path_norm, norm_product};
 pub use setting::{Domain, LayerFacts, Setting, Weights};

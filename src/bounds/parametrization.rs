@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::best::{intersection, parts_of};
-use super::registry::ladder;
+use super::registry::{Ladder, ladder};
 use super::rescaling::ChannelClasses;
 use super::rescaling_search::{candidates, channel_path_norm, equalized, norm_product};
 use super::{BoundError, Domain, ReferenceNorms, Series, Setting, registry};
@@ -38,9 +38,6 @@ impl Rescale {
         }
     }
 }
-
-/// Bounds by id, in the order asked for.
-pub type Ladder = Vec<(String, Result<Series, BoundError>)>;
 
 /// The parametrizations of one reference network; norms are kept for all its quantized forms.
 pub struct Parametrizations<'a> {

@@ -16,8 +16,11 @@ use super::path_metric::PathMetric;
 use super::spectral::Spectral;
 use super::spectral_fused::SpectralFused;
 use super::spectral_fused_rescaled::SpectralFusedRescaled;
-use super::{Bound, BoundError, Ladder, Series, Setting};
+use super::{Bound, BoundError, Series, Setting};
 use crate::facts;
+
+/// Bounds by id, in the order asked for.
+pub type Ladder = Vec<(String, Result<Series, BoundError>)>;
 
 static BEST: [Best; 2] = [Best { cap: false }, Best { cap: true }];
 

@@ -4,6 +4,7 @@
 //! inverse DCT and chroma interpolation, by enough to change a prediction, and Pillow and torchvision use it too.
 
 mod jpeg;
+mod size;
 
 use std::io::Cursor;
 use std::path::Path;
@@ -11,7 +12,6 @@ use std::path::Path;
 use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, Limits, RgbImage, RgbaImage};
 
 use super::{Channels, DataError};
-use crate::tensor::memory;
 
 /// Decodes the file at `path` to the channels that a network reads.
 pub fn open(path: &Path, channels: Channels) -> Result<DynamicImage, DataError> {
@@ -74,7 +74,7 @@ pub fn pixels(bytes: &[u8]) -> Result<DynamicImage, String> {
         }
     }
     let (width, height) = known.into_dimensions().map_err(|e| e.to_string())?;
-    let most = check_size(width as usize, height as usize, bytes.len())?;
+    let most = size::check(width as usize, height as usize, bytes.len())?;
     let mut reader = reader().map_err(|e| e.to_string())?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(most as u64);
@@ -104,32 +104,4 @@ pub fn pixels(bytes: &[u8]) -> Result<DynamicImage, String> {
         _ => return Ok(image.into_rgb8().into()),
     };
     raw.ok_or_else(|| "its size overflows".into())
-}
-
-/// Bytes that decoding takes for each pixel: coefficients of 16 bits of three components, or samples of 16 bits of four,
-/// and the pixels themselves.
-const BYTES_PER_PIXEL: usize = 12;
-/// Pixels that an image of any file size may have.
-const PIXELS: usize = 16 << 20;
-/// Pixels that a byte of a file may stand for, beyond that: more than either format gives to a blank picture.
-const PIXELS_PER_BYTE: usize = 1032;
-
-/// The memory that decoding may take; an error for an image that asks for more than its file warrants, or than the
-/// program may use.
-fn check_size(width: usize, height: usize, file: usize) -> Result<usize, String> {
-    let most = PIXELS.max(file.saturating_mul(PIXELS_PER_BYTE));
-    let pixels = width.saturating_mul(height);
-    if pixels > most {
-        return Err(format!(
-            "its header speaks of {width} x {height} pixels, far more than its {file} bytes can hold"
-        ));
-    }
-    let needed = pixels.saturating_mul(BYTES_PER_PIXEL);
-    // Every thread decodes one.
-    let threads = rayon::current_num_threads();
-    memory::check(
-        &format!("{threads} images of {width} x {height} at once"),
-        needed.saturating_mul(threads),
-    )?;
-    Ok(needed.max(1 << 20))
 }

@@ -39,7 +39,7 @@ fn decode(bytes: &[u8]) -> Result<Option<Pixels>, String> {
     ) {
         return Ok(None);
     }
-    super::check_size(decoder.width(), decoder.height(), bytes.len())?;
+    super::size::check(decoder.width(), decoder.height(), bytes.len())?;
     let mut rows = decoder.rgb().map_err(damaged)?;
     let (width, height) = (rows.width() as u32, rows.height() as u32);
     let pixels = rows.read_scanlines::<[u8; 3]>().map_err(damaged)?;

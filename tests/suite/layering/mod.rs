@@ -106,6 +106,9 @@ const OUTSIDE: [(&str, &str); 7] = [
     ("report", "std::time"),
 ];
 
+/// What a file of such a room names all the same: what the machine has is the machine's to say.
+const ASKED: [(&str, &str); 1] = [("tensor::memory", "std::fs::read_to_string")];
+
 /// Files that still import each other in a circle. A file leaves the list and never joins it.
 const IN_A_CIRCLE: [&str; 7] = [
     "bounds::best",
@@ -158,8 +161,10 @@ fn complaints(code: &Crate) -> Vec<String> {
     for module in code.modules() {
         for name in code.named(&module) {
             let rules = OUTSIDE.iter();
-            let closed =
-                |(room, name_of): &&(&str, &str)| inside(&module, room) && inside(&name, name_of);
+            let asked = ASKED.contains(&(module.as_str(), name.as_str()));
+            let closed = |(room, name_of): &&(&str, &str)| {
+                !asked && inside(&module, room) && inside(&name, name_of)
+            };
             found.extend(
                 rules
                     .filter(closed)

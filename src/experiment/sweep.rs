@@ -23,7 +23,7 @@ use super::tails::{self, Tails};
 use crate::data::ImageSet;
 use crate::engine::Engine;
 use crate::results::provenance::{ModelProvenance, Provenance};
-use crate::results::schema::{CellKey, Row, Summary, TailRow};
+use crate::results::schema::{CellKey, Summary};
 use crate::results::store::RunStore;
 
 /// A sweep about to run.
@@ -127,10 +127,7 @@ impl Sweep<'_> {
         studies.merge(self.plan, &cells, batches, &store)?;
         let tails = match &self.plan.studies.tails {
             Some(settings) => tails::write(settings, &models, &cells, &images, &store)?,
-            None => {
-                store.remove_table(TailRow::TABLE)?;
-                None
-            }
+            None => None,
         };
         derived::write(&models, &cells, &store)?;
         let summary = judging.summary;

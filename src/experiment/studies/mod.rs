@@ -27,7 +27,7 @@ use super::plan::Plan;
 use super::tails::Tails;
 use crate::engine::{EngineError, Reduced, Runner, Variant};
 use crate::quant::QuantizedNetwork;
-use crate::results::schema::Row;
+use crate::results::schema::{Row, TailRow};
 use crate::results::store;
 
 /// `[studies]` of a plan; a study runs where its key is given.
@@ -83,6 +83,7 @@ impl Studies {
         dynamics::HISTOGRAMS,
         guarantees::TABLE,
         rescaling::TABLE,
+        TailRow::TABLE,
     ];
 
     /// Studies of a batch that the plan asks for.

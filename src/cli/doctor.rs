@@ -12,9 +12,9 @@ use crate::engine::cpu::CpuEngine;
 use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::adapter::list_adapters;
 use crate::engine::select::{Backend, select};
-use crate::experiment::measure::top1;
-use crate::experiment::model::LoadedModel;
+use crate::experiment::logits::top1;
 use crate::experiment::plan::Model;
+use crate::experiment::subject::model::LoadedModel;
 
 /// Arguments of `doctor`.
 #[derive(clap::Args)]

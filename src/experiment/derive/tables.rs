@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::cell::Cell;
-use super::error::SweepError;
 use super::ledger::{Known, ledger};
-use super::model::LoadedModel;
 use super::required_bits::{Family, required_bits};
 use super::tails::MAX;
 use crate::bounds::probabilistic::tolerance;
+use crate::experiment::cell::Cell;
+use crate::experiment::error::SweepError;
+use crate::experiment::subject::model::LoadedModel;
 use crate::facts;
 use crate::results::schema::{
     BoundRow, MeasurementRow, OutputRow, SampleBoundRow, SearchRow, TailRow, file,

@@ -1,16 +1,16 @@
 //! The ladder of bounds of the cells that lack it.
 
-use super::cell::{Cell, label};
-use super::context::ModelContext;
-use super::error::SweepError;
-use super::event::Event;
-use super::parts;
 use crate::bounds::{self, Setting};
+use crate::experiment::cell::{Cell, label};
+use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
+use crate::experiment::parts;
+use crate::experiment::subject::context::ModelContext;
 use crate::results::schema::{BoundRow, Row};
 use crate::results::store::encode;
 
 /// Evaluates and stores the ladder of every cell that lacks it.
-pub(super) fn bound(
+pub fn bound(
     context: &mut ModelContext<'_>,
     cells: &[&Cell],
     tell: &mut dyn FnMut(Event),

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::model::LoadedModel;
-use super::plan::{Method, QuantizerSpec};
 use crate::data::manifest;
+use crate::experiment::plan::{Method, QuantizerSpec};
 use crate::network::Network;
 use crate::quant::saved::{self, Header, SavedError};
 use crate::quant::{QuantError, QuantizedNetwork, Quantizer};

@@ -1,8 +1,8 @@
 //! Finds the usual mistakes in images, labels and preprocessing by what they do to top-1: a variant that undoes the
 //! mistake has far more images right.
 
-use super::measure::top1;
 use crate::data::{Channels, IMAGENET, PerChannel, Preprocessing};
+use crate::experiment::logits::top1;
 
 /// One way to show images to a network.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,9 +1,9 @@
 //! Which studies a sweep runs, and which of their parts are stored.
 
-use super::{BatchStudy, CellStudy, Studies, Study};
 use crate::experiment::cell::Cell;
 use crate::experiment::parts;
 use crate::experiment::plan::Plan;
+use crate::experiment::studies::{BatchStudy, CellStudy, Studies, Study};
 use crate::results::schema::{BoundRow, MeasurementRow, OutputRow, Row};
 use crate::results::store::{Part, RunStore, StoreError};
 

@@ -1,27 +1,30 @@
 //! Runs a plan: every cell's measurements, bounds and verdicts, stored as they are made.
 
+mod pass;
+mod schedule;
+
 use std::path::Path;
 
-use super::augment::CalibrationSpec;
-use super::bounding::bound;
-use super::calibrating::Calibrating;
-use super::cell::{Cell, CellSpec, Conditions};
-use super::context::{Given, ModelContext};
-use super::derived;
-use super::error::SweepError;
-use super::event::Event;
-use super::images::open_images;
-use super::labels::{check_labels, doubt};
-use super::model::LoadedModel;
-use super::naming::tell_apart;
-use super::pass::Pass;
-use super::plan::{Plan, QuantizerSpec};
-use super::saved::models_for;
-use super::studies::schedule::Scheduled;
-use super::summary::Judging;
-use super::tails::{self, Tails};
+use self::pass::Pass;
+use self::schedule::Scheduled;
 use crate::data::ImageSet;
 use crate::engine::Engine;
+use crate::experiment::cell::{Cell, CellSpec, Conditions};
+use crate::experiment::derive::summary::Judging;
+use crate::experiment::derive::tables;
+use crate::experiment::derive::tails::{self, Tails};
+use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
+use crate::experiment::plan::{Plan, QuantizerSpec};
+use crate::experiment::studies::bounds::bound;
+use crate::experiment::subject::augment::CalibrationSpec;
+use crate::experiment::subject::calibrating::Calibrating;
+use crate::experiment::subject::context::{Given, ModelContext};
+use crate::experiment::subject::images::open_images;
+use crate::experiment::subject::labels::{check_labels, doubt};
+use crate::experiment::subject::model::LoadedModel;
+use crate::experiment::subject::naming::tell_apart;
+use crate::experiment::subject::saved::models_for;
 use crate::results::provenance::{ModelProvenance, Provenance};
 use crate::results::schema::{CellKey, Summary};
 use crate::results::store::RunStore;
@@ -129,7 +132,7 @@ impl Sweep<'_> {
             Some(settings) => tails::write(settings, &models, &cells, &images, &store)?,
             None => None,
         };
-        derived::write(&models, &cells, &store)?;
+        tables::write(&models, &cells, &store)?;
         let summary = judging.summary;
         store.write_summary(&summary)?;
         doubt(&models, &summary, tell);

@@ -1,12 +1,12 @@
 //! A model of a plan, loaded: network, preprocessing and what identifies the weights.
 
-use super::error::SweepError;
-use super::plan::{Model, Replacement};
 use super::preprocessing::{Chosen, choose};
 use crate::bounds::Domain;
 use crate::data::{DataError, ImageSet, Preprocessing, manifest};
 use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, EngineError};
+use crate::experiment::error::SweepError;
+use crate::experiment::plan::{Model, Replacement};
 use crate::network::synthetic::{self, Synthetic};
 use crate::network::{Network, NetworkError, Op, onnx, zoo};
 use crate::quant::equalize::without_caps;

@@ -26,7 +26,7 @@ const NEW: f32 = 0.75;
 const POWER: i32 = 7;
 
 /// One ascent after the other.
-pub(super) struct Ascent<'a> {
+pub(super) struct ProjectedGradientAscent<'a> {
     task: &'a Task,
     runner: CpuRunner<'a, f32>,
     variant: Variant,
@@ -49,7 +49,7 @@ struct State {
     inputs: [Vec<f32>; 2],
 }
 
-impl<'a> Ascent<'a> {
+impl<'a> ProjectedGradientAscent<'a> {
     pub fn new(
         task: &'a Task,
         runner: CpuRunner<'a, f32>,

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::augment::CalibrationImages;
-use super::cell::Cell;
-use super::error::SweepError;
-use super::model::LoadedModel;
-use super::plan::PlanError;
+use crate::experiment::cell::Cell;
+use crate::experiment::error::SweepError;
+use crate::experiment::plan::PlanError;
+use crate::experiment::subject::augment::CalibrationImages;
+use crate::experiment::subject::model::LoadedModel;
 
 use crate::bounds::probabilistic::{
     Tail, TailError, TailFacts, check_probability, curve, mean, moments, next_image, together,

@@ -1,11 +1,11 @@
 //! What is done to the pictures of a model, and why: as stated, as the network's family was trained, or as the network
 //! itself asks for.
 
-use super::error::SweepError;
 use crate::data::{
     CIFAR, Channels, DataError, EFFICIENTNET_LITE, IMAGENET, OPENNSFW, PerChannel, Preprocessing,
     Settings, Size,
 };
+use crate::experiment::error::SweepError;
 use crate::network::{INPUT, Network, Op};
 
 /// Inputs up to this side are of small pictures, which are taken as they are.

@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use arrow_array::RecordBatch;
 
-use super::cell::{Cell, label};
-use super::context::{Given, ModelContext};
-use super::error::SweepError;
-use super::event::Event;
-use super::measure::{CellRows, Collected};
-use super::model::LoadedModel;
-use super::parts;
-use super::studies::schedule::Scheduled;
-use super::studies::{BatchStudy, Chunk, Subject};
+use super::schedule::Scheduled;
+use crate::experiment::cell::{Cell, label};
+use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
+use crate::experiment::parts;
+use crate::experiment::studies::measure::{CellRows, Collected};
+use crate::experiment::studies::{BatchStudy, Chunk, Subject};
+use crate::experiment::subject::context::{Given, ModelContext};
+use crate::experiment::subject::model::LoadedModel;
 use crate::quant::QuantizedNetwork;
 use crate::results::schema::{MeasurementRow, OutputRow, Row};
 use crate::results::store::{Part, PartMeta, encode};

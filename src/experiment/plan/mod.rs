@@ -1,16 +1,20 @@
 //! Plans: TOML files that say which networks, images and quantizers a sweep crosses.
 
+mod method;
+mod quantize;
+mod quantizer_spec;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use super::augment::CalibrationSpec;
-pub use super::method::Method;
-pub use super::quantizer_spec::QuantizerSpec;
-pub use super::quantizers::Quantize;
-use super::studies::Studies;
+pub use self::method::Method;
+pub use self::quantize::Quantize;
+pub use self::quantizer_spec::QuantizerSpec;
 use crate::bounds;
 use crate::data::{Labels, Settings};
+use crate::experiment::studies::Studies;
+pub use crate::experiment::subject::augment::CalibrationSpec;
 
 /// What can be wrong with a plan.
 #[derive(Debug, thiserror::Error)]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::error::SweepError;
 use super::ledger::Known;
-use super::model::LoadedModel;
 use crate::bounds::{Ball, BoundError, Domain};
+use crate::experiment::error::SweepError;
+use crate::experiment::subject::model::LoadedModel;
 use crate::facts;
 use crate::network::Network;
 use crate::quant::Granularity;

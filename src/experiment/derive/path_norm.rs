@@ -1,8 +1,8 @@
 //! The L1 path norm of a network.
 
-use super::error::SweepError;
 use crate::engine::Engine;
 use crate::engine::cpu::CpuEngine;
+use crate::experiment::error::SweepError;
 use crate::network::Network;
 use crate::network::magnitudes::{MaxPooling, magnitude_network};
 use crate::tensor::Batch;

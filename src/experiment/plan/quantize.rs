@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::method::Method;
-use super::plan::{PlanError, check_keys};
 use super::quantizer_spec::QuantizerSpec;
-use super::saved::SavedNetwork;
+use super::{PlanError, check_keys};
+use crate::experiment::subject::saved::SavedNetwork;
 use crate::quant::saved::SavedError;
 use crate::quant::{ActivationSpec, Granularity, QuantError};
 

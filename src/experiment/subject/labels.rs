@@ -1,9 +1,9 @@
 //! Labels that are no truth for a network: of other classes, or right no more often than chance.
 
-use super::error::SweepError;
-use super::event::Event;
 use super::model::LoadedModel;
 use crate::data::ImageSet;
+use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
 use crate::results::schema::Summary;
 
 /// Refuses labels of another data set: beyond the classes of every classifier. Beyond those of some, they are no labels to

@@ -1,17 +1,17 @@
 //! Verdicts over cell x bound x depth, and each cell in brief.
 
-use super::cell::Cell;
-use super::context::ModelContext;
-use super::error::SweepError;
-use super::event::Event;
 use super::judge::{Digits, Judge};
-use super::parts;
-use super::plan::{Method, QuantizerSpec};
-use super::saved::SavedNetwork;
-use super::search::until;
-use super::studies::sample_bounds::SampleBounds;
 use crate::engine::Exact;
 use crate::engine::cpu::CpuEngine;
+use crate::experiment::cell::Cell;
+use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
+use crate::experiment::parts;
+use crate::experiment::plan::{Method, QuantizerSpec};
+use crate::experiment::search::until;
+use crate::experiment::studies::sample_bounds::SampleBounds;
+use crate::experiment::subject::context::ModelContext;
+use crate::experiment::subject::saved::SavedNetwork;
 use crate::facts::Arithmetic;
 use crate::quant::QuantError;
 use crate::results::schema::{

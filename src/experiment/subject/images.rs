@@ -1,8 +1,8 @@
 //! The images that a plan names.
 
-use super::error::SweepError;
-use super::plan::{Images, PlanError};
 use crate::data::ImageSet;
+use crate::experiment::error::SweepError;
+use crate::experiment::plan::{Images, PlanError};
 
 /// The images a plan names: of the first `skip + limit`, those that are not among the first `skip`.
 pub fn open_images(images: &Images) -> Result<ImageSet, SweepError> {

@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use super::cell::Cell;
-use super::context::ModelContext;
-use super::dynamics::BINS;
-use super::error::SweepError;
-use super::event::Event;
+use super::BINS;
 use crate::engine::{Distribution, Reductions, Variant};
+use crate::experiment::cell::Cell;
+use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
+use crate::experiment::subject::context::ModelContext;
 use crate::quant::QuantizedNetwork;
 use crate::tensor::histogram::Bins;
 

@@ -17,7 +17,7 @@ const CANDIDATES: usize = 8;
 const SIDES: [f64; 2] = [0.6, 0.04];
 
 /// Rounds of candidates around the best input.
-pub(super) struct Flips<'a> {
+pub(super) struct SquareAttack<'a> {
     task: &'a Task,
     runner: &'a mut (dyn Runner + 'a),
     variant: &'a Variant,
@@ -31,7 +31,7 @@ struct State {
     rounds: u64,
 }
 
-impl<'a> Flips<'a> {
+impl<'a> SquareAttack<'a> {
     pub fn new(
         task: &'a Task,
         runner: &'a mut (dyn Runner + 'a),

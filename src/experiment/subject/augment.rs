@@ -4,10 +4,10 @@ use image::DynamicImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::error::SweepError;
 use super::images::open_images;
-use super::plan::Images;
 use crate::data::{DataError, ImageFile, ImageSet, Preprocessing};
+use crate::experiment::error::SweepError;
+use crate::experiment::plan::Images;
 use crate::quant::random::Stream;
 use crate::tensor::{Batch, memory};
 

@@ -2,9 +2,9 @@
 
 use super::augment::CalibrationImages;
 use super::calibration::ImageCalibration;
-use super::error::SweepError;
 use super::model::LoadedModel;
 use crate::engine::cpu::CpuEngine;
+use crate::experiment::error::SweepError;
 use crate::quant::{QuantError, QuantizedNetwork, Quantizer};
 
 /// The calibration of a sweep.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::model::LoadedModel;
-use super::plan::{Model, PlanError};
+use crate::experiment::plan::{Model, PlanError};
 
 /// Gives networks that share a name names of their own, by their files; the same network twice is an error.
 pub fn tell_apart(models: &mut [LoadedModel], planned: &[Model]) -> Result<(), PlanError> {

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::PlanError;
 use super::method::Method;
-use super::plan::PlanError;
-use super::quantizers::Quantize;
-use super::saved::SavedNetwork;
+use super::quantize::Quantize;
+use crate::experiment::subject::saved::SavedNetwork;
 use crate::quant::absorb::Absorbed;
 use crate::quant::activation::WithActivations;
 use crate::quant::adaround::AdaRound;

@@ -9,6 +9,7 @@ mod ball;
 mod best;
 mod channelwise;
 mod dense;
+pub mod enclosure;
 mod expression;
 mod fused;
 mod gonon2023;

@@ -1,12 +1,12 @@
-//! How far a network's output moves when one layer alone is quantized: measured, or bounded.
+//! How far a network's output moves when one layer alone is quantized: measured, bounded, or by what the layer itself makes.
 
 use rayon::prelude::*;
 
 use crate::bounds::{self, BoundError, Domain, Setting};
 use crate::engine::{Engine, EngineError, Reductions, Taps};
 use crate::facts;
-use crate::network::Network;
-use crate::quant::{QuantizedLayer, QuantizedNetwork};
+use crate::network::{Activation, INPUT, Network, NetworkError};
+use crate::quant::{QuantError, QuantizedLayer, QuantizedNetwork, Walk};
 use crate::tensor::Batch;
 
 /// Images that isolated discrepancies are measured on, the first of the calibration set.
@@ -76,4 +76,88 @@ pub fn bounded(
         x => 10f64.powf(x - largest),
     };
     Ok(log10.iter().map(fraction).collect())
+}
+
+/// One over the square of the number of standard deviations that a score adds.
+const LEFT_OUT: f64 = 0.05;
+
+/// For each layer in topological order, `||(W' - W) y + b' - b||_2` on what it reads in full precision: the mean over images
+/// plus their standard deviation over the root of 0.05. One product per layer and variant, none of a whole network.
+pub fn local(
+    engine: &dyn Engine,
+    network: &Network,
+    walk: &mut dyn Walk,
+    variants: &[QuantizedLayer],
+) -> Result<Vec<f64>, QuantError> {
+    let cost = |layer: &QuantizedLayer, input: &Batch| -> Result<f64, LocalError> {
+        let mut change = network.nodes[layer.node].clone();
+        layer.apply_to(&mut change);
+        let full = &network.nodes[layer.node];
+        if let (Some(w), Some(weight)) = (full.affine(), change.weight_mut()) {
+            let pairs = weight.data_mut().iter_mut().zip(w.weight);
+            pairs.for_each(|(q, w)| *q -= w);
+        }
+        if let (Some(w), Some(bias)) = (full.affine(), change.bias_mut()) {
+            bias.iter_mut().zip(w.bias).for_each(|(q, b)| *q -= b);
+        }
+        let mut alone = Network::new(&change.name, input.shape);
+        alone.push(&change.name, change.op, &[INPUT], Activation::Identity)?;
+        let mut runner = engine.prepare(&alone)?;
+        let mut norms = Vec::with_capacity(input.images());
+        for part in input
+            .data
+            .chunks(runner.max_batch().max(1) * input.shape.len())
+        {
+            let part = Batch {
+                shape: input.shape,
+                data: part.to_vec(),
+            };
+            let outputs = runner.reference(&part)?;
+            let squares = |y: &Vec<f32>| y.iter().map(|&y| f64::from(y).powi(2)).sum::<f64>();
+            norms.extend(outputs.iter().map(|y| squares(y).sqrt()));
+        }
+        Ok(score(&norms))
+    };
+    let mut costs = Vec::with_capacity(variants.len());
+    for layer in variants {
+        let input = walk.inputs(layer.node)?.full;
+        costs.push(cost(layer, input).map_err(|e| QuantError::Calibration {
+            layer: network.nodes[layer.node].name.clone(),
+            problem: e.to_string(),
+        })?);
+    }
+    Ok(costs)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LocalError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+}
+
+/// Mean plus standard deviation (divisor `n - 1`; 0 for one image) over the root of [`LEFT_OUT`]. The deviation of a sum is at
+/// most the sum of the deviations, so that the sum of layers' scores is at least the score of their sum.
+fn score(norms: &[f64]) -> f64 {
+    let n = norms.len() as f64;
+    let mean = norms.iter().sum::<f64>() / n;
+    let squares: f64 = norms.iter().map(|x| (x - mean).powi(2)).sum();
+    mean + (squares / (n - 1.0).max(1.0) / LEFT_OUT).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::score;
+
+    #[test]
+    fn scores_by_hand_and_of_sums() {
+        assert_eq!(score(&[3.0]), 3.0);
+        // Mean 2, variance 2.
+        assert!((score(&[1.0, 3.0]) - (2.0 + 40f64.sqrt())).abs() < 1e-12);
+        let (a, b) = ([1.0, 4.0, 2.0], [5.0, 1.0, 1.5]);
+        let sum = [6.0, 5.0, 3.5];
+        assert!(score(&sum) <= score(&a) + score(&b));
+        assert!(score(&[1.0, f64::NAN]).is_nan());
+    }
 }

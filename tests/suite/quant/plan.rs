@@ -55,6 +55,7 @@ const TABLES: [&str; 43] = [
     "method = \"adaround\"\nbits = [4]\nbias_correction = true",
     "method = \"mixed\"\nbits = [4]",
     "method = \"mixed\"\nbits = [4]\nby = \"bound\"",
+    "method = \"mixed\"\nbits = [4]\nby = \"local\"",
     "method = \"mixed\"\nbits = [4]\ncandidates = [2, 4, 8]",
     "method = \"mixed\"\nbits = [4]\nbias_correction = true",
 ];

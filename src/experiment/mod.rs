@@ -1,5 +1,6 @@
 //! A sweep: a plan becomes cells, each cell a set of measurements, bounds and verdicts.
 
+pub mod annotated;
 pub mod augment;
 mod bounding;
 pub mod calibrating;

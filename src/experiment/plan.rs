@@ -143,7 +143,7 @@ pub enum Replacement {
 }
 
 /// Keys of each table, for the check that names a mistyped one.
-const KEYS: &[(&str, &[&str])] = &[
+pub(super) const KEYS: &[(&str, &[&str])] = &[
     (
         "the plan",
         &[
@@ -172,11 +172,15 @@ const KEYS: &[(&str, &[&str])] = &[
 impl Plan {
     /// Reads and checks a plan.
     pub fn read(path: &Path) -> Result<Self, PlanError> {
-        let text = std::fs::read_to_string(path).map_err(|source| PlanError::Read {
+        Self::parse(&Self::text(path)?, path)
+    }
+
+    /// A plan's text, as it was written.
+    pub fn text(path: &Path) -> Result<String, PlanError> {
+        std::fs::read_to_string(path).map_err(|source| PlanError::Read {
             path: path.to_path_buf(),
             source,
-        })?;
-        Self::parse(&text, path)
+        })
     }
 
     /// Parses and checks a plan's text; `path` is for messages.

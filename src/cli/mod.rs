@@ -3,6 +3,7 @@
 
 mod bench;
 mod bounds;
+mod compare;
 mod devices;
 mod doctor;
 mod doctor_images;
@@ -55,8 +56,7 @@ struct Cli {
     memory: Option<usize>,
 }
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 fine; 1 a bound was violated, or a check failed; 2 bad usage or input.";
+const EXIT_CODES: &str = "Exit codes: 0 fine; 1 a bound was violated, or a check or comparison failed; 2 bad usage or input.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -84,6 +84,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Throughput of forward passes and of whole measurements
     Bench(bench::Args),
+    /// Two runs side by side: what is no longer as it was
+    Compare(compare::Args),
     /// Rebuild the report of a run from its stored results
     Report(report::Args),
     /// Download published weights into the cache, verified and resumable
@@ -113,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Compare(args) => args.run(),
         Command::Report(args) => args.run(),
         Command::Fetch(args) => args.run(),
         Command::Devices(args) => args.run(),

@@ -399,7 +399,7 @@ pub fn plan() -> String {
     );
     let ids: Vec<&str> = facts::ALL
         .iter()
-        .filter(|f| f.parameter.is_none())
+        .filter(|f| f.certifies == facts::Certifies::ForAllInputs)
         .map(|f| f.id)
         .collect();
     section(&mut text, PLAN, PLAN, "");
@@ -417,7 +417,10 @@ pub fn plan() -> String {
     );
     for (method, keys) in Method::KEYS {
         let mark = if method == USUAL { "" } else { "#" };
-        let _ = writeln!(text, "\n# {}", head_of("quantize"));
+        match method {
+            USUAL => text.push_str(&format!("\n# {}\n", head_of("quantize"))),
+            _ => text.push('\n'),
+        }
         let _ = writeln!(text, "{mark}[[quantize]]\n{mark}method = \"{method}\"");
         for key in keys.iter().filter(|k| **k != "method") {
             if let Some(line) = find(method, key).or_else(|| find(ANY, key)) {
@@ -425,7 +428,6 @@ pub fn plan() -> String {
             }
         }
         if method == USUAL {
-            let _ = writeln!(text, "# {}", head_of_any("activations"));
             section(
                 &mut text,
                 "activations",
@@ -441,10 +443,6 @@ pub fn plan() -> String {
 
 fn head_of(key: &str) -> &'static str {
     find(PLAN, key).map_or("", |l| l.says)
-}
-
-fn head_of_any(key: &str) -> &'static str {
-    find(ANY, key).map_or("", |l| l.says)
 }
 
 /// A table's heading with what is said of it, and its keys.
@@ -518,6 +516,14 @@ mod tests {
         let path = Path::new("plan.toml");
         let plain = Plan::parse(&plan(), path).unwrap();
         assert_eq!(plain.quantize.len(), 1);
+        let listed = plan();
+        let listed = listed.split("# bounds:").nth(1).unwrap();
+        let listed = listed.split("\n\n").next().unwrap().split_whitespace();
+        let ids: Vec<&str> = listed.filter(|w| *w != "#").collect();
+        assert!(ids.len() > 10);
+        for id in ids {
+            crate::bounds::find(id).unwrap();
+        }
         let full = Plan::parse(&all_keys(), path).unwrap();
         assert_eq!(full.quantize.len(), Method::KEYS.len() - 1);
         assert!(full.calibration.is_some() && full.studies.tails.is_some());

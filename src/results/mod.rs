@@ -2,6 +2,7 @@
 //! from, and what makes a bound hold. Whoever measures writes it and whoever draws reads it; neither sees the other.
 
 pub mod answers;
+pub mod compare;
 pub mod headline;
 pub mod layer_ranking;
 pub mod provenance;

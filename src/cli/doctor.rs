@@ -71,47 +71,51 @@ impl Args {
         let usual = Path::new("datasets");
         let here = usual.is_dir().then_some(usual);
         let datasets = self.datasets.as_deref().or(here);
-        let sampled: [(&str, &dyn Fn(&Path) -> Checked); 3] = [
-            ("assets", &assets),
-            ("preprocessing", &preprocessing),
-            ("top-1", &accuracy),
-        ];
-        let mut checks: Vec<(&str, Box<dyn Fn() -> Checked>)> =
-            vec![("devices", Box::new(devices))];
+        let mut fine = told("devices", devices())?;
         if let Some(datasets) = datasets {
-            let asked = sampled.map(|(name, check)| -> (&str, Box<dyn Fn() -> Checked>) {
-                (name, Box::new(move || check(datasets)))
-            });
-            checks.extend(asked);
-        }
-        let mut outcome = Outcome::Fine;
-        for (name, check) in checks {
-            match check() {
-                Ok(lines) => {
-                    for line in lines {
-                        say!("ok    {name}: {line}");
-                    }
-                }
-                Err(error) => {
-                    say!("FAIL  {name}: {error:#}");
-                    outcome = Outcome::Failed;
-                }
+            for (name, check) in SAMPLED {
+                fine &= told(name, check(datasets))?;
             }
         }
         if datasets.is_none() {
-            for (name, _) in sampled {
+            for (name, _) in SAMPLED {
                 say!(
                     "skip  {name}: no folder datasets here, which the project's source has; give --datasets DIR"
                 );
             }
             say!("one's own images and weights are checked by --images DIR --model M --weights F");
         }
-        Ok(outcome)
+        Ok(if fine { Outcome::Fine } else { Outcome::Failed })
     }
 }
 
 /// What a check found, line by line.
 type Checked = anyhow::Result<Vec<String>>;
+/// A check of what lies in a folder.
+type Check = fn(&Path) -> Checked;
+
+/// What needs the project's sample networks and images.
+const SAMPLED: [(&str, Check); 3] = [
+    ("assets", assets),
+    ("preprocessing", preprocessing),
+    ("top-1", accuracy),
+];
+
+/// Tells a check's outcome; true when it is fine.
+fn told(name: &str, checked: Checked) -> anyhow::Result<bool> {
+    match checked {
+        Ok(lines) => {
+            for line in lines {
+                say!("ok    {name}: {line}");
+            }
+            Ok(true)
+        }
+        Err(error) => {
+            say!("FAIL  {name}: {error:#}");
+            Ok(false)
+        }
+    }
+}
 
 /// Opens every adapter that is there; a machine without any runs on the processor, which is no fault.
 fn devices() -> Checked {

@@ -10,7 +10,7 @@ use super::execution::{execute, from_flags};
 use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, run_dir};
 use super::output::{note, say};
 use super::table::{self, number};
-use crate::experiment::plan::Plan;
+use crate::experiment::plan::{Plan, usual_tolerances};
 use crate::experiment::studies::{Studies, isolated::TABLE};
 use crate::report;
 use crate::results::layer_ranking::{Collector, Ranking};
@@ -51,6 +51,7 @@ impl Args {
             batch: self.batch,
             f64_images: 0,
             bounds: Some(Vec::new()),
+            tolerances: usual_tolerances(),
             images: self.images.beside(calibration.as_ref())?,
             calibration,
             model: vec![self.model.planned()],

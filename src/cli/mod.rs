@@ -22,11 +22,13 @@ mod preprocessing;
 mod progress;
 mod quantize;
 mod report;
+mod required_bits;
 mod run;
 mod sample;
 mod search;
 mod sweep;
 mod table;
+mod tails;
 mod trace;
 
 use std::process::ExitCode;
@@ -72,6 +74,8 @@ enum Command {
     Bounds(bounds::Args),
     /// What the quantizers' papers promise, beside what is measured on one network
     Guarantees(guarantees::Args),
+    /// The narrowest weights that keep the output under a tolerance: measured, for most images, and for every input
+    RequiredBits(required_bits::Args),
     /// The worst input: the largest discrepancy a search finds over all inputs that bounds speak of
     Search(search::Args),
     /// Distributions of weights and activations, full precision beside quantized, by kind of layer
@@ -109,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => args.run(),
         Command::Bounds(args) => args.run(),
         Command::Guarantees(args) => args.run(),
+        Command::RequiredBits(args) => args.run(),
         Command::Search(args) => args.run(),
         Command::Dynamics(args) => args.run(),
         Command::Quantize(args) => args.run(),

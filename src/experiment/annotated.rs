@@ -55,6 +55,12 @@ const LINES: &[Line] = &[
         r#"["layerwise", "fused", "best"]"#,
         "only these bounds; all when left out, none for []",
     ),
+    line(
+        PLAN,
+        "tolerances",
+        "[0.1, 1.0]",
+        "differences of the output that required bits are counted for",
+    ),
     line(PLAN, "images", "", "images to measure on"),
     line(
         PLAN,

@@ -205,5 +205,14 @@ fn output_summary(rows: &[OutputRow], max_abs_diff: f64, bounds: Vec<BoundAt>) -
         labelled,
         top1_ref_right: right.then(|| count(&|r| r.label.is_some() && r.top1_ref == r.label)),
         top1_quant_right: right.then(|| count(&|r| r.label.is_some() && r.top1_quant == r.label)),
+        median_margin: median(rows.iter().filter_map(|r| r.ref_margin).collect()),
+        margin_safe: logits
+            .then(|| count(&|r| r.ref_margin.is_some_and(|m| m > 2.0 * r.max_abs_diff))),
     }
+}
+
+/// The lower median.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied()
 }

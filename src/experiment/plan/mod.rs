@@ -1,5 +1,6 @@
 //! Plans: TOML files that say which networks, images and quantizers a sweep crosses.
 
+pub mod annotated;
 mod method;
 mod quantize;
 mod quantizer_spec;
@@ -159,7 +160,7 @@ pub enum Replacement {
 }
 
 /// Keys of each table, for the check that names a mistyped one.
-const KEYS: &[(&str, &[&str])] = &[
+pub(super) const KEYS: &[(&str, &[&str])] = &[
     (
         "the plan",
         &[
@@ -189,11 +190,15 @@ const KEYS: &[(&str, &[&str])] = &[
 impl Plan {
     /// Reads and checks a plan.
     pub fn read(path: &Path) -> Result<Self, PlanError> {
-        let text = std::fs::read_to_string(path).map_err(|source| PlanError::Read {
+        Self::parse(&Self::text(path)?, path)
+    }
+
+    /// A plan's text, as it was written.
+    pub fn text(path: &Path) -> Result<String, PlanError> {
+        std::fs::read_to_string(path).map_err(|source| PlanError::Read {
             path: path.to_path_buf(),
             source,
-        })?;
-        Self::parse(&text, path)
+        })
     }
 
     /// Parses and checks a plan's text; `path` is for messages.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::data::ImageSet;
 use crate::engine::{Reduced, TapStats};
 use crate::experiment::cell::Cell;
-use crate::experiment::logits::{kl_divergence, top1};
+use crate::experiment::logits::{kl_divergence, margin, top1};
 use crate::experiment::subject::model::LoadedModel;
 use crate::results::schema::{CellKey, MeasurementRow, OutputRow};
 
@@ -76,6 +76,7 @@ impl<'a> Collected<'a> {
             let mut row = key.output(image, label, worst);
             if logits {
                 row.top1_ref = top1(reference);
+                row.ref_margin = margin(reference);
                 row.top1_quant = top1(output);
                 row.kl = Some(kl_divergence(reference, output));
             }

@@ -33,6 +33,8 @@ use crate::results::store::RunStore;
 pub struct Sweep<'a> {
     /// What to do.
     pub plan: &'a Plan,
+    /// The plan as it was written, which is stored as it is.
+    pub written: &'a str,
     /// Where to run forward passes.
     pub engine: &'a dyn Engine,
     /// The f64 reference.
@@ -81,7 +83,8 @@ impl Sweep<'_> {
         }
         let cells = self.cells(&models, &images, &calibrating)?;
         let store = RunStore::create_or_open(self.out)?;
-        store.write_plan(&self.plan.to_toml()?)?;
+        store.write_plan(self.written)?;
+        store.write_resolved(&self.plan.to_toml()?)?;
         let mut provenance = self.provenance(&models, &images);
         provenance.calibration = calibrating.describe();
         store.write_provenance(&provenance)?;

@@ -4,8 +4,8 @@
 
 use std::fmt::Write;
 
-use super::method::Method;
 use super::KEYS;
+use super::method::Method;
 use crate::facts;
 
 /// What is said of one key of one table.

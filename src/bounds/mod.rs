@@ -30,6 +30,7 @@ mod spectral;
 mod spectral_fused;
 mod spectral_fused_rescaled;
 mod spectral_norm;
+mod vectors;
 
 pub use ball::Ball;
 pub use best::intersection;

@@ -86,6 +86,37 @@ fn two_layers_with_relu() {
 }
 
 #[test]
+fn every_weight_takes_its_own_least() {
+    // Inputs in [-3, 3]: hidden 0 is 2 x and becomes 1.5 x, hidden 1 is x and becomes 1.25 x.
+    let build = |hidden: [f32; 2], output: [f32; 2]| {
+        let mut net = Network::new("least", Shape::vector(1));
+        let layer = dense(2, &hidden, &[0.0; 2]);
+        net.push("hidden", layer, &[INPUT], Activation::Relu)
+            .unwrap();
+        let layer = dense(1, &output, &[0.0]);
+        net.push("output", layer, &[1], Activation::Identity)
+            .unwrap();
+        net
+    };
+    // e = (1.5, 0.75), m = (6, 3), m' = (4.5, 3.75). The first weight grows from 1 to 2: 1 * 1.5 + 1 * 4.5; the second falls
+    // from 3 to 2: 2 * 0.75 + 1 * 3. Either reading of all weights alike is larger: 13.5 and 12.
+    let pair = (
+        build([2.0, 1.0], [1.0, 3.0]),
+        build([1.5, 1.25], [2.0, 2.0]),
+    );
+    for id in ["channelwise", "path-metric", "fused"] {
+        assert_bounds(id, &pair, &[1.5, 10.5]);
+    }
+    assert_bounds("layerwise", &pair, &[1.5, 4.0 * 1.5 + 2.0 * 4.5]);
+    // The second weight changes its sign, from 3 to -1: 3 * 3 + 3.75.
+    let pair = (
+        build([2.0, 1.0], [1.0, 3.0]),
+        build([1.5, 1.25], [2.0, -1.0]),
+    );
+    assert_bounds("channelwise", &pair, &[1.5, 6.0 + 12.75]);
+}
+
+#[test]
 fn two_layers_without_activation_are_one() {
     let pair = two_layers(Activation::Identity);
     // [4.5, -6.75] - [4, -8] = [0.5, 1.25]; constants 1.25 - 1.

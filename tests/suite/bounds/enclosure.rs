@@ -76,7 +76,7 @@ struct Case {
     pair: Pair,
     network: Network,
     quantized: Network,
-    grids: Vec<Option<(f64, f64, f64)>>,
+    grids: Vec<Grid>,
     inputs: Inputs,
 }
 
@@ -149,7 +149,7 @@ fn case(seed: u64) -> Case {
         }
     }
     let nodes = network.nodes.len();
-    let grids: Vec<Option<(f64, f64, f64)>> = (0..nodes)
+    let grids: Vec<Grid> = (0..nodes)
         .map(|i| {
             let node = &network.nodes[i];
             let rounds = node.is_layer() && i + 1 < nodes && rounded[i % 2];
@@ -173,7 +173,11 @@ fn case(seed: u64) -> Case {
         pair: Pair::new(&network, &quantized, &roundings).unwrap(),
         inputs: Inputs {
             reference: centre.iter().map(around).collect(),
-            slope: if seed % 2 == 0 { 0.0 } else { -1.0 / 16.0 },
+            slope: if seed.is_multiple_of(2) {
+                0.0
+            } else {
+                -1.0 / 16.0
+            },
             offset: Range::new(-0.01, 0.02),
         },
         network,
@@ -182,8 +186,11 @@ fn case(seed: u64) -> Case {
     }
 }
 
+/// Smallest and largest value and step of a rounded output.
+type Grid = Option<(f64, f64, f64)>;
+
 /// The outputs of every layer, in f64, with outputs rounded where `grids` say so.
-fn run(network: &Network, x: &[f64], grids: Option<&[Option<(f64, f64, f64)>]>) -> Vec<Vec<f64>> {
+fn run(network: &Network, x: &[f64], grids: Option<&[Grid]>) -> Vec<Vec<f64>> {
     let mut value = x.to_vec();
     let mut found = Vec::new();
     for (i, node) in network.nodes.iter().enumerate() {

@@ -9,7 +9,7 @@ use prost::Message;
 use quantbound::bounds::{Domain, Setting, ladder};
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::engine::{Engine, Exact};
-use quantbound::experiment::judge::Judge;
+use quantbound::experiment::derive::judge::Judge;
 use quantbound::experiment::search::verdicts;
 use quantbound::facts::Arithmetic;
 use quantbound::quant::uniform::{Scheme, Uniform};

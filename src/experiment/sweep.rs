@@ -23,7 +23,7 @@ use super::tails::{self, Tails};
 use crate::data::ImageSet;
 use crate::engine::Engine;
 use crate::results::provenance::{ModelProvenance, Provenance};
-use crate::results::schema::{CellKey, Summary};
+use crate::results::schema::{CellKey, Summary, VerdictCounts};
 use crate::results::store::RunStore;
 
 /// A sweep about to run.
@@ -46,6 +46,8 @@ pub struct Finished {
     pub summary: Summary,
     /// Parts computed now (0 when everything was there).
     pub computed: usize,
+    /// Verdicts on the inputs that the plan's searches found.
+    pub searched: VerdictCounts,
     /// The statement for most images in words, where the plan asks for one.
     pub tails: Option<String>,
 }
@@ -135,6 +137,7 @@ impl Sweep<'_> {
         doubt(&models, &summary, tell);
         Ok(Finished {
             summary,
+            searched: derived::searched(&store)?,
             computed: parts - done,
             tails,
         })

@@ -84,7 +84,12 @@ pub fn conclude(finished: &Finished, out: &Path) -> anyhow::Result<Outcome> {
             finding.log10_bound
         );
     }
-    let bad = summary.counts.violated + summary.counts.invalid;
+    let searched = &finished.searched;
+    if searched.total() > 0 {
+        say!("searches {}", table::verdicts(searched));
+    }
+    let bad = [&summary.counts, searched].map(|c| c.violated + c.invalid);
+    let bad: u64 = bad.into_iter().sum();
     Ok(if bad == 0 {
         Outcome::Fine
     } else {

@@ -12,7 +12,7 @@ use crate::experiment::error::SweepError;
 use crate::experiment::subject::model::LoadedModel;
 use crate::facts;
 use crate::results::schema::{
-    BoundRow, MeasurementRow, OutputRow, SampleBoundRow, SearchRow, TailRow, file,
+    BoundRow, MeasurementRow, OutputRow, SampleBoundRow, SearchRow, TailRow, VerdictCounts, file,
 };
 use crate::results::store::{RunStore, StoreError, for_each_row};
 
@@ -42,6 +42,26 @@ pub fn write(
         rows.extend(required_bits(&family, tolerances)?);
     }
     Ok(store.write_table(&rows)?)
+}
+
+/// Verdicts on the inputs that searches found; none without a search.
+pub fn searched(store: &RunStore) -> Result<VerdictCounts, StoreError> {
+    let mut counts = VerdictCounts::default();
+    let table = store.dir().join(file::SEARCH);
+    if table.is_file() {
+        for_each_row(&table, |row: SearchRow| {
+            counts += VerdictCounts {
+                holds: row.holds.into(),
+                undecided: row.undecided.into(),
+                violated: row.violated.into(),
+                invalid: row.invalid.into(),
+                cleared: 0,
+                within_decade: row.within_decade.into(),
+                smallest_slack: row.smallest_slack,
+            };
+        })?;
+    }
+    Ok(counts)
 }
 
 /// Cells that differ in nothing but their bit width.

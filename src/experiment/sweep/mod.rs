@@ -26,7 +26,7 @@ use crate::experiment::subject::model::LoadedModel;
 use crate::experiment::subject::naming::tell_apart;
 use crate::experiment::subject::saved::models_for;
 use crate::results::provenance::{ModelProvenance, Provenance};
-use crate::results::schema::{CellKey, Summary};
+use crate::results::schema::{CellKey, Summary, VerdictCounts};
 use crate::results::store::RunStore;
 
 /// A sweep about to run.
@@ -51,6 +51,8 @@ pub struct Finished {
     pub summary: Summary,
     /// Parts computed now (0 when everything was there).
     pub computed: usize,
+    /// Verdicts on the inputs that the plan's searches found.
+    pub searched: VerdictCounts,
     /// The statement for most images in words, where the plan asks for one.
     pub tails: Option<String>,
 }
@@ -141,6 +143,7 @@ impl Sweep<'_> {
         doubt(&models, &summary, tell);
         Ok(Finished {
             summary,
+            searched: derived::searched(&store)?,
             computed: parts - done,
             tails,
         })

@@ -65,6 +65,9 @@ fn two_layers_with_relu() {
         &[4.5, 9.0 * 3.0 * 5.0 * 0.5],
     );
     assert_bounds("houache2025-conv-arithmetic", &pair, &[4.5, 67.5]);
+    // Norms 3 and 4, with biases 3.5 and 5, against 2.5 and 4.5, with biases 3 and 5.5: 4.5 (0.5 * 3) + 0.5 (3.5 * 3), and with
+    // the networks exchanged 4 (0.5 * 3) + 0.5 (3 * 3).
+    assert_bounds("layer-sum", &pair, &[1.5, 6.0 + 4.5]);
     // min(4.5 * 1.5 + 0.5 * 9.5, 4 * 1.5 + 0.5 * 8)
     for id in [
         "layerwise",
@@ -83,6 +86,27 @@ fn two_layers_with_relu() {
     let spectral = [0.5 * start, 4.0 * 0.5 * start + 0.5 * hidden];
     assert_bounds("spectral", &pair, &spectral);
     assert_bounds("spectral-fused", &pair, &spectral);
+}
+
+#[test]
+fn single_elements_are_bounded_by_rows() {
+    // Four inputs in [-3, 3], two outputs x0 + x1 + x2 + x3, doubled: no element moves by more than 12, and a row's norm, 2,
+    // times the input's, 6, says so. The norm of the matrix, 2 sqrt(2), does not; nor does it behind the sum with a copy.
+    let build = |w: f32| {
+        let mut net = Network::new("rows", Shape::vector(4));
+        let both = pointwise(2, &[w; 8], &[0.0; 2]);
+        let one = net
+            .push("one", both.clone(), &[INPUT], Activation::Identity)
+            .unwrap();
+        let other = net.push("other", both, &[INPUT], Activation::Relu).unwrap();
+        net.push("sum", Op::Add, &[one, other], Activation::Identity)
+            .unwrap();
+        net
+    };
+    let pair = (build(1.0), build(2.0));
+    for id in ["spectral", "spectral-fused", "spectral-fused-rescaled"] {
+        assert_bounds(id, &pair, &[12.0, 12.0, 24.0]);
+    }
 }
 
 #[test]

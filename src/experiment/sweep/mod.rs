@@ -143,7 +143,7 @@ impl Sweep<'_> {
         doubt(&models, &summary, tell);
         Ok(Finished {
             summary,
-            searched: derived::searched(&store)?,
+            searched: tables::searched(&store)?,
             computed: parts - done,
             tails,
         })

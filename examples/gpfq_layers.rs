@@ -12,8 +12,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use quantbound::engine::cpu::CpuEngine;
-use quantbound::experiment::plan::Images;
-use quantbound::experiment::subject::augment::CalibrationSpec;
+use quantbound::experiment::plan::{CalibrationSpec, Images};
 use quantbound::experiment::subject::calibration::ImageCalibration;
 use quantbound::network::zoo;
 use quantbound::quant::gram::Gram;

@@ -1,22 +1,23 @@
 //! The smallest of several bounds at every node.
 
-use super::registry::ladder;
-use super::{Bound, BoundError, Series, Setting, registry};
+use rayon::prelude::*;
+
+use super::{Bound, BoundError, Series, Setting};
 use crate::facts::{self, BoundFacts};
 
-/// The smallest of all other bounds at every node, with or without the clamped ones.
+/// The smallest of several theorems at every node, with or without the clamped ones.
 pub(super) struct Best {
     /// Includes the rungs that clamp errors to the range of the values.
     pub cap: bool,
+    /// The theorems, clamped or not.
+    pub of: &'static [&'static dyn Bound],
 }
 
 impl Best {
     /// The bounds that are intersected.
-    pub(super) fn parts(&self) -> Vec<&'static str> {
-        let facts = registry().iter().map(|b| b.facts());
-        facts
-            .filter(|f| !f.is_intersection && (self.cap || f.clamps.is_none()))
-            .map(|f| f.id)
+    pub(super) fn parts(&self) -> Vec<&'static dyn Bound> {
+        let of = self.of.iter().copied();
+        of.filter(|b| self.cap || b.facts().clamps.is_none())
             .collect()
     }
 }
@@ -31,15 +32,19 @@ impl Bound for Best {
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
-        let all = ladder(setting, Some(&self.parts()));
-        intersection(all.iter().map(|(_, result)| result))
+        intersection(&evaluate_each(&self.parts(), setting))
     }
 }
 
-/// The bounds that the bound of this id intersects; `None` for a theorem of its own.
-pub(super) fn parts_of(id: &str) -> Option<Vec<&'static str>> {
-    let all = [false, true].map(|cap| Best { cap });
-    all.iter().find(|b| b.facts().id == id).map(Best::parts)
+/// Evaluates the bounds in parallel, in their order.
+pub(super) fn evaluate_each(
+    bounds: &[&dyn Bound],
+    setting: &Setting,
+) -> Vec<Result<Series, BoundError>> {
+    if bounds.iter().any(|b| b.facts().reads_spectral_norms) {
+        setting.prepare_spectral();
+    }
+    bounds.par_iter().map(|b| b.evaluate(setting)).collect()
 }
 
 /// The node-by-node minimum of the bounds that could be evaluated; the first error when none could.

@@ -61,9 +61,10 @@ fn readings(setting: &Setting) -> Vec<Reading> {
     };
     let mut readings = vec![stored(INPUT)];
     for (i, node) in setting.network().nodes.iter().enumerate() {
-        readings.push(match is_embedded(node) {
-            true => stored(i + 1),
-            false => read_inputs(node, &readings),
+        readings.push(if is_embedded(node) {
+            stored(i + 1)
+        } else {
+            read_inputs(node, &readings)
         });
     }
     readings
@@ -119,9 +120,10 @@ fn at_node(setting: &Setting, readings: &[Reading], target: ValueId) -> Up {
     }
     let layers = Up::new(depth as f64);
     let reach = width * Up::new(setting.domain().magnitude());
-    let bracket = match biased {
-        false => layers * reach,
-        true => layers * (reach + Up::ONE) + width * Up::new((depth * (depth - 1) / 2) as f64),
+    let bracket = if biased {
+        layers * (reach + Up::ONE) + width * Up::new((depth * (depth - 1) / 2) as f64)
+    } else {
+        layers * reach
     };
     readings[target].gain * radius.powi(depth - 1) * bracket * Up::new(eps)
 }

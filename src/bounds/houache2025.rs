@@ -78,9 +78,10 @@ pub(super) fn is_biased(setting: &Setting) -> bool {
 
 /// The norm of `[W b; 0 1]`, or of `W` in a network without biases, in `R` and in `R'`.
 pub(super) fn absorbed(layer: &LayerFacts, biased: bool) -> [Up; 2] {
-    match biased {
-        true => layer.augmented.map(|norm| Up::new(norm.max(1.0))),
-        false => [layer.norm, layer.norm_quantized].map(Up::new),
+    if biased {
+        layer.augmented.map(|norm| Up::new(norm.max(1.0)))
+    } else {
+        [layer.norm, layer.norm_quantized].map(Up::new)
     }
 }
 

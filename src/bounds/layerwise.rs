@@ -53,9 +53,10 @@ impl Bound for Layerwise {
                 state.quantized = state.quantized.min(Up::new(cap));
             }
             if self.cap {
-                state.error = state.error.min(match setting.is_nonnegative(i + 1) {
-                    true => state.reference.max(state.quantized),
-                    false => state.reference + state.quantized,
+                state.error = state.error.min(if setting.is_nonnegative(i + 1) {
+                    state.reference.max(state.quantized)
+                } else {
+                    state.reference + state.quantized
                 });
             }
             states.push(state);

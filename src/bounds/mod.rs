@@ -15,6 +15,7 @@ mod fused;
 mod gonon2023;
 mod houache2025;
 mod interval;
+mod layer_norms;
 mod layer_sum;
 mod layerwise;
 mod parametrization;

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::best::{intersection, parts_of};
-use super::registry::{Ladder, ladder};
+use super::best::intersection;
+use super::registry::{Ladder, ladder, parts_of};
 use super::rescaling::ChannelClasses;
 use super::rescaling_search::{candidates, channel_path_norm, equalized, norm_product};
 use super::{BoundError, Domain, ReferenceNorms, Series, Setting, registry};
@@ -86,12 +86,14 @@ impl<'a> Parametrizations<'a> {
         }
     }
 
-    /// The bounds of the given ids, or all, in the network's own units, for each of [`Rescale::ALL`].
+    /// The bounds of the given ids, or all, in the network's own units, for each of [`Rescale::ALL`]. Those of the networks
+    /// as given that are `known` are taken as they are; a known series may be infinite where nobody asks.
     pub fn ladders(
         &self,
         quantized: &'a Network,
         domain: &'a Domain,
         ids: Option<&[&str]>,
+        known: &BTreeMap<String, Series>,
     ) -> Result<[Ladder; 3], BoundError> {
         let every: Vec<&str> = registry().iter().map(|b| b.facts().id).collect();
         let wanted = ids.unwrap_or(&every);
@@ -111,9 +113,18 @@ impl<'a> Parametrizations<'a> {
         type Found = BTreeMap<String, Result<Series, BoundError>>;
         let mut found: Vec<Found> = Vec::new();
         for (i, reference) in self.all.iter().enumerate() {
-            let setting = Setting::sharing(reference, quantized, domain)?;
-            let ids = if i == 0 { &single } else { &dependent };
-            let mut here: Found = ladder(&setting, Some(ids)).into_iter().collect();
+            let mut here = Found::new();
+            let mut ids = dependent.clone();
+            if i == 0 {
+                let given = single.iter().filter_map(|id| known.get_key_value(*id));
+                here.extend(given.map(|(id, series)| (id.clone(), Ok(series.clone()))));
+                ids = single.clone();
+                ids.retain(|id| !here.contains_key(*id));
+            }
+            if !ids.is_empty() {
+                let setting = Setting::sharing(reference, quantized, domain)?;
+                here.extend(ladder(&setting, Some(&ids)));
+            }
             if let Some(as_given) = found.first() {
                 for (id, series) in as_given {
                     here.entry(id.clone()).or_insert_with(|| series.clone());

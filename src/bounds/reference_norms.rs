@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::layer_norms::{LayerNorms, layer_norms};
 use super::rescaling::{ChannelClasses, Rescaling};
 use super::rescaling_search::balanced;
 use super::scaled::Up;
-use super::spectral::{self, LayerNorms};
 use crate::network::Network;
 
 /// A layer, the layer before it in a chain (`None`: nothing), and which rows are scaled: see `spectral_fused`.
@@ -100,7 +100,7 @@ impl<'a> ReferenceNorms<'a> {
     /// Norms of node `node`; `None` when it has no parameters.
     pub(super) fn layer(&self, node: usize) -> Option<&LayerNorms> {
         self.here.layers[node]
-            .get_or_init(|| spectral::layer_norms(self, self.network, node))
+            .get_or_init(|| layer_norms(self.network, self.rescaling(), self.network, node))
             .as_ref()
     }
 

@@ -1,10 +1,9 @@
 //! All bounds, from the loosest to the sharpest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use rayon::prelude::*;
-
-use super::best::{Best, intersection, parts_of};
+use super::best::{Best, evaluate_each, intersection};
 use super::channelwise::Channelwise;
 use super::fused::Fused;
 use super::gonon2023::Gonon2023;
@@ -17,14 +16,12 @@ use super::spectral::Spectral;
 use super::spectral_fused::SpectralFused;
 use super::spectral_fused_rescaled::SpectralFusedRescaled;
 use super::{Bound, BoundError, Series, Setting};
-use crate::facts;
 
 /// Bounds by id, in the order asked for.
 pub type Ladder = Vec<(String, Result<Series, BoundError>)>;
 
-static BEST: [Best; 2] = [Best { cap: false }, Best { cap: true }];
-
-static REGISTRY: &[&dyn Bound] = &[
+/// One theorem each, the loosest first.
+static THEOREMS: &[&dyn Bound] = &[
     &Gonon2023,
     &Houache2025 {
         conv: false,
@@ -65,19 +62,34 @@ static REGISTRY: &[&dyn Bound] = &[
     &SpectralFused { cap: false },
     &SpectralFused { cap: true },
     &SpectralFusedRescaled,
-    &BEST[0],
-    &BEST[1],
 ];
+
+/// Of all theorems.
+static BEST: [Best; 2] = [
+    Best {
+        cap: false,
+        of: THEOREMS,
+    },
+    Best {
+        cap: true,
+        of: THEOREMS,
+    },
+];
+
+static REGISTRY: LazyLock<Vec<&dyn Bound>> = LazyLock::new(|| {
+    let best = BEST.iter().map(|b| b as &dyn Bound);
+    THEOREMS.iter().copied().chain(best).collect()
+});
 
 /// Every bound, in ladder order: the loosest theorem first, the intersections last.
 pub fn registry() -> &'static [&'static dyn Bound] {
-    REGISTRY
+    &REGISTRY
 }
 
 /// The bound of that id.
 pub fn find(id: &str) -> Result<&'static dyn Bound, BoundError> {
-    let known = || REGISTRY.iter().map(|b| b.facts().id);
-    let found = REGISTRY.iter().find(|b| b.facts().id == id);
+    let known = || registry().iter().map(|b| b.facts().id);
+    let found = registry().iter().find(|b| b.facts().id == id);
     found.copied().ok_or_else(|| BoundError::Unknown {
         id: id.into(),
         known: known().collect::<Vec<_>>().join(", "),
@@ -113,23 +125,32 @@ pub fn standing(
     }
 }
 
+/// The theorems that the bound of this id intersects; `None` for a theorem of its own.
+pub(super) fn parts_of(id: &str) -> Option<Vec<&'static str>> {
+    let best = BEST.iter().find(|b| b.facts().id == id)?;
+    Some(best.parts().iter().map(|b| b.facts().id).collect())
+}
+
 /// Evaluates the bounds of the given ids, or all, in the order of `ids` or of the registry; each theorem once,
 /// in parallel.
 pub fn ladder(setting: &Setting, ids: Option<&[&str]>) -> Ladder {
-    let all: Vec<&str> = REGISTRY.iter().map(|b| b.facts().id).collect();
+    let all: Vec<&str> = registry().iter().map(|b| b.facts().id).collect();
     let wanted = ids.unwrap_or(&all);
-    let single: BTreeSet<&str> = wanted
-        .iter()
-        .flat_map(|&id| parts_of(id).unwrap_or_else(|| vec![id]))
-        .collect();
-    let reads = |id: &&str| facts::of(id).is_some_and(|f| f.reads_spectral_norms);
-    if single.iter().any(reads) {
-        setting.prepare_spectral();
+    let mut done: BTreeMap<&str, Result<Series, BoundError>> = BTreeMap::new();
+    let mut theorems: Vec<&dyn Bound> = Vec::new();
+    for &id in wanted {
+        for part in parts_of(id).unwrap_or_else(|| vec![id]) {
+            match find(part) {
+                Ok(bound) if theorems.iter().all(|t| t.facts().id != part) => theorems.push(bound),
+                Ok(_) => {}
+                Err(unknown) => {
+                    done.insert(part, Err(unknown));
+                }
+            }
+        }
     }
-    let done: BTreeMap<&str, Result<Series, BoundError>> = single
-        .into_par_iter()
-        .map(|id| (id, find(id).and_then(|b| b.evaluate(setting))))
-        .collect();
+    let ids = theorems.iter().map(|b| b.facts().id);
+    done.extend(ids.zip(evaluate_each(&theorems, setting)));
     wanted
         .iter()
         .map(|&id| {

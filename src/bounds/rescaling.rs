@@ -52,9 +52,10 @@ impl Rescaling {
 
 /// `x / s`, rounded up; exact for `s = 1`.
 pub(super) fn divided_up(x: f64, s: f64) -> f64 {
-    match s == 1.0 || x == 0.0 {
-        true => x,
-        false => (x / s).next_up(),
+    if s == 1.0 || x == 0.0 {
+        x
+    } else {
+        (x / s).next_up()
     }
 }
 

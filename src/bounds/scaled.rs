@@ -150,9 +150,10 @@ impl Up {
 
     /// Sorts as the value does.
     fn order(self) -> (i64, u64) {
-        match self.is_zero() {
-            true => (i64::MIN, 0),
-            false => (self.exponent, self.mantissa.to_bits()),
+        if self.is_zero() {
+            (i64::MIN, 0)
+        } else {
+            (self.exponent, self.mantissa.to_bits())
         }
     }
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 use rayon::prelude::*;
 
 use super::BoundError;
+use super::layer_norms::{SpectralFacts, spectral_facts};
 use super::reference_norms::{Memo, ReferenceNorms};
 use super::rescaling::{Rescaling, divided_up};
 use super::scaled::{Up, UpVec, inflate};
-use super::spectral::{self, SpectralFacts};
 use crate::network::{Activation, Affine, Network, Node, Op, ValueId};
 
 /// The inputs a bound speaks of: every pixel of channel `c` lies in `[lo[c], hi[c]]`.
@@ -209,7 +209,11 @@ impl<'a> Setting<'a> {
     /// Certified spectral norms of node `node`; `None` when it has no parameters.
     pub(super) fn spectral(&self, node: usize) -> Option<&SpectralFacts> {
         self.spectral[node]
-            .get_or_init(|| spectral::facts(self, node))
+            .get_or_init(|| {
+                let (network, quantized) = (self.network, self.quantized);
+                let reference = self.reference.layer(node)?;
+                spectral_facts(network, quantized, self.rescaling(), reference, node)
+            })
             .as_ref()
     }
 
@@ -382,9 +386,10 @@ fn magnitude(w: f32, other: Other, which: Weights) -> f64 {
             };
         }
     };
-    let common = match w * quantized > 0.0 {
-        true => w.abs().min(quantized.abs()),
-        false => 0.0,
+    let common = if w * quantized > 0.0 {
+        w.abs().min(quantized.abs())
+    } else {
+        0.0
     };
     match which {
         Weights::Reference => w.abs(),

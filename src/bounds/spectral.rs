@@ -1,13 +1,11 @@
 //! The operator-norm recursion in l2, with certified spectral norms.
 
-use super::reference_norms::ReferenceNorms;
-use super::rescaling::LayerScales;
+use super::layer_norms::rescaled;
 use super::scaled::{Up, UpVec, inflate};
 use super::setting::{Weights, parameter};
-use super::spectral_norm::{group_norm, layer_norm};
 use super::{Bound, BoundError, Series, Setting};
 use crate::facts::{self, BoundFacts};
-use crate::network::{Affine, Conv, Network, Node, Op, Window};
+use crate::network::{Node, Op, Window};
 use crate::tensor::Shape;
 
 /// `E_l = ||W'_l||_2 E + ||dW_l||_2 B + ||db_l||_2`, or the same with `W` and `B'`.
@@ -62,10 +60,11 @@ impl Norms {
             self.quantized = self.quantized.min(limit);
         }
         if cap {
-            self.error = self.error.min(match setting.is_nonnegative(index + 1) {
+            self.error = self.error.min(if setting.is_nonnegative(index + 1) {
                 // |a - b| <= max(a, b), so the squares add.
-                true => (self.reference * self.reference + self.quantized * self.quantized).sqrt(),
-                false => self.reference + self.quantized,
+                (self.reference * self.reference + self.quantized * self.quantized).sqrt()
+            } else {
+                self.reference + self.quantized
             });
             self.error = self.error.min(limit.unwrap_or(self.error));
         }
@@ -89,99 +88,6 @@ pub(super) fn reported(setting: &Setting, index: usize, peaks: &[Up], cap: bool)
 /// The l2 norm of a map whose channels are bounded by `magnitudes` at every pixel.
 pub(super) fn over_pixels(magnitudes: &UpVec, shape: Shape) -> Up {
     magnitudes.norm_l2() * Up::new(shape.pixels() as f64).sqrt()
-}
-
-/// Certified norms of one matrix of a layer, over the layer's input map.
-#[derive(Clone, Debug)]
-pub(super) struct LayerNorms {
-    /// The spectral norm.
-    pub norm: Up,
-    /// For a depthwise layer with one kernel per channel, the gain of each channel.
-    pub gains: Option<Vec<Up>>,
-}
-
-/// Certified spectral norms of one parametric layer.
-#[derive(Clone, Debug)]
-pub(super) struct SpectralFacts {
-    /// `||W||_2`
-    pub reference: Up,
-    /// `||W'||_2`
-    pub quantized: Up,
-    /// `||W' - W||_2`
-    pub difference: Up,
-    /// For a depthwise layer with one kernel per channel, the gain of each channel in `W` and in `W'`.
-    pub gains: Option<[Vec<Up>; 2]>,
-}
-
-/// The weights `f(i)` of a layer in another parametrization, with two roundings more than `f`.
-pub(super) fn rescaled(a: &Affine, scales: LayerScales<'_>, f: impl Fn(usize) -> f64) -> Vec<f64> {
-    let mut weights = Vec::with_capacity(a.weight.len());
-    for (o, row) in scales.rows.iter().enumerate() {
-        let columns = &scales.columns[a.first_input(o)..][..a.in_per_group];
-        for column in columns {
-            for _ in 0..a.taps {
-                weights.push(f(weights.len()) * column / row);
-            }
-        }
-    }
-    weights
-}
-
-/// The norms of the layer `node` with the parameters of `other`, a network of the same graph.
-pub(super) fn layer_norms(
-    reference: &ReferenceNorms<'_>,
-    other: &Network,
-    node: usize,
-) -> Option<LayerNorms> {
-    let affine = other.nodes[node].affine()?;
-    let scales = reference.rescaling().of_layer(reference.network(), node);
-    let weights = rescaled(&affine, scales, |i| f64::from(affine.weight[i]));
-    Some(norms_of(reference.network(), node, &affine, &weights))
-}
-
-fn norms_of(network: &Network, node: usize, a: &Affine, weights: &[f64]) -> LayerNorms {
-    let weight = &|i: usize| weights[i];
-    let node = &network.nodes[node];
-    let input = network.shape(node.inputs[0]);
-    let conv: Option<&Conv> = match &node.op {
-        Op::Conv(conv) => Some(conv),
-        _ => None,
-    };
-    if a.in_per_group == 1 && a.out == a.groups && a.groups > 1 {
-        let gains: Vec<Up> = (0..a.groups)
-            .map(|g| group_norm(a, weight, conv, input, g))
-            .collect();
-        return LayerNorms {
-            norm: gains.iter().copied().fold(Up::ZERO, Up::max),
-            gains: Some(gains),
-        };
-    }
-    LayerNorms {
-        norm: layer_norm(a, weight, conv, input),
-        gains: None,
-    }
-}
-
-/// The norms of node `node` in both networks.
-pub(super) fn facts(setting: &Setting, node: usize) -> Option<SpectralFacts> {
-    let (a, b) = setting.affine(node)?;
-    let network = setting.network();
-    let reference = setting.reference().layer(node)?;
-    let quantized = layer_norms(setting.reference(), setting.quantized(), node)?;
-    let scales = setting.rescaling().of_layer(network, node);
-    let change = rescaled(&a, scales, |i| {
-        f64::from(b.weight[i]) - f64::from(a.weight[i])
-    });
-    Some(SpectralFacts {
-        reference: reference.norm,
-        quantized: quantized.norm,
-        difference: norms_of(network, node, &a, &change).norm,
-        gains: reference
-            .gains
-            .clone()
-            .zip(quantized.gains)
-            .map(|(a, b)| [a, b]),
-    })
 }
 
 /// Bounds on the error of single elements at node `index`, per channel: what the Euclidean norms of its rows make of
@@ -306,9 +212,10 @@ pub(super) fn before_activation(
             window,
             count_include_pad,
         } => {
-            let pixels = match count_include_pad {
-                true => window.kernel[0] * window.kernel[1],
-                false => fewest_pixels(window, input, node.shape),
+            let pixels = if *count_include_pad {
+                window.kernel[0] * window.kernel[1]
+            } else {
+                fewest_pixels(window, input, node.shape)
             };
             let squared = Up::new(overlap(window) as f64).over(Up::new(pixels as f64));
             first.scaled(squared.sqrt())

@@ -2,11 +2,12 @@
 //! the gains of a depthwise layer weight the channels of the layer before it.
 
 use super::dense::Dense;
+use super::layer_norms::rescaled;
 use super::reference_norms::ProductKey;
 use super::scaled::{Up, UpVec, inflate};
 use super::setting::parameter;
 use super::spectral::{
-    Norms, before_activation, bias_norm, no_peaks, over_pixels, peaks, reported, rescaled,
+    Norms, before_activation, bias_norm, no_peaks, over_pixels, peaks, reported,
 };
 use super::spectral_norm::{frobenius, product_norm, spectral_norm};
 use super::{Bound, BoundError, Series, Setting, Weights};
@@ -241,9 +242,10 @@ impl<'s, 'a> Chain<'s, 'a> {
 
     /// A norm of `W` alone, perhaps scaled: shared unless the scaling is that of `W'`.
     fn of_reference(&self, key: ProductKey, compute: impl FnOnce() -> Up) -> Up {
-        match key.2 == 1 + QUANTIZED as u8 {
-            true => compute(),
-            false => self.setting.reference().products().get(key, compute),
+        if key.2 == 1 + QUANTIZED as u8 {
+            compute()
+        } else {
+            self.setting.reference().products().get(key, compute)
         }
     }
 

@@ -75,9 +75,10 @@ pub(super) fn spectral_norm(a: &Dense) -> Up {
         return whole + entry_errors;
     }
     let turned = scaled.transposed();
-    let (wide, tall) = match a.rows <= a.cols {
-        true => (&scaled, &turned),
-        false => (&turned, &scaled),
+    let (wide, tall) = if a.rows <= a.cols {
+        (&scaled, &turned)
+    } else {
+        (&turned, &scaled)
     };
     let n = wide.rows;
     let mut gram = wide.times(tall);

@@ -88,7 +88,8 @@ impl Args {
                 }
                 continue;
             };
-            let found = parametrizations.ladders(&quantized, &domain, only.as_deref())?;
+            let found =
+                parametrizations.ladders(&quantized, &domain, only.as_deref(), &BTreeMap::new())?;
             let mut ladders = Vec::new();
             for ladder in found {
                 ladders.push(bounds::standing(ladder, |_| {})?);

@@ -10,8 +10,8 @@ use super::execution::{execute, from_flags};
 use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, run_dir};
 use super::output::say;
 use super::table::{self, number};
-use crate::experiment::plan::{Plan, usual_tolerances};
-use crate::experiment::studies::{Studies, dynamics::LAYERS};
+use crate::experiment::plan::{Plan, Studies, usual_tolerances};
+use crate::experiment::studies::dynamics::LAYERS;
 use crate::report;
 use crate::results::schema::{
     ACTIVATIONS, CellSummary, DynamicsRow, Summary, WEIGHTS, db_per_layer, totals,

@@ -11,8 +11,7 @@ use super::options::{EngineOptions, ImageOptions, MethodOptions, ModelOptions, r
 use super::output::say;
 use super::table;
 use super::tails::{self, TailOptions};
-use crate::experiment::plan::Plan;
-use crate::experiment::studies::Studies;
+use crate::experiment::plan::{Plan, Studies};
 use crate::facts;
 use crate::results::schema::{RequiredBitsRow, file};
 use crate::results::store::for_each_row;

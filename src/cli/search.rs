@@ -45,7 +45,7 @@ pub struct Args {
     /// Use only the first so many images
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// gradient (on the processor), free of gradients (on any engine), or both
+    /// gradient (projected gradient ascent, on the processor), square (square attack, on any engine), or both
     #[arg(long, value_enum, default_value_t = Methods::Both)]
     method: Methods,
     /// Inputs that each method evaluates, beside the images
@@ -68,7 +68,7 @@ pub struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Methods {
     Gradient,
-    Free,
+    Square,
     Both,
 }
 
@@ -76,8 +76,8 @@ impl Methods {
     fn list(self) -> &'static [Method] {
         match self {
             Self::Gradient => &[Method::Gradient],
-            Self::Free => &[Method::Free],
-            Self::Both => &[Method::Gradient, Method::Free],
+            Self::Square => &[Method::Square],
+            Self::Both => &[Method::Gradient, Method::Square],
         }
     }
 }

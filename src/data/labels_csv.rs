@@ -67,9 +67,10 @@ fn parse(text: &str) -> Result<BTreeMap<String, Row>, String> {
             ));
         }
     }
-    match rows.is_empty() {
-        true => Err("no rows below the header".into()),
-        false => Ok(rows),
+    if rows.is_empty() {
+        Err("no rows below the header".into())
+    } else {
+        Ok(rows)
     }
 }
 
@@ -92,9 +93,10 @@ fn fields(line: &str) -> Result<Vec<String>, &'static str> {
             c => field.push(c),
         }
     }
-    match quoted {
-        true => Err("a quote is not closed on this line"),
-        false => Ok(fields),
+    if quoted {
+        Err("a quote is not closed on this line")
+    } else {
+        Ok(fields)
     }
 }
 

@@ -158,9 +158,10 @@ fn parse(json: &Value) -> Result<Settings, String> {
     }
     let settings: Settings =
         serde_json::from_value(table.clone()).map_err(|e| format!("{e}; {LAYOUTS}"))?;
-    match settings.is_empty() || settings.file.is_some() {
-        true => Err(LAYOUTS.into()),
-        false => Ok(settings),
+    if settings.is_empty() || settings.file.is_some() {
+        Err(LAYOUTS.into())
+    } else {
+        Ok(settings)
     }
 }
 

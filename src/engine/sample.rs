@@ -26,21 +26,23 @@ impl SampleBound {
 
 /// Refuses a radius that is no distance.
 pub fn check_radius(radius: f64) -> Result<(), EngineError> {
-    match radius.is_finite() && radius >= 0.0 {
-        true => Ok(()),
-        false => Err(EngineError::Usage(format!(
+    if radius.is_finite() && radius >= 0.0 {
+        Ok(())
+    } else {
+        Err(EngineError::Usage(format!(
             "a ball of radius {radius}: give a finite number of at least 0"
-        ))),
+        )))
     }
 }
 
 /// Refuses a variant whose activations are quantized: the bounds speak of weights alone.
 pub fn check_activations(quantized: bool) -> Result<(), EngineError> {
-    match quantized {
-        true => Err(EngineError::Usage(
+    if quantized {
+        Err(EngineError::Usage(
             "bounds speak of quantized weights; this variant quantizes activations too".into(),
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 
@@ -94,14 +96,16 @@ pub fn pruned(activation: Activation, low: f64, high: f64, e: f64) -> f64 {
         return f64::NAN;
     }
     let from = 0f64.max(low).min(high);
-    let up = match from >= 0.0 {
-        true => e.min(above_zero(cap - from)),
-        false => above_zero(from + e).min(cap),
+    let up = if from >= 0.0 {
+        e.min(above_zero(cap - from))
+    } else {
+        above_zero(from + e).min(cap)
     };
     let from = e.max(low).min(high);
-    let down = match from <= cap {
-        true => e.min(from.max(0.0)),
-        false => above_zero(e - (from - cap).next_down()).min(cap),
+    let down = if from <= cap {
+        e.min(from.max(0.0))
+    } else {
+        above_zero(e - (from - cap).next_down()).min(cap)
     };
     up.max(down).min(cap)
 }

@@ -3,7 +3,6 @@
 use super::cell::Cell;
 use super::code;
 use super::plan::Plan;
-use super::studies::Study;
 use crate::results::store::Part;
 
 /// Measurements and outputs of one batch; what they follow from is the cell.
@@ -18,14 +17,8 @@ pub fn bounds(cell: &Cell, plan: &Plan) -> Part {
 }
 
 /// What a study finds out about one batch, or about the whole cell.
-pub fn studied(
-    cell: &Cell,
-    study: &(impl Study + ?Sized),
-    plan: &Plan,
-    batch: Option<u32>,
-) -> Part {
-    let depends_on = format!("{} {}", study.settings(plan), study.code());
-    Part::new(&cell.key.cell_id, study.name(), &depends_on, batch)
+pub fn studied(cell: &Cell, name: &str, depends_on: &str, batch: Option<u32>) -> Part {
+    Part::new(&cell.key.cell_id, name, depends_on, batch)
 }
 
 /// The bounds that a plan asks for, whatever their order; `all` where it leaves them out.

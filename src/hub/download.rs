@@ -91,15 +91,16 @@ impl Download<'_> {
             return Ok(found);
         }
         if self.offline {
-            return Err(match target.is_file() {
-                true => HubError::Unverified {
+            return Err(if target.is_file() {
+                HubError::Unverified {
                     got: sum(&target)?,
                     path: shown(&target),
-                },
-                false => HubError::Offline {
+                }
+            } else {
+                HubError::Offline {
                     path: shown(&target),
                     advice: self.advice(),
-                },
+                }
             });
         }
         let mut part = Part::open(&target)?;

@@ -114,9 +114,10 @@ impl Parameters for Draw {
             };
             self.scales.insert(slot.name.to_string(), scale);
         }
-        let bias = match slot.bias {
-            true => (0..out).map(|_| (0.05 * stream.normal()) as f32).collect(),
-            false => vec![0.0; out],
+        let bias = if slot.bias {
+            (0..out).map(|_| (0.05 * stream.normal()) as f32).collect()
+        } else {
+            vec![0.0; out]
         };
         (weight, bias)
     }

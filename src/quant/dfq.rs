@@ -52,9 +52,10 @@ impl Dfq {
         };
         for o in 0..affine.out {
             let grid = grids[o * row / group.max(1)];
-            let own = match merged {
-                true => f64::from(columns[affine.first_input(o)]),
-                false => 1.0,
+            let own = if merged {
+                f64::from(columns[affine.first_input(o)])
+            } else {
+                1.0
             };
             let scale = ((f64::from(grid.scale) * rows[o] * own) as f32).max(f32::MIN_POSITIVE);
             for k in o * row..(o + 1) * row {

@@ -45,9 +45,10 @@ impl Gram {
         let m = inputs.samples.max(1);
         let own = products(&inputs.quantized, &inputs.quantized, m, true);
         // A first layer reads the same in both networks.
-        let cross = match inputs.full == inputs.quantized {
-            true => own.clone(),
-            false => products(&inputs.quantized, &inputs.full, m, false),
+        let cross = if inputs.full == inputs.quantized {
+            own.clone()
+        } else {
+            products(&inputs.quantized, &inputs.full, m, false)
         };
         Self {
             weights: inputs.quantized.len() / m,

@@ -100,9 +100,10 @@ pub const WIDEST: u32 = 16;
 
 /// Refuses bit widths outside 2..=16.
 fn check_bits(bits: u32) -> Result<(), QuantError> {
-    match (2..=WIDEST).contains(&bits) {
-        true => Ok(()),
-        false => Err(QuantError::Bits { bits }),
+    if (2..=WIDEST).contains(&bits) {
+        Ok(())
+    } else {
+        Err(QuantError::Bits { bits })
     }
 }
 

@@ -42,14 +42,13 @@ impl Quadratic {
         let trace: f64 = (0..d).map(|t| gram.squared_norm(t)).sum();
         // Inputs that are always 0 leave nothing to choose.
         let unit = if trace > 0.0 { trace / d as f64 } else { 1.0 };
-        let form = match 2 * gram.samples < d {
-            true => {
-                let scale = (1.0 / unit).sqrt();
-                let scaled = |x: &mut f32| *x = (f64::from(*x) * scale) as f32;
-                quantized.iter_mut().for_each(scaled);
-                Form::Factor(quantized, gram.samples)
-            }
-            false => Form::Matrix(gram.own.iter().map(|g| (g / unit) as f32).collect()),
+        let form = if 2 * gram.samples < d {
+            let scale = (1.0 / unit).sqrt();
+            let scaled = |x: &mut f32| *x = (f64::from(*x) * scale) as f32;
+            quantized.iter_mut().for_each(scaled);
+            Form::Factor(quantized, gram.samples)
+        } else {
+            Form::Matrix(gram.own.iter().map(|g| (g / unit) as f32).collect())
         };
         Self { d, unit, form }
     }

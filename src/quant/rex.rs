@@ -68,10 +68,11 @@ impl Rex {
             };
             let mut term = Term::default();
             for (residual, kept) in residual.chunks_mut(row).zip(kept) {
-                match kept {
-                    true => self.order(residual, &mut term),
+                if kept {
+                    self.order(residual, &mut term)
+                } else {
                     // A channel left out holds zeros.
-                    false => self.order(&mut vec![0.0; row], &mut term),
+                    self.order(&mut vec![0.0; row], &mut term)
                 }
             }
             term

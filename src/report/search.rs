@@ -18,13 +18,17 @@ const GRADIENT: Stroke = Stroke {
     colour: "#cc3311",
     ..MEASURED
 };
-const FREE: Stroke = Stroke {
+const SQUARE: Stroke = Stroke {
     colour: "#0077bb",
     ..MEASURED
 };
 
 fn stroke(method: &str) -> Stroke {
-    if method == "gradient" { GRADIENT } else { FREE }
+    if method == "gradient" {
+        GRADIENT
+    } else {
+        SQUARE
+    }
 }
 
 /// Best-so-far against evaluations, and what was found beside images and bounds.

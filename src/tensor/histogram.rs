@@ -21,9 +21,10 @@ impl Bins {
     /// The finest at most `most` (at least 2) bins that cover `[min, max]`, no finer than an ulp of the larger end.
     /// Ends that are no finite interval give one bin around zero.
     pub fn covering(min: f64, max: f64, most: usize) -> Self {
-        let (min, max) = match min <= max && min.is_finite() && max.is_finite() {
-            true => (min, max),
-            false => (0.0, 0.0),
+        let (min, max) = if min <= max && min.is_finite() && max.is_finite() {
+            (min, max)
+        } else {
+            (0.0, 0.0)
         };
         let largest = max.abs().max(min.abs());
         let finest = match largest {

@@ -98,7 +98,7 @@ impl<T: Real> Backward<'_, T> {
                     }
                 }
             }
-            // `slopes` refuses networks with these.
+            // `gradients` refuses networks with these.
             Op::Function(_) | Op::Product | Op::ResponseNorm(_) => {}
             Op::Add | Op::Flatten | Op::Concat => {
                 for (d, &g) in dx.iter_mut().zip(dy.0) {

@@ -42,9 +42,10 @@ pub fn avg_pool<T: Real>(
 ) {
     split.chunks(dx, shape.pixels(), |c, dx| {
         windows(window, dy, shape, c, |g, rows, columns| {
-            let count = match count_include_pad {
-                true => window.kernel[0] * window.kernel[1],
-                false => rows.len() * columns.len(),
+            let count = if count_include_pad {
+                window.kernel[0] * window.kernel[1]
+            } else {
+                rows.len() * columns.len()
             };
             let share = g / T::count(count);
             for r in rows {

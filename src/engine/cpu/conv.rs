@@ -33,9 +33,10 @@ pub struct Params<T> {
 impl<T: Real> Params<T> {
     /// Packs the weights of a layer, `[out][in / groups][taps]`.
     pub fn new(affine: &Affine<'_>, weight: Vec<T>, bias: Vec<T>) -> Self {
-        let weight = match is_depthwise(affine) {
-            true => Packed::plain(weight, affine.fan_in()),
-            false => Packed::panels(&weight, affine.groups, affine.fan_in()),
+        let weight = if is_depthwise(affine) {
+            Packed::plain(weight, affine.fan_in())
+        } else {
+            Packed::panels(&weight, affine.groups, affine.fan_in())
         };
         Self::packed(weight, bias)
     }
@@ -78,9 +79,10 @@ impl<T: Real> Product<'_, T> {
     /// Pixels of a piece in `x`, when it has `pixels` of the output from the start of a row.
     fn reach(&self, pixels: usize) -> usize {
         let [out, x] = self.width;
-        match out == x {
-            true => pixels,
-            false => (pixels / out - 1) * x + out,
+        if out == x {
+            pixels
+        } else {
+            (pixels / out - 1) * x + out
         }
     }
 
@@ -114,9 +116,10 @@ impl<T: Real> Product<'_, T> {
                     let panel = self.params.weight.panel(self.group, (first + i) / PANEL);
                     let row = if blocks == 1 { 0 } else { i };
                     // SAFETY: row `i` and column `j` lie inside the tile where it is used directly.
-                    let (to, stride) = match whole {
-                        true => (unsafe { target.add(i * stride + j) }, stride),
-                        false => (sums[row * most..].as_mut_ptr(), most),
+                    let (to, stride) = if whole {
+                        (unsafe { target.add(i * stride + j) }, stride)
+                    } else {
+                        (sums[row * most..].as_mut_ptr(), most)
                     };
                     let valid = PANEL.min(channels - i);
                     let step = Step {
@@ -129,9 +132,10 @@ impl<T: Real> Product<'_, T> {
                         valid,
                         columns: n,
                         bias: (t == 0).then_some(bias[i..].as_ptr()),
-                        activation: match done {
-                            true => self.activation,
-                            false => Activation::Identity,
+                        activation: if done {
+                            self.activation
+                        } else {
+                            Activation::Identity
                         },
                     };
                     // SAFETY: every row has `n` elements by the assertion, and so have the `valid` rows of the tile
@@ -229,10 +233,7 @@ pub fn conv<T: Real>(
         Split::Parallel => work.div_ceil(PIECE).clamp(1, PIECES),
     };
     // Whole rows of the output, or whole steps of a kernel where rows do not matter.
-    let unit = match direct {
-        true => T::tiles().columns(),
-        false => width,
-    };
+    let unit = if direct { T::tiles().columns() } else { width };
     let across = pixels.div_ceil(unit).min(pieces);
     let most = pixels.div_ceil(unit).div_ceil(across) * unit;
     let down = pieces.div_ceil(across);

@@ -116,9 +116,10 @@ pub fn pool<T: Real>(
                 let result = match pool {
                     Pool::Max => pixels.fold(T::NEG_INFINITY, |m, &v| larger(m, v)),
                     Pool::Mean { count_include_pad } => {
-                        let count = match count_include_pad {
-                            true => window.kernel[0] * window.kernel[1],
-                            false => rows.len() * columns.len(),
+                        let count = if count_include_pad {
+                            window.kernel[0] * window.kernel[1]
+                        } else {
+                            rows.len() * columns.len()
                         };
                         pixels.fold(T::ZERO, |s, &v| s + v) / T::count(count)
                     }

@@ -14,6 +14,7 @@ mod distribution;
 mod double;
 mod elementwise;
 mod exact;
+mod gradient;
 mod kernels;
 mod layout;
 mod model;
@@ -23,14 +24,13 @@ mod reduce;
 mod runner;
 mod sample;
 mod simd;
-mod slope;
 mod split;
 mod strided;
 
 pub use double::Double;
+pub use gradient::Gradient;
 pub use real::Real;
 pub use runner::CpuRunner;
-pub use slope::Slope;
 
 use super::{DeviceInfo, Engine, EngineError, Runner};
 use crate::network::Network;

@@ -248,9 +248,10 @@ impl<T: Real> SamplePass<'_, T> {
                     let k = chunk * ELEMENTS + j;
                     let p: f64 = y[k].into();
                     let m = at(&magnitudes, k);
-                    *r = match m < terms.limit {
-                        true => pruned(node.activation, p, p, terms.reach(*r, m)),
-                        false => node.activation.cap().unwrap_or(f64::INFINITY),
+                    *r = if m < terms.limit {
+                        pruned(node.activation, p, p, terms.reach(*r, m))
+                    } else {
+                        node.activation.cap().unwrap_or(f64::INFINITY)
                     };
                 }
             });

@@ -151,11 +151,12 @@ pub(super) fn find(wanted: Option<&str>) -> Result<(AdapterSummary, wgpu::Adapte
         .find(|(s, _)| s.name.to_lowercase().contains(&needle))
         .ok_or_else(|| EngineError::NoAdapter {
             wanted: wanted.map_or(String::new(), |w| format!(" named {w:?}")),
-            reason: match listed.is_empty() {
-                true => "none was found; install a Vulkan, Metal or DirectX 12 driver, \
+            reason: if listed.is_empty() {
+                "none was found; install a Vulkan, Metal or DirectX 12 driver, \
                          or use the CPU backend"
-                    .into(),
-                false => format!("these exist: {}", names(&listed)),
+                    .into()
+            } else {
+                format!("these exist: {}", names(&listed))
             },
         })
 }

@@ -36,9 +36,10 @@ pub fn record(
 ) -> Result<(), EngineError> {
     let mut offset = 0;
     for (i, x) in inputs.iter().enumerate() {
-        let width = match i + 1 == inputs.len() {
-            true => 4 * y.c4() - offset,
-            false => x.shape.c,
+        let width = if i + 1 == inputs.len() {
+            4 * y.c4() - offset
+        } else {
+            x.shape.c
         };
         let params = Params {
             pixels: word(y.pixels()),

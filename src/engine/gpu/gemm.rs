@@ -1,27 +1,16 @@
-//! Matrix product over pixels, blocked in registers: dense layers and plain 1x1 convolutions.
+//! Matrix product over pixels, blocked in registers: dense layers and plain 1x1 convolutions. Takes the parameters of
+//! [`super::gemm_tiled`].
 
 use super::device::Blocking;
+use super::gemm_lanes;
+use super::gemm_tiled::{self, Params};
 use super::kernels::{Map, activation, word, workgroups};
-use super::library::{ACTIVATION, FINITE, GRID, Kernel, WEIGHTS, params};
+use super::library::{ACTIVATION, FINITE, GRID, Kernel, WEIGHTS};
 use super::pass::Recorder;
 use super::tile::Tile;
 use super::weights::LayerWeights;
-use super::{gemm_lanes, gemm_tiled};
 use crate::engine::EngineError;
 use crate::network::Activation;
-
-params! {
-    /// Uniforms of `gemm.wgsl`.
-    pub struct Params {
-        pixels: u32,
-        in_c4: u32,
-        out_c4: u32,
-        out_c: u32,
-        chunk_first: u32,
-        chunk_c4: u32,
-        activation: u32,
-    }
-}
 
 /// `gemm.wgsl`
 pub static KERNEL: Kernel<Params> = Kernel::new(

@@ -1,6 +1,6 @@
-//! Matrix product over pixels in vectors of 8 lanes; takes the parameters of [`super::gemm`].
+//! Matrix product over pixels in vectors of 8 lanes; takes the parameters of [`super::gemm_tiled`].
 
-use super::gemm::Params;
+use super::gemm_tiled::Params;
 use super::library::{ACTIVATION, FINITE, GRID, Kernel, LANES, WEIGHTS};
 
 /// `gemm_lanes.wgsl`

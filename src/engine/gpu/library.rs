@@ -124,37 +124,3 @@ impl<P: Params> Kernel<P> {
         }
     }
 }
-
-/// Every kernel.
-pub fn kernels() -> Vec<&'static Code> {
-    use super::{
-        add, channels, compare, concat, conv, conv_lanes, conv_tiled, depthwise, depthwise_block,
-        extent, flatten, function, gemm, gemm_lanes, gemm_tiled, global_pool, histogram, moments,
-        pool, product, quantize, response_norm, sample,
-    };
-    vec![
-        &add::KERNEL.code,
-        &channels::KERNEL.code,
-        &compare::KERNEL.code,
-        &concat::KERNEL.code,
-        &conv::KERNEL.code,
-        &conv_lanes::KERNEL.code,
-        &conv_tiled::KERNEL.code,
-        &depthwise::KERNEL.code,
-        &depthwise_block::KERNEL.code,
-        &extent::KERNEL.code,
-        &flatten::KERNEL.code,
-        &function::KERNEL.code,
-        &gemm::KERNEL.code,
-        &gemm_lanes::KERNEL.code,
-        &gemm_tiled::KERNEL.code,
-        &global_pool::KERNEL.code,
-        &histogram::KERNEL.code,
-        &moments::KERNEL.code,
-        &pool::KERNEL.code,
-        &product::KERNEL.code,
-        &quantize::KERNEL.code,
-        &response_norm::KERNEL.code,
-        &sample::KERNEL.code,
-    ]
-}

@@ -8,6 +8,7 @@
 pub mod adapter;
 mod add;
 mod arena;
+pub mod catalog;
 mod channels;
 pub mod compare;
 mod concat;

@@ -76,9 +76,10 @@ pub fn combine(words: &[u32], shape: Shape, images: usize) -> Vec<ChannelMoments
         for (j, channel) in channels.iter_mut().skip(item % c4 * 4).take(4).enumerate() {
             let float = |k: usize| f64::from(f32::from_bits(partial[4 * k + j]));
             let non_finite = u64::from(partial[20 + j]);
-            let ends = match non_finite < pixels {
-                true => (float(0), float(1)),
-                false => (f64::INFINITY, f64::NEG_INFINITY),
+            let ends = if non_finite < pixels {
+                (float(0), float(1))
+            } else {
+                (f64::INFINITY, f64::NEG_INFINITY)
             };
             channel.merge(&ChannelMoments {
                 count: pixels,

@@ -34,9 +34,10 @@ pub fn record(
             },
             _,
         ) => {
-            let mode = match count_include_pad {
-                true => pool::Mode::MeanOfKernel,
-                false => pool::Mode::MeanOfReal,
+            let mode = if *count_include_pad {
+                pool::Mode::MeanOfKernel
+            } else {
+                pool::Mode::MeanOfReal
             };
             pool::record(rec, window, mode, x, y, act)
         }

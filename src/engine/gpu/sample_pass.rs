@@ -231,21 +231,14 @@ impl SamplePass<'_> {
         }
         let in_ball = self.radius > 0.0;
         let drifts = self.drifts[id];
-        let sizes = match n > 0 && (in_ball || drifts) {
-            true => {
-                let mut magnitudes = Vec::new();
-                for (&v, y) in node.inputs.iter().zip(&buffers) {
-                    magnitudes.push(self.magnitudes(
-                        rec,
-                        v,
-                        y,
-                        values[v].reach.as_ref(),
-                        &mut done,
-                    )?);
-                }
-                Some(self.apply(rec, i, derived.map(|w| &w.both), &magnitudes)?)
+        let sizes = if n > 0 && (in_ball || drifts) {
+            let mut magnitudes = Vec::new();
+            for (&v, y) in node.inputs.iter().zip(&buffers) {
+                magnitudes.push(self.magnitudes(rec, v, y, values[v].reach.as_ref(), &mut done)?);
             }
-            false => None,
+            Some(self.apply(rec, i, derived.map(|w| &w.both), &magnitudes)?)
+        } else {
+            None
         };
         let ball = derived.and_then(|w| w.ball.as_ref());
         let reaches: Vec<wgpu::Buffer> = node
@@ -253,64 +246,64 @@ impl SamplePass<'_> {
             .iter()
             .filter_map(|&v| values[v].reach.clone())
             .collect();
-        let through_reach = match in_ball {
-            true => Some(self.apply(rec, i, ball.map(|(w, _)| w), &reaches)?),
-            false => None,
+        let through_reach = if in_ball {
+            Some(self.apply(rec, i, ball.map(|(w, _)| w), &reaches)?)
+        } else {
+            None
         };
-        let error = match drifts {
-            false => None,
-            true => {
-                let mut errors = Vec::new();
-                for &v in &node.inputs {
-                    errors.push(match &values[v].error {
-                        None => zeros.clone(),
-                        Some(e) if scales[v] == scale => e.clone(),
-                        Some(e) => {
-                            let out = self.fresh(v)?;
-                            let parts = Parts {
-                                through: Some(e),
-                                ..Parts::default()
-                            };
-                            let terms = Terms {
-                                scale,
-                                shrink: scale - scales[v],
-                                ..Terms::plain()
-                            };
-                            let map = self.map(e, v);
-                            sample::record(rec, map, parts, &terms, Activation::Identity, &out)?;
-                            done.push(out.clone());
-                            out
-                        }
-                    });
-                }
-                let through = self.apply(rec, i, derived.map(|w| &w.variant), &errors)?;
-                let change = derived.and_then(|w| w.change.as_ref());
-                let local = match change {
-                    Some(w) => Some(self.apply(rec, i, Some(w), &buffers)?),
-                    None => None,
-                };
-                let spread = match (change, ball) {
-                    (Some(_), Some((_, w))) => Some(self.apply(rec, i, Some(w), &reaches)?),
-                    _ => None,
-                };
-                let e = self.fresh(id)?;
-                let parts = Parts {
-                    through: Some(&through),
-                    local: local.as_ref(),
-                    sizes: sizes.as_ref(),
-                    spread: spread.as_ref(),
-                    reach: through_reach.as_ref(),
-                };
-                let capped = node.activation.cap().is_some();
-                let terms = Terms {
-                    scale,
-                    shrink: if capped { 0 } else { shrink },
-                    ..terms
-                };
-                sample::record(rec, self.map(&pre, id), parts, &terms, node.activation, &e)?;
-                done.extend([Some(through), local, spread].into_iter().flatten());
-                Some(e)
+        let error = if drifts {
+            let mut errors = Vec::new();
+            for &v in &node.inputs {
+                errors.push(match &values[v].error {
+                    None => zeros.clone(),
+                    Some(e) if scales[v] == scale => e.clone(),
+                    Some(e) => {
+                        let out = self.fresh(v)?;
+                        let parts = Parts {
+                            through: Some(e),
+                            ..Parts::default()
+                        };
+                        let terms = Terms {
+                            scale,
+                            shrink: scale - scales[v],
+                            ..Terms::plain()
+                        };
+                        let map = self.map(e, v);
+                        sample::record(rec, map, parts, &terms, Activation::Identity, &out)?;
+                        done.push(out.clone());
+                        out
+                    }
+                });
             }
+            let through = self.apply(rec, i, derived.map(|w| &w.variant), &errors)?;
+            let change = derived.and_then(|w| w.change.as_ref());
+            let local = match change {
+                Some(w) => Some(self.apply(rec, i, Some(w), &buffers)?),
+                None => None,
+            };
+            let spread = match (change, ball) {
+                (Some(_), Some((_, w))) => Some(self.apply(rec, i, Some(w), &reaches)?),
+                _ => None,
+            };
+            let e = self.fresh(id)?;
+            let parts = Parts {
+                through: Some(&through),
+                local: local.as_ref(),
+                sizes: sizes.as_ref(),
+                spread: spread.as_ref(),
+                reach: through_reach.as_ref(),
+            };
+            let capped = node.activation.cap().is_some();
+            let terms = Terms {
+                scale,
+                shrink: if capped { 0 } else { shrink },
+                ..terms
+            };
+            sample::record(rec, self.map(&pre, id), parts, &terms, node.activation, &e)?;
+            done.extend([Some(through), local, spread].into_iter().flatten());
+            Some(e)
+        } else {
+            None
         };
         let reach = match &through_reach {
             None => None,

@@ -68,12 +68,13 @@ impl SampleWeights {
             variant: upload(&|_, q| magnitude(q), &none)?,
             both: upload(&both, &bias)?,
             change: changed.then(|| upload(&change, &change)).transpose()?,
-            ball: match ball {
-                true => Some((
+            ball: if ball {
+                Some((
                     upload(&|w, _| magnitude(w), &none)?,
                     upload(&|w, q| magnitude(q - w), &none)?,
-                )),
-                false => None,
+                ))
+            } else {
+                None
             },
             norm: sums.fold(0.0, f64::max),
         }))
@@ -82,16 +83,18 @@ impl SampleWeights {
 
 /// `|w|`, at least a normal number where it is not zero.
 fn magnitude(w: f32) -> f32 {
-    match w.is_subnormal() {
-        true => f32::MIN_POSITIVE,
-        false => w.abs(),
+    if w.is_subnormal() {
+        f32::MIN_POSITIVE
+    } else {
+        w.abs()
     }
 }
 
 /// A weight below the normal numbers may act as zero; this times a unit roundoff is no less.
 fn lost(w: f32) -> f32 {
-    match w.is_subnormal() {
-        true => f32::MIN_POSITIVE / UNIT_WGSL as f32,
-        false => 0.0,
+    if w.is_subnormal() {
+        f32::MIN_POSITIVE / UNIT_WGSL as f32
+    } else {
+        0.0
     }
 }

@@ -73,9 +73,10 @@ impl<'a> Order<'a> {
 
     /// vec4s of weights per vec4 of output channels.
     fn rows(&self) -> usize {
-        match self.depthwise {
-            true => self.affine.taps,
-            false => 4 * self.affine.taps * self.span_c4,
+        if self.depthwise {
+            self.affine.taps
+        } else {
+            4 * self.affine.taps * self.span_c4
         }
     }
 

@@ -9,6 +9,7 @@ use crate::experiment::event::Event;
 use crate::experiment::parts;
 use crate::experiment::plan::{Method, QuantizerSpec};
 use crate::experiment::search::until;
+use crate::experiment::studies::Study;
 use crate::experiment::studies::sample_bounds::SampleBounds;
 use crate::experiment::subject::context::ModelContext;
 use crate::experiment::subject::saved::SavedNetwork;
@@ -57,7 +58,7 @@ impl Judging {
         let studies = &given.plan.studies;
         if let Some(study) = SampleBounds::of(studies.sample, &studies.ball) {
             for batch in 0..batches {
-                let part = parts::studied(cell, &study, given.plan, Some(batch));
+                let part = study.part(cell, given.plan, Some(batch));
                 let rows: Vec<SampleBoundRow> = store.read(&part)?;
                 for row in &rows {
                     own.see_own(row, Arithmetic::of(&row.bound));

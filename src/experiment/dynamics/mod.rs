@@ -2,7 +2,6 @@
 //! comes together over a network. `docs/dynamics.md` has the formulas.
 
 mod rows;
-pub mod spread;
 
 pub use rows::{LayerRows, activations, weights};
 
@@ -68,8 +67,9 @@ impl Scales {
 
 /// `10 log10(sum x^2 / sum (x' - x)^2)`, NaN when an element of either is not finite or all of both are zero.
 fn sqnr_db(full: &ChannelMoments, quantized: &ChannelMoments) -> f64 {
-    match full.is_sound() && quantized.is_sound() {
-        true => 10.0 * (full.sum_sq / quantized.sum_sq_diff).log10(),
-        false => f64::NAN,
+    if full.is_sound() && quantized.is_sound() {
+        10.0 * (full.sum_sq / quantized.sum_sq_diff).log10()
+    } else {
+        f64::NAN
     }
 }

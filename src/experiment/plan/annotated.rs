@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::KEYS;
+use super::keys::KEYS;
 use super::method::Method;
 use crate::facts;
 
@@ -333,7 +333,7 @@ const LINES: &[Line] = &[
         "studies",
         "search",
         r#"{ budget = 200, seed = 0, method = "both" }"#,
-        "the worst input that a search finds; gradient, free or both",
+        "the worst input that a search finds; gradient (projected gradient ascent), square (square attack) or both",
     ),
     line(
         "studies",

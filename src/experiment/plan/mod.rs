@@ -1,74 +1,31 @@
-//! Plans: TOML files that say which networks, images and quantizers a sweep crosses.
+//! Plans: TOML texts that say which networks, images and quantizers a sweep crosses. Words alone: what they name is
+//! opened elsewhere.
 
 pub mod annotated;
+mod error;
+mod images;
+mod keys;
 mod method;
+mod model;
 mod quantize;
 mod quantizer_spec;
+mod studies;
+mod tails;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::error::PlanError;
+pub use self::images::{CalibrationSpec, Images};
+use self::keys::check_keys;
 pub use self::method::Method;
+pub use self::model::{Model, Replacement};
 pub use self::quantize::Quantize;
 pub use self::quantizer_spec::QuantizerSpec;
+pub use self::studies::{Methods, Search, Studies};
+pub use self::tails::Tails;
 use crate::bounds;
-use crate::data::{Labels, Settings};
-use crate::experiment::studies::Studies;
-pub use crate::experiment::subject::augment::CalibrationSpec;
-
-/// What can be wrong with a plan.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// The file cannot be read.
-    #[error("{path}: cannot be read: {source}")]
-    Read {
-        /// The plan.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Not TOML, or a value of the wrong type.
-    #[error("{path}: {problem}")]
-    Syntax {
-        /// The plan.
-        path: PathBuf,
-        /// The parser's words.
-        problem: String,
-    },
-    /// A key that plans do not have.
-    #[error("{path}: unknown key `{key}` in {table}; known keys: {known}{hint}")]
-    UnknownKey {
-        /// The plan.
-        path: PathBuf,
-        /// The key.
-        key: String,
-        /// The table it stands in.
-        table: String,
-        /// All keys of that table.
-        known: String,
-        /// `; did you mean ...`, or empty.
-        hint: String,
-    },
-    /// A value outside its range.
-    #[error("{path}: {problem}")]
-    Value {
-        /// The plan.
-        path: PathBuf,
-        /// What is wrong, and what is allowed.
-        problem: String,
-    },
-}
-
-impl PlanError {
-    /// The parser's words on the plan at `path`.
-    pub fn syntax(path: &Path, error: &toml::de::Error) -> Self {
-        Self::Syntax {
-            path: path.to_path_buf(),
-            problem: error.to_string().trim_end().to_string(),
-        }
-    }
-}
 
 /// A sweep over models x quantizers on one set of images. Relative paths start at the working directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,106 +73,17 @@ fn are_usual(tolerances: &[f64]) -> bool {
     tolerances == usual_tolerances()
 }
 
-fn is_zero(n: &usize) -> bool {
-    *n == 0
-}
-
-/// A folder of images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Images {
-    /// The folder.
-    pub dir: PathBuf,
-    /// Where the labels come from; what the folder's layout speaks for when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub labels: Option<Labels>,
-    /// Leave out the first so many, in name order: calibration and measurement may share a folder.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub skip: usize,
-    /// Use only the first so many of the others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-}
-
-/// A network and its weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Model {
-    /// Architecture, as `quantbound inspect --model` takes it; any name for an ONNX file.
-    pub name: String,
-    /// Checkpoint, ONNX file, or `random:SEED` for synthetic weights.
-    pub weights: PathBuf,
-    /// Replaces every ReLU6: **another function**, and the network's name says so, as in `mobilenet_v2 (relu)`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub activation: Option<Replacement>,
-    /// What is done to its pictures; what is left out is as usual for the architecture.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub preprocessing: Option<Settings>,
-}
-
-/// What takes the place of ReLU6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Replacement {
-    /// `max(x, 0)`
-    Relu,
-}
-
-/// Keys of each table, for the check that names a mistyped one.
-pub(super) const KEYS: &[(&str, &[&str])] = &[
-    (
-        "the plan",
-        &[
-            "batch",
-            "f64_images",
-            "bounds",
-            "tolerances",
-            "images",
-            "calibration",
-            "model",
-            "quantize",
-            "studies",
-        ],
-    ),
-    ("studies", Studies::KEYS),
-    ("tails", &["coverage", "confidence", "scale_images"]),
-    ("images", &["dir", "labels", "skip", "limit"]),
-    (
-        "calibration",
-        &["dir", "labels", "skip", "limit", "augment", "seed"],
-    ),
-    ("model", &["name", "weights", "activation", "preprocessing"]),
-    ("activations", &["bits", "range", "percentile"]),
-    ("preprocessing", Settings::KEYS),
-];
-
 impl Plan {
-    /// Reads and checks a plan.
-    pub fn read(path: &Path) -> Result<Self, PlanError> {
-        Self::parse(&Self::text(path)?, path)
-    }
-
-    /// A plan's text, as it was written.
-    pub fn text(path: &Path) -> Result<String, PlanError> {
-        std::fs::read_to_string(path).map_err(|source| PlanError::Read {
-            path: path.to_path_buf(),
-            source,
-        })
-    }
-
-    /// Parses and checks a plan's text; `path` is for messages.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, PlanError> {
+    /// The plan that a text says, without a look at the files that it names; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`PlanError`] for keys that are unknown and values that no plan can have.
+    pub fn from_words(text: &str, path: &Path) -> Result<Self, PlanError> {
         let syntax = |e: toml::de::Error| PlanError::syntax(path, &e);
         let table: toml::Table = text.parse().map_err(syntax)?;
         check_keys("the plan", &table, path)?;
-        let mut plan: Self = toml::from_str(text).map_err(syntax)?;
-        let value = |problem: String| PlanError::Value {
-            path: path.to_path_buf(),
-            problem,
-        };
-        for quantize in &mut plan.quantize {
-            let resolved = quantize.resolve();
-            resolved.map_err(|e| value(format!("quantize: {e}")))?;
-        }
-        plan.check().map_err(value)?;
+        let plan: Self = toml::from_str(text).map_err(syntax)?;
+        plan.check().map_err(|e| PlanError::value(path, e))?;
         Ok(plan)
     }
 
@@ -268,85 +136,11 @@ impl Plan {
         if self.model.is_empty() {
             return Err("no [[model]]: name at least one network".into());
         }
-        for spec in self.quantizers() {
-            let quantizer = spec.build().map_err(|e| format!("quantize: {e}"))?;
-            if quantizer.needs_calibration() && self.calibration.is_none() {
-                return Err(format!(
-                    "{} needs calibration images: add [calibration] with a dir",
-                    quantizer.name()
-                ));
-            }
-        }
-        let empty = |q: &Quantize| q.specs().next().is_none();
-        if self.quantize.is_empty() || self.quantize.iter().any(empty) {
-            return Err("no quantizers: [[quantize]] needs at least one bit width".into());
-        }
         for id in self.bounds.iter().flatten() {
             bounds::find(id).map_err(|e| e.to_string())?;
         }
         self.studies.check().map_err(|e| format!("studies: {e}"))
     }
-}
-
-pub(super) fn check_keys(name: &str, table: &toml::Table, path: &Path) -> Result<(), PlanError> {
-    let known = match name {
-        "quantize" => method_keys(table, path)?,
-        _ => match KEYS.iter().find(|(n, _)| *n == name) {
-            Some((_, known)) => known,
-            None => return Ok(()),
-        },
-    };
-    let place = match table.get("method").and_then(toml::Value::as_str) {
-        Some(method) if name == "quantize" => format!("quantize, method {method}"),
-        _ => name.to_string(),
-    };
-    for (key, value) in table {
-        if !known.contains(&key.as_str()) {
-            let hint = crate::suggest(key, known.iter().copied());
-            return Err(PlanError::UnknownKey {
-                path: path.to_path_buf(),
-                key: key.clone(),
-                table: place,
-                known: known.join(", "),
-                hint: hint.map_or(String::new(), |h| format!("; did you mean `{h}`?")),
-            });
-        }
-        match value {
-            toml::Value::Table(inner) => check_keys(key, inner, path)?,
-            toml::Value::Array(items) => {
-                for inner in items.iter().filter_map(toml::Value::as_table) {
-                    check_keys(key, inner, path)?;
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// The keys that a `[[quantize]]` table may have, by its method.
-fn method_keys(table: &toml::Table, path: &Path) -> Result<&'static [&'static str], PlanError> {
-    let names = || Method::KEYS.iter().map(|(n, _)| *n);
-    let wrong = |problem: String| PlanError::Value {
-        path: path.to_path_buf(),
-        problem,
-    };
-    let known = || names().collect::<Vec<_>>().join(", ");
-    let Some(method) = table.get("method").and_then(toml::Value::as_str) else {
-        return Err(wrong(format!(
-            "[[quantize]] needs a method; known methods: {}",
-            known()
-        )));
-    };
-    let found = Method::KEYS.iter().find(|(n, _)| *n == method);
-    found.map(|(_, keys)| *keys).ok_or_else(|| {
-        let hint = crate::suggest(method, names());
-        wrong(format!(
-            "unknown method {method:?} in quantize; known methods: {}{}",
-            known(),
-            hint.map_or(String::new(), |h| format!("; did you mean {h:?}?"))
-        ))
-    })
 }
 
 #[cfg(test)]

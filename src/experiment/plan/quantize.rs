@@ -4,12 +4,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::PlanError;
+use super::keys::check_keys;
 use super::method::Method;
 use super::quantizer_spec::QuantizerSpec;
-use super::{PlanError, check_keys};
-use crate::experiment::subject::saved::SavedNetwork;
-use crate::quant::saved::SavedError;
-use crate::quant::{ActivationSpec, Granularity, QuantError};
+use crate::quant::{ActivationSpec, Granularity};
 
 /// A quantization method with the axes it is swept over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +31,7 @@ pub struct Quantize {
 impl Quantize {
     /// From a method's name and options as a plan writes them, each `(key, value)`; a value that is no TOML is taken as
     /// a string.
-    pub fn from_options(
+    pub fn from_words(
         method: &str,
         bits: &[u32],
         granularity: &[Granularity],
@@ -55,51 +54,15 @@ impl Quantize {
             table.insert(key.into(), parsed.unwrap_or_else(|| text.into()));
         }
         check_keys("quantize", &table, path)?;
-        let mut quantize: Self = table.try_into().map_err(|e| PlanError::syntax(path, &e))?;
-        let value = |problem: String| PlanError::Value {
-            path: path.to_path_buf(),
-            problem,
-        };
-        quantize.resolve().map_err(|e| value(e.to_string()))?;
-        if quantize.specs().next().is_none() {
-            return Err(value(format!("method {method} needs a bit width")));
-        }
-        for spec in quantize.specs() {
-            spec.build().map_err(|e| value(e.to_string()))?;
-        }
-        Ok(quantize)
-    }
-
-    /// Fills in what a saved network's file says: hash, bit width and granularity. What stands there already must agree.
-    pub fn resolve(&mut self) -> Result<(), QuantError> {
-        let Method::Saved { file, sha256 } = &mut self.method else {
-            return Ok(());
-        };
-        let saved = SavedNetwork::open_same(file, sha256)?;
-        let spec = &saved.spec;
-        let (bits, granularity) = (vec![spec.bits], vec![spec.granularity]);
-        let same = (self.bits.is_empty() || self.bits == bits)
-            && (self.granularity.is_empty() || self.granularity == granularity);
-        if !same {
-            return Err(QuantError::Saved(SavedError::Format {
-                path: file.clone(),
-                problem: format!(
-                    "holds {} bit {} weights; leave bits and granularity out of its [[quantize]]",
-                    spec.bits,
-                    spec.granularity.name()
-                ),
-            }));
-        }
-        *sha256 = saved.sha256;
-        (self.bits, self.granularity) = (bits, granularity);
-        Ok(())
+        table.try_into().map_err(|e| PlanError::syntax(path, &e))
     }
 
     /// The granularities named, or the method's usual one.
     pub fn granularities(&self) -> Vec<Granularity> {
-        match self.granularity.is_empty() {
-            true => vec![self.method.usual_granularity()],
-            false => self.granularity.clone(),
+        if self.granularity.is_empty() {
+            vec![self.method.usual_granularity()]
+        } else {
+            self.granularity.clone()
         }
     }
 

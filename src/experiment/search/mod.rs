@@ -68,8 +68,9 @@ pub enum SearchError {
 pub enum Method {
     /// Projected gradient ascent, on the processor in f32.
     Gradient,
-    /// Windows at ends of the box, on any engine.
-    Free,
+    /// Square attack: windows at ends of the box, on any engine.
+    #[serde(alias = "free")]
+    Square,
 }
 
 impl Method {
@@ -77,7 +78,7 @@ impl Method {
     pub fn name(self) -> &'static str {
         match self {
             Self::Gradient => "gradient",
-            Self::Free => "free",
+            Self::Square => "square",
         }
     }
 }
@@ -89,21 +90,21 @@ const SAVE_EVERY: usize = 64;
 
 enum Search<'a> {
     Gradient(Box<ProjectedGradientAscent<'a>>),
-    Free(SquareAttack<'a>),
+    Square(SquareAttack<'a>),
 }
 
 impl Search<'_> {
     fn record(&self) -> &Record {
         match self {
             Self::Gradient(s) => s.record(),
-            Self::Free(s) => s.record(),
+            Self::Square(s) => s.record(),
         }
     }
 
     fn step(&mut self, most: usize) -> Result<(), SearchError> {
         match self {
             Self::Gradient(s) => s.step(),
-            Self::Free(s) => s.step(most),
+            Self::Square(s) => s.step(most),
         }
     }
 
@@ -111,7 +112,7 @@ impl Search<'_> {
         let mut saved = Saved::new(path, id);
         match self {
             Self::Gradient(s) => s.save(&mut saved)?,
-            Self::Free(s) => s.save(&mut saved)?,
+            Self::Square(s) => s.save(&mut saved)?,
         }
         saved.write()
     }
@@ -119,7 +120,7 @@ impl Search<'_> {
     fn load(&mut self, mut saved: Saved) -> Result<(), SearchError> {
         match self {
             Self::Gradient(s) => s.load(&mut saved),
-            Self::Free(s) => s.load(&mut saved),
+            Self::Square(s) => s.load(&mut saved),
         }
     }
 }
@@ -153,10 +154,10 @@ pub fn search(
                 task, runner, variant, record,
             )))
         }
-        Method::Free => {
+        Method::Square => {
             let Ground { runner, variant } = ground;
             let record = begin(task, runner, variant)?;
-            Search::Free(SquareAttack::new(task, runner, variant, record))
+            Search::Square(SquareAttack::new(task, runner, variant, record))
         }
     };
     let path = dir.map(|d| d.join(format!("state-{}.safetensors", method.name())));

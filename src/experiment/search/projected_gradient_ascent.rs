@@ -1,4 +1,4 @@
-//! Projected ascent in sign steps that shrink, on a smooth stand-in of the largest difference.
+//! Projected gradient ascent in sign steps that shrink, on a smooth stand-in of the largest difference.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use super::record::Record;
 use super::state::Saved;
 use super::task::Task;
 use crate::engine::Variant;
-use crate::engine::cpu::{CpuRunner, Slope};
+use crate::engine::cpu::{CpuRunner, Gradient};
 use crate::quant::random::Stream;
 use crate::tensor::Batch;
 
@@ -15,7 +15,7 @@ use crate::tensor::Batch;
 const LENGTH: usize = 60;
 /// The last step as a share of the first.
 const LAST: f32 = 1.0 / 32.0;
-/// First step from an image or from the best input, as a share of the box. Behind many layers a slope says nothing of
+/// First step from an image or from the best input, as a share of the box. Behind many layers a gradient says nothing of
 /// places further away.
 const NEAR: f32 = 1.0 / 64.0;
 /// First step from anywhere else: far enough to cross the box.
@@ -79,16 +79,17 @@ impl<'a> ProjectedGradientAscent<'a> {
             shape: self.task.network.input,
             data: self.state.inputs[0].clone(),
         };
-        let slopes = self
+        let gradients = self
             .runner
-            .slopes(&batch, &self.variant, toward_the_worst)?;
-        for slope in &slopes {
-            let value = slope.stats.largest();
+            .gradients(&batch, &self.variant, toward_the_worst)?;
+        for gradient in &gradients {
+            let value = gradient.stats.largest();
             self.state.gained |= self.record.see(value, &self.state.start, &batch.data);
             self.state.steps += 1;
-            match self.goes_on() {
-                true => self.state.go(slope, self.task),
-                false => self.state.inputs = Default::default(),
+            if self.goes_on() {
+                self.state.go(gradient, self.task);
+            } else {
+                self.state.inputs = Default::default();
             }
         }
         Ok(())
@@ -130,9 +131,10 @@ impl<'a> ProjectedGradientAscent<'a> {
             }
             _ => {
                 // The same ascent from the same input would find nothing new.
-                let power = match self.state.gained {
-                    true => 0,
-                    false => random.below(0, 6) as i32 - 2,
+                let power = if self.state.gained {
+                    0
+                } else {
+                    random.below(0, 6) as i32 - 2
                 };
                 let (name, x) = (self.record.start.clone(), self.record.input.clone());
                 (name, NEAR * 2f32.powi(power), x)
@@ -167,11 +169,11 @@ impl<'a> ProjectedGradientAscent<'a> {
 }
 
 impl State {
-    /// Moves along the slope at the current input; where there is nowhere to go, the ascent ends.
-    fn go(&mut self, slope: &Slope<f32>, task: &Task) {
+    /// Moves along the gradient at the current input; where there is nowhere to go, the ascent ends.
+    fn go(&mut self, gradient: &Gradient<f32>, task: &Task) {
         let region = &task.region;
-        // A slope that is zero everywhere, or no number, leads nowhere.
-        if !slope.gradient.iter().any(|g| g.abs() > 0.0) {
+        // A gradient that is zero everywhere, or no number, leads nowhere.
+        if !gradient.values.iter().any(|g| g.abs() > 0.0) {
             self.inputs = Default::default();
             return;
         }
@@ -180,7 +182,7 @@ impl State {
         let mut next = x.clone();
         for (i, next) in next.iter_mut().enumerate() {
             let [lo, hi] = region.ends(i);
-            let g = slope.gradient[i];
+            let g = gradient.values[i];
             let sign = f32::from(i8::from(g > 0.0) - i8::from(g < 0.0));
             let there = (x[i] + step * (hi - lo) * sign).clamp(lo, hi);
             *next = x[i] + NEW * (there - x[i]) + (1.0 - NEW) * (x[i] - before[i]);
@@ -205,9 +207,12 @@ fn toward_the_worst(_: usize, y: &[f32], q: &[f32]) -> Vec<f32> {
             .map(|d| if d.is_finite() { d } else { 0.0 })
     };
     let largest = differences().fold(0.0, |m: f64, d| m.max(d.abs()));
-    let weight = |d: f64| match largest > 0.0 {
-        true => (d / largest).powi(POWER) as f32,
-        false => 0.0,
+    let weight = |d: f64| {
+        if largest > 0.0 {
+            (d / largest).powi(POWER) as f32
+        } else {
+            0.0
+        }
     };
     differences().map(weight).collect()
 }

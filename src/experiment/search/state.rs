@@ -49,11 +49,12 @@ impl Saved {
             texts: header.metadata().clone().unwrap_or_default(),
             tensors,
         };
-        match saved.texts.get("id").is_some_and(|found| found == id) {
-            true => Ok(Some(saved)),
-            false => Err(SearchError::OtherTask {
+        if saved.texts.get("id").is_some_and(|found| found == id) {
+            Ok(Some(saved))
+        } else {
+            Err(SearchError::OtherTask {
                 path: path.to_path_buf(),
-            }),
+            })
         }
     }
 

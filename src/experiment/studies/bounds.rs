@@ -1,60 +1,78 @@
-//! The ladder of bounds of the cells that lack it.
+//! The ladder of bounds of a cell.
 
-use crate::bounds::{self, Setting};
+use arrow_array::RecordBatch;
+
+use super::{CellStudy, Study, StudyTable, Subject, Turn, encode};
+use crate::bounds::{Setting, ladder, standing};
 use crate::experiment::cell::{Cell, label};
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
-use crate::experiment::parts;
+use crate::experiment::plan::Plan;
 use crate::experiment::subject::context::ModelContext;
-use crate::results::schema::{BoundRow, Row};
-use crate::results::store::encode;
+use crate::experiment::{code, parts};
+use crate::results::schema::BoundRow;
+use crate::results::store::Part;
 
-/// Evaluates and stores the ladder of every cell that lacks it.
-pub fn bound(
-    context: &mut ModelContext<'_>,
-    cells: &[&Cell],
-    tell: &mut dyn FnMut(Event),
-) -> Result<(), SweepError> {
-    let (given, model) = (context.given, context.model);
-    let domain = model.domain();
-    let ids = given.plan.bound_ids();
-    let beyond = model.network.beyond_bounds();
-    if let Some((node, assumption)) = beyond {
-        tell(Event::Note(format!(
-            "{} has no bounds: node {}: {assumption}",
-            model.network.name, node.name
-        )));
+/// Every bound that the plan asks for, at every depth.
+pub struct Bounds;
+
+impl Study for Bounds {
+    fn name(&self) -> &'static str {
+        "bounds"
     }
-    for cell in cells {
-        let part = parts::bounds(cell, given.plan);
-        if given.store.has(&part) {
-            continue;
-        }
-        let quantized = context.quantized(cell, tell)?;
-        let mut rows = Vec::new();
+
+    fn settings(&self, plan: &Plan) -> String {
+        parts::asked(plan)
+    }
+
+    fn code(&self) -> &'static str {
+        code::BOUNDS
+    }
+
+    fn tables(&self) -> Vec<StudyTable> {
+        vec![StudyTable::of::<BoundRow>()]
+    }
+
+    fn part(&self, cell: &Cell, plan: &Plan, _: Option<u32>) -> Part {
+        parts::bounds(cell, plan)
+    }
+}
+
+impl CellStudy for Bounds {
+    fn turn(&self) -> Turn {
+        Turn::First
+    }
+
+    fn cell(
+        &self,
+        subject: &Subject<'_>,
+        context: &mut ModelContext<'_>,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Vec<RecordBatch>, SweepError> {
+        let (network, cell) = (&subject.model.network, subject.cell);
         // A bound on the error of weights says nothing of a network whose activations are rounded too.
-        if beyond.is_none() && quantized.activations.is_empty() {
-            tell(Event::Now(format!("{} bounds", label(cell))));
-            let quantized = quantized.dequantize(&model.network);
-            let stated = |source| SweepError::Bound {
-                model: model.network.name.clone(),
-                source,
-            };
-            let setting = Setting::sharing(context.norms(), &quantized, &domain).map_err(stated)?;
-            let taps = model.network.taps();
-            let ladder = bounds::ladder(&setting, ids.as_deref());
-            let note = |note| tell(Event::Note(format!("{}: {note}", label(cell))));
-            for (id, series) in bounds::standing(ladder, note).map_err(stated)? {
-                rows.extend(taps.iter().map(|tap| {
-                    let layer = &model.network.nodes[tap.node].name;
-                    cell.key
-                        .bound(&id, tap.depth as u32, layer, series.log10[tap.node])
-                }));
-            }
+        if network.beyond_bounds().is_some() || !subject.quantized.activations.is_empty() {
+            return Ok(vec![encode::<BoundRow>(&[])?]);
         }
-        let tables = [(BoundRow::TABLE, vec![encode(&rows)?])];
-        given.store.write(&part, &tables, None)?;
-        tell(Event::PartDone);
+        let quantized = subject.quantized.dequantize(network);
+        let domain = subject.model.domain();
+        let stated = |source| SweepError::Bound {
+            model: network.name.clone(),
+            source,
+        };
+        let setting = Setting::sharing(context.norms(), &quantized, &domain).map_err(stated)?;
+        let ids = subject.given.plan.bound_ids();
+        let ladder = ladder(&setting, ids.as_deref());
+        let note = |note| tell(Event::Note(format!("{}: {note}", label(cell))));
+        let taps = network.taps();
+        let mut rows = Vec::new();
+        for (id, series) in standing(ladder, note).map_err(stated)? {
+            rows.extend(taps.iter().map(|tap| {
+                let layer = &network.nodes[tap.node].name;
+                let log10 = series.log10[tap.node];
+                cell.key.bound(&id, tap.depth as u32, layer, log10)
+            }));
+        }
+        Ok(vec![encode(&rows)?])
     }
-    Ok(())
 }

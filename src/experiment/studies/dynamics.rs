@@ -7,12 +7,12 @@ use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::experiment::cell::Cell;
+use crate::experiment::code;
 use crate::experiment::dynamics::{BINS, LayerRows, activations, weights};
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
 use crate::experiment::subject::context::ModelContext;
-use crate::experiment::{code, parts};
 use crate::results::schema::{DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow, Row};
 
 /// One row per layer and tensor.
@@ -56,7 +56,7 @@ impl CellStudy for Dynamics {
     ) -> Result<Vec<RecordBatch>, SweepError> {
         let network = &subject.model.network;
         let (plan, store) = (subject.given.plan, subject.given.store);
-        let lacks = |cell: &&Cell| !store.has(&parts::studied(cell, self, plan, None));
+        let lacks = |cell: &&Cell| !store.has(&self.part(cell, plan, None));
         let lacking: Vec<&Cell> = subject.cells.iter().copied().filter(lacks).collect();
         let spreads = context.spreads(&lacking, tell)?;
         let quantized = spreads.cell(subject.cell);

@@ -1,14 +1,15 @@
 //! `isolated = true`: each layer quantized alone, its effect at the layer itself and at the output.
 
-use arrow_array::RecordBatch;
-
-use super::{BatchStudy, Chunk, Study, StudyTable, Subject, encode};
+use super::{BatchStudy, Chunk, Collecting, Found, Study, StudyTable, Subject, encode};
 use crate::engine::{Reductions, TapStats, Taps};
 use crate::experiment::code;
 use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
 use crate::experiment::logits::kl_divergence;
 use crate::experiment::plan::Plan;
+use crate::experiment::subject::context::ModelContext;
 use crate::results::schema::{CellKey, IsolatedRow, Row};
+use crate::tensor::Batch;
 
 /// Stem of the table.
 pub const TABLE: &str = IsolatedRow::TABLE;
@@ -35,11 +36,19 @@ impl Study for IsolatedStudy {
 }
 
 impl BatchStudy for IsolatedStudy {
-    fn batch(
-        &self,
-        subject: &Subject<'_>,
-        chunk: &mut Chunk<'_, '_>,
-    ) -> Result<Vec<RecordBatch>, SweepError> {
+    fn begin(&self) -> Box<dyn Collecting> {
+        Box::new(Isolated::default())
+    }
+}
+
+/// What was found of one cell and batch.
+#[derive(Default)]
+struct Isolated {
+    rows: Vec<IsolatedRow>,
+}
+
+impl Collecting for Isolated {
+    fn add(&mut self, subject: &Subject<'_>, chunk: &mut Chunk<'_, '_>) -> Result<(), SweepError> {
         let network = &subject.model.network;
         let logits = subject.model.has_logits();
         let last = network.taps().len().saturating_sub(1);
@@ -53,13 +62,12 @@ impl BatchStudy for IsolatedStudy {
             let alone = chunk.variant.alone(node);
             by_layer.extend(chunk.runner.run(&[&alone], &reductions)?);
         }
-        let mut rows = Vec::new();
         for (i, image) in chunk.images.clone().enumerate() {
             let name = &subject.given.images.images[image].name;
             for ((tap, node), isolated) in network.layers().enumerate().zip(&by_layer) {
                 let kl = logits.then(|| kl_divergence(&chunk.outputs[i], &isolated.outputs[i]));
                 let stats = &isolated.stats[i];
-                rows.push(subject.cell.key.isolated(
+                self.rows.push(subject.cell.key.isolated(
                     name,
                     (tap as u32 + 1, &network.nodes[node].name),
                     &stats[0],
@@ -68,7 +76,18 @@ impl BatchStudy for IsolatedStudy {
                 ));
             }
         }
-        Ok(vec![encode(&rows)?])
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        _: &Subject<'_>,
+        _: u32,
+        _: &Batch,
+        _: &mut ModelContext<'_>,
+        _: &mut dyn FnMut(Event),
+    ) -> Result<Found, SweepError> {
+        Ok(vec![encode(&self.rows)?].into())
     }
 }
 

@@ -1,7 +1,8 @@
-//! Studies: what a sweep finds out about a cell beside its discrepancies and bounds.
+//! Studies: what a sweep finds out about a cell. Measurement and bounds are the two that every sweep has; a plan turns the
+//! others on in `[studies]`.
 //!
-//! A plan turns them on in `[studies]`. Each study is one file here, has one or more tables of its own, and is
-//! stored per cell (or per cell and batch) as it is made, so that a killed sweep goes on where it was.
+//! Each study is one file here, has one or more tables of its own, and is stored per cell (or per cell and batch) as it is
+//! made, so that a killed sweep goes on where it was.
 
 pub mod bounds;
 pub mod dynamics;
@@ -13,67 +14,27 @@ pub mod sample_bounds;
 pub mod search;
 
 use std::ops::Range;
+use std::time::Instant;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use serde::{Deserialize, Serialize};
 
 use self::sample_bounds::SampleBounds;
 use crate::engine::{EngineError, Reduced, Runner, Variant};
 use crate::experiment::cell::Cell;
-use crate::experiment::derive::tails::Tails;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
-use crate::experiment::plan::Plan;
+use crate::experiment::parts;
+use crate::experiment::plan::{Plan, Studies};
 use crate::experiment::subject::context::{Given, ModelContext};
 use crate::experiment::subject::model::LoadedModel;
 use crate::quant::QuantizedNetwork;
 use crate::results::schema::{Row, TailRow};
-use crate::results::store;
-
-/// `[studies]` of a plan; a study runs where its key is given.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Studies {
-    /// Bounds from the activations of each image.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub sample: bool,
-    /// The same for every image within these distances.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub ball: Vec<f64>,
-    /// Whether what the quantizers' papers promise is checked.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub guarantees: bool,
-    /// See [`search`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub search: Option<search::Search>,
-    /// Each layer quantized alone: see [`isolated`].
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub isolated: bool,
-    /// Bounds by parametrization: see [`rescaling`].
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub rescale: bool,
-    /// Distributions of weights and activations, layer by layer and channel by channel.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub dynamics: bool,
-    /// Statements for most images: see [`Tails`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tails: Option<Tails>,
-}
+use crate::results::store::{self, Part, PartMeta};
+use crate::tensor::Batch;
 
 impl Studies {
-    /// Keys of the table.
-    pub const KEYS: &[&str] = &[
-        "sample",
-        "ball",
-        "isolated",
-        "search",
-        "dynamics",
-        "guarantees",
-        "rescale",
-        "tails",
-    ];
-    /// Stems of the tables of all studies, `<stem>.parquet` in a finished run.
+    /// Stems of the tables of the studies that a plan turns on, `<stem>.parquet` in a finished run.
     pub const TABLES: &[&str] = &[
         sample_bounds::TABLE,
         isolated::TABLE,
@@ -87,9 +48,9 @@ impl Studies {
         TailRow::TABLE,
     ];
 
-    /// Studies of a batch that the plan asks for.
+    /// Studies of each batch, the measurement first.
     pub fn of_batches(&self) -> Vec<Box<dyn BatchStudy>> {
-        let mut studies: Vec<Box<dyn BatchStudy>> = Vec::new();
+        let mut studies: Vec<Box<dyn BatchStudy>> = vec![Box::new(measure::Measurement)];
         if let Some(study) = SampleBounds::of(self.sample, &self.ball) {
             studies.push(Box::new(study));
         }
@@ -99,9 +60,9 @@ impl Studies {
         studies
     }
 
-    /// Studies of a whole cell that the plan asks for.
+    /// Studies of a whole cell, the bounds first.
     pub fn of_cells(&self) -> Vec<Box<dyn CellStudy>> {
-        let mut studies: Vec<Box<dyn CellStudy>> = Vec::new();
+        let mut studies: Vec<Box<dyn CellStudy>> = vec![Box::new(bounds::Bounds)];
         if self.guarantees {
             studies.push(Box::new(guarantees::Guarantees));
         }
@@ -115,21 +76,6 @@ impl Studies {
             studies.push(Box::new(dynamics::Dynamics));
         }
         studies
-    }
-
-    /// Says what is wrong with the settings.
-    pub fn check(&self) -> Result<(), String> {
-        SampleBounds::check(&self.ball)?;
-        self.tails.map_or(Ok(()), |t| t.check())?;
-        if self.search.is_some_and(|s| s.budget == 0) {
-            return Err("search.budget = 0: a search evaluates at least one input".into());
-        }
-        Ok(())
-    }
-
-    /// For leaving the table out of a stored plan.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
     }
 }
 
@@ -158,15 +104,17 @@ pub struct Chunk<'c, 'r> {
     /// Indices into the image set.
     pub images: Range<usize>,
     compared: Option<Reduced>,
+    seconds: f64,
 }
 
 impl<'c, 'r> Chunk<'c, 'r> {
-    /// Runs nothing yet.
+    /// Runs nothing yet; `seconds` are the cell's share of the full-precision pass.
     pub fn new(
         runner: &'c mut (dyn Runner + 'r),
         variant: &'c Variant,
         outputs: &'c [Vec<f32>],
         images: Range<usize>,
+        seconds: f64,
     ) -> Self {
         Self {
             runner,
@@ -174,6 +122,7 @@ impl<'c, 'r> Chunk<'c, 'r> {
             outputs,
             images,
             compared: None,
+            seconds,
         }
     }
 
@@ -181,15 +130,25 @@ impl<'c, 'r> Chunk<'c, 'r> {
     pub fn compared(&mut self) -> Result<&Reduced, EngineError> {
         let compared = match self.compared.take() {
             Some(compared) => compared,
-            None => self.runner.compare(self.variant)?,
+            None => {
+                let started = Instant::now();
+                let compared = self.runner.compare(self.variant)?;
+                self.seconds += started.elapsed().as_secs_f64();
+                compared
+            }
         };
         Ok(self.compared.insert(compared))
+    }
+
+    /// Of engine time: the cell's share of the full-precision pass, and its comparison as far as somebody asked for it.
+    pub fn seconds(&self) -> f64 {
+        self.seconds
     }
 }
 
 /// One table of a study.
 pub struct StudyTable {
-    /// Stem of the file, one of [`Studies::TABLES`].
+    /// Stem of the file.
     pub name: &'static str,
     /// Its columns.
     pub schema: SchemaRef,
@@ -205,9 +164,23 @@ impl StudyTable {
     }
 }
 
+/// What a study found out about one part.
+pub struct Found {
+    /// Rows of every table, in the order of [`Study::tables`].
+    pub tables: Vec<RecordBatch>,
+    /// Where and how long an engine worked on it, for parts that say so.
+    pub meta: Option<PartMeta>,
+}
+
+impl From<Vec<RecordBatch>> for Found {
+    fn from(tables: Vec<RecordBatch>) -> Self {
+        Self { tables, meta: None }
+    }
+}
+
 /// What all studies have in common.
 pub trait Study {
-    /// Key in `[studies]`.
+    /// Key in `[studies]`, for those that have one; the stem of its parts.
     fn name(&self) -> &'static str;
     /// Every setting that its rows depend on beside the cell; other settings make its rows anew.
     fn settings(&self, plan: &Plan) -> String;
@@ -215,20 +188,49 @@ pub trait Study {
     fn code(&self) -> &'static str;
     /// Its tables.
     fn tables(&self) -> Vec<StudyTable>;
+    /// Where its rows of a batch, or of a whole cell, are stored.
+    fn part(&self, cell: &Cell, plan: &Plan, batch: Option<u32>) -> Part {
+        let depends_on = format!("{} {}", self.settings(plan), self.code());
+        parts::studied(cell, self.name(), &depends_on, batch)
+    }
 }
 
-/// A study that needs the full-precision pass of each batch, which it shares with the measurement.
+/// A study that needs the full-precision pass of each batch, which all of these share.
 pub trait BatchStudy: Study {
-    /// Rows of every table, in the order of [`Study::tables`], for the images of the chunk.
-    fn batch(
-        &self,
-        subject: &Subject<'_>,
-        chunk: &mut Chunk<'_, '_>,
-    ) -> Result<Vec<RecordBatch>, SweepError>;
+    /// What takes the images of one cell and batch.
+    fn begin(&self) -> Box<dyn Collecting>;
 }
 
-/// A study that looks at a cell once, after its measurements are stored.
+/// The rows of one cell and batch as they come together, one full-precision pass after the other.
+pub trait Collecting {
+    /// Takes the images of a chunk.
+    fn add(&mut self, subject: &Subject<'_>, chunk: &mut Chunk<'_, '_>) -> Result<(), SweepError>;
+    /// All rows of the batch, once it has seen all its images, which are `input`; the first batch is 0.
+    fn finish(
+        &mut self,
+        subject: &Subject<'_>,
+        batch: u32,
+        input: &Batch,
+        context: &mut ModelContext<'_>,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Found, SweepError>;
+}
+
+/// When a study looks at a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Before anything is measured: what cannot be is said at once.
+    First,
+    /// After the measurements are stored.
+    Last,
+}
+
+/// A study that looks at a cell once.
 pub trait CellStudy: Study {
+    /// When it does.
+    fn turn(&self) -> Turn {
+        Turn::Last
+    }
     /// Rows of every table, in the order of [`Study::tables`].
     fn cell(
         &self,

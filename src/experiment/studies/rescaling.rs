@@ -1,15 +1,17 @@
 //! Parametrization: every bound as given, after equalization, and at the best rescaling found.
 
+use std::collections::BTreeMap;
+
 use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
-use crate::bounds::{Rescale, standing};
+use crate::bounds::{Rescale, Series, standing};
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
 use crate::experiment::subject::context::ModelContext;
 use crate::experiment::{code, parts};
-use crate::results::schema::{RescalingRow, Row};
+use crate::results::schema::{BoundRow, RescalingRow, Row};
 
 /// The study.
 pub struct Rescaling;
@@ -60,9 +62,10 @@ impl CellStudy for Rescaling {
         let quantized = subject.quantized.dequantize(network);
         let domain = subject.model.domain();
         let ids = subject.given.plan.bound_ids();
+        let known = as_given(subject)?;
         let parametrizations = context.parametrizations();
         let ladders = parametrizations
-            .ladders(&quantized, &domain, ids.as_deref())
+            .ladders(&quantized, &domain, ids.as_deref(), &known)
             .map_err(stated)?;
         let products = parametrizations.norm_products();
         let gains = [products.none, products.equalized, products.optimal];
@@ -85,4 +88,23 @@ impl CellStudy for Rescaling {
         }
         Ok(vec![encode(&rows)?])
     }
+}
+
+/// The cell's bounds as they are stored, infinite at nodes that are no depth.
+fn as_given(subject: &Subject<'_>) -> Result<BTreeMap<String, Series>, SweepError> {
+    let (given, network) = (subject.given, &subject.model.network);
+    let taps = network.taps();
+    let stored: Vec<BoundRow> = given.store.read(&parts::bounds(subject.cell, given.plan))?;
+    let mut known = BTreeMap::new();
+    for row in stored {
+        let Some(tap) = taps.iter().find(|t| t.depth as u32 == row.depth) else {
+            continue;
+        };
+        let nothing = || Series {
+            log10: vec![f64::INFINITY; network.nodes.len()],
+        };
+        let series = known.entry(row.bound).or_insert_with(nothing);
+        series.log10[tap.node] = row.log10_bound;
+    }
+    Ok(known)
 }

@@ -1,13 +1,14 @@
 //! Bounds from the activations of each image: `sample`, and `ball` around it, beside what was measured.
 
-use arrow_array::RecordBatch;
-
-use super::{BatchStudy, Chunk, Study, StudyTable, Subject, encode};
+use super::{BatchStudy, Chunk, Collecting, Found, Study, StudyTable, Subject, encode};
 use crate::experiment::code;
 use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
+use crate::experiment::subject::context::ModelContext;
 use crate::facts;
 use crate::results::schema::{Row, SampleBoundRow};
+use crate::tensor::Batch;
 
 /// Stem of the table.
 pub const TABLE: &str = SampleBoundRow::TABLE;
@@ -25,16 +26,6 @@ impl SampleBounds {
         let alone = sample.then_some(0.0);
         let radii: Vec<f64> = alone.into_iter().chain(ball.iter().copied()).collect();
         (!radii.is_empty()).then_some(Self { radii })
-    }
-
-    /// Says which radius is none.
-    pub fn check(ball: &[f64]) -> Result<(), String> {
-        match ball.iter().find(|r| !(r.is_finite() && **r > 0.0)) {
-            None => Ok(()),
-            Some(r) => Err(format!(
-                "ball = [{r}]: a radius is a finite number above 0, in units of normalized pixels"
-            )),
-        }
     }
 }
 
@@ -75,20 +66,30 @@ impl Study for SampleBounds {
 }
 
 impl BatchStudy for SampleBounds {
-    fn batch(
-        &self,
-        subject: &Subject<'_>,
-        chunk: &mut Chunk<'_, '_>,
-    ) -> Result<Vec<RecordBatch>, SweepError> {
+    fn begin(&self) -> Box<dyn Collecting> {
+        Box::new(Bounded {
+            radii: self.radii.clone(),
+            rows: Vec::new(),
+        })
+    }
+}
+
+/// What was found of one cell and batch.
+struct Bounded {
+    radii: Vec<f64>,
+    rows: Vec<SampleBoundRow>,
+}
+
+impl Collecting for Bounded {
+    fn add(&mut self, subject: &Subject<'_>, chunk: &mut Chunk<'_, '_>) -> Result<(), SweepError> {
         let network = &subject.model.network;
         if !subject.quantized.activations.is_empty() {
             // A bound on the error of weights says nothing of a network whose activations are rounded too.
-            return Ok(vec![encode::<SampleBoundRow>(&[])?]);
+            return Ok(());
         }
         let taps = network.taps();
         let measured = chunk.compared()?.stats.clone();
         let key = &subject.cell.key;
-        let mut rows = Vec::new();
         let mut by_radius = Vec::new();
         for &radius in &self.radii {
             by_radius.push(chunk.runner.samples()?.bounds(chunk.variant, radius)?);
@@ -97,7 +98,7 @@ impl BatchStudy for SampleBounds {
         for (i, (image, stats)) in chunk.images.clone().zip(&measured).enumerate() {
             for (&radius, bounds) in self.radii.iter().zip(&by_radius) {
                 for ((tap, bound), stats) in taps.iter().zip(&bounds[i]).zip(stats) {
-                    rows.push(SampleBoundRow {
+                    self.rows.push(SampleBoundRow {
                         cell_id: key.cell_id.clone(),
                         model: key.model.clone(),
                         quantizer: key.quantizer.clone(),
@@ -114,7 +115,18 @@ impl BatchStudy for SampleBounds {
                 }
             }
         }
-        Ok(vec![encode(&rows)?])
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        _: &Subject<'_>,
+        _: u32,
+        _: &Batch,
+        _: &mut ModelContext<'_>,
+        _: &mut dyn FnMut(Event),
+    ) -> Result<Found, SweepError> {
+        Ok(vec![encode(&self.rows)?].into())
     }
 }
 

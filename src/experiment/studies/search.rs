@@ -1,14 +1,13 @@
 //! The worst input that a search finds at the output of each cell, held against every bound.
 
 use arrow_array::RecordBatch;
-use serde::{Deserialize, Serialize};
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::engine::cpu::CpuEngine;
 use crate::experiment::cell::label;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
-use crate::experiment::plan::Plan;
+use crate::experiment::plan::{Methods, Plan, Search};
 use crate::experiment::search::{
     Ground, Method, Outcome, Task, Worst, beside, counts, search, until,
 };
@@ -24,47 +23,13 @@ pub const TABLE: &str = SearchRow::TABLE;
 /// Stem of the table of evaluations.
 pub const TRACE: &str = SearchTraceRow::TABLE;
 
-/// `search = { budget = 200, seed = 0, method = "both" }`
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Search {
-    /// Inputs that each method evaluates.
-    pub budget: usize,
-    /// Of all random choices.
-    pub seed: u32,
-    /// Which methods.
-    pub method: Methods,
-}
-
-impl Default for Search {
-    fn default() -> Self {
-        Self {
-            budget: 200,
-            seed: 0,
-            method: Methods::Both,
-        }
-    }
-}
-
-/// One method, or both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Methods {
-    /// Projected gradient ascent.
-    Gradient,
-    /// Without gradients.
-    Free,
-    /// One after the other.
-    Both,
-}
-
 impl Methods {
     /// In order.
     pub fn list(self) -> &'static [Method] {
         match self {
             Self::Gradient => &[Method::Gradient],
-            Self::Free => &[Method::Free],
-            Self::Both => &[Method::Gradient, Method::Free],
+            Self::Square => &[Method::Square],
+            Self::Both => &[Method::Gradient, Method::Square],
         }
     }
 }
@@ -112,7 +77,7 @@ impl CellStudy for Search {
         let processor = CpuEngine::f32(None)?;
         let given = subject.given;
         let engine = given.engine.device().engine;
-        let own = parts::studied(subject.cell, self, given.plan, None);
+        let own = self.part(subject.cell, given.plan, None);
         let dir = given.store.state(&own, &engine)?;
         let variant = context.variant(subject.cell, tell)?;
         let natural = task.values(given.reference, &[task.images.image(0).to_vec()])?[0];

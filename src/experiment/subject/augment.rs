@@ -2,12 +2,11 @@
 
 use image::DynamicImage;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::images::open_images;
 use crate::data::{DataError, ImageFile, ImageSet, Preprocessing};
 use crate::experiment::error::SweepError;
-use crate::experiment::plan::Images;
+use crate::experiment::plan::CalibrationSpec;
 use crate::quant::random::Stream;
 use crate::tensor::{Batch, memory};
 
@@ -16,42 +15,7 @@ use crate::tensor::{Batch, memory};
 const AREA: (f64, f64) = (0.25, 1.0);
 const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 
-/// Images that can be calibrated on.
-const MOST: usize = 1 << 24;
-
-/// `[calibration]` of a plan: a folder of images, perhaps enlarged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CalibrationSpec {
-    /// The folder.
-    #[serde(flatten)]
-    pub images: Images,
-    /// Calibrate on so many images: the folder's own, then crops of them in turn.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub augment: Option<usize>,
-    /// Of the crops and flips.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub seed: u64,
-}
-
-fn is_zero(seed: &u64) -> bool {
-    *seed == 0
-}
-
 impl CalibrationSpec {
-    /// Refuses a set of no images.
-    pub fn check(&self) -> Result<(), String> {
-        match (self.images.limit, self.augment) {
-            (Some(0), _) => Err("calibration.limit = 0: leave it out to use every image".into()),
-            (_, Some(0)) => {
-                Err("calibration.augment = 0: leave it out to use the images as they are".into())
-            }
-            (_, Some(n)) if n > MOST => Err(format!(
-                "calibration.augment = {n}: at most {MOST} images can be calibrated on"
-            )),
-            _ => Ok(()),
-        }
-    }
-
     /// Finds and hashes the images.
     pub fn open(&self) -> Result<CalibrationImages, SweepError> {
         Ok(CalibrationImages {
@@ -125,9 +89,10 @@ impl CalibrationImages {
             .map(|(i, file)| {
                 let image = file.decode(preprocessing)?;
                 let made = (i..self.len()).step_by(own).map(|i| {
-                    let pixels = match i < own {
-                        true => preprocessing.resize_and_crop(&image),
-                        false => random_crop(preprocessing, &image, stream.at(i as u64)),
+                    let pixels = if i < own {
+                        preprocessing.resize_and_crop(&image)
+                    } else {
+                        random_crop(preprocessing, &image, stream.at(i as u64))
                     };
                     let pixels = pixels.map_err(|e| e.of(&file.path))?;
                     Ok(preprocessing.normalize(pixels.as_bytes()))
@@ -165,8 +130,9 @@ fn random_crop(
     let crop = image.crop_imm(left, top, w as u32, h as u32);
     let [height, width] = preprocessing.crop.both().map(|side| side as u32);
     let pixels = preprocessing.resized_to(&crop, width, height)?;
-    Ok(match stream.unit(4) < 0.5 {
-        true => pixels.fliph(),
-        false => pixels,
+    Ok(if stream.unit(4) < 0.5 {
+        pixels.fliph()
+    } else {
+        pixels
     })
 }

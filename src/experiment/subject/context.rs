@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::calibrating::Calibrating;
 use super::calibration::ImageCalibration;
 use super::model::LoadedModel;
+use super::spread::Spreads;
 use crate::bounds::{Parametrizations, ReferenceNorms};
 use crate::data::ImageSet;
 use crate::engine::{Engine, EngineError, Reduced, Runner, Variant};
 use crate::experiment::cell::{Cell, label};
-use crate::experiment::dynamics::spread::Spreads;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
@@ -47,7 +47,8 @@ pub struct ModelContext<'a> {
     calibration: Option<ImageCalibration<'a>>,
     norms: Option<Arc<ReferenceNorms<'a>>>,
     parametrizations: Option<Parametrizations<'a>>,
-    spreads: Option<Spreads>,
+    /// Of all nodes, where a study asked for them.
+    pub(super) spreads: Option<Spreads>,
     /// By cell.
     quantized: HashMap<String, Arc<QuantizedNetwork>>,
     /// By cell, as many as fit.
@@ -180,18 +181,5 @@ impl<'a> ModelContext<'a> {
         let network = &self.model.network;
         self.parametrizations
             .get_or_insert_with(|| Parametrizations::new(network))
-    }
-
-    /// How values are distributed in full precision and in these cells.
-    pub fn spreads(
-        &mut self,
-        cells: &[&Cell],
-        tell: &mut dyn FnMut(Event),
-    ) -> Result<&Spreads, SweepError> {
-        let spreads = match self.spreads.take() {
-            Some(spreads) if cells.iter().all(|c| spreads.has(c)) => spreads,
-            _ => Spreads::of(self, cells, tell)?,
-        };
-        Ok(self.spreads.insert(spreads))
     }
 }

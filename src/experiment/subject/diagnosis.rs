@@ -229,9 +229,10 @@ fn log_likelihood(logits: &[f32], class: i64, temperature: f64) -> f64 {
     };
     let scaled = |x: f32| f64::from(x - top) / temperature;
     let sum: f64 = logits.iter().map(|&x| scaled(x).exp()).sum();
-    match sum.is_finite() {
-        true => scaled(*logit) - sum.ln(),
-        false => f64::NEG_INFINITY,
+    if sum.is_finite() {
+        scaled(*logit) - sum.ln()
+    } else {
+        f64::NEG_INFINITY
     }
 }
 
@@ -269,9 +270,10 @@ fn unexplained(answers: &[Option<u32>], labels: &[u32], right: usize, classes: u
     if one.1 >= 10 && 2 * one.0 >= one.1 && 10 * two.0 <= two.1 {
         return Finding::Permuted;
     }
-    match tail(labels.len(), 1.0 / classes.max(1) as f64, right) > SIGNIFICANT / 5.0 {
-        true => Finding::Chance,
-        false => Finding::Low,
+    if tail(labels.len(), 1.0 / classes.max(1) as f64, right) > SIGNIFICANT / 5.0 {
+        Finding::Chance
+    } else {
+        Finding::Low
     }
 }
 

@@ -12,12 +12,11 @@ use crate::engine::Engine;
 use crate::experiment::cell::{Cell, CellSpec, Conditions};
 use crate::experiment::derive::summary::Judging;
 use crate::experiment::derive::tables;
-use crate::experiment::derive::tails::{self, Tails};
+use crate::experiment::derive::tails;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
-use crate::experiment::plan::{Plan, QuantizerSpec};
-use crate::experiment::studies::bounds::bound;
-use crate::experiment::subject::augment::CalibrationSpec;
+use crate::experiment::plan::{CalibrationSpec, Plan, QuantizerSpec, Tails};
+use crate::experiment::studies::Turn;
 use crate::experiment::subject::calibrating::Calibrating;
 use crate::experiment::subject::context::{Given, ModelContext};
 use crate::experiment::subject::images::open_images;
@@ -82,6 +81,12 @@ impl Sweep<'_> {
             for note in &model.notes {
                 tell(Event::Note(format!("note: {note}")));
             }
+            if let Some((node, assumption)) = model.network.beyond_bounds() {
+                tell(Event::Note(format!(
+                    "{} has no bounds: node {}: {assumption}",
+                    model.network.name, node.name
+                )));
+            }
         }
         let cells = self.cells(&models, &images, &calibrating)?;
         let store = RunStore::create_or_open(self.out)?;
@@ -116,15 +121,15 @@ impl Sweep<'_> {
         for (index, model) in models.iter().enumerate() {
             let mine: Vec<&Cell> = cells.iter().filter(|c| c.model == index).collect();
             let mut context = ModelContext::new(given, model);
-            bound(&mut context, &mine, tell)?;
             let pass = Pass {
                 given,
                 model,
                 studies: &studies,
                 cells: &mine,
             };
-            pass.measure(&mut context, tell)?;
-            pass.study(&mut context, tell)?;
+            pass.cells(Turn::First, &mut context, tell)?;
+            pass.batches(&mut context, tell)?;
+            pass.cells(Turn::Last, &mut context, tell)?;
             tell(Event::Now(format!("{} judging", model.network.name)));
             for cell in &mine {
                 judging.judge(cell, &mut context, tell)?;

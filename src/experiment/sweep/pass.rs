@@ -1,22 +1,16 @@
 //! The forward passes of a sweep: one full-precision pass of a batch serves every cell and study that needs it.
 
-use std::ops::Range;
 use std::time::Instant;
-
-use arrow_array::RecordBatch;
 
 use super::schedule::Scheduled;
 use crate::experiment::cell::{Cell, label};
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
-use crate::experiment::parts;
-use crate::experiment::studies::measure::{CellRows, Collected};
-use crate::experiment::studies::{BatchStudy, Chunk, Subject};
+use crate::experiment::studies::{BatchStudy, Chunk, Collecting, Found, Study, Subject, Turn};
 use crate::experiment::subject::context::{Given, ModelContext};
 use crate::experiment::subject::model::LoadedModel;
 use crate::quant::QuantizedNetwork;
-use crate::results::schema::{MeasurementRow, OutputRow, Row};
-use crate::results::store::{Part, PartMeta, encode};
+use crate::results::store::Part;
 use crate::tensor::Batch;
 
 /// One model of a sweep, over all images.
@@ -31,20 +25,18 @@ pub(super) struct Pass<'a> {
 /// What one cell still lacks of a batch.
 struct Pending<'a> {
     cell: &'a Cell,
-    measurement: Option<Collected<'a>>,
-    studies: Vec<PendingStudy<'a>>,
+    lacking: Vec<Lacking<'a>>,
 }
 
-struct PendingStudy<'a> {
+struct Lacking<'a> {
     study: &'a dyn BatchStudy,
     part: Part,
-    /// Record batches of each table.
-    rows: Vec<(&'static str, Vec<RecordBatch>)>,
+    rows: Box<dyn Collecting>,
 }
 
 impl<'a> Pass<'a> {
-    /// Measures and studies the batches that are not stored yet.
-    pub fn measure(
+    /// Runs the studies of batches, where they are not stored yet.
+    pub fn batches(
         &self,
         context: &mut ModelContext<'a>,
         tell: &mut dyn FnMut(Event),
@@ -54,7 +46,7 @@ impl<'a> Pass<'a> {
             let range = batch * size..((batch + 1) * size).min(images.len());
             let all = self.cells.iter();
             let mut pending: Vec<Pending<'_>> = all
-                .filter_map(|cell| self.pending(cell, batch as u32, &range))
+                .filter_map(|cell| self.pending(cell, batch as u32))
                 .collect();
             if pending.is_empty() {
                 continue;
@@ -79,11 +71,17 @@ impl<'a> Pass<'a> {
                     let variant = context.variant(p.cell, tell)?;
                     let subject = self.subject(p.cell, &quantized);
                     let runner = context.runner()?;
-                    let mut chunk = Chunk::new(runner, &variant, &outputs, here.clone());
-                    p.advance(&subject, &mut chunk, share)?;
+                    let mut chunk = Chunk::new(runner, &variant, &outputs, here.clone(), share);
+                    for lacking in &mut p.lacking {
+                        lacking.rows.add(&subject, &mut chunk)?;
+                    }
+                    if i + 1 < chunks.len() {
+                        continue;
+                    }
                     // What needs no more chunks is stored at once, so that cells finish one by one.
-                    if i + 1 == chunks.len() {
-                        self.store(p, batch as u32, &input, context, tell)?;
+                    for Lacking { study, part, rows } in &mut p.lacking {
+                        let found = rows.finish(&subject, batch as u32, &input, context, tell)?;
+                        self.store(*study, part, found, tell)?;
                     }
                 }
             }
@@ -92,96 +90,51 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    fn pending(&self, cell: &'a Cell, batch: u32, range: &Range<usize>) -> Option<Pending<'a>> {
-        let (plan, store) = (self.given.plan, self.given.store);
-        let measurement = (!store.has(&parts::measured(cell, batch)))
-            .then(|| Collected::new(cell, self.model, self.given.images, range.clone()));
-        let studies: Vec<PendingStudy<'a>> = self
-            .studies
-            .of_batches
-            .iter()
-            .map(|study| PendingStudy {
-                study: study.as_ref(),
-                part: parts::studied(cell, study.as_ref(), plan, Some(batch)),
-                rows: study
-                    .tables()
-                    .iter()
-                    .map(|t| (t.name, Vec::new()))
-                    .collect(),
-            })
-            .filter(|s| !store.has(&s.part))
-            .collect();
-        (measurement.is_some() || !studies.is_empty()).then_some(Pending {
-            cell,
-            measurement,
-            studies,
-        })
+    fn pending(&self, cell: &'a Cell, batch: u32) -> Option<Pending<'a>> {
+        let studies = self.studies.of_batches.iter();
+        let lacking = studies.map(|study| Lacking {
+            study: study.as_ref(),
+            part: study.part(cell, self.given.plan, Some(batch)),
+            rows: study.begin(),
+        });
+        let lacking: Vec<Lacking<'a>> =
+            lacking.filter(|l| !self.given.store.has(&l.part)).collect();
+        (!lacking.is_empty()).then_some(Pending { cell, lacking })
     }
 
-    fn store(
+    /// Runs the studies of whole cells whose turn it is, where they are not stored yet.
+    pub fn cells(
         &self,
-        p: &mut Pending<'_>,
-        batch: u32,
-        input: &Batch,
+        turn: Turn,
         context: &mut ModelContext<'a>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        let store = self.given.store;
-        if let Some(part) = &mut p.measurement {
-            let exact = self.given.plan.f64_images;
-            if batch == 0 && exact > 0 {
-                part.allow(&context.first_in_f64(p.cell, &head(input, exact), tell)?);
+        for cell in self.cells {
+            for study in self.studies.of_cells.iter().filter(|s| s.turn() == turn) {
+                let part = study.part(cell, self.given.plan, None);
+                if self.given.store.has(&part) {
+                    continue;
+                }
+                let quantized = context.quantized(cell, tell)?;
+                tell(Event::Now(format!("{} {}", label(cell), study.name())));
+                let tables = study.cell(&self.subject(cell, &quantized), context, tell)?;
+                self.store(study.as_ref(), &part, tables.into(), tell)?;
             }
-            let CellRows {
-                measurements,
-                outputs,
-            } = part.rows();
-            let meta = PartMeta {
-                images: input.images() as u32,
-                seconds: part.seconds(),
-                device: self.given.engine.device(),
-            };
-            let tables = [
-                (MeasurementRow::TABLE, vec![encode(&measurements)?]),
-                (OutputRow::TABLE, vec![encode(&outputs)?]),
-            ];
-            let part = parts::measured(p.cell, batch);
-            store.write(&part, &tables, Some(&meta))?;
-            tell(Event::PartDone);
-        }
-        for s in &p.studies {
-            store.write(&s.part, &s.rows, None)?;
-            tell(Event::PartDone);
         }
         Ok(())
     }
 
-    /// Runs the studies of whole cells that are not stored yet.
-    pub fn study(
+    fn store(
         &self,
-        context: &mut ModelContext<'a>,
+        study: &(impl Study + ?Sized),
+        part: &Part,
+        found: Found,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        let (plan, store) = (self.given.plan, self.given.store);
-        for cell in self.cells {
-            for study in &self.studies.of_cells {
-                let part = parts::studied(cell, study.as_ref(), plan, None);
-                if store.has(&part) {
-                    continue;
-                }
-                tell(Event::Now(format!("{} {}", label(cell), study.name())));
-                let quantized = context.quantized(cell, tell)?;
-                let rows = study.cell(&self.subject(cell, &quantized), context, tell)?;
-                let tables = study.tables();
-                let named = tables
-                    .iter()
-                    .zip(rows)
-                    .map(|(t, rows)| (t.name, vec![rows]));
-                let named: Vec<_> = named.collect();
-                store.write(&part, &named, None)?;
-                tell(Event::PartDone);
-            }
-        }
+        let tables = study.tables().into_iter().zip(found.tables);
+        let tables: Vec<_> = tables.map(|(t, rows)| (t.name, vec![rows])).collect();
+        self.given.store.write(part, &tables, found.meta.as_ref())?;
+        tell(Event::PartDone);
         Ok(())
     }
 
@@ -193,39 +146,6 @@ impl<'a> Pass<'a> {
             model: self.model,
             quantized,
         }
-    }
-}
-
-impl Pending<'_> {
-    /// Takes the images of one full-precision pass; `share` of its seconds are the cell's.
-    fn advance(
-        &mut self,
-        subject: &Subject<'_>,
-        chunk: &mut Chunk<'_, '_>,
-        share: f64,
-    ) -> Result<(), SweepError> {
-        if let Some(part) = &mut self.measurement {
-            let started = Instant::now();
-            chunk.compared()?;
-            let seconds = share + started.elapsed().as_secs_f64();
-            part.add(chunk.outputs, chunk.compared()?, seconds);
-        }
-        for s in &mut self.studies {
-            let rows = s.study.batch(subject, chunk)?;
-            for ((_, table), rows) in s.rows.iter_mut().zip(rows) {
-                table.push(rows);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The first `n` images.
-fn head(batch: &Batch, n: usize) -> Batch {
-    let n = n.min(batch.images()) * batch.shape.len();
-    Batch {
-        shape: batch.shape,
-        data: batch.data[..n].to_vec(),
     }
 }
 

@@ -262,11 +262,11 @@ impl Parameters for Loader<'_> {
     fn layer(&mut self, slot: Slot<'_>) -> (Tensor, Vec<f32>) {
         let out = slot.dims[0];
         let mut weight = self.take(&format!("{}.weight", slot.name), slot.dims);
-        let mut bias = match slot.bias {
-            true => self
-                .take(&format!("{}.bias", slot.name), &[out])
-                .into_data(),
-            false => vec![0.0; out],
+        let mut bias = if slot.bias {
+            self.take(&format!("{}.bias", slot.name), &[out])
+                .into_data()
+        } else {
+            vec![0.0; out]
         };
         if let Some((prefix, eps)) = slot.norm {
             let mut get = |part: &str| self.take(&format!("{prefix}.{part}"), &[out]).into_data();

@@ -52,9 +52,10 @@ pub fn efficientnet_lite(
                 expand,
                 kernel,
                 out: round_channels(out as f64 * width),
-                repeats: match fixed {
-                    true => repeats,
-                    false => (repeats as f64 * depth).ceil() as usize,
+                repeats: if fixed {
+                    repeats
+                } else {
+                    (repeats as f64 * depth).ceil() as usize
                 },
                 stride,
             }

@@ -60,9 +60,10 @@ pub fn inverted_residual(
                 input: ValueId,
                 (out, kernel, stride, groups): (usize, usize, usize, usize),
                 activation| {
-        let pad = match config.same {
-            true => Padding::Same,
-            false => Padding::All(kernel / 2),
+        let pad = if config.same {
+            Padding::Same
+        } else {
+            Padding::All(kernel / 2)
         };
         let kind = Kind::Conv {
             out,

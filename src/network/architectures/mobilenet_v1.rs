@@ -23,9 +23,10 @@ const EPS: f64 = 1e-5;
 /// The architecture; `classes` is `None` for the pooled features without a classifier.
 pub fn mobilenet_v1(width: f64, classes: Option<usize>, side: usize, naming: Naming) -> Blueprint {
     let sequential = naming == Naming::Sequential;
-    let activation = match sequential {
-        true => Activation::Relu,
-        false => Activation::Relu6,
+    let activation = if sequential {
+        Activation::Relu
+    } else {
+        Activation::Relu6
     };
     let mut net = Blueprint::new("mobilenet_v1", Shape::new(3, side, side));
     let conv = |net: &mut Blueprint,
@@ -48,9 +49,10 @@ pub fn mobilenet_v1(width: f64, classes: Option<usize>, side: usize, naming: Nam
     };
 
     let mut channels = round_channels(32.0 * width);
-    let stem = match sequential {
-        true => names("model.0.", "0", "1"),
-        false => names("", "conv_stem", "bn1"),
+    let stem = if sequential {
+        names("model.0.", "0", "1")
+    } else {
+        names("", "conv_stem", "bn1")
     };
     let mut value = conv(&mut net, stem, INPUT, (channels, 3, 2, 1));
     let mut block = 1;
@@ -58,18 +60,15 @@ pub fn mobilenet_v1(width: f64, classes: Option<usize>, side: usize, naming: Nam
         let out = round_channels(out as f64 * width);
         for repeat in 0..repeats {
             let stride = if repeat == 0 { first_stride } else { 1 };
-            let (depthwise, pointwise) = match sequential {
-                true => {
-                    let prefix = format!("model.{block}.");
-                    (names(&prefix, "0", "1"), names(&prefix, "3", "4"))
-                }
-                false => {
-                    let prefix = format!("blocks.{stage}.{repeat}.");
-                    (
-                        names(&prefix, "conv_dw", "bn1"),
-                        names(&prefix, "conv_pw", "bn2"),
-                    )
-                }
+            let (depthwise, pointwise) = if sequential {
+                let prefix = format!("model.{block}.");
+                (names(&prefix, "0", "1"), names(&prefix, "3", "4"))
+            } else {
+                let prefix = format!("blocks.{stage}.{repeat}.");
+                (
+                    names(&prefix, "conv_dw", "bn1"),
+                    names(&prefix, "conv_pw", "bn2"),
+                )
             };
             value = conv(&mut net, depthwise, value, (channels, 3, stride, channels));
             value = conv(&mut net, pointwise, value, (out, 1, 1, 1));

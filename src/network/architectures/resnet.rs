@@ -95,9 +95,10 @@ pub fn resnet(config: &Config, classes: Option<usize>, side: usize) -> Blueprint
             let out = if config.bottleneck {
                 let out = 4 * planes;
                 let width = planes * config.group_width / 64 * config.groups;
-                let (first, second) = match config.stride_first {
-                    true => (stride, 1),
-                    false => (1, stride),
+                let (first, second) = if config.stride_first {
+                    (stride, 1)
+                } else {
+                    (1, stride)
                 };
                 value = conv(&mut net, names(1), value, (width, 1, first, 1), relu);
                 let to = (width, 3, second, config.groups);

@@ -36,9 +36,10 @@ impl<'a> Importer<'a> {
         to: &[usize],
     ) -> Result<(), String> {
         let shape = self.shape(value);
-        let (view, map) = match matrix.last {
-            true => (View::ChannelsLast, [shape.h, shape.w, shape.c]),
-            false => (View::Map, [shape.c, shape.h, shape.w]),
+        let (view, map) = if matrix.last {
+            (View::ChannelsLast, [shape.h, shape.w, shape.c])
+        } else {
+            (View::Map, [shape.c, shape.h, shape.w])
         };
         if to != map {
             return Err(format!(

@@ -195,9 +195,10 @@ fn provenance(model: &proto::Model) -> Result<(String, i64), OnnxError> {
     }
     let producer = model.producer_name.as_deref().unwrap_or("an unnamed tool");
     let version = model.producer_version.as_deref().unwrap_or_default();
-    let newer = match opset > NEWEST_OPSET {
-        true => format!(" (newer than {NEWEST_OPSET}, the newest that was checked)"),
-        false => String::new(),
+    let newer = if opset > NEWEST_OPSET {
+        format!(" (newer than {NEWEST_OPSET}, the newest that was checked)")
+    } else {
+        String::new()
     };
     let producer = format!("{producer} {version}");
     let note = format!(

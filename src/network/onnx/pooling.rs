@@ -22,9 +22,10 @@ impl<'a> Importer<'a> {
         if geometry.dilation != [1, 1] {
             return Err("dilated pooling is not supported".into());
         }
-        let window = match attributes.flag("ceil_mode") {
-            true => geometry::round_up(geometry.window, input)?,
-            false => geometry.window,
+        let window = if attributes.flag("ceil_mode") {
+            geometry::round_up(geometry.window, input)?
+        } else {
+            geometry.window
         };
         Ok((value, geometry.window, window))
     }

@@ -42,9 +42,10 @@ impl<'a> Importer<'a> {
     /// The product of two computed maps, or of a map and one value per channel.
     pub(super) fn product(&mut self, node: &'a proto::Node) -> Result<(), String> {
         let (a, b) = (self.value(node, 0)?, self.value(node, 1)?);
-        let (map, factor) = match self.shape(a).pixels() >= self.shape(b).pixels() {
-            true => (a, b),
-            false => (b, a),
+        let (map, factor) = if self.shape(a).pixels() >= self.shape(b).pixels() {
+            (a, b)
+        } else {
+            (b, a)
         };
         let same = self.shape(map) == self.shape(factor);
         let per_channel = self.shape(factor).pixels() == 1

@@ -45,8 +45,9 @@ pub fn worst(affine: &Affine<'_>, layer: &QuantizedLayer) -> Check {
 }
 
 fn relative(check: &Check) -> f64 {
-    match check.promised > 0.0 {
-        true => check.measured / check.promised,
-        false => check.measured,
+    if check.promised > 0.0 {
+        check.measured / check.promised
+    } else {
+        check.measured
     }
 }

@@ -15,7 +15,7 @@ table! {
         bits: u32,
         /// `per-tensor` or `per-channel`.
         granularity: String,
-        /// `gradient` or `free`.
+        /// `gradient` (projected gradient ascent) or `square` (square attack; `free` in older runs).
         method: String,
         /// As in [`MeasurementRow::depth`](super::MeasurementRow::depth).
         depth: u32,
@@ -55,7 +55,7 @@ table! {
     SearchTraceRow in "search_trace" {
         /// The cell.
         cell_id: String,
-        /// `gradient` or `free`.
+        /// `gradient` (projected gradient ascent) or `square` (square attack; `free` in older runs).
         method: String,
         /// From 1.
         evaluation: u32,

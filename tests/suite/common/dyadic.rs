@@ -36,9 +36,10 @@ impl Dyadic {
             0 => Self::scaled(fraction, -1074),
             e => Self::scaled(fraction + (1 << 52), e - 1075),
         };
-        match x < 0.0 {
-            true => Self::zero() - magnitude,
-            false => magnitude,
+        if x < 0.0 {
+            Self::zero() - magnitude
+        } else {
+            magnitude
         }
     }
 
@@ -64,9 +65,10 @@ impl Dyadic {
     /// The decimal logarithm of a positive number, and how far off it is at most.
     pub fn log10(&self) -> (f64, f64) {
         let extra = self.mantissa.bits() as i64 - 63;
-        let top = match extra > 0 {
-            true => &self.mantissa >> extra,
-            false => &self.mantissa << -extra,
+        let top = if extra > 0 {
+            &self.mantissa >> extra
+        } else {
+            &self.mantissa << -extra
         };
         // Cut to 63 bits, then rounded to 53.
         let top = i64::try_from(top).unwrap() as f64 / 2f64.powi(62);

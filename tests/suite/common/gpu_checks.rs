@@ -148,9 +148,10 @@ pub fn check_stats(got: &TapStats, y: &[f64], q: &[f64]) -> Result<(), String> {
     let sums = gamma(compare::CHAIN + 4, UNIT_WGSL);
     let near = |name: &str, got: f64, want: f64, relative: f64| {
         let flushed = y.len() as f64 * f64::from(f32::MIN_POSITIVE);
-        match (got - want).abs() <= relative * want + flushed {
-            true => Ok(()),
-            false => Err(format!("{name}: got {got:e}, expected {want:e}")),
+        if (got - want).abs() <= relative * want + flushed {
+            Ok(())
+        } else {
+            Err(format!("{name}: got {got:e}, expected {want:e}"))
         }
     };
     near(

@@ -288,9 +288,10 @@ impl JoinProblem {
         let wide = network
             .push("channels", Op::Channels(taken), &[wide], act)
             .unwrap();
-        let vector = match self.global {
-            true => network.push("mean", Op::GlobalAvgPool, &[wide], act),
-            false => network.push("flatten", Op::Flatten, &[wide], act),
+        let vector = if self.global {
+            network.push("mean", Op::GlobalAvgPool, &[wide], act)
+        } else {
+            network.push("flatten", Op::Flatten, &[wide], act)
         };
         let features = network.output().c;
         let linear = Linear {

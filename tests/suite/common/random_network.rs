@@ -274,9 +274,10 @@ fn add_step(net: &mut Network, step: &Step, weights: &mut WeightMaker) {
             if let Some(other) = same_shape(net, sum, step.back[1]) {
                 sum = push(net, Op::Add, &[other, sum], Activation::Identity).unwrap_or(sum);
             }
-            let expand = match weights.random.one_in(3) {
-                true => weights.conv([step.out + 1, step.out, kh, kw], 1, step.stride, pad, 1),
-                false => pointwise(weights, step.out + 1, step.out),
+            let expand = if weights.random.one_in(3) {
+                weights.conv([step.out + 1, step.out, kh, kw], 1, step.stride, pad, 1)
+            } else {
+                pointwise(weights, step.out + 1, step.out)
             };
             push(net, expand, &[sum], step.activation);
         }

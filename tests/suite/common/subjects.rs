@@ -95,9 +95,10 @@ pub fn check_trace(
             let want = expected(node, &shapes, &inputs, subject.unit);
             for (i, &got) in got.image(image).iter().enumerate() {
                 let (want, tolerance) = (want.value[i], want.tolerance[i]);
-                let ok = match want.is_nan() {
-                    true => got.is_nan() || !subject.carries_nan,
-                    false => got == want || (got - want).abs() <= tolerance,
+                let ok = if want.is_nan() {
+                    got.is_nan() || !subject.carries_nan
+                } else {
+                    got == want || (got - want).abs() <= tolerance
                 };
                 prop_assert!(
                     ok,

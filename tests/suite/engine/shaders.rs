@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use quantbound::engine::gpu::library::{Code, PARTS, kernels};
+use quantbound::engine::gpu::catalog::kernels;
+use quantbound::engine::gpu::library::{Code, PARTS};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

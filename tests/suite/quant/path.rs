@@ -46,11 +46,10 @@ fn patch(network: &Network, node: usize, batch: &Batch, place: usize, group: usi
                 let r = (y * kh + a * conv.dilation[0]) as isize - conv.pad.top as isize;
                 let q = (x * kw + b * conv.dilation[1]) as isize - conv.pad.left as isize;
                 let inside = r >= 0 && q >= 0 && (r as usize) < s.h && (q as usize) < s.w;
-                values.push(match inside {
-                    true => {
-                        f64::from(batch.image(image)[(c * s.h + r as usize) * s.w + q as usize])
-                    }
-                    false => 0.0,
+                values.push(if inside {
+                    f64::from(batch.image(image)[(c * s.h + r as usize) * s.w + q as usize])
+                } else {
+                    0.0
                 });
             }
         }

@@ -101,10 +101,7 @@ proptest! {
     fn codes_and_scales_are_those_of_the_formula(
         rows in rows(), bits in 2u32..=16, scheme in schemes(), per_channel: bool,
     ) {
-        let (granularity, groups) = match per_channel {
-            true => (Granularity::PerChannel, rows.clone()),
-            false => (Granularity::PerTensor, vec![rows.concat()]),
-        };
+        let (granularity, groups) = if per_channel { (Granularity::PerChannel, rows.clone()) } else { (Granularity::PerTensor, vec![rows.concat()]) };
         let layer = quantize(&rows, bits, granularity, scheme).unwrap();
         prop_assert_eq!(layer.bits, bits);
         prop_assert_eq!(layer.codes.len(), rows.len() * rows[0].len());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use arrow_schema::DataType;
-use quantbound::experiment::studies::Studies;
+use quantbound::experiment::plan::Studies;
 use quantbound::results::schema::tables;
 
 /// Column, type, and whether it may be null.

@@ -109,9 +109,10 @@ mod tests {
                 for r in 0..panels * PANEL {
                     for d in 0..depth {
                         let got = packed.panel(g, r / PANEL)[d * PANEL + r % PANEL];
-                        let want = match r < rows {
-                            true => weight[(g * rows + r) * depth + d],
-                            false => 0,
+                        let want = if r < rows {
+                            weight[(g * rows + r) * depth + d]
+                        } else {
+                            0
                         };
                         assert_eq!(got, want);
                     }

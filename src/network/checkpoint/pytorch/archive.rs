@@ -37,9 +37,10 @@ pub fn zip(bytes: &[u8]) -> Result<StateDict, String> {
     // Weights hardly compress: what unpacks to much more is no checkpoint.
     let mut room = bytes.len().saturating_mul(16).saturating_add(1 << 20);
     let Some(prefix) = names.iter().find_map(|name| name.strip_suffix("data.pkl")) else {
-        let hint = match names.iter().any(|n| n.ends_with("/constants.pkl")) {
-            true => "it is TorchScript",
-            false => "it is some other zip archive",
+        let hint = if names.iter().any(|n| n.ends_with("/constants.pkl")) {
+            "it is TorchScript"
+        } else {
+            "it is some other zip archive"
         };
         return Err(format!(
             "expected a PyTorch checkpoint, found no data.pkl in it: {hint}"
@@ -102,9 +103,10 @@ fn entry<'a>(
         let limit = file.size().saturating_add(1);
         let read = file.by_ref().take(limit).read_to_end(&mut data);
         read.map_err(|e| unreadable(&e))?;
-        return match data.len() == size {
-            true => Ok(Cow::Owned(data)),
-            false => Err(unreadable(&"it does not have the size that it claims")),
+        return if data.len() == size {
+            Ok(Cow::Owned(data))
+        } else {
+            Err(unreadable(&"it does not have the size that it claims"))
         };
     }
     let start = file.data_start().and_then(|s| usize::try_from(s).ok());

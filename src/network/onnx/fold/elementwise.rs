@@ -90,23 +90,25 @@ fn binary(op: &str) -> Option<Binary> {
 
 /// `Mod`: the sign of the divisor, or with `fmod` that of the dividend.
 fn modulo(fmod: bool) -> Binary {
-    match fmod {
-        true => Binary {
+    if fmod {
+        Binary {
             float: |a, b| a % b,
             double: |a, b| a % b,
             int: |a, b| (b != 0).then(|| a.wrapping_rem(b)),
-        },
-        false => Binary {
+        }
+    } else {
+        Binary {
             float: |_, _| f32::NAN,
             double: |_, _| f64::NAN,
             int: |a, b| {
                 let rest = (b != 0).then(|| a.wrapping_rem(b))?;
-                Some(match rest != 0 && (rest < 0) != (b < 0) {
-                    true => rest + b,
-                    false => rest,
+                Some(if rest != 0 && (rest < 0) != (b < 0) {
+                    rest + b
+                } else {
+                    rest
                 })
             },
-        },
+        }
     }
 }
 
@@ -213,14 +215,15 @@ fn fold(call: &Call<'_>, f: Binary, budget: &mut Budget) -> Result<Constant, Str
     let mut result: Option<Constant> = None;
     for i in 1..call.inputs.len() {
         let (left, right) = (result.as_ref().unwrap_or(first), call.input(i)?);
-        let next = match call.op == "Pow" && left.kind != right.kind {
-            true => combine(
+        let next = if call.op == "Pow" && left.kind != right.kind {
+            combine(
                 left,
                 &super::types::cast(right, left.kind, budget)?,
                 f,
                 budget,
-            )?,
-            false => combine(left, right, f, budget)?,
+            )?
+        } else {
+            combine(left, right, f, budget)?
         };
         result = Some(next);
     }
@@ -228,12 +231,13 @@ fn fold(call: &Call<'_>, f: Binary, budget: &mut Budget) -> Result<Constant, Str
 }
 
 fn same_kind(a: &Constant, b: &Constant) -> Result<Kind, String> {
-    match a.kind == b.kind {
-        true => Ok(a.kind),
-        false => Err(format!(
+    if a.kind == b.kind {
+        Ok(a.kind)
+    } else {
+        Err(format!(
             "its operands have the types {:?} and {:?}",
             a.kind, b.kind
-        )),
+        ))
     }
 }
 

@@ -38,11 +38,12 @@ fn reduce(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
             .unzip()
     };
     let ((outer, outer_steps), (inner, inner_steps)) = (choose(false), choose(true));
-    let dims: Vec<usize> = match keep {
-        true => (0..rank)
+    let dims: Vec<usize> = if keep {
+        (0..rank)
             .map(|a| if axes.contains(&a) { 1 } else { x.dims[a] })
-            .collect(),
-        false => outer.clone(),
+            .collect()
+    } else {
+        outer.clone()
     };
     budget.tensor(&dims, x.kind)?;
     let count = product(&inner).unwrap_or(0);

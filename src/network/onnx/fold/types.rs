@@ -35,9 +35,12 @@ pub fn evaluate(call: &Call<'_>, budget: &mut Budget) -> Option<Result<Constant,
 
 /// The extents `start..end`; negative ones count from the end.
 pub fn shape(dims: &[usize], start: Option<i64>, end: Option<i64>) -> Constant {
-    let at = |i: i64| match i < 0 {
-        true => dims.len().saturating_sub(i.unsigned_abs() as usize),
-        false => dims.len().min(i as usize),
+    let at = |i: i64| {
+        if i < 0 {
+            dims.len().saturating_sub(i.unsigned_abs() as usize)
+        } else {
+            dims.len().min(i as usize)
+        }
     };
     let (from, to) = (at(start.unwrap_or(0)), at(end.unwrap_or(i64::MAX)));
     let chosen = dims.get(from..to).unwrap_or_default();
@@ -102,9 +105,10 @@ fn range(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
     let kind = start.kind;
     let count = |n: f64| -> Result<usize, String> {
         let count = n.ceil().max(0.0);
-        match count < 1e15 {
-            true => Ok(count as usize),
-            false => Err("it has no end".into()),
+        if count < 1e15 {
+            Ok(count as usize)
+        } else {
+            Err("it has no end".into())
         }
     };
     let data = match (&start.data, &limit.data, &delta.data) {

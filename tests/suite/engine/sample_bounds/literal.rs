@@ -84,9 +84,10 @@ fn literal(
         let s = run(&through, &pick(&slacks, &node.inputs));
         let twice = if node.is_layer() { 1.0 } else { 2.0 };
         let m = run(&sizes, &magnitudes);
-        let local = match node.is_layer() {
-            true => run(&change, &values),
-            false => vec![0.0; p.len()],
+        let local = if node.is_layer() {
+            run(&change, &values)
+        } else {
+            vec![0.0; p.len()]
         };
         let n = roundings(node, shapes[0]);
         let relative = match n {

@@ -199,8 +199,7 @@ fn nothing_is_computed_twice() {
     assert_eq!(engine.counts(), expected);
     let times = |end: &str| told.iter().filter(|t| t.ends_with(end)).count();
     assert_eq!(times(" quantizing"), cells);
-    // A network whose activations are quantized has no bounds.
-    assert_eq!(times(" bounds"), cells - 1);
+    assert_eq!(times(" bounds"), cells);
     assert_eq!(times(" calibration images"), 1);
 }
 

@@ -118,7 +118,7 @@ fn a_sweep_searches_every_cell_and_reports_it() {
     let mut rows: Vec<SearchRow> = Vec::new();
     for_each_row(&out.join("search.parquet"), |row| rows.push(row)).unwrap();
     let methods: Vec<&str> = rows.iter().map(|r| r.method.as_str()).collect();
-    assert_eq!(methods, ["gradient", "free", "gradient", "free"]);
+    assert_eq!(methods, ["gradient", "square", "gradient", "square"]);
     let mut trace: Vec<SearchTraceRow> = Vec::new();
     for_each_row(&out.join("search_trace.parquet"), |row| trace.push(row)).unwrap();
     assert_eq!(trace.len(), 4 * 20);

@@ -14,7 +14,7 @@ use super::quantize;
 use crate::common::checker::rounding_errors;
 use crate::common::random_network::{Random, sample_input};
 
-pub const METHODS: [Method; 2] = [Method::Gradient, Method::Free];
+pub const METHODS: [Method; 2] = [Method::Gradient, Method::Square];
 
 /// A task that begins with `images`, whatever order they are in.
 pub fn task(

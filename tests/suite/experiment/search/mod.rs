@@ -1,8 +1,8 @@
 //! The backward pass and the search for the worst input.
 
 mod command;
+mod gradients;
 mod methods;
-mod slopes;
 mod soundness;
 
 use quantbound::network::Network;

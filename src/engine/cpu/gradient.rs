@@ -12,26 +12,26 @@ use crate::tensor::Batch;
 
 /// One image's discrepancy at the output.
 #[derive(Clone, Debug)]
-pub struct Slope<T> {
+pub struct Gradient<T> {
     /// Of `y' - y`.
     pub stats: TapStats,
     /// `J'^T g - J^T g`, the derivative of `g . (y' - y)` by the input, where `J'` and `J` are the Jacobians of
     /// the quantized and of the full-precision network.
-    pub gradient: Vec<T>,
+    pub values: Vec<T>,
 }
 
 impl<T: Real> CpuRunner<'_, T> {
     /// Runs both networks on every image, and both backwards from `direction(image, y, y')`, the `g` of
-    /// [`Slope::gradient`], which has the output's length.
+    /// [`Gradient::values`], which has the output's length.
     ///
     /// # Errors
     /// [`EngineError::Usage`] for images of another shape, a variant that is not loaded or a `g` of another length.
-    pub fn slopes(
+    pub fn gradients(
         &self,
         input: &Batch,
         variant: &Variant,
         direction: impl Fn(usize, &[T], &[T]) -> Vec<T> + Sync + Send,
-    ) -> Result<Vec<Slope<T>>, EngineError> {
+    ) -> Result<Vec<Gradient<T>>, EngineError> {
         self.check(input)?;
         check_network(self.network)?;
         let (reference, variant) = (&self.reference, self.variant(variant)?);
@@ -75,9 +75,12 @@ impl<T: Real> CpuRunner<'_, T> {
                 pass.buffers.give(buffer);
             }
             let stats = reduce(&full, &quantized, Split::Serial);
-            fits.then_some(Slope { stats, gradient })
+            fits.then_some(Gradient {
+                stats,
+                values: gradient,
+            })
         });
-        let results: Option<Vec<Slope<T>>> = results.into_iter().collect();
+        let results: Option<Vec<Gradient<T>>> = results.into_iter().collect();
         results.ok_or_else(|| {
             EngineError::Usage(format!(
                 "{}: a direction has as many values as the output, {}",

@@ -1,61 +1,52 @@
 //! How values are distributed over the images of a sweep: two passes of the full-precision network (ranges, then counts
 //! in bins over those ranges); the second serves every cell, each counted in the same bins.
 
-use std::collections::HashMap;
-
-use super::BINS;
+use super::context::ModelContext;
+use super::spread::Spreads;
 use crate::engine::{Distribution, Reductions, Variant};
 use crate::experiment::cell::Cell;
+use crate::experiment::dynamics::BINS;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
-use crate::experiment::subject::context::ModelContext;
 use crate::quant::QuantizedNetwork;
 use crate::tensor::histogram::Bins;
 
-/// The distributions of one model's node outputs.
-pub struct Spreads {
-    /// By node.
-    pub bins: Vec<Bins>,
-    /// In full precision, by node.
-    pub full: Vec<Distribution>,
-    /// By cell, then by node.
-    cells: HashMap<String, Vec<Distribution>>,
-}
-
-impl Spreads {
-    /// Runs all images through the engine.
-    pub fn of(
-        context: &mut ModelContext<'_>,
+impl ModelContext<'_> {
+    /// How values are distributed in full precision and in these cells, over all images of the sweep.
+    pub fn spreads(
+        &mut self,
         cells: &[&Cell],
         tell: &mut dyn FnMut(Event),
-    ) -> Result<Self, SweepError> {
-        let network = &context.model.network;
-        // A variant without layers is the full-precision network.
-        let full = context.runner()?.load(&QuantizedNetwork::default())?;
-        tell(Event::Now(format!("{} ranges", network.name)));
-        let ranges = pass(context, &full, &[], None, tell)?.swap_remove(0);
-        let bins: Vec<Bins> = ranges.iter().map(|d| d.bins(BINS)).collect();
-        tell(Event::Now(format!("{} histograms", network.name)));
-        let mut found = pass(context, &full, cells, Some(&bins), tell)?.into_iter();
-        let full = found.next().unwrap_or_default();
-        let ids = cells.iter().map(|c| c.key.cell_id.clone());
-        Ok(Self {
-            bins,
-            full,
-            cells: ids.zip(found).collect(),
-        })
+    ) -> Result<&Spreads, SweepError> {
+        let spreads = match self.spreads.take() {
+            Some(spreads) if cells.iter().all(|c| spreads.has(c)) => spreads,
+            _ => all(self, cells, tell)?,
+        };
+        Ok(self.spreads.insert(spreads))
     }
+}
 
-    /// Whether this cell was among those.
-    pub fn has(&self, cell: &Cell) -> bool {
-        self.cells.contains_key(&cell.key.cell_id)
-    }
-
-    /// The cell's, by node.
-    pub fn cell(&self, cell: &Cell) -> &[Distribution] {
-        let found = self.cells.get(&cell.key.cell_id);
-        found.map_or(&[], Vec::as_slice)
-    }
+/// Runs all images through the engine.
+fn all(
+    context: &mut ModelContext<'_>,
+    cells: &[&Cell],
+    tell: &mut dyn FnMut(Event),
+) -> Result<Spreads, SweepError> {
+    let network = &context.model.network;
+    // A variant without layers is the full-precision network.
+    let full = context.runner()?.load(&QuantizedNetwork::default())?;
+    tell(Event::Now(format!("{} ranges", network.name)));
+    let ranges = pass(context, &full, &[], None, tell)?.swap_remove(0);
+    let bins: Vec<Bins> = ranges.iter().map(|d| d.bins(BINS)).collect();
+    tell(Event::Now(format!("{} histograms", network.name)));
+    let mut found = pass(context, &full, cells, Some(&bins), tell)?.into_iter();
+    let full = found.next().unwrap_or_default();
+    let ids = cells.iter().map(|c| c.key.cell_id.clone());
+    Ok(Spreads {
+        bins,
+        full,
+        cells: ids.zip(found).collect(),
+    })
 }
 
 /// Over all images of the sweep, one full-precision pass for each chunk: the full-precision network's, then the cells'.

@@ -1,4 +1,4 @@
-//! The backward pass: the slope of the forward pass, and that of PyTorch.
+//! The backward pass: the gradient of the forward pass, and that of PyTorch.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -17,7 +17,7 @@ use crate::common::random_network::{Random, cases};
 
 /// On either side of a point a piecewise linear function has one slope, unless a kink lies there.
 #[test]
-fn the_backward_pass_is_the_slope_of_the_forward_pass() {
+fn the_backward_pass_is_the_gradient_of_the_forward_pass() {
     const STEP: f64 = 1.0 / (1u64 << 16) as f64;
     let told = Mutex::new((0, 0));
     let result = runner(600).run(&cases(7), |case| {
@@ -35,8 +35,8 @@ fn the_backward_pass_is_the_slope_of_the_forward_pass() {
         let variant = engine.load(&codes).unwrap();
         let input = Batch::new(network.input, point.clone()).unwrap();
         let wide: Vec<f64> = weights.iter().map(|&g| f64::from(g)).collect();
-        let slope = &engine
-            .slopes(&input, &variant, |_, _, _| wide.clone())
+        let found = &engine
+            .gradients(&input, &variant, |_, _, _| wide.clone())
             .unwrap()[0];
         let at = |t: f64| -> Vec<f64> {
             let pairs = point.iter().zip(&along);
@@ -65,8 +65,8 @@ fn the_backward_pass_is_the_slope_of_the_forward_pass() {
             told.lock().unwrap().1 += 1;
             return Ok(());
         }
-        let got: f64 = slope
-            .gradient
+        let got: f64 = found
+            .values
             .iter()
             .zip(&along)
             .map(|(g, &d)| g * f64::from(d))
@@ -74,7 +74,7 @@ fn the_backward_pass_is_the_slope_of_the_forward_pass() {
         let want = 0.5 * (left + right);
         if (got - want).abs() > slack || got.is_nan() {
             return Err(TestCaseError::fail(format!(
-                "slope {got:e}, differences {left:e} and {right:e} +- {slack:e}"
+                "derivative {got:e}, differences {left:e} and {right:e} +- {slack:e}"
             )));
         }
         if want.abs() > 100.0 * slack {
@@ -129,14 +129,14 @@ fn the_gradient_is_that_of_pytorch() {
             let direction = |_: usize, y: &[f64], _: &[f64]| -> Vec<f64> {
                 (0..y.len()).map(|i| 3.0 - (i % 7) as f64).collect()
             };
-            let slope = engine
-                .slopes(&input, &variant, direction)
+            let found = engine
+                .gradients(&input, &variant, direction)
                 .unwrap()
                 .remove(0);
             let want = golden.tensor(&format!("{model}/{image}")).unwrap();
             let want = want.data().as_chunks::<8>().0.iter();
             let want: Vec<f64> = want.map(|&b| f64::from_le_bytes(b)).collect();
-            let gradient = &slope.gradient;
+            let gradient = &found.values;
             let largest = gradient.iter().fold(0.0, |m: f64, d| m.max(d.abs()));
             let norm = gradient.iter().map(|d| d * d).sum::<f64>().sqrt();
             let slack = gamma(roundings, UNIT_F64) * norm;

@@ -82,6 +82,13 @@ pub const COMPONENTS: &[Component] = &[
         ],
     ),
     component(
+        "ATTRIBUTION",
+        &[
+            "src/experiment/studies/attribution.rs",
+            "src/results/schema/attribution.rs",
+        ],
+    ),
+    component(
         "ISOLATED",
         &[
             "src/experiment/studies/isolated.rs",

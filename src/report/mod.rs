@@ -3,6 +3,7 @@
 //! [`build`] reads the run directory's tables and writes `report.html`, which needs nothing beside itself, and
 //! `figures/*.svg` and `figures/*.png` for use elsewhere. Equal results give an equal report.
 
+mod attribution;
 mod comparison;
 mod data;
 mod draw;
@@ -121,6 +122,7 @@ const MAKERS: &[Maker] = &[
     sample_bounds::section,
     search::section,
     isolated::section,
+    attribution::section,
     dynamics::section,
     guarantees::section,
     rescaling::section,

@@ -3,6 +3,7 @@
 //! A plan turns them on in `[studies]`. Each study is one file here, has one or more tables of its own, and is
 //! stored per cell (or per cell and batch) as it is made, so that a killed sweep goes on where it was.
 
+pub mod attribution;
 pub mod bounds;
 pub mod dynamics;
 pub mod guarantees;
@@ -50,6 +51,9 @@ pub struct Studies {
     /// Each layer quantized alone: see [`isolated`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
+    /// Where the error is made, on so many images; 0 for none: see [`attribution`].
+    #[serde(skip_serializing_if = "is_zero")]
+    pub attribution: usize,
     /// Bounds by parametrization: see [`rescaling`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub rescale: bool,
@@ -61,12 +65,17 @@ pub struct Studies {
     pub tails: Option<Tails>,
 }
 
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
 impl Studies {
     /// Keys of the table.
     pub const KEYS: &[&str] = &[
         "sample",
         "ball",
         "isolated",
+        "attribution",
         "search",
         "dynamics",
         "guarantees",
@@ -77,6 +86,7 @@ impl Studies {
     pub const TABLES: &[&str] = &[
         sample_bounds::TABLE,
         isolated::TABLE,
+        attribution::TABLE,
         search::TABLE,
         search::TRACE,
         dynamics::LAYERS,
@@ -104,6 +114,11 @@ impl Studies {
         let mut studies: Vec<Box<dyn CellStudy>> = Vec::new();
         if self.guarantees {
             studies.push(Box::new(guarantees::Guarantees));
+        }
+        if self.attribution > 0 {
+            studies.push(Box::new(attribution::Attribution {
+                images: self.attribution,
+            }));
         }
         if self.rescale {
             studies.push(Box::new(rescaling::Rescaling));

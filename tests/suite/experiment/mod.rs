@@ -1,5 +1,6 @@
 //! Run directories, sweeps, searches and what is derived from them.
 
+mod attribution;
 mod code;
 mod golden;
 mod judge;

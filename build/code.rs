@@ -53,6 +53,7 @@ pub const COMPONENTS: &[Component] = &[
             "src/experiment/model.rs",
             "src/experiment/pass.rs",
             "src/experiment/preprocessing.rs",
+            "src/experiment/quantized_file.rs",
             "src/experiment/quantizer_spec.rs",
             "src/experiment/quantizers.rs",
             "src/experiment/saved.rs",

@@ -26,6 +26,7 @@ pub mod path_norm;
 pub mod plan;
 pub mod preprocessing;
 mod provenance;
+mod quantized_file;
 mod quantizer_spec;
 mod quantizers;
 pub mod required_bits;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::method::Method;
 use super::plan::PlanError;
+use super::quantized_file::QuantizedFile;
 use super::quantizers::Quantize;
 use super::saved::SavedNetwork;
 use crate::quant::absorb::Absorbed;
@@ -170,6 +171,10 @@ impl QuantizerSpec {
                 ref file,
                 ref sha256,
             } => Box::new(SavedNetwork::open_same(file, sha256)?),
+            Method::File {
+                ref file,
+                ref sha256,
+            } => Box::new(QuantizedFile::open_same(file, sha256)?),
         })
     }
 

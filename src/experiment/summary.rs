@@ -7,6 +7,7 @@ use super::event::Event;
 use super::judge::{Digits, Judge};
 use super::parts;
 use super::plan::{Method, QuantizerSpec};
+use super::quantized_file::QuantizedFile;
 use super::saved::SavedNetwork;
 use super::search::until;
 use super::studies::sample_bounds::SampleBounds;
@@ -155,6 +156,9 @@ impl Judging {
 /// The width that a quantizer rounds activations to, where it does.
 fn activation_bits(spec: &QuantizerSpec) -> Result<Option<u32>, QuantError> {
     let activations = match &spec.method {
+        Method::File { file, sha256 } => {
+            return Ok(QuantizedFile::open_same(file, sha256)?.activation_bits);
+        }
         Method::Saved { file, sha256 } => SavedNetwork::open_same(file, sha256)?.spec.activations,
         _ => spec.activations,
     };

@@ -16,6 +16,7 @@ pub mod gpfq;
 pub mod gram;
 pub mod greedy;
 pub mod guarantee;
+pub mod imported;
 pub mod layer;
 pub mod mixed;
 pub mod patches;
@@ -31,7 +32,7 @@ pub mod spfq;
 pub mod uniform;
 
 pub use activation::ActivationSpec;
-pub use activation_grid::QuantizedActivation;
+pub use activation_grid::{At, QuantizedActivation};
 pub use calibration::{Calibration, LayerInputs, Observed, Walk};
 pub use layer::{Columns, QuantizedLayer, QuantizedNetwork, Term};
 pub use range::Range;

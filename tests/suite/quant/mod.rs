@@ -3,6 +3,7 @@
 mod calibration;
 mod equalize;
 mod guarantees;
+mod imported;
 mod learned;
 mod path;
 mod plan;

@@ -137,6 +137,7 @@ pub const NO_ROWS: &[&str] = &[
     "src/bounds/probabilistic",
     "src/experiment/cell.rs",
     "src/experiment/code.rs",
+    "src/experiment/comparison.rs",
     "src/experiment/derived.rs",
     "src/experiment/diagnosis.rs",
     "src/experiment/error.rs",

@@ -219,6 +219,22 @@ WRONG = {
 }
 
 
+def planted(model, fault):
+    """The model with the scales of one layer doubled, or the zero point of its channel 1 off by 40."""
+    layer = next(n for n in model.graph.node if "/5/conv1/Conv" in n.name and n.op_type in ("Conv", "QLinearConv"))
+    weight = next(n for n in model.graph.node if n.output[0] == layer.input[1]) if layer.op_type == "Conv" else None
+    scale, zero = (weight.input[1], weight.input[2]) if weight else (layer.input[4], layer.input[5])
+    for tensor in model.graph.initializer:
+        if tensor.name == (scale if fault == "scale" else zero):
+            value = numpy_helper.to_array(tensor).copy()
+            if fault == "scale":
+                value *= 2
+            else:
+                value[1] = 40
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    return model
+
+
 def fixtures():
     FIXTURES.mkdir(parents=True, exist_ok=True)
     goldens = {}
@@ -227,6 +243,9 @@ def fixtures():
         quantize(FIXTURES.parent / "onnx" / f"{base}.onnx", out, VARIANTS[variant])
         goldens[name] = {"float": base, **values(out)}
     (FIXTURES / "goldens.json").write_text(json.dumps(goldens, separators=(",", ":")))
+    for sound in ("resnet_qdq_s8s8", "resnet_qop_u8s8"):
+        for fault in ("scale", "zero"):
+            onnx.save(planted(onnx.load(FIXTURES / f"{sound}.onnx"), fault), FIXTURES / f"{sound}_{fault}.onnx")
     onnx.save(tiny_float(), FIXTURES / "tiny.onnx")
     onnx.save(tiny({}), FIXTURES / "tiny_quantized.onnx")
     for name, (change, _) in WRONG.items():

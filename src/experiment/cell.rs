@@ -166,7 +166,8 @@ mod tests {
     fn a_spec_is_named_by_what_it_is() {
         let id = spec().id().unwrap();
         let mut other = spec();
-        if let Method::Saved { file, .. } | Method::File { file, .. } = &mut other.quantizer.method {
+        if let Method::Saved { file, .. } | Method::File { file, .. } = &mut other.quantizer.method
+        {
             *file = "elsewhere/b.qb".into();
         }
         assert_eq!(other.id().unwrap(), id, "the path of a saved network");

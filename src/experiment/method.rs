@@ -286,10 +286,7 @@ impl Method {
             "saved",
             &["method", "file", "sha256", "bits", "granularity"],
         ),
-        (
-            "file",
-            &["method", "file", "sha256", "bits", "granularity"],
-        ),
+        ("file", &["method", "file", "sha256", "bits", "granularity"]),
     ];
 
     /// The granularity it has unless told otherwise.

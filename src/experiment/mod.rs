@@ -6,6 +6,7 @@ pub mod calibrating;
 pub mod calibration;
 pub mod cell;
 pub mod code;
+pub mod comparison;
 pub mod context;
 mod derived;
 pub mod diagnosis;

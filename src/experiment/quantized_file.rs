@@ -54,10 +54,14 @@ impl QuantizedFile {
             weights[bits] += network.nodes[node].affine().map_or(0, |a| a.weight.len());
         }
         let most = (0..weights.len()).max_by_key(|&bits| weights[bits]);
-        let bits = most.filter(|&bits| weights[bits] > 0).ok_or_else(|| SavedError::Format {
-            path: path.to_path_buf(),
-            problem: "none of its layers has quantized weights: is it the full-precision model?".into(),
-        })?;
+        let bits = most
+            .filter(|&bits| weights[bits] > 0)
+            .ok_or_else(|| SavedError::Format {
+                path: path.to_path_buf(),
+                problem:
+                    "none of its layers has quantized weights: is it the full-precision model?"
+                        .into(),
+            })?;
         let several = model.steps.values().any(|s| s.scale.len() > 1);
         Ok(Self {
             path: path.to_path_buf(),
@@ -97,7 +101,11 @@ impl Quantizer for QuantizedFile {
     /// The start of the file's hash.
     fn name(&self) -> String {
         let activations = self.activation_bits.map(|bits| format!(" a{bits}"));
-        format!("file@{}{}", &self.sha256[..8], activations.unwrap_or_default())
+        format!(
+            "file@{}{}",
+            &self.sha256[..8],
+            activations.unwrap_or_default()
+        )
     }
 
     fn quantize(&self, network: &Network) -> Result<QuantizedNetwork, QuantError> {
@@ -109,7 +117,11 @@ impl Quantizer for QuantizedFile {
 ///
 /// # Errors
 /// [`QuantError::Saved`] with what keeps it from being the first one's, when it is none's.
-pub fn models_of(file: &Path, sha256: &str, models: &[LoadedModel]) -> Result<Vec<usize>, QuantError> {
+pub fn models_of(
+    file: &Path,
+    sha256: &str,
+    models: &[LoadedModel],
+) -> Result<Vec<usize>, QuantError> {
     let file = QuantizedFile::open_same(file, sha256)?;
     let mut first = None;
     let mut fitting = Vec::new();

@@ -106,7 +106,9 @@ fn sources(side: Side<'_>) -> Vec<Source> {
             },
             false => all[node.inputs[0]].clone(),
         };
-        source.trail.extend(side.grids.get(&i).map(|&g| Step::Grid(g)));
+        source
+            .trail
+            .extend(side.grids.get(&i).map(|&g| Step::Grid(g)));
         if node.activation != Activation::Identity {
             source.trail.push(Step::Activation(node.activation, i));
         }
@@ -138,21 +140,43 @@ pub fn pair(a: Side<'_>, b: Side<'_>) -> Result<Pairing, String> {
     let mut partner: Vec<Option<usize>> = vec![None; b.network.nodes.len()];
     let mut taken = HashSet::new();
     let mut pairs = Vec::new();
-    for (j, node) in b.network.nodes.iter().enumerate().filter(|(_, n)| is_core(&n.op)) {
+    for (j, node) in b
+        .network
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(_, n)| is_core(&n.op))
+    {
         let mapped = |v: &ValueId| of_b[*v].core.map(|core| partner[core]);
         let inputs: Vec<Option<Option<usize>>> = node.inputs.iter().map(mapped).collect();
         let candidates: Vec<(usize, Vec<usize>)> = (0..a.network.nodes.len())
             .filter(|i| !taken.contains(i) && same_op(&a.network.nodes[*i].op, &node.op))
-            .filter_map(|i| Some((i, order(&a.network.nodes[i].op, &a.network.nodes[i].inputs, &of_a, &inputs)?)))
+            .filter_map(|i| {
+                Some((
+                    i,
+                    order(
+                        &a.network.nodes[i].op,
+                        &a.network.nodes[i].inputs,
+                        &of_a,
+                        &inputs,
+                    )?,
+                ))
+            })
             .collect();
         let (i, inputs, by) = choose(a.network, &candidates, b.network, j)
             .ok_or_else(|| difference(a.network, &of_a, b.network, j, &of_b, &partner))?;
         partner[j] = Some(i);
         taken.insert(i);
-        pairs.push(Pair { a: i, b: j, inputs, by });
+        pairs.push(Pair {
+            a: i,
+            b: j,
+            inputs,
+            by,
+        });
     }
     pairs.sort_by_key(|p| p.a);
-    let alone = (0..a.network.nodes.len()).find(|i| is_core(&a.network.nodes[*i].op) && !taken.contains(i));
+    let alone =
+        (0..a.network.nodes.len()).find(|i| is_core(&a.network.nodes[*i].op) && !taken.contains(i));
     if let Some(i) = alone {
         let node = &a.network.nodes[i];
         return Err(format!(
@@ -176,7 +200,12 @@ pub fn pair(a: Side<'_>, b: Side<'_>) -> Result<Pairing, String> {
         }
     }
     let reads = b.network.nodes.iter().map(|n| n.inputs.clone()).collect();
-    Ok(Pairing { pairs, a: of_a, b: of_b, reads })
+    Ok(Pairing {
+        pairs,
+        a: of_a,
+        b: of_b,
+        reads,
+    })
 }
 
 /// By input of a node of the first network, which input of the second it is; `None` when they read different values.
@@ -210,13 +239,21 @@ fn same_op(a: &Op, b: &Op) -> bool {
     match (a, b) {
         (Op::Conv(x), Op::Conv(y)) => {
             x.weight.dims() == y.weight.dims()
-                && (x.stride, x.pad, x.dilation, x.groups) == (y.stride, y.pad, y.dilation, y.groups)
+                && (x.stride, x.pad, x.dilation, x.groups)
+                    == (y.stride, y.pad, y.dilation, y.groups)
         }
         (Op::Linear(x), Op::Linear(y)) => x.weight.dims() == y.weight.dims(),
         // What padding counts for matters where there is some.
-        (Op::AvgPool { window: x, count_include_pad: p }, Op::AvgPool { window: y, count_include_pad: q }) => {
-            x == y && (p == q || x.pad == Pad::default())
-        }
+        (
+            Op::AvgPool {
+                window: x,
+                count_include_pad: p,
+            },
+            Op::AvgPool {
+                window: y,
+                count_include_pad: q,
+            },
+        ) => x == y && (p == q || x.pad == Pad::default()),
         (Op::Conv(_) | Op::Linear(_) | Op::AvgPool { .. }, _) => false,
         (a, b) => a == b,
     }
@@ -229,14 +266,18 @@ fn choose(
     j: usize,
 ) -> Option<(usize, Vec<usize>, MatchedBy)> {
     let node = &b.nodes[j];
-    let named = candidates.iter().find(|(i, _)| same_name(&a.nodes[*i].name, &node.name));
+    let named = candidates
+        .iter()
+        .find(|(i, _)| same_name(&a.nodes[*i].name, &node.name));
     if let Some((i, inputs)) = named {
         return Some((*i, inputs.clone(), MatchedBy::Name));
     }
     if let [(i, inputs)] = candidates {
         return Some((*i, inputs.clone(), MatchedBy::Structure));
     }
-    let distances = candidates.iter().map(|(i, inputs)| (distance(a, *i, b, j), *i, inputs));
+    let distances = candidates
+        .iter()
+        .map(|(i, inputs)| (distance(a, *i, b, j), *i, inputs));
     let (_, i, inputs) = distances.min_by(|x, y| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1)))?;
     let by = match node.affine() {
         Some(_) => MatchedBy::Weights,
@@ -251,7 +292,12 @@ fn distance(a: &Network, i: usize, b: &Network, j: usize) -> f64 {
         return 0.0;
     };
     let square = |d: f64| d * d;
-    let apart: f64 = x.weight.iter().zip(y.weight).map(|(&p, &q)| square(f64::from(p) - f64::from(q))).sum();
+    let apart: f64 = x
+        .weight
+        .iter()
+        .zip(y.weight)
+        .map(|(&p, &q)| square(f64::from(p) - f64::from(q)))
+        .sum();
     let size: f64 = x.weight.iter().map(|&p| square(f64::from(p))).sum();
     (apart / size.max(f64::MIN_POSITIVE)).sqrt()
 }
@@ -259,7 +305,17 @@ fn distance(a: &Network, i: usize, b: &Network, j: usize) -> f64 {
 /// The same but for what exporters and quantizers add: paths in front, the operator, `_quant` and the like behind.
 fn same_name(a: &str, b: &str) -> bool {
     fn plain(mut name: &str) -> &str {
-        const ENDS: [&str; 9] = ["/Conv", "/Gemm", "/MatMul", "/Add", "_quant", "_quantized", "_fused", "_DequantizeLinear", ".weight"];
+        const ENDS: [&str; 9] = [
+            "/Conv",
+            "/Gemm",
+            "/MatMul",
+            "/Add",
+            "_quant",
+            "_quantized",
+            "_fused",
+            "_DequantizeLinear",
+            ".weight",
+        ];
         while let Some(rest) = ENDS.iter().find_map(|end| name.strip_suffix(end)) {
             name = rest;
         }
@@ -270,11 +326,15 @@ fn same_name(a: &str, b: &str) -> bool {
 
 /// The activations of a trail as one.
 fn activation(trail: &[Step]) -> Activation {
-    trail.iter().fold(Activation::Identity, |sum, step| match (sum, step) {
-        (_, Step::Activation(Activation::Relu6, _)) | (Activation::Relu6, _) => Activation::Relu6,
-        (_, Step::Activation(Activation::Relu, _)) | (Activation::Relu, _) => Activation::Relu,
-        _ => Activation::Identity,
-    })
+    trail
+        .iter()
+        .fold(Activation::Identity, |sum, step| match (sum, step) {
+            (_, Step::Activation(Activation::Relu6, _)) | (Activation::Relu6, _) => {
+                Activation::Relu6
+            }
+            (_, Step::Activation(Activation::Relu, _)) | (Activation::Relu, _) => Activation::Relu,
+            _ => Activation::Identity,
+        })
 }
 
 /// What becomes of `x` on a trail.
@@ -319,9 +379,16 @@ fn kind(op: &Op) -> String {
         Op::Conv(c) => {
             let d = c.weight.dims();
             let inputs = d[1] * c.groups;
-            format!("{}x{} convolution, {inputs} to {} channels, stride {}, groups {}", d[2], d[3], d[0], c.stride[0], c.groups)
+            format!(
+                "{}x{} convolution, {inputs} to {} channels, stride {}, groups {}",
+                d[2], d[3], d[0], c.stride[0], c.groups
+            )
         }
-        Op::Linear(l) => format!("dense layer, {} to {}", l.weight.dims()[1], l.weight.dims()[0]),
+        Op::Linear(l) => format!(
+            "dense layer, {} to {}",
+            l.weight.dims()[1],
+            l.weight.dims()[0]
+        ),
         Op::Add => "sum".into(),
         Op::MaxPool(w) => format!("{}x{} max pooling", w.kernel[0], w.kernel[1]),
         Op::AvgPool { window: w, .. } => format!("{}x{} average pooling", w.kernel[0], w.kernel[1]),
@@ -351,8 +418,14 @@ fn difference(
         None => of_a[*v].core.is_none(),
         Some(partner) => of_a[*v].core == partner,
     };
-    let readers = a.nodes.iter().filter(|n| is_core(&n.op) && n.inputs.iter().any(reads));
-    let readers: Vec<String> = readers.map(|n| format!("{} ({})", n.name, kind(&n.op))).take(3).collect();
+    let readers = a
+        .nodes
+        .iter()
+        .filter(|n| is_core(&n.op) && n.inputs.iter().any(reads));
+    let readers: Vec<String> = readers
+        .map(|n| format!("{} ({})", n.name, kind(&n.op)))
+        .take(3)
+        .collect();
     let place = match first {
         None => "the input".to_string(),
         Some(core) => b.nodes[core].name.clone(),

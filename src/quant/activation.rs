@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::uniform::{Grid, Scheme};
-use super::{At, Calibration, Observed, QuantError, QuantizedActivation, QuantizedNetwork, Quantizer};
+use super::{
+    At, Calibration, Observed, QuantError, QuantizedActivation, QuantizedNetwork, Quantizer,
+};
 use crate::network::{Activation, Network, Node, Op};
 use crate::tensor::histogram::Histogram;
 

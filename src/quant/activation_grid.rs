@@ -61,7 +61,10 @@ impl QuantizedActivation {
                 return Err(format!("{} has no input {k} to quantize", node.name));
             }
             At::Inner if node.activation == Activation::Identity => {
-                return Err(format!("{} has no activation to quantize before", node.name));
+                return Err(format!(
+                    "{} has no activation to quantize before",
+                    node.name
+                ));
             }
             _ => {}
         }

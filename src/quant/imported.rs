@@ -56,7 +56,9 @@ pub fn fit(float: &Network, file: &QuantizedModel) -> Result<Fitted, String> {
     }
     let layers_of = |n: &Network| n.layers().count();
     if layers.is_empty() && file.grids.is_empty() {
-        return Err("nothing in it is quantized: its weights are floats and it has no grids".into());
+        return Err(
+            "nothing in it is quantized: its weights are floats and it has no grids".into(),
+        );
     }
     if layers.len() < layers_of(float) {
         notes.push(format!(
@@ -82,7 +84,10 @@ pub fn fit(float: &Network, file: &QuantizedModel) -> Result<Fitted, String> {
 /// What cannot be read as codes of a number of bits.
 pub fn own(file: &QuantizedModel) -> Result<QuantizedNetwork, String> {
     let nodes = &file.imported.network.nodes;
-    let layers = file.steps.iter().map(|(&i, steps)| layer(i, &nodes[i], &nodes[i], steps));
+    let layers = file
+        .steps
+        .iter()
+        .map(|(&i, steps)| layer(i, &nodes[i], &nodes[i], steps));
     let grids = file.grids.iter();
     let activations = grids.map(|(&i, grid)| activation(i, At::Output, grid, &nodes[i].name));
     Ok(QuantizedNetwork {
@@ -92,14 +97,11 @@ pub fn own(file: &QuantizedModel) -> Result<QuantizedNetwork, String> {
 }
 
 /// The codes of a layer: its weights are multiples of its steps.
-fn layer(
-    node: usize,
-    own: &Node,
-    theirs: &Node,
-    steps: &Steps,
-) -> Result<QuantizedLayer, String> {
+fn layer(node: usize, own: &Node, theirs: &Node, steps: &Steps) -> Result<QuantizedLayer, String> {
     let unfit = |problem: String| format!("{}: {problem}", theirs.name);
-    let affine = theirs.affine().ok_or_else(|| unfit("has codes, but is no layer".into()))?;
+    let affine = theirs
+        .affine()
+        .ok_or_else(|| unfit("has codes, but is no layer".into()))?;
     let bits = width(steps.low, steps.high);
     if bits > 16 {
         return Err(unfit(format!("weights of {bits} bits; 16 are the most")));
@@ -122,7 +124,9 @@ fn layer(
         let level = (f64::from(w) / f64::from(scale)).round_ties_even();
         let again = (level * f64::from(scale)) as f32;
         if (again - w).abs() > 4.0 * f32::EPSILON * w.abs() {
-            return Err(unfit(format!("weight {i} is {w}, which is no multiple of its step {scale}")));
+            return Err(unfit(format!(
+                "weight {i} is {w}, which is no multiple of its step {scale}"
+            )));
         }
         let code = level as i64 + zero;
         if !(steps.low..=steps.high).contains(&code) {
@@ -156,7 +160,8 @@ fn same_floats(own: &Node, theirs: &Node) -> Result<Option<String>, String> {
     };
     let largest = |a: &[f32]| a.iter().fold(0.0f32, |m, x| m.max(x.abs()));
     let (weights, biases) = (apart(x.weight, y.weight), apart(x.bias, y.bias));
-    let far = weights > FOLDING * largest(x.weight) || biases > FOLDING * largest(x.bias).max(largest(x.weight));
+    let far = weights > FOLDING * largest(x.weight)
+        || biases > FOLDING * largest(x.bias).max(largest(x.weight));
     match far {
         true => Err(format!(
             "{}: its weights are floats, and not those of {}: they differ by up to {:e} (biases {:e}); a layer that is \
@@ -183,7 +188,10 @@ fn activations(float: &Network, pairing: &Pairing) -> Result<Vec<QuantizedActiva
     for p in &pairing.pairs {
         for (own, theirs, k) in edges(float, pairing, p) {
             let places = places(float, own, theirs)?;
-            readings.entry(own.core).or_default().push((Some((p.a, k)), places));
+            readings
+                .entry(own.core)
+                .or_default()
+                .push((Some((p.a, k)), places));
         }
     }
     if let (Some(own), Some(theirs)) = (pairing.a.last(), pairing.b.last()) {
@@ -209,7 +217,12 @@ fn activations(float: &Network, pairing: &Pairing) -> Result<Vec<QuantizedActiva
                         "{name}: some of its readers see a grid before its activation and others do not"
                     ));
                 };
-                found.push(activation(*node, At::Input(*k), grid, &float.nodes[*node].name)?);
+                found.push(activation(
+                    *node,
+                    At::Input(*k),
+                    grid,
+                    &float.nodes[*node].name,
+                )?);
             }
         }
     }
@@ -232,23 +245,39 @@ fn common(readings: &[(Reader, Vec<(At, Grid)>)]) -> usize {
     let Some(((_, first), rest)) = readings.split_first() else {
         return 0;
     };
-    let shared = |other: &Vec<(At, Grid)>| first.iter().zip(other).take_while(|(a, b)| a == b).count();
-    rest.iter().map(|(_, other)| shared(other)).min().unwrap_or(first.len())
+    let shared =
+        |other: &Vec<(At, Grid)>| first.iter().zip(other).take_while(|(a, b)| a == b).count();
+    rest.iter()
+        .map(|(_, other)| shared(other))
+        .min()
+        .unwrap_or(first.len())
 }
 
 /// Where the grids of the file's trail stand on the full-precision network's.
 fn places(float: &Network, own: &Source, theirs: &Source) -> Result<Vec<(At, Grid)>, String> {
-    let apart = own.trail.iter().any(|s| matches!(s, Step::Activation(_, at) if Some(*at) != own.core));
-    let grids = theirs.trail.iter().filter(|s| matches!(s, Step::Grid(_))).count();
+    let apart = own
+        .trail
+        .iter()
+        .any(|s| matches!(s, Step::Activation(_, at) if Some(*at) != own.core));
+    let grids = theirs
+        .trail
+        .iter()
+        .filter(|s| matches!(s, Step::Grid(_)))
+        .count();
     if apart && grids > 0 {
         let name = own.core.map_or("the input", |n| &float.nodes[n].name);
         return Err(format!(
             "{name}: grids around an activation of a value that is also read without it are not known"
         ));
     }
-    let last = theirs.trail.iter().rposition(|s| matches!(s, Step::Activation(..)));
+    let last = theirs
+        .trail
+        .iter()
+        .rposition(|s| matches!(s, Step::Activation(..)));
     let place = |(i, step): (usize, &Step)| match step {
-        Step::Grid(grid) if last.is_some_and(|last| i < last) && !own.trail.is_empty() => Some((At::Inner, *grid)),
+        Step::Grid(grid) if last.is_some_and(|last| i < last) && !own.trail.is_empty() => {
+            Some((At::Inner, *grid))
+        }
         Step::Grid(grid) => Some((At::Output, *grid)),
         Step::Activation(..) => None,
     };

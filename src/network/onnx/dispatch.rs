@@ -3,7 +3,7 @@
 use super::attributes::Attributes;
 use super::constant::{Constant, Data, Kind};
 use super::importer::{Importer, Item, View, label};
-use super::quantized::is_known;
+use super::quantized::record::is_known;
 use super::{LABEL, OnnxError, PROBLEM, proto, short};
 use crate::network::op::Activation;
 
@@ -37,11 +37,7 @@ impl<'a> Importer<'a> {
     }
 
     /// As in a model that is not quantized.
-    pub(super) fn dispatch_plain(
-        &mut self,
-        op: &str,
-        node: &'a proto::Node,
-    ) -> Result<(), String> {
+    pub(super) fn dispatch_plain(&mut self, op: &str, node: &'a proto::Node) -> Result<(), String> {
         if let Some(values) = self.folded(op, node)? {
             self.set_constants(node, values);
             return Ok(());
@@ -192,7 +188,7 @@ fn advice(op: &str) -> &'static str {
         | "DynamicQuantizeLinear"
         | "QLinearMatMul" => {
             "the model is quantized: take the full-precision one, and this one with --quantized beside it"
-        },
+        }
         "If" | "Loop" | "Scan" => {
             "control flow cannot be bounded: simplify the model for fixed shapes, in inference mode"
         }

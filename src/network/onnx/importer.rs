@@ -9,10 +9,8 @@ use super::constant::{self, Constant, Kind};
 use super::decode::{self, decode};
 use super::fold::{Budget, Call, cast, evaluate};
 use super::matrix::Matrix;
-use super::quantized::{Record, weight_input};
-use super::{
-    GROWTH, Imported, LABEL, LARGEST_MAP, LARGEST_SUM, OnnxError, QuantizedModel, proto, short,
-};
+use super::quantized::record::{QuantizedModel, Record, weight_input};
+use super::{GROWTH, Imported, LABEL, LARGEST_MAP, LARGEST_SUM, OnnxError, proto, short};
 use crate::network::graph::{INPUT, Network, ValueId};
 use crate::network::op::{Activation, Op, Pad};
 use crate::tensor::Shape;
@@ -424,7 +422,11 @@ impl<'a> Importer<'a> {
         let Some(&Item::Value(value)) = self.items.get(name.as_str()) else {
             return Err("its output is no value".into());
         };
-        if let Some(tensor) = value.id.checked_sub(1).and_then(|i| self.tensors.get_mut(i)) {
+        if let Some(tensor) = value
+            .id
+            .checked_sub(1)
+            .and_then(|i| self.tensors.get_mut(i))
+        {
             tensor.clear();
         }
         Ok(value)

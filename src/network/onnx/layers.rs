@@ -288,7 +288,9 @@ impl<'a> Importer<'a> {
 /// A weight matrix as `[out, in]`; it comes so where it is `transposed`.
 pub fn matrix_of(dims: &[usize], values: &[f32], transposed: bool) -> Result<Tensor, String> {
     let &[rows, columns] = dims else {
-        return Err(format!("its weights have the shape {dims:?}; a matrix is needed"));
+        return Err(format!(
+            "its weights have the shape {dims:?}; a matrix is needed"
+        ));
     };
     if transposed {
         return tensor(&[rows, columns], values);

@@ -40,7 +40,7 @@ use prost::Message;
 
 use self::fold::Budget;
 use self::importer::Importer;
-use self::quantized::Record;
+use self::quantized::record::Record;
 use super::NetworkError;
 use super::graph::Network;
 

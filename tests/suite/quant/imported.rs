@@ -40,7 +40,9 @@ fn quantized(name: &str) -> QuantizedModel {
 
 fn float(path: &str) -> Network {
     let path = fixtures().join(path);
-    onnx::import_file(&path, None).unwrap_or_else(|e| panic!("{e}")).network
+    onnx::import_file(&path, None)
+        .unwrap_or_else(|e| panic!("{e}"))
+        .network
 }
 
 fn trace(network: &Network, quantized: &QuantizedNetwork, seed: u64) -> Vec<Batch<f64>> {
@@ -86,12 +88,18 @@ fn every_tensor_is_onnx_runtimes() {
                 compared += 1;
                 same += usize::from(code == theirs);
                 let far = (grid.high - grid.low) as f64 / 64.0;
-                assert!((code - theirs).abs() <= far.max(1.0), "{name}: {tensor} at {at}: code {code}, {theirs} there");
+                assert!(
+                    (code - theirs).abs() <= far.max(1.0),
+                    "{name}: {tensor} at {at}: code {code}, {theirs} there"
+                );
             }
         }
         println!("{name}: {grids} tensors, {same} of {compared} codes the same");
         assert_eq!(grids, file.grids.len(), "{name}: a grid without a golden");
-        assert!(same * 20 >= compared * 19, "{name}: only {same} of {compared} codes are the same");
+        assert!(
+            same * 20 >= compared * 19,
+            "{name}: only {same} of {compared} codes are the same"
+        );
     }
 }
 
@@ -102,8 +110,21 @@ fn on_the_full_precision_graph_it_is_the_same_network_bit_by_bit() {
         let float = float(&format!("onnx/{}.onnx", golden.float));
         let fitted = fit(&float, &file).unwrap_or_else(|e| panic!("{name}: {e}"));
         let layers = float.layers().count();
-        assert_eq!(fitted.quantized.layers.len(), layers, "{name}: {:?}", fitted.notes);
-        assert_eq!(fitted.pairing.pairs.iter().filter(|p| float.nodes[p.a].is_layer()).count(), layers);
+        assert_eq!(
+            fitted.quantized.layers.len(),
+            layers,
+            "{name}: {:?}",
+            fitted.notes
+        );
+        assert_eq!(
+            fitted
+                .pairing
+                .pairs
+                .iter()
+                .filter(|p| float.nodes[p.a].is_layer())
+                .count(),
+            layers
+        );
         let theirs = trace(&file.imported.network, &own(&file).unwrap(), golden.seed);
         let ours = trace(&float, &fitted.quantized, golden.seed);
         let edge = |node: usize, k: usize| {
@@ -115,13 +136,25 @@ fn on_the_full_precision_graph_it_is_the_same_network_bit_by_bit() {
             for (k, &v) in float.nodes[p.a].inputs.iter().enumerate() {
                 let w = fitted.pairing.from_b(p, k);
                 if v > 0 && w > 0 && !edge(p.a, k) {
-                    assert_eq!(ours[v - 1].data, theirs[w - 1].data, "{name}: before {}", float.nodes[p.a].name);
+                    assert_eq!(
+                        ours[v - 1].data,
+                        theirs[w - 1].data,
+                        "{name}: before {}",
+                        float.nodes[p.a].name
+                    );
                     compared += 1;
                 }
             }
         }
-        assert!(compared + 2 >= layers, "{name}: {compared} values compared for {layers} layers");
-        assert_eq!(ours.last().unwrap().data, theirs.last().unwrap().data, "{name}");
+        assert!(
+            compared + 2 >= layers,
+            "{name}: {compared} values compared for {layers} layers"
+        );
+        assert_eq!(
+            ours.last().unwrap().data,
+            theirs.last().unwrap().data,
+            "{name}"
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use super::super::constant::{Constant, Data, Kind};
 use super::super::importer::Importer;
 use super::super::proto;
 use super::codes::Parameters;
-use super::{Grid, Steps, Stored};
+use super::record::{Grid, Steps, Stored};
 
 impl<'a> Importer<'a> {
     /// The number at input `i`, which must be whole.
@@ -21,7 +21,9 @@ impl<'a> Importer<'a> {
         let attributes = Attributes(&node.attribute);
         let rounding = attributes.text("rounding_mode").unwrap_or("ROUND".into());
         if !matches!(rounding.to_uppercase().as_str(), "ROUND" | "HALF_EVEN") {
-            return Err(format!("rounds by {rounding}; to nearest, ties to even, is known"));
+            return Err(format!(
+                "rounds by {rounding}; to nearest, ties to even, is known"
+            ));
         }
         let bits = match self.whole(node, 3, "bit width")?[..] {
             [bits @ 2..=16] => bits,
@@ -46,13 +48,25 @@ impl<'a> Importer<'a> {
             _ => zero,
         };
         if zero.len() != scale.len() || axis.is_some_and(|a| extents[a] != scale.len()) {
-            return Err(format!("{} scales and {} zero points", scale.len(), zero.len()));
+            return Err(format!(
+                "{} scales and {} zero points",
+                scale.len(),
+                zero.len()
+            ));
         }
         if !self.is_constant(node, 0) {
             if axis.is_some() {
-                return Err("puts a computed value on several grids; one for a whole tensor is known".into());
+                return Err(
+                    "puts a computed value on several grids; one for a whole tensor is known"
+                        .into(),
+                );
             }
-            let grid = Grid { low, high, zero: zero[0], scale: scale[0] };
+            let grid = Grid {
+                low,
+                high,
+                zero: zero[0],
+                scale: scale[0],
+            };
             let value = self.padded_value(node, 0)?;
             self.carry(node, value, grid)?;
             if let (Some(record), Some(name)) = (&mut self.record, node.output.first()) {
@@ -62,9 +76,14 @@ impl<'a> Importer<'a> {
             return Ok(());
         }
         let constant = self.constant(node, 0)?.clone();
-        let values = constant.floats().ok_or("quantizes integers; floats are needed")?;
+        let values = constant
+            .floats()
+            .ok_or("quantizes integers; floats are needed")?;
         if axis.is_some_and(|a| constant.dims.get(a) != Some(&scale.len())) {
-            return Err(format!("scales of shape {extents:?} do not fit weights of shape {:?}", constant.dims));
+            return Err(format!(
+                "scales of shape {extents:?} do not fit weights of shape {:?}",
+                constant.dims
+            ));
         }
         let inner: usize = axis.map_or(values.len(), |a| constant.dims[a + 1..].iter().product());
         self.take(8 * values.len())?;
@@ -75,12 +94,29 @@ impl<'a> Importer<'a> {
         };
         let codes = values.iter().enumerate().map(code).collect();
         let codes = Constant::new(Kind::I64, constant.dims.clone(), Data::Ints(codes))?;
-        let p = Parameters { scale, zero, axis, kind: None };
+        let p = Parameters {
+            scale,
+            zero,
+            axis,
+            kind: None,
+        };
         let floats = self.dequantized(&codes, &p)?;
         let origin = self.input(node, 0).unwrap_or_default().to_string();
         if let (Some(record), Some(name)) = (&mut self.record, node.output.first()) {
-            let steps = Steps { low, high, scale: p.scale, zero: p.zero };
-            record.stored.insert(name, Stored { steps, axis, origin });
+            let steps = Steps {
+                low,
+                high,
+                scale: p.scale,
+                zero: p.zero,
+            };
+            record.stored.insert(
+                name,
+                Stored {
+                    steps,
+                    axis,
+                    origin,
+                },
+            );
         }
         self.set_constants(node, vec![floats]);
         Ok(())

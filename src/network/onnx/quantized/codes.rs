@@ -4,7 +4,7 @@ use super::super::attributes::Attributes;
 use super::super::constant::{Constant, Data, Kind, index, product};
 use super::super::importer::Importer;
 use super::super::proto;
-use super::{Grid, Steps, Stored};
+use super::record::{Grid, Steps, Stored};
 
 /// Scales and zero points along an axis.
 pub struct Parameters {
@@ -94,7 +94,9 @@ impl<'a> Importer<'a> {
         };
         let (low, high) = range(kind)?;
         if high - low > i64::from(u16::MAX) {
-            return Err(format!("puts a computed value on a grid of type {kind:?}; 16 bits are the most"));
+            return Err(format!(
+                "puts a computed value on a grid of type {kind:?}; 16 bits are the most"
+            ));
         }
         Ok(Grid {
             low,
@@ -105,11 +107,7 @@ impl<'a> Importer<'a> {
     }
 
     /// The floats that codes stand for: `(code - zero) * scale`, each step rounded to f32 as runtimes do.
-    pub fn dequantized(
-        &mut self,
-        codes: &Constant,
-        p: &Parameters,
-    ) -> Result<Constant, String> {
+    pub fn dequantized(&mut self, codes: &Constant, p: &Parameters) -> Result<Constant, String> {
         let values = codes
             .integers()
             .ok_or("dequantizes floats; integer codes are needed")?;
@@ -144,7 +142,9 @@ impl<'a> Importer<'a> {
             return Ok(());
         }
         if let Some(zero) = p.zero.iter().find(|z| !(low..=high).contains(*z)) {
-            return Err(format!("the zero point {zero} is none of the codes {low} to {high}"));
+            return Err(format!(
+                "the zero point {zero} is none of the codes {low} to {high}"
+            ));
         }
         let stored = Stored {
             steps: Steps {
@@ -173,7 +173,11 @@ fn along(
     if extents == [dims[axis]] {
         return Ok((scales.to_vec(), zero.to_vec(), Some(axis)));
     }
-    let misfit = || format!("scales of shape {extents:?} do not fit weights of shape {dims:?} along axis {axis}");
+    let misfit = || {
+        format!(
+            "scales of shape {extents:?} do not fit weights of shape {dims:?} along axis {axis}"
+        )
+    };
     let blocks = extents.len() == dims.len()
         && (0..dims.len()).all(|a| a == axis || extents[a] == dims[a])
         && dims[axis].is_multiple_of(extents[axis].max(1));

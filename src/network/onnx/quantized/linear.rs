@@ -1,11 +1,11 @@
 //! `QuantizeLinear`, `DequantizeLinear`, and what stands between them.
 
-use super::super::constant::{Constant, Data, Kind, order, product};
 use super::super::attributes::Attributes;
+use super::super::constant::{Constant, Data, Kind, order, product};
 use super::super::importer::{Importer, Item, Value};
 use super::super::proto;
 use super::codes::range;
-use super::{Grid, Steps};
+use super::record::{Grid, Steps, Stored, weight_input};
 use crate::network::op::{Activation, Op, Pad, Window};
 
 /// A 1x1 pooling, which changes nothing.
@@ -18,14 +18,6 @@ const CARRIER: Op = Op::MaxPool(Window {
 /// The axis that a node's scales run along, where there are several.
 fn axis(node: &proto::Node) -> i64 {
     Attributes(&node.attribute).int("axis").unwrap_or(1)
-}
-
-/// The input that holds a layer's weights.
-pub fn weight_input(node: &proto::Node) -> usize {
-    match node.op_type.as_deref() {
-        Some("QLinearConv" | "QLinearMatMul" | "QGemm") => 3,
-        _ => 1,
-    }
 }
 
 impl<'a> Importer<'a> {
@@ -67,8 +59,12 @@ impl<'a> Importer<'a> {
     pub(super) fn dequantize_linear(&mut self, node: &'a proto::Node) -> Result<(), String> {
         if !self.is_constant(node, 0) {
             let name = self.input(node, 0).unwrap_or_default();
-            let made = self.record.as_ref().and_then(|r| r.coded.get(name).copied());
-            let made = made.ok_or_else(|| format!("dequantizes {name:?}, which is no tensor of codes"))?;
+            let made = self
+                .record
+                .as_ref()
+                .and_then(|r| r.coded.get(name).copied());
+            let made =
+                made.ok_or_else(|| format!("dequantizes {name:?}, which is no tensor of codes"))?;
             let p = self.parameters(node, 1, None, 0)?;
             if (p.scale[0], p.zero[0]) != (made.scale, made.zero) {
                 return Err(format!(
@@ -121,7 +117,10 @@ impl<'a> Importer<'a> {
     /// `Clip` of codes: fewer of them.
     pub(super) fn clip_codes(&mut self, node: &'a proto::Node) -> Result<bool, String> {
         let name = self.input(node, 0).unwrap_or_default();
-        let made = self.record.as_ref().and_then(|r| r.coded.get(name).copied());
+        let made = self
+            .record
+            .as_ref()
+            .and_then(|r| r.coded.get(name).copied());
         let codes = match self.item(node, 0)? {
             Item::Constant(c) if c.integers().is_some() => Some(c.clone()),
             _ => None,
@@ -182,8 +181,18 @@ impl<'a> Importer<'a> {
         if let Some(grid) = grids.iter().flatten().next().copied() {
             let moves = matches!(
                 op,
-                "MaxPool" | "GlobalMaxPool" | "Reshape" | "Flatten" | "Transpose" | "Squeeze" | "Unsqueeze" | "Identity"
-                    | "Slice" | "Split" | "Gather" | "Dropout"
+                "MaxPool"
+                    | "GlobalMaxPool"
+                    | "Reshape"
+                    | "Flatten"
+                    | "Transpose"
+                    | "Squeeze"
+                    | "Unsqueeze"
+                    | "Identity"
+                    | "Slice"
+                    | "Split"
+                    | "Gather"
+                    | "Dropout"
             );
             let alike = op == "Concat" && grids.iter().all(|g| *g == Some(grid));
             if !moves && !alike {
@@ -213,7 +222,7 @@ impl<'a> Importer<'a> {
                 _ => None,
             };
             if let Some(axis) = axis {
-                let moved = super::Stored {
+                let moved = Stored {
                     axis,
                     ..stored.clone()
                 };
@@ -284,7 +293,9 @@ impl<'a> Importer<'a> {
             let (scale, zero) = (f64::from(old.scale[at(o)]), old.zero[at(o)]);
             let scale = (scale * factor.abs()) as f32;
             if !(scale > 0.0 && scale.is_finite()) {
-                return Err(format!("a factor of {factor} makes the scale of channel {o} {scale}"));
+                return Err(format!(
+                    "a factor of {factor} makes the scale of channel {o} {scale}"
+                ));
             }
             scaled.scale.push(scale);
             scaled.zero.push(match factor < 0.0 {

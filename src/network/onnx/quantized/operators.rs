@@ -52,7 +52,11 @@ impl<'a> Importer<'a> {
         let codes = bias.integers().filter(|c| c.len() == out);
         let codes = codes.ok_or_else(|| format!("its bias is no list of {out} integers"))?;
         let scale = |o: usize| input * weight[o % weight.len()];
-        Ok(codes.iter().enumerate().map(|(o, &c)| c as f32 * scale(o)).collect())
+        Ok(codes
+            .iter()
+            .enumerate()
+            .map(|(o, &c)| c as f32 * scale(o))
+            .collect())
     }
 
     /// Puts the node's output, which was pushed last, on the grid at input `scale`.

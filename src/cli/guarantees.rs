@@ -1,4 +1,5 @@
-//! `quantbound guarantees`: what the quantizers' papers promise, checked on one network.
+//! `quantbound guarantees`: what the quantizers' papers promise, checked on one network; with a coverage, what most
+//! images stay under.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,9 @@ use super::Outcome;
 use super::execution::{conclude, execute, from_flags};
 use super::options::{CalibrationOptions, EngineOptions, ImageOptions, ModelOptions, run_dir};
 use super::output::say;
+use super::tails::{self, TailOptions};
 use crate::experiment::plan::Plan;
+use crate::experiment::studies::Studies;
 use crate::experiment::studies::guarantees::TABLE;
 use crate::results::schema::GuaranteeRow;
 use crate::results::store::for_each_row;
@@ -22,6 +25,8 @@ pub struct Args {
     images: ImageOptions,
     #[command(flatten)]
     calibration: CalibrationOptions,
+    #[command(flatten)]
+    tails: TailOptions,
     /// Run directory [default: results/runs/guarantees-<model>-<hash of the settings>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -43,6 +48,10 @@ impl Args {
             images: self.images.beside(Some(&calibration))?,
             calibration: Some(calibration),
             model: vec![self.model.planned()],
+            studies: Studies {
+                tails: self.tails.asked(),
+                ..shipped.studies.clone()
+            },
             ..shipped
         })?;
         let settings = plan.to_toml()?;
@@ -51,6 +60,9 @@ impl Args {
             .unwrap_or_else(|| run_dir("guarantees", &self.model.model, &settings));
         let finished = execute(&plan, &self.engine, &out)?;
         let broken = print_counts(&out)?;
+        if plan.studies.tails.is_some() {
+            tails::print(&out)?;
+        }
         let outcome = conclude(&finished, &out)?;
         Ok(if broken { Outcome::Failed } else { outcome })
     }

@@ -8,7 +8,7 @@ use super::execution::{conclude, execute, from_flags};
 use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, run_dir};
 use super::table::{self, number};
 use crate::data::Labels;
-use crate::experiment::plan::{Images, Plan};
+use crate::experiment::plan::{Images, Plan, usual_tolerances};
 use crate::experiment::studies::Studies;
 use crate::facts;
 use crate::results::schema::{CellSummary, Summary};
@@ -45,6 +45,7 @@ impl Args {
             batch: self.batch,
             f64_images: 1,
             bounds: None,
+            tolerances: usual_tolerances(),
             images: Images {
                 labels: self.labels,
                 ..self.images.beside(calibration.as_ref())?

@@ -3,6 +3,7 @@
 //! [`build`] reads the run directory's tables and writes `report.html`, which needs nothing beside itself, and
 //! `figures/*.svg` and `figures/*.png` for use elsewhere. Equal results give an equal report.
 
+mod comparison;
 mod data;
 mod draw;
 mod dynamics;
@@ -25,6 +26,7 @@ mod verdicts;
 
 use std::path::{Path, PathBuf};
 
+pub use comparison::compared;
 use section::Section;
 use style::Styles;
 

@@ -13,8 +13,10 @@ use super::preprocessing::PreprocessingOptions;
 use super::table::{self, number};
 use crate::data::ImageSet;
 use crate::experiment::comparison::{Apart, Comparison, File, compare};
+use crate::experiment::error::SweepError;
 use crate::experiment::preprocessing::choose;
 use crate::network::Network;
+use crate::tensor::Batch;
 
 /// Images at once.
 const BATCH: usize = 4;
@@ -60,7 +62,8 @@ impl Args {
             chosen.reason
         );
         let images = ImageSet::open(&self.images, self.limit)?;
-        let batches = (0..images.len()).step_by(BATCH).map(|from| {
+        let batches = (0..images.len()).step_by(BATCH);
+        let batches = batches.map(|from| -> Result<Batch, SweepError> {
             let to = (from + BATCH).min(images.len());
             Ok(images.load(from..to, &chosen.preprocessing)?)
         });

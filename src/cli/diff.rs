@@ -171,6 +171,7 @@ fn as_json(found: &Comparison, a: &Network, b: &Network) -> serde_json::Value {
             "layer": a.nodes[c.pair.a].name,
             "other": b.nodes[c.pair.b].name,
             "matched_by": c.pair.by.name(),
+            "tensors": c.tensors,
             "isolated": apart(&c.isolated),
             "accumulated": apart(&c.accumulated),
         })

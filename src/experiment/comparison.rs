@@ -96,6 +96,8 @@ impl Apart {
 pub struct Compared {
     /// What was matched.
     pub pair: Pair,
+    /// The tensors of the two files that were compared.
+    pub tensors: [String; 2],
     /// The second network's layer on the first's values.
     pub isolated: Apart,
     /// The second network's values.
@@ -129,20 +131,24 @@ pub fn compare(
             a.network().name
         ),
     })?;
-    let layers = pairing
-        .pairs
-        .iter()
-        .filter(|p| a.network().nodes[p.a].is_layer());
+    let layers = pairing.pairs.iter();
+    let layers: Vec<&Pair> = layers
+        .filter(|p| a.network().nodes[p.a].is_layer())
+        .collect();
+    let places: Vec<(ValueId, ValueId)> = layers.iter().map(|p| place(a, &pairing, p)).collect();
+    let tensor = |file: &File, v: ValueId| {
+        let name = v.checked_sub(1).and_then(|i| file.model.imported.tensors.get(i));
+        name.cloned().unwrap_or_default()
+    };
     let mut compared: Vec<Compared> = layers
-        .map(|pair| Compared {
+        .iter()
+        .zip(&places)
+        .map(|(&pair, &(x, y))| Compared {
             pair: pair.clone(),
+            tensors: [tensor(a, x), tensor(b, y)],
             isolated: Apart::default(),
             accumulated: Apart::default(),
         })
-        .collect();
-    let places: Vec<(ValueId, ValueId)> = compared
-        .iter()
-        .map(|c| place(a, &pairing, &c.pair))
         .collect();
     let alone: Result<Vec<Alone>, SweepError> = compared
         .iter()

@@ -137,7 +137,9 @@ pub fn compare(
         .collect();
     let places: Vec<(ValueId, ValueId)> = layers.iter().map(|p| place(a, &pairing, p)).collect();
     let tensor = |file: &File, v: ValueId| {
-        let name = v.checked_sub(1).and_then(|i| file.model.imported.tensors.get(i));
+        let name = v
+            .checked_sub(1)
+            .and_then(|i| file.model.imported.tensors.get(i));
         name.cloned().unwrap_or_default()
     };
     let mut compared: Vec<Compared> = layers
@@ -210,7 +212,7 @@ fn place(a: &File, pairing: &Pairing, of: &Pair) -> (ValueId, ValueId) {
     for p in &pairing.pairs {
         for (k, &v) in a.network().nodes[p.a].inputs.iter().enumerate() {
             if pairing.a[v].core == Some(of.a) {
-                return (v, pairing.from_b(p, k));
+                return (v, pairing.read_of_b(p, k));
             }
         }
     }

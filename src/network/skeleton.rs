@@ -87,7 +87,7 @@ pub struct Pairing {
 
 impl Pairing {
     /// The value of the second network at input `k` of a pair's first node.
-    pub fn from_b(&self, pair: &Pair, k: usize) -> ValueId {
+    pub fn read_of_b(&self, pair: &Pair, k: usize) -> ValueId {
         self.reads[pair.b][pair.inputs[k]]
     }
 }

@@ -181,10 +181,13 @@ fn same_floats(own: &Node, theirs: &Node) -> Result<Option<String>, String> {
 /// Who reads a value: an input of a node, or nobody but the user.
 type Reader = Option<(usize, usize)>;
 
+/// A reader, and the grids on the way to it.
+type Reading = (Reader, Vec<(At, Grid)>);
+
 /// The file's grids at the places of the full-precision network.
 fn activations(float: &Network, pairing: &Pairing) -> Result<Vec<QuantizedActivation>, String> {
     // By node whose value is read, all readings of it.
-    let mut readings: BTreeMap<Option<usize>, Vec<(Reader, Vec<(At, Grid)>)>> = BTreeMap::new();
+    let mut readings: BTreeMap<Option<usize>, Vec<Reading>> = BTreeMap::new();
     for p in &pairing.pairs {
         for (own, theirs, k) in edges(float, pairing, p) {
             let places = places(float, own, theirs)?;
@@ -237,11 +240,11 @@ fn edges<'p>(
     p: &'p Pair,
 ) -> impl Iterator<Item = (&'p Source, &'p Source, usize)> {
     let inputs = float.nodes[p.a].inputs.iter().enumerate();
-    inputs.map(move |(k, &v)| (&pairing.a[v], &pairing.b[pairing.from_b(p, k)], k))
+    inputs.map(move |(k, &v)| (&pairing.a[v], &pairing.b[pairing.read_of_b(p, k)], k))
 }
 
 /// Length of the longest start that all readings share.
-fn common(readings: &[(Reader, Vec<(At, Grid)>)]) -> usize {
+fn common(readings: &[Reading]) -> usize {
     let Some(((_, first), rest)) = readings.split_first() else {
         return 0;
     };

@@ -134,7 +134,7 @@ fn on_the_full_precision_graph_it_is_the_same_network_bit_by_bit() {
         let mut compared = 0;
         for p in &fitted.pairing.pairs {
             for (k, &v) in float.nodes[p.a].inputs.iter().enumerate() {
-                let w = fitted.pairing.from_b(p, k);
+                let w = fitted.pairing.read_of_b(p, k);
                 if v > 0 && w > 0 && !edge(p.a, k) {
                     assert_eq!(
                         ours[v - 1].data,

@@ -33,10 +33,7 @@ impl<'a> Importer<'a> {
             .floats()
             .ok_or("quantizes integers; floats are needed")?;
         let p = self.parameters(node, 1, Some(&constant.dims), axis(node))?;
-        let kind = match p.kind {
-            Some(kind) => kind,
-            None => Kind::Unsigned(8),
-        };
+        let kind = p.kind.unwrap_or(Kind::Unsigned(8));
         let (low, high) = range(kind)?;
         let inner = match p.axis {
             None => values.len().max(1),

@@ -12,6 +12,7 @@ pub mod bias;
 pub mod calibration;
 pub mod dfq;
 pub mod equalize;
+pub mod exported;
 pub mod gpfq;
 pub mod gram;
 pub mod greedy;

@@ -31,6 +31,7 @@ mod quantized;
 mod scaling;
 mod smooth;
 mod wire;
+mod writer;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -45,6 +46,7 @@ use super::NetworkError;
 use super::graph::Network;
 
 pub use self::quantized::{Grid, QuantizedModel, Steps, import_quantized, import_quantized_file};
+pub use self::writer::{Setting, Writer};
 
 /// Oldest operator set that is read.
 pub const OLDEST_OPSET: i64 = 7;

@@ -7,8 +7,10 @@ use quantbound::engine::Engine;
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::network::Network;
 use quantbound::network::onnx::{self, QuantizedModel};
+use quantbound::quant::exported::export;
 use quantbound::quant::imported::{fit, own};
-use quantbound::quant::{At, QuantizedNetwork};
+use quantbound::quant::uniform::{Scheme, Uniform};
+use quantbound::quant::{At, Granularity, QuantizedNetwork, Quantizer};
 use quantbound::tensor::Batch;
 
 use crate::common::onnx_golden::uniform;
@@ -180,4 +182,37 @@ fn what_is_wrong_is_said_once_and_clearly() {
         }
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+/// What is written as ONNX is read as the same network: every value to the last bit, at every node.
+#[test]
+fn an_export_comes_back_as_it_was() {
+    let network = float("onnx/resnet_torchscript.onnx");
+    let seed = 3;
+    let mut forms: Vec<QuantizedNetwork> = goldens()
+        .keys()
+        .filter(|name| name.starts_with("resnet"))
+        .map(|name| fit(&network, &quantized(name)).unwrap().quantized)
+        .collect();
+    let few = Uniform::new(3, Granularity::PerChannel, Scheme::Asymmetric).unwrap();
+    let mut few = few.quantize(&network).unwrap();
+    few.activations = forms[0].activations.clone();
+    few.activations
+        .iter_mut()
+        .for_each(|g| (g.bits, g.zero_point) = (5, 7));
+    forms.push(few);
+    for form in &forms {
+        let made = export(&network, form).unwrap();
+        assert_eq!((made.coded, made.floats), (network.layers().count(), 0));
+        let file =
+            onnx::import_quantized(&made.bytes, None, None).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(file.grids.len(), form.activations.len());
+        let again = fit(&network, &file)
+            .unwrap_or_else(|e| panic!("{e}"))
+            .quantized;
+        let (want, got) = (trace(&network, form, seed), trace(&network, &again, seed));
+        for (i, node) in network.nodes.iter().enumerate() {
+            assert_eq!(want[i].data, got[i].data, "{}", node.name);
+        }
+    }
 }

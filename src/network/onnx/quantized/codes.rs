@@ -161,6 +161,9 @@ impl<'a> Importer<'a> {
     }
 }
 
+/// Scales, zero points, and the axis that they run along; none where there is a single scale.
+type Along = (Vec<f32>, Vec<i64>, Option<usize>);
+
 /// Parameters of extents `extents` for a tensor of extents `dims`: a vector along `axis`, or blocks along `axis` that
 /// are all alike and so no blocks.
 fn along(
@@ -169,7 +172,7 @@ fn along(
     zero: &[i64],
     axis: usize,
     dims: &[usize],
-) -> Result<(Vec<f32>, Vec<i64>, Option<usize>), String> {
+) -> Result<Along, String> {
     if extents == [dims[axis]] {
         return Ok((scales.to_vec(), zero.to_vec(), Some(axis)));
     }

@@ -6,6 +6,9 @@ use super::super::importer::{Importer, Value, View};
 use super::super::proto;
 use crate::network::op::{Activation, Op};
 
+/// Extents, values, and the scale of each row, or of all.
+type Weights = (Vec<usize>, Vec<f32>, Vec<f32>);
+
 impl<'a> Importer<'a> {
     /// The value at input `i`, whose codes must be those of the parameters at the next two inputs.
     fn operand(&self, node: &'a proto::Node, i: usize) -> Result<(Value, f32), String> {
@@ -27,7 +30,7 @@ impl<'a> Importer<'a> {
         &mut self,
         node: &'a proto::Node,
         axis: i64,
-    ) -> Result<(Vec<usize>, Vec<f32>, Vec<f32>), String> {
+    ) -> Result<Weights, String> {
         let codes = self.constant(node, 3)?.clone();
         let p = self.parameters(node, 4, Some(&codes.dims), axis)?;
         let floats = self.dequantized(&codes, &p)?;

@@ -14,7 +14,7 @@ use super::table::{self, number};
 use crate::data::ImageSet;
 use crate::experiment::comparison::{Apart, Comparison, File, compare};
 use crate::experiment::error::SweepError;
-use crate::experiment::preprocessing::choose;
+use crate::experiment::subject::preprocessing::choose;
 use crate::network::Network;
 use crate::tensor::Batch;
 

@@ -60,7 +60,7 @@ impl Args {
         let out = self
             .out
             .unwrap_or_else(|| run_dir("dynamics", &self.model.model, &settings));
-        let finished = execute(&plan, &self.engine, &out)?;
+        let finished = execute(&plan, &settings, &self.engine, &out)?;
         let built = report::build(&out)?;
         let path = out.join(format!("{LAYERS}.parquet"));
         let mut rows: Vec<DynamicsRow> = Vec::new();

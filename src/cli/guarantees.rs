@@ -58,7 +58,7 @@ impl Args {
         let out = self
             .out
             .unwrap_or_else(|| run_dir("guarantees", &self.model.model, &settings));
-        let finished = execute(&plan, &self.engine, &out)?;
+        let finished = execute(&plan, &settings, &self.engine, &out)?;
         let broken = print_counts(&out)?;
         if plan.studies.tails.is_some() {
             tails::print(&out)?;

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::Outcome;
 use super::table::{self, number};
 use crate::bounds::{Domain, Setting};
-use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::Model;
+use crate::experiment::subject::model::LoadedModel;
 use crate::network::{Function, Network, Node, Op, zoo};
 
 /// Arguments of `inspect`.

@@ -73,7 +73,7 @@ impl Args {
         let out = self
             .out
             .unwrap_or_else(|| run_dir("required-bits", &self.model.model, &text));
-        let finished = execute(&plan, &self.engine, &out)?;
+        let finished = execute(&plan, &text, &self.engine, &out)?;
         tails::print(&out)?;
         say!("");
         print(&out)?;

@@ -11,6 +11,7 @@ use crate::data::Labels;
 use crate::experiment::plan::{Images, Plan, usual_tolerances};
 use crate::experiment::studies::Studies;
 use crate::facts;
+use crate::quant::Granularity;
 use crate::results::schema::{CellSummary, Summary};
 
 /// Arguments of `run`.
@@ -29,6 +30,12 @@ pub struct Args {
     /// Images that share one full-precision pass
     #[arg(long, default_value_t = 20)]
     batch: usize,
+    /// Bounds to evaluate, or `none` for measurements alone [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "ID,...")]
+    bounds: Option<Vec<String>>,
+    /// Also quantize each layer alone: which one hurts? (`quantbound layers` ranks them in words)
+    #[arg(long)]
+    isolated: bool,
     /// Run directory [default: results/runs/run-<model>-<hash of the settings>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -44,7 +51,7 @@ impl Args {
         let plan = from_flags(&Plan {
             batch: self.batch,
             f64_images: 1,
-            bounds: None,
+            bounds: self.bounds.map(asked),
             tolerances: usual_tolerances(),
             images: Images {
                 labels: self.labels,
@@ -53,16 +60,32 @@ impl Args {
             calibration,
             model: vec![self.model.planned()],
             quantize: vec![table],
-            studies: Studies::default(),
+            studies: Studies {
+                isolated: self.isolated,
+                ..Studies::default()
+            },
         })?;
         let settings = plan.to_toml()?;
         let out = self
             .out
             .unwrap_or_else(|| run_dir("run", &self.model.model, &settings));
-        let finished = execute(&plan, &self.engine, &out)?;
+        let finished = execute(&plan, &settings, &self.engine, &out)?;
         print_cells(&finished.summary)?;
         conclude(&finished, &out)
     }
+}
+
+/// Narrow enough for a terminal.
+fn short_granularity(granularity: Granularity) -> &'static str {
+    match granularity {
+        Granularity::PerTensor => "tensor",
+        Granularity::PerChannel => "channel",
+    }
+}
+
+/// The bounds named; `none` names no bound.
+fn asked(ids: Vec<String>) -> Vec<String> {
+    if ids == ["none"] { Vec::new() } else { ids }
 }
 
 fn print_cells(summary: &Summary) -> std::io::Result<()> {
@@ -76,10 +99,8 @@ fn print_cells(summary: &Summary) -> std::io::Result<()> {
         .iter()
         .map(|cell| {
             vec![
-                cell.key.quantizer.clone(),
                 cell.key.bits.to_string(),
-                cell.key.granularity.name().to_string(),
-                number(cell.final_layer.max_abs_diff),
+                short_granularity(cell.key.granularity).to_string(),
                 number(cell.output.max_abs_diff),
                 bound(cell, facts::BEST.id),
                 bound(cell, facts::BEST_CAP.id),
@@ -91,19 +112,24 @@ fn print_cells(summary: &Summary) -> std::io::Result<()> {
         })
         .collect();
     let header = [
-        "quantizer",
         "bits",
-        "granularity",
-        "final layer",
+        "scales",
         "output",
-        "log10 best",
-        "log10 best+cap",
-        "log10 houache2025-conv",
-        "top-1 kept",
-        "top-1 right",
-        "images/s",
+        "best",
+        "best+cap",
+        "h2025-conv",
+        "kept",
+        "right",
+        "img/s",
     ];
     let mut out = std::io::stdout().lock();
+    if let Some(cell) = summary.cells.first() {
+        writeln!(
+            out,
+            "{}: max |y' - y| at the output, bounds on it in log10, images that keep their class",
+            cell.key.quantizer
+        )?;
+    }
     table::print(&mut out, &header, &rows)?;
     out.flush()
 }

@@ -24,7 +24,8 @@ pub struct Args {
 impl Args {
     /// Runs the plan and builds the report.
     pub fn run(self) -> anyhow::Result<Outcome> {
-        let plan = Plan::read(&self.plan)?;
+        let written = Plan::text(&self.plan)?;
+        let plan = Plan::parse(&written, &self.plan)?;
         let out = match self.out {
             Some(out) => out,
             None => {
@@ -32,7 +33,7 @@ impl Args {
                 Path::new("results/runs").join(stem)
             }
         };
-        let finished = execute(&plan, &self.engine, &out)?;
+        let finished = execute(&plan, &written, &self.engine, &out)?;
         conclude(&finished, &out)
     }
 }

@@ -193,9 +193,14 @@ impl RunStore {
         atomic::removed(&path, std::fs::remove_file(&path))
     }
 
-    /// Writes `plan.toml`.
+    /// Writes `plan.toml`, the plan as given.
     pub fn write_plan(&self, toml: &str) -> Result<(), StoreError> {
         atomic::write_bytes(&self.dir.join(file::PLAN), toml.as_bytes())
+    }
+
+    /// Writes `plan.resolved.toml`, the plan with every default filled in.
+    pub fn write_resolved(&self, toml: &str) -> Result<(), StoreError> {
+        atomic::write_bytes(&self.dir.join(file::RESOLVED), toml.as_bytes())
     }
 
     /// Writes `provenance.json`.

@@ -26,11 +26,7 @@ impl<'a> Importer<'a> {
     }
 
     /// The weights whose codes are input 3: extents, values, and the scale of each of the `rows` along `axis`.
-    fn coded_weights(
-        &mut self,
-        node: &'a proto::Node,
-        axis: i64,
-    ) -> Result<Weights, String> {
+    fn coded_weights(&mut self, node: &'a proto::Node, axis: i64) -> Result<Weights, String> {
         let codes = self.constant(node, 3)?.clone();
         let p = self.parameters(node, 4, Some(&codes.dims), axis)?;
         let floats = self.dequantized(&codes, &p)?;

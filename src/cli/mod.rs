@@ -5,6 +5,7 @@ mod bench;
 mod bounds;
 mod compare;
 mod devices;
+mod diff;
 mod doctor;
 mod doctor_images;
 mod doctor_networks;
@@ -82,6 +83,8 @@ enum Command {
     Dynamics(dynamics::Args),
     /// Quantize a network and store codes, scales and zero points as safetensors
     Quantize(quantize::Args),
+    /// Two ONNX networks of one architecture, layer by layer, the worst first
+    Diff(diff::Args),
     /// Store the input and every node's output as safetensors
     Trace(trace::Args),
     /// Layers with shapes, fan-in, parameters, MACs and operator norms
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Search(args) => args.run(),
         Command::Dynamics(args) => args.run(),
         Command::Quantize(args) => args.run(),
+        Command::Diff(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),
         Command::Bench(args) => args.run(),

@@ -14,6 +14,7 @@ use crate::experiment::plan::{
 use crate::experiment::subject::calibrating::calibrate;
 use crate::experiment::subject::model::LoadedModel;
 use crate::experiment::subject::saved::models_for;
+use crate::network::onnx;
 use crate::quant::{Granularity, QuantizedNetwork};
 
 /// Threads that an engine may have.
@@ -263,7 +264,7 @@ impl MethodOptions {
 pub struct VariantOptions {
     #[command(flatten)]
     pub method: MethodOptions,
-    /// Instead of a method: a network saved by `quantbound quantize`
+    /// Instead of a method: a network saved by `quantbound quantize`, or the ONNX file of one that another tool quantized
     #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "bits", "granularity", "options", "calibration"])]
     pub quantized: Option<PathBuf>,
 }
@@ -276,9 +277,15 @@ impl VariantOptions {
                 bits: Vec::new(),
                 granularity: Vec::new(),
                 activations: None,
-                method: Method::Saved {
-                    file: file.clone(),
-                    sha256: String::new(),
+                method: match onnx::is_model(file) {
+                    true => Method::File {
+                        file: file.clone(),
+                        sha256: String::new(),
+                    },
+                    false => Method::Saved {
+                        file: file.clone(),
+                        sha256: String::new(),
+                    },
                 },
             };
             table.resolve()?;

@@ -88,7 +88,7 @@ impl CellSpec {
     /// The start of the BLAKE3 hash of the spec's JSON.
     pub fn id(&self) -> Result<SpecId, IdentityError> {
         let mut spec = self.clone();
-        if let Method::Saved { file, .. } = &mut spec.quantizer.method {
+        if let Method::Saved { file, .. } | Method::File { file, .. } = &mut spec.quantizer.method {
             *file = std::path::PathBuf::new();
         }
         let json = serde_json::to_vec(&spec).map_err(|source| IdentityError {
@@ -166,7 +166,8 @@ mod tests {
     fn a_spec_is_named_by_what_it_is() {
         let id = spec().id().unwrap();
         let mut other = spec();
-        if let Method::Saved { file, .. } = &mut other.quantizer.method {
+        if let Method::Saved { file, .. } | Method::File { file, .. } = &mut other.quantizer.method
+        {
             *file = "elsewhere/b.qb".into();
         }
         assert_eq!(other.id().unwrap(), id, "the path of a saved network");

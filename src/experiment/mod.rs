@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod code;
+pub mod comparison;
 pub mod derive;
 pub mod dynamics;
 pub mod error;

@@ -11,6 +11,7 @@ use crate::experiment::plan::{Method, QuantizerSpec};
 use crate::experiment::search::until;
 use crate::experiment::studies::sample_bounds::SampleBounds;
 use crate::experiment::subject::context::ModelContext;
+use crate::experiment::subject::quantized_file::QuantizedFile;
 use crate::experiment::subject::saved::SavedNetwork;
 use crate::facts::Arithmetic;
 use crate::quant::QuantError;
@@ -157,6 +158,9 @@ impl Judging {
 /// The width that a quantizer rounds activations to, where it does.
 fn activation_bits(spec: &QuantizerSpec) -> Result<Option<u32>, QuantError> {
     let activations = match &spec.method {
+        Method::File { file, sha256 } => {
+            return Ok(QuantizedFile::open_same(file, sha256)?.activation_bits);
+        }
         Method::Saved { file, sha256 } => SavedNetwork::open_same(file, sha256)?.spec.activations,
         _ => spec.activations,
     };

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::method::Method;
 use super::quantizer_spec::QuantizerSpec;
 use super::{PlanError, check_keys};
+use crate::experiment::subject::quantized_file::QuantizedFile;
 use crate::experiment::subject::saved::SavedNetwork;
 use crate::quant::saved::SavedError;
 use crate::quant::{ActivationSpec, Granularity, QuantError};
@@ -14,7 +15,7 @@ use crate::quant::{ActivationSpec, Granularity, QuantError};
 /// A quantization method with the axes it is swept over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantize {
-    /// Bit widths, 2..=16; a saved network brings its own.
+    /// Bit widths, 2..=16; a network from a file brings its own.
     #[serde(default)]
     pub bits: Vec<u32>,
     /// Per tensor, per channel, or both, for methods that leave the choice; the method's usual one when absent.
@@ -70,14 +71,25 @@ impl Quantize {
         Ok(quantize)
     }
 
-    /// Fills in what a saved network's file says: hash, bit width and granularity. What stands there already must agree.
+    /// Fills in what the file of a quantized network says: hash, bit width and granularity. What stands there already
+    /// must agree.
     pub fn resolve(&mut self) -> Result<(), QuantError> {
-        let Method::Saved { file, sha256 } = &mut self.method else {
-            return Ok(());
+        let (file, own) = match &mut self.method {
+            Method::Saved { file, sha256 } => {
+                let saved = SavedNetwork::open_same(file, sha256)?;
+                let own = (saved.spec.bits, saved.spec.granularity);
+                *sha256 = saved.sha256;
+                (file, own)
+            }
+            Method::File { file, sha256 } => {
+                let found = QuantizedFile::open_same(file, sha256)?;
+                let own = (found.bits, found.granularity);
+                *sha256 = found.sha256;
+                (file, own)
+            }
+            _ => return Ok(()),
         };
-        let saved = SavedNetwork::open_same(file, sha256)?;
-        let spec = &saved.spec;
-        let (bits, granularity) = (vec![spec.bits], vec![spec.granularity]);
+        let (bits, granularity) = (vec![own.0], vec![own.1]);
         let same = (self.bits.is_empty() || self.bits == bits)
             && (self.granularity.is_empty() || self.granularity == granularity);
         if !same {
@@ -85,12 +97,11 @@ impl Quantize {
                 path: file.clone(),
                 problem: format!(
                     "holds {} bit {} weights; leave bits and granularity out of its [[quantize]]",
-                    spec.bits,
-                    spec.granularity.name()
+                    own.0,
+                    own.1.name()
                 ),
             }));
         }
-        *sha256 = saved.sha256;
         (self.bits, self.granularity) = (bits, granularity);
         Ok(())
     }

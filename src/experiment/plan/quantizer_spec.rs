@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::PlanError;
 use super::method::Method;
 use super::quantize::Quantize;
+use crate::experiment::subject::quantized_file::QuantizedFile;
 use crate::experiment::subject::saved::SavedNetwork;
 use crate::quant::absorb::Absorbed;
 use crate::quant::activation::WithActivations;
@@ -170,6 +171,10 @@ impl QuantizerSpec {
                 ref file,
                 ref sha256,
             } => Box::new(SavedNetwork::open_same(file, sha256)?),
+            Method::File {
+                ref file,
+                ref sha256,
+            } => Box::new(QuantizedFile::open_same(file, sha256)?),
         })
     }
 

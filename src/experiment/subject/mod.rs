@@ -10,5 +10,6 @@ pub mod labels;
 pub mod model;
 pub mod naming;
 pub mod preprocessing;
+pub mod quantized_file;
 pub mod saved;
 pub mod sensitivity;

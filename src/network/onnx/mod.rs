@@ -27,9 +27,11 @@ mod layout;
 mod matrix;
 mod pooling;
 mod proto;
+mod quantized;
 mod scaling;
 mod smooth;
 mod wire;
+mod writer;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -39,8 +41,12 @@ use prost::Message;
 
 use self::fold::Budget;
 use self::importer::Importer;
+use self::quantized::record::Record;
 use super::NetworkError;
 use super::graph::Network;
+
+pub use self::quantized::{Grid, QuantizedModel, Steps, import_quantized, import_quantized_file};
+pub use self::writer::{Setting, Writer};
 
 /// Oldest operator set that is read.
 pub const OLDEST_OPSET: i64 = 7;
@@ -127,6 +133,16 @@ pub fn import(
     folder: Option<&Path>,
     side: Option<usize>,
 ) -> Result<Imported, OnnxError> {
+    Ok(read(bytes, folder, side, false)?.imported)
+}
+
+/// Imports a model; one that is `quantized` only where that is said.
+fn read(
+    bytes: &[u8],
+    folder: Option<&Path>,
+    side: Option<usize>,
+    quantized: bool,
+) -> Result<QuantizedModel, OnnxError> {
     let malformed = |problem: String| OnnxError::Malformed(problem);
     let size = wire::decoded_size(bytes)
         .ok_or_else(|| malformed("is no ONNX model, or a damaged one: fetch it again".into()))?;
@@ -166,6 +182,7 @@ pub fn import(
     let mut importer = Importer::new(network, folder, notes, budget);
     importer.batch = layout.batch;
     importer.opset = opset;
+    importer.record = quantized.then(Record::default);
     importer.tail = tail(graph, output);
     importer.count_uses(needed.iter().map(|&i| &graph.node[i]), output);
     importer.set_input(name, layout.view);

@@ -162,6 +162,7 @@ pub const NO_ROWS: &[&str] = &[
     "src/experiment/parts.rs",
     "src/experiment/plan/mod.rs",
     "src/experiment/provenance.rs",
+    "src/experiment/share.rs",
     "src/experiment/studies/mod.rs",
     "src/experiment/sweep/schedule.rs",
     "src/experiment/sweep/mod.rs",

@@ -6,9 +6,13 @@ use super::Outcome;
 use super::options::EngineOptions;
 use super::output::say;
 use super::progress::Progress;
+use super::signals;
 use super::table::{self, number};
 use crate::engine::cpu::CpuEngine;
+use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
+use crate::experiment::share::Shard;
 use crate::experiment::sweep::{Finished, Sweep};
 use crate::report;
 use crate::results::answers::answers;
@@ -27,8 +31,43 @@ pub fn execute(
     engine: &EngineOptions,
     out: &Path,
 ) -> anyhow::Result<Finished> {
+    with_sweep((plan, written), engine, out, |sweep, tell| sweep.run(tell))
+}
+
+/// Judges and merges the parts that several machines made.
+pub fn merge(
+    plan: &Plan,
+    written: &str,
+    engine: &EngineOptions,
+    out: &Path,
+) -> anyhow::Result<Finished> {
+    with_sweep((plan, written), engine, out, |sweep, tell| {
+        sweep.merge(tell)
+    })
+}
+
+/// Makes the parts of one of several machines.
+pub fn execute_shard(
+    plan: &Plan,
+    written: &str,
+    engine: &EngineOptions,
+    out: &Path,
+    shard: Shard,
+) -> anyhow::Result<usize> {
+    with_sweep((plan, written), engine, out, |sweep, tell| {
+        sweep.run_shard(shard, tell)
+    })
+}
+
+fn with_sweep<T>(
+    (plan, written): (&Plan, &str),
+    engine: &EngineOptions,
+    out: &Path,
+    work: impl FnOnce(&Sweep<'_>, &mut dyn FnMut(Event)) -> Result<T, SweepError>,
+) -> anyhow::Result<T> {
     let selected = engine.select()?;
     let reference = CpuEngine::f64(engine.threads)?;
+    let stop = signals::stop()?;
     let progress = Progress::new();
     let sweep = Sweep {
         plan,
@@ -37,10 +76,11 @@ pub fn execute(
         reference: &reference,
         device_reason: selected.reason,
         out,
+        stop: &stop,
     };
-    let finished = sweep.run(&mut |event| progress.tell(event));
+    let done = work(&sweep, &mut |event| progress.tell(event));
     progress.finish();
-    Ok(finished?)
+    Ok(done?)
 }
 
 /// Builds the report, names the files and the numbers that matter, and turns verdicts into an outcome.

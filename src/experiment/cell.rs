@@ -48,6 +48,8 @@ pub struct Cell {
     pub spec_id: SpecId,
     /// The columns of its rows.
     pub key: CellKey,
+    /// Its number among the cells of the plan.
+    pub number: usize,
     /// Index into the plan's models.
     pub model: usize,
 }

@@ -12,6 +12,7 @@ pub mod parts;
 pub mod plan;
 mod provenance;
 pub mod search;
+pub mod share;
 pub mod studies;
 pub mod subject;
 pub mod sweep;

@@ -25,6 +25,7 @@ impl Provenance {
             images_hash: String::new(),
             calibration: None,
             models: Vec::new(),
+            machines: Vec::new(),
         }
     }
 }

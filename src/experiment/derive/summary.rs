@@ -15,16 +15,20 @@ use crate::experiment::subject::quantized_file::QuantizedFile;
 use crate::experiment::subject::saved::SavedNetwork;
 use crate::facts::Arithmetic;
 use crate::quant::QuantError;
+use crate::results::provenance::Machine;
 use crate::results::schema::{
     BoundAt, BoundRow, CellSummary, FinalLayer, MeasurementRow, OutputRow, OutputSummary, Pace,
     SCHEMA_VERSION, SampleBoundRow, Summary, VerdictCounts,
 };
+use crate::results::store::PartMeta;
 use crate::results::verdict::Verdict;
 
 /// The summary of a run, as far as its cells are judged.
 pub struct Judging {
     /// Of the cells judged so far.
     pub summary: Summary,
+    /// Who measured them.
+    pub machines: Vec<Machine>,
 }
 
 impl Default for Judging {
@@ -38,6 +42,7 @@ impl Default for Judging {
                 undecided: Vec::new(),
                 invalid: Vec::new(),
             },
+            machines: Vec::new(),
         }
     }
 }
@@ -97,6 +102,7 @@ impl Judging {
             if let Some(meta) = store.meta(&part) {
                 spent.push((u64::from(meta.images), meta.seconds));
                 device = format!("{} on {}", meta.device.engine, meta.device.device);
+                count(&mut self.machines, meta);
             }
         }
 
@@ -152,6 +158,19 @@ impl Judging {
             output: output_summary(&outputs, largest[taps.len() - 1], at(taps.len())),
         });
         Ok(())
+    }
+}
+
+/// One more batch of a machine.
+fn count(machines: &mut Vec<Machine>, meta: PartMeta) {
+    let same = |m: &&mut Machine| m.machine == meta.machine && m.device == meta.device;
+    match machines.iter_mut().find(same) {
+        Some(known) => known.batches += 1,
+        None => machines.push(Machine {
+            machine: meta.machine,
+            device: meta.device,
+            batches: 1,
+        }),
     }
 }
 

@@ -27,7 +27,7 @@ pub fn bound(
     }
     for cell in cells {
         let part = parts::bounds(cell, given.plan);
-        if given.store.has(&part) {
+        if !given.share.has_bounds(cell.number) || given.store.has(&part) {
             continue;
         }
         let quantized = context.quantized(cell, tell)?;
@@ -54,7 +54,7 @@ pub fn bound(
         }
         let tables = [(BoundRow::TABLE, vec![encode(&rows)?])];
         given.store.write(&part, &tables, None)?;
-        tell(Event::PartDone);
+        given.stored(tell)?;
     }
     Ok(())
 }

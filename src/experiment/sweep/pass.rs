@@ -15,6 +15,7 @@ use crate::experiment::studies::{BatchStudy, Chunk, Subject};
 use crate::experiment::subject::context::{Given, ModelContext};
 use crate::experiment::subject::model::LoadedModel;
 use crate::quant::QuantizedNetwork;
+use crate::results::provenance::machine;
 use crate::results::schema::{MeasurementRow, OutputRow, Row};
 use crate::results::store::{Part, PartMeta, encode};
 use crate::tensor::Batch;
@@ -93,6 +94,9 @@ impl<'a> Pass<'a> {
     }
 
     fn pending(&self, cell: &'a Cell, batch: u32, range: &Range<usize>) -> Option<Pending<'a>> {
+        if !self.given.share.has_batch(cell.number, batch) {
+            return None;
+        }
         let (plan, store) = (self.given.plan, self.given.store);
         let measurement = (!store.has(&parts::measured(cell, batch)))
             .then(|| Collected::new(cell, self.model, self.given.images, range.clone()));
@@ -137,6 +141,7 @@ impl<'a> Pass<'a> {
                 outputs,
             } = part.rows();
             let meta = PartMeta {
+                machine: machine(),
                 images: input.images() as u32,
                 seconds: part.seconds(),
                 device: self.given.engine.device(),
@@ -147,11 +152,11 @@ impl<'a> Pass<'a> {
             ];
             let part = parts::measured(p.cell, batch);
             store.write(&part, &tables, Some(&meta))?;
-            tell(Event::PartDone);
+            self.given.stored(tell)?;
         }
         for s in &p.studies {
             store.write(&s.part, &s.rows, None)?;
-            tell(Event::PartDone);
+            self.given.stored(tell)?;
         }
         Ok(())
     }
@@ -163,7 +168,8 @@ impl<'a> Pass<'a> {
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
         let (plan, store) = (self.given.plan, self.given.store);
-        for cell in self.cells {
+        let here = |cell: &&&Cell| self.given.share.has_studies(cell.number);
+        for cell in self.cells.iter().filter(here) {
             for study in &self.studies.of_cells {
                 let part = parts::studied(cell, study.as_ref(), plan, None);
                 if store.has(&part) {
@@ -179,7 +185,7 @@ impl<'a> Pass<'a> {
                     .map(|(t, rows)| (t.name, vec![rows]));
                 let named: Vec<_> = named.collect();
                 store.write(&part, &named, None)?;
-                tell(Event::PartDone);
+                self.given.stored(tell)?;
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use crate::experiment::cell::Cell;
 use crate::experiment::parts;
 use crate::experiment::plan::Plan;
+use crate::experiment::share::Share;
 use crate::experiment::studies::{BatchStudy, CellStudy, Studies, Study};
 use crate::results::schema::{BoundRow, MeasurementRow, OutputRow, Row};
 use crate::results::store::{Part, RunStore, StoreError};
@@ -24,23 +25,29 @@ impl Scheduled {
         }
     }
 
-    /// Parts of a cell with that many batches: measurements, bounds and studies.
-    pub fn parts_of_a_cell(&self, batches: u32) -> usize {
-        1 + batches as usize * (1 + self.of_batches.len()) + self.of_cells.len()
+    /// The parts of a cell with that many batches that this share has: bounds, measurements and studies.
+    pub fn parts(&self, plan: &Plan, cell: &Cell, batches: u32, share: &Share) -> Vec<Part> {
+        let mut all = Vec::new();
+        if share.has_bounds(cell.number) {
+            all.push(parts::bounds(cell, plan));
+        }
+        for batch in (0..batches).filter(|&b| share.has_batch(cell.number, b)) {
+            all.push(parts::measured(cell, batch));
+            let studies = self.of_batches.iter();
+            all.extend(studies.map(|s| parts::studied(cell, s.as_ref(), plan, Some(batch))));
+        }
+        if share.has_studies(cell.number) {
+            all.extend(self.of_whole(plan, cell));
+        }
+        all
     }
 
-    /// How many of them are stored.
-    pub fn done(&self, plan: &Plan, cell: &Cell, batches: u32, store: &RunStore) -> usize {
-        let measured = (0..batches).map(|b| parts::measured(cell, b));
-        let studied = self
-            .all()
-            .flat_map(|s| self.parts_of(s, plan, cell, batches));
-        let bounds = [parts::bounds(cell, plan)];
-        measured
-            .chain(bounds)
-            .chain(studied)
-            .filter(|p| store.has(p))
-            .count()
+    /// The parts of the studies of a whole cell.
+    pub fn of_whole(&self, plan: &Plan, cell: &Cell) -> Vec<Part> {
+        let studies = self.of_cells.iter();
+        studies
+            .map(|s| parts::studied(cell, s.as_ref(), plan, None))
+            .collect()
     }
 
     /// Merges measurements, bounds and the tables of every study, cells in this order, each with its batches in turn;

@@ -9,6 +9,7 @@
 mod atomic;
 mod part;
 mod table;
+mod take;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -19,6 +20,7 @@ use arrow_schema::SchemaRef;
 pub use atomic::{write_bytes, write_error};
 pub use part::{Part, PartMeta};
 pub use table::for_each_row;
+pub use take::Taken;
 
 use self::part::Files;
 use crate::results::schema::{Row, RowError, SCHEMA_VERSION, Summary, file};

@@ -6,6 +6,7 @@ mod golden;
 mod judge;
 mod ledger;
 mod search;
+mod shards;
 mod store;
 mod sweep;
 mod tails;

@@ -65,6 +65,7 @@ fn sweep_telling(
         reference: &CpuEngine::f64(Some(1)).unwrap(),
         device_reason: "a test".into(),
         out,
+        stop: &Default::default(),
     };
     sweep.run(tell).unwrap()
 }

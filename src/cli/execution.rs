@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::table::{self, number};
 use crate::engine::cpu::CpuEngine;
 use crate::experiment::plan::Plan;
-use crate::experiment::sweep::{Finished, Sweep};
+use crate::experiment::sweep::{Finished, Place, Sweep};
 use crate::report;
 use crate::results::headline::Headline;
 use crate::results::schema::Summary;
@@ -20,7 +20,7 @@ pub fn from_flags(plan: &Plan) -> anyhow::Result<Plan> {
 }
 
 /// Runs a plan with progress on standard error.
-pub fn execute(plan: &Plan, engine: &EngineOptions, out: &Path) -> anyhow::Result<Finished> {
+pub fn execute(plan: &Plan, engine: &EngineOptions, out: Place<'_>) -> anyhow::Result<Finished> {
     let selected = engine.select()?;
     let reference = CpuEngine::f64(engine.threads)?;
     let progress = Progress::new();
@@ -37,13 +37,13 @@ pub fn execute(plan: &Plan, engine: &EngineOptions, out: &Path) -> anyhow::Resul
 }
 
 /// Builds the report, names the files and the numbers that matter, and turns verdicts into an outcome.
-pub fn conclude(finished: &Finished, out: &Path) -> anyhow::Result<Outcome> {
-    let built = report::build(out)?;
+pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
+    let built = report::build(&finished.out)?;
     let summary = &finished.summary;
     if finished.computed == 0 {
         say!("nothing to compute: every part was already there");
     }
-    say!("results  {}", out.display());
+    say!("results  {}", finished.out.display());
     say!("report   {}", built.html.display());
     for line in headline(summary) {
         say!("{line}");

@@ -10,6 +10,7 @@ use super::options::{CalibrationOptions, EngineOptions, ImageOptions, ModelOptio
 use super::output::say;
 use crate::experiment::plan::Plan;
 use crate::experiment::studies::guarantees::TABLE;
+use crate::experiment::sweep::Place;
 use crate::results::schema::GuaranteeRow;
 use crate::results::store::for_each_row;
 
@@ -22,7 +23,7 @@ pub struct Args {
     images: ImageOptions,
     #[command(flatten)]
     calibration: CalibrationOptions,
-    /// Run directory [default: results/runs/guarantees-<model>-<hash of the settings>]
+    /// Run directory [default: results/runs/guarantees-<model>-<hash of settings and content>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -45,13 +46,11 @@ impl Args {
             model: vec![self.model.planned()],
             ..shipped
         })?;
-        let settings = plan.to_toml()?;
-        let out = self
-            .out
-            .unwrap_or_else(|| run_dir("guarantees", &self.model.model, &settings));
-        let finished = execute(&plan, &self.engine, &out)?;
-        let broken = print_counts(&out)?;
-        let outcome = conclude(&finished, &out)?;
+        let named = |settings: &str| run_dir("guarantees", &self.model.model, settings);
+        let place = Place::of(self.out.as_deref(), &named);
+        let finished = execute(&plan, &self.engine, place)?;
+        let broken = print_counts(&finished.out)?;
+        let outcome = conclude(&finished)?;
         Ok(if broken { Outcome::Failed } else { outcome })
     }
 }

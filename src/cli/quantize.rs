@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 
 use super::Outcome;
 use super::options::{MethodOptions, ModelOptions};
-use super::output::say;
+use super::output::{check_place, say};
 use crate::experiment::calibrating::calibrate;
 use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::CalibrationSpec;
@@ -37,6 +37,7 @@ impl Args {
             bail!("one file holds one network: give one bit width and one granularity");
         };
         let quantizer = spec.build()?;
+        check_place(&self.out)?;
         let images = self.method.images(&table)?;
         let images = images.as_ref().map(CalibrationSpec::open).transpose()?;
         let model = self.model.load()?;

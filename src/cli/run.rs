@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use super::Outcome;
 use super::execution::{conclude, execute, from_flags};
-use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, run_dir};
+use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, count, run_dir};
 use super::table::{self, number};
 use crate::data::Labels;
 use crate::experiment::plan::{Images, Plan};
 use crate::experiment::studies::Studies;
+use crate::experiment::sweep::Place;
 use crate::facts;
 use crate::results::schema::{CellSummary, Summary};
 
@@ -27,9 +28,9 @@ pub struct Args {
     #[command(flatten)]
     variants: VariantOptions,
     /// Images that share one full-precision pass
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = count)]
     batch: usize,
-    /// Run directory [default: results/runs/run-<model>-<hash of the settings>]
+    /// Run directory [default: results/runs/run-<model>-<hash of settings and content>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -54,13 +55,11 @@ impl Args {
             quantize: vec![table],
             studies: Studies::default(),
         })?;
-        let settings = plan.to_toml()?;
-        let out = self
-            .out
-            .unwrap_or_else(|| run_dir("run", &self.model.model, &settings));
-        let finished = execute(&plan, &self.engine, &out)?;
+        let named = |settings: &str| run_dir("run", &self.model.model, settings);
+        let place = Place::of(self.out.as_deref(), &named);
+        let finished = execute(&plan, &self.engine, place)?;
         print_cells(&finished.summary)?;
-        conclude(&finished, &out)
+        conclude(&finished)
     }
 }
 
@@ -102,7 +101,7 @@ fn print_cells(summary: &Summary) -> std::io::Result<()> {
         "top-1 right",
         "images/s",
     ];
-    let mut out = std::io::stdout().lock();
+    let mut out = super::output::stdout();
     table::print(&mut out, &header, &rows)?;
     out.flush()
 }

@@ -8,6 +8,7 @@ use super::Outcome;
 use super::execution::{conclude, execute};
 use super::options::EngineOptions;
 use crate::experiment::plan::Plan;
+use crate::experiment::sweep::Place;
 
 /// Arguments of `sweep`.
 #[derive(clap::Args)]
@@ -32,7 +33,7 @@ impl Args {
                 Path::new("results/runs").join(stem)
             }
         };
-        let finished = execute(&plan, &self.engine, &out)?;
-        conclude(&finished, &out)
+        let finished = execute(&plan, &self.engine, Place::At(&out))?;
+        conclude(&finished)
     }
 }

@@ -1,6 +1,6 @@
 //! Runs a plan: every cell's measurements, bounds and verdicts, stored as they are made.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::augment::CalibrationSpec;
 use super::bounding::bound;
@@ -37,11 +37,28 @@ pub struct Sweep<'a> {
     /// Why this engine.
     pub device_reason: String,
     /// The run directory.
-    pub out: &'a Path,
+    pub out: Place<'a>,
+}
+
+/// Where the results go.
+pub enum Place<'a> {
+    /// This directory.
+    At(&'a Path),
+    /// The directory named by a text of all that the results depend on: the plan, networks, images, engine and code.
+    Named(&'a dyn Fn(&str) -> PathBuf),
+}
+
+impl<'a> Place<'a> {
+    /// The directory asked for, else one named by what the results depend on.
+    pub fn of(asked: Option<&'a Path>, named: &'a dyn Fn(&str) -> PathBuf) -> Self {
+        asked.map_or(Self::Named(named), Self::At)
+    }
 }
 
 /// What a finished sweep leaves.
 pub struct Finished {
+    /// The run directory.
+    pub out: PathBuf,
     /// Counts, per-cell results and violations.
     pub summary: Summary,
     /// Parts computed now (0 when everything was there).
@@ -54,7 +71,7 @@ impl Sweep<'_> {
     /// Runs what is not stored yet, then merges and judges.
     pub fn run(&self, tell: &mut dyn FnMut(Event)) -> Result<Finished, SweepError> {
         let images = open_images(&self.plan.images)?;
-        tell(Event::Note(images.labels.clone()));
+        tell(Event::Note(images.labels()));
         let calibration = self.plan.calibration.as_ref();
         let calibration = calibration.map(CalibrationSpec::open).transpose()?;
         if let (Some(_), Some(seen)) = (self.plan.studies.tails, &calibration) {
@@ -71,14 +88,32 @@ impl Sweep<'_> {
         let models = models;
         check_labels(&models, &images, tell)?;
         for model in &models {
+            images.check(&model.preprocessing)?;
+        }
+        for model in &models {
             tell(Event::Note(model.pictures()));
             for note in &model.notes {
                 tell(Event::Note(format!("note: {note}")));
             }
         }
         let cells = self.cells(&models, &images, &calibrating)?;
-        let store = RunStore::create_or_open(self.out)?;
-        store.write_plan(&self.plan.to_toml()?)?;
+        let plan = self.plan.to_toml()?;
+        let out = match self.out {
+            Place::At(out) => out.to_path_buf(),
+            Place::Named(named) => {
+                let ids = cells.iter().map(|c| c.key.cell_id.as_str());
+                named(&ids.fold(plan.clone(), |text, id| text + id))
+            }
+        };
+        let store = RunStore::create_or_open(&out)?;
+        if store.plan().is_some_and(|earlier| earlier != plan) {
+            tell(Event::Note(format!(
+                "note: {} held the results of another plan: its tables and figures are replaced, its parts are kept and \
+                 found again when that plan returns",
+                out.display()
+            )));
+        }
+        store.write_plan(&plan)?;
         let mut provenance = self.provenance(&models, &images);
         provenance.calibration = calibrating.describe();
         store.write_provenance(&provenance)?;
@@ -134,6 +169,7 @@ impl Sweep<'_> {
         store.write_summary(&summary)?;
         doubt(&models, &summary, tell);
         Ok(Finished {
+            out,
             summary,
             computed: parts - done,
             tails,
@@ -198,7 +234,7 @@ impl Sweep<'_> {
         let mut record = Provenance::new(self.engine.device(), self.device_reason.clone());
         record.images_dir = self.plan.images.dir.display().to_string();
         record.images = images.len();
-        record.labels = images.labels.clone();
+        record.labels = images.labels();
         record.images_hash = images.hash();
         record.models = self
             .plan
@@ -209,6 +245,7 @@ impl Sweep<'_> {
                 model: loaded.network.name.clone(),
                 weights: planned.weights.display().to_string(),
                 weights_sha256: loaded.weights_sha256.clone(),
+                network: loaded.content.clone(),
                 preprocessing: loaded.preprocessing.clone(),
                 preprocessing_from: loaded.preprocessing_from.clone(),
                 domain_magnitude: loaded.domain().magnitude(),

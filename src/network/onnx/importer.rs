@@ -12,7 +12,7 @@ use super::matrix::Matrix;
 use super::{GROWTH, Imported, LABEL, LARGEST_MAP, LARGEST_SUM, OnnxError, proto, short};
 use crate::network::graph::{INPUT, Network, ValueId};
 use crate::network::op::{Activation, Op, Pad};
-use crate::tensor::Shape;
+use crate::tensor::{Shape, memory};
 
 /// How an ONNX tensor lays out a network value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -475,6 +475,10 @@ impl<'a> Importer<'a> {
                 self.elements
             ));
         }
+        memory::check(
+            "the feature maps of one image",
+            size_of::<f32>() * self.elements,
+        )?;
         self.names.insert(name);
         self.tensors.push(String::new());
         Ok(id)

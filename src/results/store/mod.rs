@@ -193,6 +193,11 @@ impl RunStore {
         atomic::removed(&path, std::fs::remove_file(&path))
     }
 
+    /// The plan whose results are here.
+    pub fn plan(&self) -> Option<String> {
+        std::fs::read_to_string(self.dir.join(file::PLAN)).ok()
+    }
+
     /// Writes `plan.toml`.
     pub fn write_plan(&self, toml: &str) -> Result<(), StoreError> {
         atomic::write_bytes(&self.dir.join(file::PLAN), toml.as_bytes())

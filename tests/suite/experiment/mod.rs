@@ -4,6 +4,7 @@ mod code;
 mod golden;
 mod judge;
 mod ledger;
+mod leftovers;
 mod search;
 mod store;
 mod sweep;

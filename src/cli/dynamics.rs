@@ -10,7 +10,7 @@ use super::execution::{execute, from_flags};
 use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, count, run_dir};
 use super::output::say;
 use super::table::{self, number};
-use crate::experiment::plan::Plan;
+use crate::experiment::plan::{Plan, usual_tolerances};
 use crate::experiment::studies::{Studies, dynamics::LAYERS};
 use crate::experiment::sweep::Place;
 use crate::report;
@@ -47,6 +47,7 @@ impl Args {
             batch: self.batch,
             f64_images: 0,
             bounds: Some(Vec::new()),
+            tolerances: usual_tolerances(),
             images: self.images.beside(calibration.as_ref())?,
             calibration,
             model: vec![self.model.planned()],

@@ -1,4 +1,5 @@
-//! `quantbound guarantees`: what the quantizers' papers promise, checked on one network.
+//! `quantbound guarantees`: what the quantizers' papers promise, checked on one network; with a coverage, what most
+//! images stay under.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,9 @@ use super::Outcome;
 use super::execution::{conclude, execute, from_flags};
 use super::options::{CalibrationOptions, EngineOptions, ImageOptions, ModelOptions, run_dir};
 use super::output::say;
+use super::tails::{self, TailOptions};
 use crate::experiment::plan::Plan;
+use crate::experiment::studies::Studies;
 use crate::experiment::studies::guarantees::TABLE;
 use crate::experiment::sweep::Place;
 use crate::results::schema::GuaranteeRow;
@@ -23,6 +26,8 @@ pub struct Args {
     images: ImageOptions,
     #[command(flatten)]
     calibration: CalibrationOptions,
+    #[command(flatten)]
+    tails: TailOptions,
     /// Run directory [default: results/runs/guarantees-<model>-<hash of settings and content>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -44,12 +49,19 @@ impl Args {
             images: self.images.beside(Some(&calibration))?,
             calibration: Some(calibration),
             model: vec![self.model.planned()],
+            studies: Studies {
+                tails: self.tails.asked(),
+                ..shipped.studies.clone()
+            },
             ..shipped
         })?;
         let named = |settings: &str| run_dir("guarantees", &self.model.model, settings);
         let place = Place::of(self.out.as_deref(), &named);
         let finished = execute(&plan, &self.engine, place)?;
         let broken = print_counts(&finished.out)?;
+        if plan.studies.tails.is_some() {
+            tails::print(&finished.out)?;
+        }
         let outcome = conclude(&finished)?;
         Ok(if broken { Outcome::Failed } else { outcome })
     }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod bounds;
+mod compare;
 mod devices;
 mod doctor;
 mod doctor_images;
@@ -19,11 +20,13 @@ mod preprocessing;
 mod progress;
 mod quantize;
 mod report;
+mod required_bits;
 mod run;
 mod sample;
 mod search;
 mod sweep;
 mod table;
+mod tails;
 mod trace;
 
 use std::process::ExitCode;
@@ -53,8 +56,7 @@ struct Cli {
     memory: Option<usize>,
 }
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 fine; 1 a bound was violated, or a check failed; 2 bad usage or input.";
+const EXIT_CODES: &str = "Exit codes: 0 fine; 1 a bound was violated, or a check or comparison failed; 2 bad usage or input.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -66,6 +68,8 @@ enum Command {
     Bounds(bounds::Args),
     /// What the quantizers' papers promise, beside what is measured on one network
     Guarantees(guarantees::Args),
+    /// The narrowest weights that keep the output under a tolerance: measured, for most images, and for every input
+    RequiredBits(required_bits::Args),
     /// The worst input: the largest discrepancy a search finds over all inputs that bounds speak of
     Search(search::Args),
     /// Distributions of weights and activations, full precision beside quantized, by kind of layer
@@ -78,6 +82,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Throughput of forward passes and of whole measurements
     Bench(bench::Args),
+    /// Two runs side by side: what is no longer as it was
+    Compare(compare::Args),
     /// Rebuild the report of a run from its stored results
     Report(report::Args),
     /// Download published weights into the cache, verified and resumable
@@ -99,12 +105,14 @@ pub fn main() -> ExitCode {
         Command::Run(args) => args.run(),
         Command::Bounds(args) => args.run(),
         Command::Guarantees(args) => args.run(),
+        Command::RequiredBits(args) => args.run(),
         Command::Search(args) => args.run(),
         Command::Dynamics(args) => args.run(),
         Command::Quantize(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Compare(args) => args.run(),
         Command::Report(args) => args.run(),
         Command::Fetch(args) => args.run(),
         Command::Devices(args) => args.run(),

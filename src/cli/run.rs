@@ -8,7 +8,7 @@ use super::execution::{conclude, execute, from_flags};
 use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, count, run_dir};
 use super::table::{self, number};
 use crate::data::Labels;
-use crate::experiment::plan::{Images, Plan};
+use crate::experiment::plan::{Images, Plan, usual_tolerances};
 use crate::experiment::studies::Studies;
 use crate::experiment::sweep::Place;
 use crate::facts;
@@ -46,6 +46,7 @@ impl Args {
             batch: self.batch,
             f64_images: 1,
             bounds: None,
+            tolerances: usual_tolerances(),
             images: Images {
                 labels: self.labels,
                 ..self.images.beside(calibration.as_ref())?

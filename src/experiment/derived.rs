@@ -20,7 +20,12 @@ use crate::results::store::{RunStore, StoreError, for_each_row};
 pub type Depths = BTreeMap<u32, Known>;
 
 /// Derives and stores both tables; the others are there.
-pub fn write(models: &[LoadedModel], cells: &[Cell], store: &RunStore) -> Result<(), SweepError> {
+pub fn write(
+    models: &[LoadedModel],
+    cells: &[Cell],
+    tolerances: &[f64],
+    store: &RunStore,
+) -> Result<(), SweepError> {
     let known = read(cells, store.dir())?;
     let mut rows = Vec::new();
     for (cell, depths) in cells.iter().zip(&known) {
@@ -34,7 +39,7 @@ pub fn write(models: &[LoadedModel], cells: &[Cell], store: &RunStore) -> Result
 
     let mut rows = Vec::new();
     for family in families(models, cells, &known) {
-        rows.extend(required_bits(&family)?);
+        rows.extend(required_bits(&family, tolerances)?);
     }
     Ok(store.write_table(&rows)?)
 }

@@ -77,6 +77,9 @@ pub struct Plan {
     /// Bound ids; all registered ones when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounds: Option<Vec<String>>,
+    /// Tolerances on `max |y' - y|` that bits are counted for.
+    #[serde(default = "usual_tolerances", skip_serializing_if = "are_usual")]
+    pub tolerances: Vec<f64>,
     /// Where the images are.
     pub images: Images,
     /// Images for methods that calibrate.
@@ -97,6 +100,15 @@ fn default_batch() -> usize {
 
 fn default_subset() -> usize {
     1
+}
+
+/// Tolerances that a sweep asks about unless told others.
+pub fn usual_tolerances() -> Vec<f64> {
+    vec![0.1, 1.0]
+}
+
+fn are_usual(tolerances: &[f64]) -> bool {
+    tolerances == usual_tolerances()
 }
 
 fn is_zero(n: &usize) -> bool {
@@ -150,6 +162,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "batch",
             "f64_images",
             "bounds",
+            "tolerances",
             "images",
             "calibration",
             "model",
@@ -253,6 +266,12 @@ impl Plan {
         }
         if self.images.limit == Some(0) {
             return Err("images.limit = 0: leave it out to use every image".into());
+        }
+        let wrong = |t: &&f64| !(**t > 0.0 && t.is_finite());
+        if let Some(tolerance) = self.tolerances.iter().find(wrong) {
+            return Err(format!(
+                "tolerances: {tolerance}; each is a finite number over 0"
+            ));
         }
         if let Some(calibration) = &self.calibration {
             calibration.check()?;

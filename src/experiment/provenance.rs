@@ -11,6 +11,7 @@ impl Provenance {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: env!("QUANTBOUND_COMMIT").into(),
             code: super::code::measuring(&device.engine),
+            lock: blake3::hash(include_bytes!("../../Cargo.lock")).to_string(),
             rustc: env!("QUANTBOUND_RUSTC").into(),
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             software_adapter: device.kind == "software-gpu",

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::error::SweepError;
 use super::ledger::Known;
 use super::model::LoadedModel;
+use crate::bounds::probabilistic::selection;
 use crate::bounds::{Ball, BoundError, Domain};
 use crate::facts;
 use crate::network::Network;
@@ -14,8 +15,6 @@ use crate::quant::Granularity;
 use crate::quant::uniform::{self, Scheme};
 use crate::results::schema::RequiredBitsRow;
 
-/// Tolerances on `max |y' - y|` that a sweep asks about.
-pub const TOLERANCES: [f64; 2] = [0.1, 1.0];
 /// From this width on, each further bit halves an a-priori bound, which is what the theorem then states.
 const LAST_EVALUATED: u32 = 32;
 /// The narrowest grid there is.
@@ -34,7 +33,10 @@ pub struct Family<'a> {
 }
 
 /// The required bits of every quantity of a family, at every depth.
-pub fn required_bits(family: &Family<'_>) -> Result<Vec<RequiredBitsRow>, SweepError> {
+pub fn required_bits(
+    family: &Family<'_>,
+    tolerances: &[f64],
+) -> Result<Vec<RequiredBitsRow>, SweepError> {
     let Some((&widest, last)) = family.swept.last_key_value() else {
         return Ok(Vec::new());
     };
@@ -58,7 +60,7 @@ pub fn required_bits(family: &Family<'_>) -> Result<Vec<RequiredBitsRow>, SweepE
             scheme,
             family.granularity,
             &ids,
-            &TOLERANCES,
+            tolerances,
         )
     });
     let theorem = theorem.transpose().map_err(|source| SweepError::Bound {
@@ -72,7 +74,7 @@ pub fn required_bits(family: &Family<'_>) -> Result<Vec<RequiredBitsRow>, SweepE
         .collect();
 
     let mut rows = Vec::new();
-    for (t, &tolerance) in TOLERANCES.iter().enumerate() {
+    for (t, &tolerance) in tolerances.iter().enumerate() {
         for (&depth, at_widest) in last.iter() {
             let mut push = |quantity: &str, bits: Option<u32>, kind: &str| {
                 rows.push(RequiredBitsRow {
@@ -92,13 +94,15 @@ pub fn required_bits(family: &Family<'_>) -> Result<Vec<RequiredBitsRow>, SweepE
             let read_off = |value: &dyn Fn(&Known) -> Option<f64>| {
                 let series = family.swept.iter().rev();
                 let at = |k: &BTreeMap<u32, Known>| k.get(&depth).and_then(value);
-                let enough =
-                    series.take_while(|(_, k)| at(k).is_some_and(|v| v <= tolerance.log10()));
-                enough.last().map(|(&bits, _)| bits)
+                let values = series.map(|(&bits, k)| (bits, at(k)));
+                selection::narrowest(values, tolerance.log10())
             };
             push("measured", read_off(&|k| Some(k.measured)), "measured");
             if last.values().any(|k| k.tail.is_some()) {
                 push("tail", read_off(&|k| k.tail), "tail");
+            }
+            if last.values().any(|k| k.sample.is_some()) {
+                push(facts::SAMPLE.id, read_off(&|k| k.sample), "sample");
             }
             for &id in &ids {
                 let of = |k: &Known| k.bounds.iter().find(|(known, _)| known == id).map(|b| b.1);

@@ -15,7 +15,7 @@ use crate::engine::cpu::CpuEngine;
 use crate::facts::Arithmetic;
 use crate::quant::QuantError;
 use crate::results::schema::{
-    BoundAt, BoundRow, CellSummary, FinalLayer, MeasurementRow, OutputRow, OutputSummary,
+    BoundAt, BoundRow, CellSummary, FinalLayer, MeasurementRow, OutputRow, OutputSummary, Pace,
     SCHEMA_VERSION, SampleBoundRow, Summary, VerdictCounts,
 };
 use crate::results::verdict::Verdict;
@@ -81,7 +81,7 @@ impl Judging {
             judge.see(depth, image, measured);
         };
         let mut outputs: Vec<OutputRow> = Vec::new();
-        let (mut seconds, mut seen, mut device) = (0.0, 0, String::new());
+        let (mut spent, mut device) = (Vec::new(), String::new());
         for batch in 0..batches {
             let part = parts::measured(cell, batch);
             let measurements: Vec<MeasurementRow> = store.read(&part)?;
@@ -94,8 +94,7 @@ impl Judging {
             }
             outputs.extend(rows);
             if let Some(meta) = store.meta(&part) {
-                seconds += meta.seconds;
-                seen += u64::from(meta.images);
+                spent.push((u64::from(meta.images), meta.seconds));
                 device = format!("{} on {}", meta.device.engine, meta.device.device);
             }
         }
@@ -132,11 +131,14 @@ impl Judging {
         } else {
             None
         };
+        let seen = spent.iter().map(|(images, _)| images).sum();
+        let seconds: f64 = spent.iter().map(|(_, seconds)| seconds).sum();
         summary.cells.push(CellSummary {
             key: cell.key.clone(),
             spec_id: cell.spec_id.as_str().to_string(),
             images: seen,
             images_per_second: seen as f64 / seconds,
+            pace: Pace::of(&spent),
             device,
             activation_bits,
             verdicts,

@@ -164,7 +164,7 @@ impl Sweep<'_> {
             Some(settings) => tails::write(settings, &models, &cells, &images, &store)?,
             None => None,
         };
-        derived::write(&models, &cells, &store)?;
+        derived::write(&models, &cells, &self.plan.tolerances, &store)?;
         let summary = judging.summary;
         store.write_summary(&summary)?;
         doubt(&models, &summary, tell);

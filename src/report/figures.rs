@@ -308,6 +308,17 @@ fn depth(cells: &[&Cell], styles: &Styles, chunk: usize) -> Figure {
     }
 }
 
+/// The same cell of two runs, side by side.
+pub fn before_after(before: &Cell, after: &Cell, styles: &Styles) -> Plot {
+    let mut plot = depth(&[before, after], styles, 0).plot;
+    for panels in plot.rows.iter_mut().map(|row| &mut row.panels) {
+        for (panel, when) in panels.iter_mut().zip(["before", "after"]) {
+            panel.title = format!("{when}, {}", panel.title);
+        }
+    }
+    plot
+}
+
 fn sorted_by_bits<'a>(cells: &[&'a Cell]) -> Vec<&'a Cell> {
     let mut sorted = cells.to_vec();
     sorted.sort_by_key(|c| c.summary.key.bits);

@@ -3,6 +3,7 @@
 //! [`build`] reads the run directory's tables and writes `report.html`, which needs nothing beside itself, and
 //! `figures/*.svg` and `figures/*.png` for use elsewhere, in the place of an earlier plan's. Equal results give an equal report.
 
+mod comparison;
 mod data;
 mod draw;
 mod dynamics;
@@ -26,6 +27,7 @@ mod verdicts;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+pub use comparison::compared;
 use section::Section;
 use style::Styles;
 

@@ -14,6 +14,9 @@ pub struct Provenance {
     pub commit: String,
     /// Hash of the sources that results depend on.
     pub code: String,
+    /// BLAKE3 of the lock file: the versions of all packages.
+    #[serde(default)]
+    pub lock: String,
     /// The compiler.
     pub rustc: String,
     /// Operating system and architecture.

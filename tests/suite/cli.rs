@@ -295,3 +295,70 @@ fn doctor_names_a_missing_asset() {
         "{out}"
     );
 }
+
+#[test]
+fn required_bits_say_what_most_images_need() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = dir.path().join("images");
+    std::fs::create_dir(&images).unwrap();
+    for i in 0..4u8 {
+        let pixels = (0..3072).map(|p| (p as u8).wrapping_mul(7 + i)).collect();
+        let image = image::RgbImage::from_raw(32, 32, pixels).unwrap();
+        image.save(images.join(format!("{i}.png"))).unwrap();
+    }
+    let out = dir.path().join("run");
+    let ask = |tolerance: &str| {
+        let output = quantbound(&[
+            "required-bits",
+            "--model",
+            "cifar_resnet20",
+            "--weights",
+            "random:3",
+            "--images",
+            images.to_str().unwrap(),
+            "--bits",
+            "6,12",
+            "--tolerance",
+            tolerance,
+            "--coverage",
+            "0.5",
+            "--confidence",
+            "0.9",
+            "--backend",
+            "cpu",
+            "--out",
+            out.to_str().unwrap(),
+        ]);
+        (output.status.code(), text(&output.stdout))
+    };
+    let (code, said) = ask("1e30");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("bits for 1000"), "{said}");
+    let line = |quantity: &str| {
+        let lines = said.lines();
+        let of = |l: &&str| l.split_whitespace().nth(2) == Some(quantity);
+        lines.filter(of).map(str::to_string).collect::<Vec<_>>()
+    };
+    for quantity in ["measured", "tail", "sample"] {
+        assert!(
+            line(quantity).iter().all(|l| l.contains("6 or fewer")) && !line(quantity).is_empty(),
+            "{quantity}: {said}"
+        );
+    }
+    assert!(said.contains("for all but a share 0.5000"), "{said}");
+    // What the images do not support is not said.
+    let refused = refused(&[
+        "required-bits",
+        "--model",
+        "cifar_resnet20",
+        "--weights",
+        "random:3",
+        "--images",
+        images.to_str().unwrap(),
+        "--bits",
+        "6",
+        "--tolerance",
+        "0",
+    ]);
+    assert!(refused.contains("tolerances: 0"), "{refused}");
+}

@@ -12,3 +12,16 @@ pub fn of_night(k: u32, confidence: f64) -> f64 {
     let share = 6.0 / (std::f64::consts::PI * k).powi(2);
     1.0 - (1.0 - confidence) * share * (1.0 - 1e-15)
 }
+
+/// The last width under the tolerance on the way down from the widest; the first one over it, or of which nothing is
+/// known, ends the way. With statements of T1 the confidence of each is that of the width found (docs/bounds.md, a width
+/// by its tail).
+pub fn narrowest(
+    widest_first: impl IntoIterator<Item = (u32, Option<f64>)>,
+    tolerance: f64,
+) -> Option<u32> {
+    let passed = widest_first
+        .into_iter()
+        .take_while(|(_, value)| value.is_some_and(|v| v <= tolerance));
+    passed.last().map(|(bits, _)| bits)
+}

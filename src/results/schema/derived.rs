@@ -45,7 +45,7 @@ table! {
         quantizer: String,
         /// `per-tensor` or `per-channel`.
         granularity: String,
-        /// A bound's id, or `measured`.
+        /// A bound's id, `measured`, `tail`, or `sample`.
         quantity: String,
         /// On `||y' - y||_inf`.
         tolerance: f64,
@@ -55,7 +55,7 @@ table! {
         layer: String,
         /// Bits; null where the sweep's widths do not suffice and nothing is known beyond them.
         bits: Option<u32>,
-        /// `measured` or `bound`: read off the cells of the sweep; `a-priori`: a theorem in the bit width;
+        /// `measured`, `tail`, `sample` or `bound`: read off the cells of the sweep; `a-priori`: a theorem in the bit width;
         /// `extrapolated`: each bit beyond the sweep's widest taken to halve the bound.
         kind: String,
         /// The narrowest bit width of the sweep: fewer bits may do where `bits` equals it.

@@ -5,6 +5,7 @@ mod column;
 mod derived;
 mod dynamics;
 mod dynamics_totals;
+pub mod float;
 mod guarantees;
 mod isolated;
 mod rescaling;
@@ -27,7 +28,7 @@ pub use rows::{BoundRow, CellKey, MeasurementRow, OutputRow};
 pub use sample_bounds::SampleBoundRow;
 pub use search::{SearchRow, SearchTraceRow};
 pub use summary::{
-    BoundAt, CellSummary, FinalLayer, Finding, OutputSummary, SCHEMA_VERSION, Summary,
+    BoundAt, CellSummary, FinalLayer, Finding, OutputSummary, Pace, SCHEMA_VERSION, Summary,
     VerdictCounts, VerdictsOf,
 };
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CellKey;
+use super::{CellKey, float};
 use crate::results::verdict::Verdict;
 
 /// Version of the run directory's schema; raised when a column changes its meaning.
@@ -98,6 +98,9 @@ pub struct CellSummary {
     /// Images through both networks per second of engine time.
     #[serde(with = "float")]
     pub images_per_second: f64,
+    /// How even that pace was; absent in runs of versions that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
     /// Engine and device, as one line.
     pub device: String,
     /// Bit width of quantized activations; absent where they keep full precision. Bounds on weights do not apply to such a
@@ -110,6 +113,35 @@ pub struct CellSummary {
     pub final_layer: FinalLayer,
     /// At the network's output.
     pub output: OutputSummary,
+}
+
+/// Images per second of the batches of a cell, each a repeat of the same work.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Batches with as many images as the first.
+    pub batches: u64,
+    /// The slowest of them.
+    pub least: f64,
+    /// The middle one; the slower of two.
+    pub median: f64,
+    /// The fastest.
+    pub most: f64,
+}
+
+impl Pace {
+    /// Of batches, each images and seconds; `None` where no batch took any time.
+    pub fn of(batches: &[(u64, f64)]) -> Option<Self> {
+        let full = batches.first()?.0;
+        let whole = batches.iter().filter(|(n, s)| *n == full && *s > 0.0);
+        let mut paces: Vec<f64> = whole.map(|(n, s)| *n as f64 / s).collect();
+        paces.sort_by(f64::total_cmp);
+        Some(Self {
+            batches: paces.len() as u64,
+            least: *paces.first()?,
+            median: paces[(paces.len() - 1) / 2],
+            most: *paces.last()?,
+        })
+    }
 }
 
 /// The verdicts of one bound in one cell, over its depths.
@@ -206,61 +238,4 @@ pub struct Finding {
     /// `log10` of the bound.
     #[serde(with = "float")]
     pub log10_bound: f64,
-}
-
-/// JSON has no infinities: non-finite numbers are the strings `"inf"`, `"-inf"` and `"nan"`.
-mod float {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Repr {
-        Number(f64),
-        Name(String),
-    }
-
-    fn repr(value: f64) -> Repr {
-        if value.is_finite() {
-            Repr::Number(value)
-        } else if value.is_nan() {
-            Repr::Name("nan".to_string())
-        } else {
-            Repr::Name(if value > 0.0 { "inf" } else { "-inf" }.to_string())
-        }
-    }
-
-    fn value<E: Error>(repr: Repr) -> Result<f64, E> {
-        match repr {
-            Repr::Number(v) => Ok(v),
-            Repr::Name(name) => match name.as_str() {
-                "inf" => Ok(f64::INFINITY),
-                "-inf" => Ok(f64::NEG_INFINITY),
-                "nan" => Ok(f64::NAN),
-                _ => Err(E::custom(format!(
-                    "{name:?}: expected a number, \"inf\", \"-inf\" or \"nan\""
-                ))),
-            },
-        }
-    }
-
-    pub fn serialize<S: Serializer>(v: &f64, s: S) -> Result<S::Ok, S::Error> {
-        repr(*v).serialize(s)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
-        value(Repr::deserialize(d)?)
-    }
-
-    pub mod option {
-        use super::*;
-
-        pub fn serialize<S: Serializer>(v: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
-            v.map(repr).serialize(s)
-        }
-
-        pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
-            Option::<Repr>::deserialize(d)?.map(value).transpose()
-        }
-    }
 }

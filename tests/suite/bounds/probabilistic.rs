@@ -378,6 +378,44 @@ fn the_best_of_several_pays_for_the_choice() {
 }
 
 #[test]
+fn a_width_found_on_the_way_down_costs_nothing_more() {
+    let mut random = Random(19);
+    let (n, coverage, confidence, draws) = (60, 0.95, 0.95, 3000);
+    // The two widest keep nearly every image under the tolerance; six more leave a little more out than they may.
+    let tau = 1.0 - (1.0 - coverage) * (1.0 + 1e-9);
+    let (mut down, mut anywhere) = (0, 0);
+    for _ in 0..draws {
+        let values: Vec<(u32, Option<f64>)> = (0..8u32)
+            .map(|i| {
+                let scale = if i < 2 { 0.5 } else { 1.0 };
+                let z: Vec<f64> = sample(&LAWS[0], n, &mut random);
+                let z: Vec<f64> = z.iter().map(|z| scale * z).collect();
+                let tail = tolerance::tail(&z, coverage, confidence).unwrap();
+                (16 - i, Some(tail.value))
+            })
+            .collect();
+        let found = selection::narrowest(values.iter().copied(), tau);
+        down += usize::from(found.is_some_and(|bits| bits < 15));
+        let lucky = values.iter().filter(|(_, v)| v.is_some_and(|v| v <= tau));
+        anywhere += usize::from(lucky.map(|(b, _)| *b).min() < Some(15));
+    }
+    at_most(down, draws, 1.0 - confidence, "on the way down");
+    assert!(
+        anywhere as f64 > 0.2 * draws as f64,
+        "the order does not matter? {anywhere}"
+    );
+    let widths = |values: [Option<f64>; 3]| [8, 6, 4].into_iter().zip(values);
+    for (values, found) in [
+        ([Some(0.1), Some(0.2), Some(0.3)], Some(6)),
+        ([Some(0.1), None, Some(0.1)], Some(8)),
+        ([Some(0.1), Some(f64::NAN), Some(0.1)], Some(8)),
+        ([Some(0.3), Some(0.1), Some(0.1)], None),
+    ] {
+        assert_eq!(selection::narrowest(widths(values), 0.2), found);
+    }
+}
+
+#[test]
 fn what_is_not_finite_counts_as_infinite() {
     let mut samples = vec![1.0; 58];
     samples.push(f64::NAN);

@@ -6,7 +6,7 @@ use quantbound::engine::{DeviceInfo, TapStats};
 use quantbound::quant::Granularity;
 use quantbound::results::schema::{
     BoundAt, BoundRow, CellKey, CellSummary, FinalLayer, Finding, MeasurementRow, OutputRow,
-    OutputSummary, SCHEMA_VERSION, Summary, VerdictCounts, VerdictsOf,
+    OutputSummary, Pace, SCHEMA_VERSION, Summary, VerdictCounts, VerdictsOf,
 };
 use quantbound::results::store::{PartMeta, RunStore};
 
@@ -266,6 +266,7 @@ impl Make {
             spec_id: format!("what-{}", key.cell_id),
             images: u64::from(self.images),
             images_per_second: 3.25,
+            pace: Pace::of(&[(5, 1.5), (5, 1.6), (5, 1.55)]),
             device: self.device.to_string(),
             verdicts,
             final_layer: FinalLayer {

@@ -87,7 +87,7 @@ fn timeless(mut summary: Summary) -> Summary {
     summary
         .cells
         .iter_mut()
-        .for_each(|c| c.images_per_second = 0.0);
+        .for_each(|c| (c.images_per_second, c.pace) = (0.0, None));
     summary
 }
 

@@ -84,6 +84,7 @@ const STRANGERS: [(&str, &[&str]); 3] = [
             "progress",
             "sample",
             "table",
+            "tails",
         ],
     ),
     ("experiment::studies", &["schedule"]),

@@ -73,7 +73,7 @@ fn brief(summary: &Summary, cells: &[CellKey]) -> String {
     summary
         .cells
         .iter_mut()
-        .for_each(|c| c.images_per_second = 0.0);
+        .for_each(|c| (c.images_per_second, c.pace) = (0.0, None));
     let mut text = serde_json::to_string_pretty(&summary).unwrap();
     for (i, cell) in cells.iter().enumerate() {
         text = text.replace(&cell.cell_id, &format!("c{i}"));

@@ -1,0 +1,84 @@
+//! Two runs side by side: what is no longer as it was. Cells are joined by what they are (`spec_id`), so that another
+//! commit, engine or plan order makes no difference by itself.
+
+mod change;
+mod environment;
+mod numbers;
+mod run;
+mod verdicts;
+
+use std::path::Path;
+
+pub use change::{Change, Difference, Level, Said, What};
+
+use self::numbers::Numbers;
+use self::run::{Pair, Run};
+use super::store::StoreError;
+
+/// What is to be said of a run beside an earlier one.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Comparison {
+    /// The earlier run directory.
+    pub base: String,
+    /// The later one.
+    pub new: String,
+    /// Cells that both have.
+    pub cells: usize,
+    /// Of those, cells whose pace could be compared: both runs have at least three batches of them.
+    pub paced: usize,
+    /// Discrepancies (per cell, image and depth) that moved within the floating-point allowance.
+    pub within_allowance: u64,
+    /// Cell by cell, in the order of the base; new cells last.
+    pub changes: Vec<Change>,
+    /// How the runs were made, where that differs.
+    pub environment: Vec<Difference>,
+}
+
+impl Comparison {
+    /// Changes of one level.
+    pub fn count(&self, level: Level) -> usize {
+        self.changes.iter().filter(|c| c.level == level).count()
+    }
+
+    /// True when something changed that must not.
+    pub fn failed(&self) -> bool {
+        self.count(Level::Fail) > 0
+    }
+}
+
+/// Compares two finished runs.
+///
+/// # Errors
+/// A file that is missing or damaged, or a run of a version that did not name what its cells are.
+pub fn compare(base: &Path, new: &Path) -> Result<Comparison, StoreError> {
+    let (base, new) = (Run::read(base)?, Run::read(new)?);
+    let pairs = Pair::all(&base, &new);
+    let mut found = Comparison {
+        base: base.dir.display().to_string(),
+        new: new.dir.display().to_string(),
+        cells: pairs.len(),
+        environment: environment::differences(&base.provenance, &new.provenance),
+        ..Comparison::default()
+    };
+    let mut numbers = Numbers::read(&base, &new, &pairs)?;
+    for cell in &base.summary.cells {
+        let Some(at) = pairs.iter().position(|p| p.base.spec_id == cell.spec_id) else {
+            found.changes.push(Change::of_cell(What::MissingCell, cell));
+            continue;
+        };
+        let pair = &pairs[at];
+        found.changes.extend(verdicts::changes(&base, &new, pair));
+        found.changes.append(&mut numbers.changes[at]);
+        if let Some(slower) = pair.paces() {
+            found.paced += 1;
+            found.changes.extend(slower);
+        }
+    }
+    found.within_allowance = numbers.within_allowance;
+    let known = |id: &str| base.summary.cells.iter().any(|c| c.spec_id == id);
+    let added = new.summary.cells.iter().filter(|c| !known(&c.spec_id));
+    found
+        .changes
+        .extend(added.map(|c| Change::of_cell(What::NewCell, c)));
+    Ok(found)
+}

@@ -1,0 +1,85 @@
+//! The two runs, and the cells that both have.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::change::{Change, Said, What};
+use crate::results::schema::{CellSummary, Summary, file};
+use crate::results::store::{StoreError, read_json, read_summary};
+
+/// The fewest batches whose paces say how even a run is.
+const REPEATS: u64 = 3;
+
+/// A finished run.
+pub struct Run {
+    pub dir: PathBuf,
+    pub summary: Summary,
+    /// As it is on disk: versions of all ages are compared.
+    pub provenance: serde_json::Value,
+}
+
+impl Run {
+    pub fn read(dir: &Path) -> Result<Self, StoreError> {
+        let summary = read_summary(dir)?;
+        let mut seen: HashMap<&str, &CellSummary> = HashMap::new();
+        for cell in &summary.cells {
+            let problem = match seen.insert(&cell.spec_id, cell) {
+                _ if cell.spec_id.is_empty() => {
+                    "cells have no spec_id, by which runs are compared; run the sweep again with this version".to_string()
+                }
+                Some(_) => format!(
+                    "has cell {} twice; run the sweep again in a fresh directory",
+                    cell.spec_id
+                ),
+                None => continue,
+            };
+            return Err(StoreError::Read {
+                path: dir.join(file::SUMMARY),
+                problem,
+            });
+        }
+        Ok(Self {
+            provenance: read_json(&dir.join(file::PROVENANCE))?,
+            dir: dir.to_path_buf(),
+            summary,
+        })
+    }
+}
+
+/// A cell that both runs have.
+pub struct Pair<'a> {
+    pub base: &'a CellSummary,
+    pub new: &'a CellSummary,
+}
+
+impl<'a> Pair<'a> {
+    /// In the order of the base.
+    pub fn all(base: &'a Run, new: &'a Run) -> Vec<Self> {
+        let cells = new.summary.cells.iter();
+        let known: HashMap<&str, &CellSummary> = cells.map(|c| (c.spec_id.as_str(), c)).collect();
+        let both = base.summary.cells.iter().filter_map(|base| {
+            let new = known.get(base.spec_id.as_str())?;
+            Some(Self { base, new })
+        });
+        both.collect()
+    }
+
+    /// How the pace changed: `None` where it cannot be said, `Some(None)` where it did not.
+    pub fn paces(&self) -> Option<Option<Change>> {
+        let enough = |c: &CellSummary| c.pace.filter(|p| p.batches >= REPEATS);
+        let (base, new) = (enough(self.base)?, enough(self.new)?);
+        // Every batch of one run beyond every batch of the other, and the middles further apart than either run is wide.
+        let apart = new.most < base.least || new.least > base.most;
+        let width = (base.most - base.least).max(new.most - new.least);
+        let moved = (new.median - base.median).abs();
+        Some((apart && moved > width).then(|| Change {
+            places: new.batches,
+            ..Change::from_to(
+                What::Speed,
+                self.new,
+                Said::Number(base.median),
+                Said::Number(new.median),
+            )
+        }))
+    }
+}

@@ -112,6 +112,9 @@ fn damaged(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
 /// Reads bytes; true when they are taken.
 type Reader = Box<dyn Fn(&[u8]) -> bool>;
 
+/// A reader's name, files to start from, and the reader.
+type Seeded = (&'static str, Vec<Vec<u8>>, Reader);
+
 /// The small files of a folder whose names end so.
 fn seeds(folder: &str, endings: &[&str]) -> anyhow::Result<Vec<Vec<u8>>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -160,7 +163,7 @@ fn saved_network(file: &Path) -> anyhow::Result<Network> {
 }
 
 /// Every reader with its seeds; those that read paths get a file of `folder`.
-fn readers(folder: &Path) -> anyhow::Result<Vec<(&'static str, Vec<Vec<u8>>, Reader)>> {
+fn readers(folder: &Path) -> anyhow::Result<Vec<Seeded>> {
     let through = |name: &'static str, read: Box<dyn Fn(&Path) -> bool>| -> Reader {
         let path = folder.join(name);
         Box::new(move |bytes| std::fs::write(&path, bytes).is_ok() && read(&path))

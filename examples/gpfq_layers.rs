@@ -12,9 +12,9 @@ use std::time::Instant;
 
 use anyhow::Context;
 use quantbound::engine::cpu::CpuEngine;
-use quantbound::experiment::augment::CalibrationSpec;
-use quantbound::experiment::calibration::ImageCalibration;
 use quantbound::experiment::plan::Images;
+use quantbound::experiment::subject::augment::CalibrationSpec;
+use quantbound::experiment::subject::calibration::ImageCalibration;
 use quantbound::network::zoo;
 use quantbound::quant::gram::Gram;
 use quantbound::quant::greedy::follow;

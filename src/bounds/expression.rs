@@ -5,34 +5,9 @@ use std::rc::Rc;
 use super::dense::{Dense, product};
 use super::scaled::{UpVec, inflate};
 use super::setting::{Setting, Weights};
+use super::vectors::{Vectors, times_weights};
 use crate::network::{Affine, Op, Pad};
 use crate::tensor::tolerance::{UNIT_F64, gamma};
-
-/// Per-channel bounds on one value: error, and magnitude in each network.
-#[derive(Clone, Debug)]
-pub(super) struct Vectors {
-    pub error: UpVec,
-    pub reference: UpVec,
-    pub quantized: UpVec,
-}
-
-impl Vectors {
-    pub fn min(&self, other: &Vectors) -> Vectors {
-        Vectors {
-            error: self.error.min(&other.error),
-            reference: self.reference.min(&other.reference),
-            quantized: self.quantized.min(&other.quantized),
-        }
-    }
-
-    fn add(&self, other: &Vectors) -> Vectors {
-        Vectors {
-            error: self.error.add(&other.error),
-            reference: self.reference.add(&other.reference),
-            quantized: self.quantized.add(&other.quantized),
-        }
-    }
-}
 
 /// Names a source: a value whose bounds are known, as one spatial map. 0 is the constant 1.
 pub(super) type SourceId = usize;
@@ -88,65 +63,124 @@ impl Triple {
     }
 
     /// Bounds on the matrix applied to a source, without the matrix's own rounding errors.
-    fn bounds(&self, source: &Vectors) -> Pair {
-        let change = |v: &UpVec| magnitudes_times(&self.change, v);
-        let error = &source.error;
-        let (m, q) = (&self.reference, &self.quantized);
-        Pair {
-            one: magnitudes_times(q, error).add(&change(&source.reference)),
-            other: magnitudes_times(m, error).add(&change(&source.quantized)),
-            reference: magnitudes_times(m, &source.reference),
-            quantized: magnitudes_times(q, &source.quantized),
+    fn bounds(&self, source: &Vectors) -> Total {
+        let rows = self.change.rows;
+        let times = |part: Part, v: &UpVec| self.times(part, v);
+        let differing = times(Part::ReferenceOnly, &source.reference)
+            .add(&times(Part::QuantizedOnly, &source.quantized));
+        Total {
+            vectors: Vectors {
+                error: times(Part::Common, &source.error).add(&differing),
+                reference: times(Part::Reference, &source.reference),
+                quantized: times(Part::Quantized, &source.quantized),
+            },
+            crossing: (0..rows)
+                .map(|r| self.entries(r).any(|[m, q, _]| differ_in_sign(m, q)))
+                .collect(),
+        }
+    }
+
+    /// A row of `M`, `M'` and `M' - M`.
+    fn entries(&self, row: usize) -> impl Iterator<Item = [f64; 3]> + '_ {
+        let pairs = self.reference.row(row).iter().zip(self.quantized.row(row));
+        let all = pairs.zip(self.change.row(row));
+        all.map(|((&m, &q), &d)| [m, q, d])
+    }
+
+    /// A part of the matrix times `x`, rounded upward; entries too small for the product are raised.
+    fn times(&self, part: Part, x: &UpVec) -> UpVec {
+        let least = 2f64.powi(-500);
+        x.multiplied(self.change.rows, 1, |o, entries| {
+            let row = self.entries(o).map(|entry| part.of(entry));
+            entries.extend(row.map(|v| if v == 0.0 { 0.0 } else { v.max(least) }));
+            0
+        })
+    }
+}
+
+/// True for entries of both networks of which one is above zero and the other below.
+fn differ_in_sign(m: f64, q: f64) -> bool {
+    (m > 0.0 && q < 0.0) || (m < 0.0 && q > 0.0)
+}
+
+/// A magnitude made of an entry of `M`, of `M'` and of `M' - M`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Reference,
+    Quantized,
+    /// The smaller of both, where the signs agree.
+    Common,
+    /// What `M` has more.
+    ReferenceOnly,
+    /// What `M'` has more.
+    QuantizedOnly,
+}
+
+impl Part {
+    /// With the entry of `M' - M` for the difference of magnitudes: it has seen no cancellation. Each choice is a bound
+    /// for any entries, so that rounding may decide which is taken.
+    fn of(self, [m, q, d]: [f64; 3]) -> f64 {
+        let shrinks = q.abs() < m.abs();
+        match (self, differ_in_sign(m, q)) {
+            (Part::Reference, _) | (Part::ReferenceOnly, true) => m.abs(),
+            (Part::Quantized, _) | (Part::QuantizedOnly, true) => q.abs(),
+            (Part::Common, true) => 0.0,
+            (Part::Common, false) => m.abs().min(q.abs()),
+            (Part::ReferenceOnly, false) if shrinks => d.abs(),
+            (Part::QuantizedOnly, false) if !shrinks => d.abs(),
+            (Part::ReferenceOnly | Part::QuantizedOnly, false) => 0.0,
         }
     }
 }
 
-/// Bounds before the two forms of the error are compared.
-struct Pair {
-    one: UpVec,
-    other: UpVec,
-    reference: UpVec,
-    quantized: UpVec,
+/// Bounds summed over terms, without the rounding errors of their matrices.
+struct Total {
+    vectors: Vectors,
+    /// Rows in which some entry has one sign in `M` and the other in `M'`.
+    crossing: Vec<bool>,
 }
 
-impl Pair {
+impl Total {
     fn zeros(n: usize) -> Self {
         let zeros = || UpVec::zeros(n);
-        Self {
-            one: zeros(),
-            other: zeros(),
+        Self::of_vectors(Vectors {
+            error: zeros(),
             reference: zeros(),
             quantized: zeros(),
+        })
+    }
+
+    fn of_vectors(vectors: Vectors) -> Self {
+        Self {
+            crossing: vec![false; vectors.error.len()],
+            vectors,
         }
     }
 
-    fn add(&self, other: &Pair) -> Pair {
-        Pair {
-            one: self.one.add(&other.one),
-            other: self.other.add(&other.other),
-            reference: self.reference.add(&other.reference),
-            quantized: self.quantized.add(&other.quantized),
+    fn add(&self, other: &Self) -> Self {
+        let pairs = self.crossing.iter().zip(&other.crossing);
+        Self {
+            vectors: Vectors::sum(&[&self.vectors, &other.vectors]),
+            crossing: pairs.map(|(a, b)| a | b).collect(),
         }
     }
 
-    fn of_vectors(v: &Vectors) -> Pair {
-        Pair {
-            one: v.error.clone(),
-            other: v.error.clone(),
-            reference: v.reference.clone(),
-            quantized: v.quantized.clone(),
-        }
+    /// With bounds on what rounding of the matrices adds, `roundings` for each term.
+    fn finish(&self, chains: &Chains, roundings: usize) -> Vectors {
+        let factor = inflate(2.0 * gamma(roundings + 8, UNIT_F64), 2);
+        let times = |v: &UpVec| v.times(std::iter::repeat_n(factor, v.len()));
+        let (reference, quantized) = (times(&chains.reference), times(&chains.quantized));
+        let crossing = self.crossing.iter().map(|&c| f64::from(u8::from(c)));
+        let slack = Vectors {
+            error: times(&chains.error_reference)
+                .add(&times(&chains.error_quantized))
+                .add(&times(&chains.change))
+                .add(&reference.add(&quantized).times(crossing)),
+            reference,
+            quantized,
+        };
+        Vectors::sum(&[&self.vectors, &slack])
     }
-}
-
-/// `|matrix| x`, rounded upward; entries too small for the product are raised.
-fn magnitudes_times(matrix: &Dense, x: &UpVec) -> UpVec {
-    let least = 2f64.powi(-500);
-    x.multiplied(matrix.rows, 1, |o, entries| {
-        let row = matrix.row(o).iter();
-        entries.extend(row.map(|&v| if v == 0.0 { 0.0 } else { v.abs().max(least) }));
-        0
-    })
 }
 
 #[derive(Clone, Debug)]
@@ -204,18 +238,6 @@ impl Chains {
             change: self.change.add(&other.change),
             reference: self.reference.add(&other.reference),
             quantized: self.quantized.add(&other.quantized),
-        }
-    }
-
-    /// Bounds on what rounding of the matrices adds, `roundings` for each term.
-    fn slack(&self, roundings: usize) -> Pair {
-        let factor = inflate(2.0 * gamma(roundings + 8, UNIT_F64), 2);
-        let times = |v: &UpVec| v.times(std::iter::repeat_n(factor, v.len()));
-        Pair {
-            one: times(&self.error_quantized.add(&self.change)),
-            other: times(&self.error_reference.add(&self.change)),
-            reference: times(&self.reference),
-            quantized: times(&self.quantized),
         }
     }
 }
@@ -303,11 +325,11 @@ impl Expression {
     /// Bounds on the value.
     pub fn bounds(&self, sources: &Sources) -> Vectors {
         let terms = self.terms.iter().map(|(source, matrix)| match matrix {
-            Matrix::Identity => Pair::of_vectors(sources.get(*source)),
+            Matrix::Identity => Total::of_vectors(sources.get(*source).clone()),
             Matrix::Dense(triple) => triple.bounds(sources.get(*source)),
         });
-        let total = terms.fold(Pair::zeros(self.channels), |sum, t| sum.add(&t));
-        finish(total, &self.chains, self.roundings)
+        let total = terms.fold(Total::zeros(self.channels), |sum, t| sum.add(&t));
+        total.finish(&self.chains, self.roundings)
     }
 
     /// This value through the affine node `node`: bounds on its output before the activation, and the
@@ -324,7 +346,7 @@ impl Expression {
         let chains = self.chains.through(setting, node);
         let roundings = self.roundings + a.fan_in() + 4;
         let mut kept = Vec::new();
-        let mut total = Pair::zeros(a.out);
+        let mut total = Total::zeros(a.out);
         let mut constant = bias(&a, &b);
         for (source, matrix) in &self.terms {
             let triple = match matrix {
@@ -336,8 +358,8 @@ impl Expression {
                     continue;
                 }
                 Matrix::Identity => {
-                    let own = sequential_without_bias(setting, node, sources.get(*source));
-                    total = total.add(&own);
+                    let own = times_weights(setting, node, sources.get(*source));
+                    total = total.add(&Total::of_vectors(own));
                     continue;
                 }
             };
@@ -355,7 +377,7 @@ impl Expression {
         }
         total = total.add(&constant.bounds(sources.get(ONE)));
         kept.push((ONE, Matrix::Dense(Rc::new(constant))));
-        let bounds = finish(total, &chains, roundings);
+        let bounds = total.finish(&chains, roundings);
         let expression = (keep && a.taps == 1 && !padded).then(|| Expression {
             channels: a.out,
             terms: kept,
@@ -364,15 +386,6 @@ impl Expression {
             depth: self.depth + 1,
         });
         Some((bounds, expression))
-    }
-}
-
-fn finish(total: Pair, chains: &Chains, roundings: usize) -> Vectors {
-    let all = total.add(&chains.slack(roundings));
-    Vectors {
-        error: all.one.min(&all.other),
-        reference: all.reference,
-        quantized: all.quantized,
     }
 }
 
@@ -444,32 +457,4 @@ fn compose(a: &Affine, b: &Affine, tap: usize, inner: &Triple) -> Triple {
         quantized: pass(1, &inner.quantized),
         change,
     }
-}
-
-fn sequential_without_bias(setting: &Setting, node: usize, x: &Vectors) -> Pair {
-    use Weights::{Difference, Quantized, Reference};
-    let times = |which, v: &UpVec| setting.magnitudes_times(node, which, v);
-    Pair {
-        one: times(Quantized, &x.error).add(&times(Difference, &x.reference)),
-        other: times(Reference, &x.error).add(&times(Difference, &x.quantized)),
-        reference: times(Reference, &x.reference),
-        quantized: times(Quantized, &x.quantized),
-    }
-}
-
-/// The channel recursion through one affine node, before its activation.
-pub(super) fn sequential(setting: &Setting, node: usize, x: &Vectors) -> Vectors {
-    let bias = |which| setting.bias_magnitudes(node, which);
-    let pair = sequential_without_bias(setting, node, x);
-    Vectors {
-        error: pair.one.min(&pair.other).add(&bias(Weights::Difference)),
-        reference: pair.reference.add(&bias(Weights::Reference)),
-        quantized: pair.quantized.add(&bias(Weights::Quantized)),
-    }
-}
-
-/// The sum of bounds.
-pub(super) fn total(parts: &[&Vectors]) -> Vectors {
-    let rest = parts[1..].iter();
-    rest.fold(parts[0].clone(), |sum, part| sum.add(part))
 }

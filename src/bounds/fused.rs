@@ -1,8 +1,7 @@
 //! The channel recursion over linear chains: matrices that no activation separates are multiplied first.
 
-use super::expression::{Expression, SourceId, Sources, Vectors, is_padded, sequential, total};
-use super::scaled::UpVec;
-use super::setting::capped;
+use super::expression::{Expression, SourceId, Sources, is_padded};
+use super::vectors::{Vectors, affine, rearranged};
 use super::{Bound, BoundError, Series, Setting};
 use crate::facts::{self, BoundFacts};
 use crate::network::{Activation, Conv, Node, Op, Pad};
@@ -53,14 +52,9 @@ impl Bound for Fused {
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
-        let magnitudes = UpVec::new(setting.domain().magnitudes());
         let mut sources = Sources::new();
         let mut values = vec![Known {
-            bounds: Vectors {
-                error: UpVec::zeros(magnitudes.len()),
-                reference: magnitudes.clone(),
-                quantized: magnitudes,
-            },
+            bounds: Vectors::of_input(setting),
             expression: None,
             source: None,
         }];
@@ -68,7 +62,12 @@ impl Bound for Fused {
         let mut series = Vec::new();
         for (i, node) in setting.network().nodes.iter().enumerate() {
             let mut known = before_activation(setting, i, node, &mut values, &mut sources);
-            self.activate(setting, i, node.activation, &mut known);
+            known.bounds = known
+                .bounds
+                .activated(setting, i, node.activation, self.cap);
+            if node.activation != Activation::Identity {
+                known.expression = None;
+            }
             series.push(known.bounds.error.max_entry());
             values.push(known);
             for &v in &node.inputs {
@@ -81,27 +80,6 @@ impl Bound for Fused {
     }
 }
 
-impl Fused {
-    fn activate(&self, setting: &Setting, node: usize, activation: Activation, known: &mut Known) {
-        let Vectors {
-            error,
-            reference,
-            quantized,
-        } = &mut known.bounds;
-        *reference = capped(activation, reference.clone());
-        *quantized = capped(activation, quantized.clone());
-        if self.cap {
-            *error = error.min(&match setting.is_nonnegative(node + 1) {
-                true => reference.max(quantized),
-                false => reference.add(quantized),
-            });
-        }
-        if activation != Activation::Identity {
-            known.expression = None;
-        }
-    }
-}
-
 fn before_activation(
     setting: &Setting,
     index: usize,
@@ -110,7 +88,6 @@ fn before_activation(
     sources: &mut Sources,
 ) -> Known {
     let linear = node.activation == Activation::Identity;
-    let bounds_of = |values: &[Known], v: usize| values[v].bounds.clone();
     let first = node.inputs[0];
     let plain = |bounds: Vectors| Known {
         bounds,
@@ -119,7 +96,7 @@ fn before_activation(
     };
     match &node.op {
         Op::Conv(_) | Op::Linear(_) => {
-            let bounds = sequential(setting, index, &values[first].bounds);
+            let bounds = affine(setting, index, &values[first].bounds);
             let keep = linear && starts_or_continues_chain(setting, index);
             if !values[first].is_chain() && !keep {
                 return plain(bounds);
@@ -139,7 +116,7 @@ fn before_activation(
         }
         Op::Add => {
             let parts: Vec<&Vectors> = node.inputs.iter().map(|&v| &values[v].bounds).collect();
-            let bounds = total(&parts);
+            let bounds = Vectors::sum(&parts);
             if !node.inputs.iter().any(|&v| values[v].is_chain()) {
                 return plain(bounds);
             }
@@ -155,58 +132,30 @@ fn before_activation(
                 source: None,
             }
         }
-        Op::Concat => {
-            let join = |pick: fn(&Vectors) -> &UpVec| {
-                let parts: Vec<_> = node
-                    .inputs
-                    .iter()
-                    .map(|&v| pick(&values[v].bounds))
-                    .collect();
-                UpVec::concat(&parts)
+        op => {
+            let inputs: Vec<&Vectors> = node.inputs.iter().map(|&v| &values[v].bounds).collect();
+            let bounds = rearranged(setting, node, &inputs);
+            let expression = values[first].expression.as_ref().filter(|_| linear);
+            let expression = match op {
+                Op::Flatten => {
+                    let single = setting.network().shape(first).pixels() == 1;
+                    expression.filter(|_| single).cloned()
+                }
+                Op::GlobalAvgPool | Op::AvgPool { .. } => {
+                    // An average of weights that sum to 1 keeps constants; one that counts padding does not.
+                    let counts_padding = matches!(op, Op::AvgPool { window, count_include_pad: true }
+                        if window.pad != Pad::default());
+                    expression
+                        .filter(|_| !counts_padding)
+                        .map(|e| e.relocated(sources))
+                }
+                _ => None,
             };
-            plain(Vectors {
-                error: join(|b| &b.error),
-                reference: join(|b| &b.reference),
-                quantized: join(|b| &b.quantized),
-            })
-        }
-        Op::Flatten => {
-            let pixels = setting.network().shape(first).pixels();
-            let known = &values[first];
             Known {
-                bounds: Vectors {
-                    error: known.bounds.error.repeat_each(pixels),
-                    reference: known.bounds.reference.repeat_each(pixels),
-                    quantized: known.bounds.quantized.repeat_each(pixels),
-                },
-                expression: known.expression.clone().filter(|_| linear && pixels == 1),
+                bounds,
+                expression,
                 source: None,
             }
-        }
-        Op::GlobalAvgPool | Op::AvgPool { .. } => {
-            // An average of weights that sum to 1 keeps constants; one that counts padding does not.
-            let counts_padding = matches!(&node.op, Op::AvgPool { window, count_include_pad: true }
-                if window.pad != Pad::default());
-            let expression = values[first].expression.as_ref();
-            Known {
-                bounds: bounds_of(values, first),
-                expression: expression
-                    .filter(|_| linear && !counts_padding)
-                    .map(|e| e.relocated(sources)),
-                source: None,
-            }
-        }
-        // No setting is made of a network with the last three.
-        Op::MaxPool(_) | Op::Function(_) | Op::Product | Op::ResponseNorm(_) => {
-            plain(bounds_of(values, first))
-        }
-        Op::Channels(channels) => {
-            let known = &values[first].bounds;
-            plain(Vectors {
-                error: known.error.pick(channels.sources()),
-                reference: known.reference.pick(channels.sources()),
-                quantized: known.quantized.pick(channels.sources()),
-            })
         }
     }
 }

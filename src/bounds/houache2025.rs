@@ -48,7 +48,10 @@ impl Bound for Houache2025 {
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
         let biased = is_biased(setting);
         let norms: Vec<Option<Up>> = (0..setting.network().nodes.len())
-            .map(|i| setting.layer(i).map(|l| absorbed_norm(l, biased)))
+            .map(|i| {
+                let both = |l| absorbed(l, biased).into_iter().fold(Up::ZERO, Up::max);
+                setting.layer(i).map(both)
+            })
             .collect();
         let magnitudes = magnitudes(setting, &norms);
         let depths = depths(setting);
@@ -73,11 +76,11 @@ pub(super) fn is_biased(setting: &Setting) -> bool {
     layers.any(|l| l.bias.max(l.bias_quantized) > 0.0)
 }
 
-/// The norm of `[W b; 0 1]`, or of `W` in a network without biases.
-pub(super) fn absorbed_norm(layer: &LayerFacts, biased: bool) -> Up {
+/// The norm of `[W b; 0 1]`, or of `W` in a network without biases, in `R` and in `R'`.
+pub(super) fn absorbed(layer: &LayerFacts, biased: bool) -> [Up; 2] {
     match biased {
-        true => Up::new(layer.augmented.max(1.0)),
-        false => Up::new(layer.norm.max(layer.norm_quantized)),
+        true => layer.augmented.map(|norm| Up::new(norm.max(1.0))),
+        false => [layer.norm, layer.norm_quantized].map(Up::new),
     }
 }
 
@@ -121,7 +124,7 @@ impl Houache2025 {
         biased: bool,
     ) -> Up {
         let nodes = &setting.network().nodes;
-        let gains = gains(setting, nodes, target);
+        let gains = gains(setting, nodes, target, |l| l.norm.max(l.norm_quantized));
         let (mut widths, mut mean, mut norm_sum) = (Up::ZERO, Up::ZERO, Up::ZERO);
         let mut eps = 0.0f64;
         for (i, node) in nodes[..=target].iter().enumerate() {
@@ -147,15 +150,20 @@ impl Houache2025 {
     }
 }
 
-/// The gain from every value to the output of node `target`: layers multiply by their norm, branches sum.
+/// The gain from every value to the output of node `target`: layers multiply by their `norm`, branches sum.
 /// `None` for values the target does not depend on.
-pub(super) fn gains(setting: &Setting, nodes: &[Node], target: usize) -> Vec<Option<Up>> {
+pub(super) fn gains(
+    setting: &Setting,
+    nodes: &[Node],
+    target: usize,
+    norm: impl Fn(&LayerFacts) -> f64,
+) -> Vec<Option<Up>> {
     let mut gains: Vec<Option<Up>> = vec![None; nodes.len() + 1];
     gains[target + 1] = Some(Up::ONE);
     for i in (0..=target).rev() {
         let Some(gain) = gains[i + 1] else { continue };
         let through = match setting.layer(i) {
-            Some(layer) => gain * Up::new(layer.norm.max(layer.norm_quantized)),
+            Some(layer) => gain * Up::new(norm(layer)),
             None => gain,
         };
         for &v in &nodes[i].inputs {

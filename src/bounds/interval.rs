@@ -201,16 +201,14 @@ fn linear(setting: &Setting, index: usize, node: &Node, states: &[State]) -> Sta
         };
         let weight = |i: usize| f64::from(a.weight[i]);
         let weight_q = |i: usize| f64::from(b.weight[i]);
-        let change = |i: usize| f64::from(b.weight[i]) - f64::from(a.weight[i]);
-        let one = sum(
-            &image(&a, weight_q, &x.difference),
-            &image(&a, change, &x.reference),
+        let common = |i: usize| common(weight(i), weight_q(i));
+        let difference = sum(
+            &image(&a, common, &x.difference),
+            &sum(
+                &image(&a, |i| weight_q(i) - common(i), &x.quantized),
+                &image(&a, |i| common(i) - weight(i), &x.reference),
+            ),
         );
-        let other = sum(
-            &image(&a, weight, &x.difference),
-            &image(&a, change, &x.quantized),
-        );
-        let both = one.iter().zip(&other).map(|(p, q)| p.intersect(*q));
         let point = |lo: f32| Range {
             lo: f64::from(lo),
             hi: f64::from(lo),
@@ -224,7 +222,8 @@ fn linear(setting: &Setting, index: usize, node: &Node, states: &[State]) -> Sta
         let bias = |bias: &[f32]| bias.iter().map(|&b| point(b)).collect::<Vec<_>>();
         return State {
             // Equal biases differ by exactly nothing.
-            difference: both
+            difference: difference
+                .into_iter()
                 .zip(&shift)
                 .zip(a.bias.iter().zip(b.bias))
                 .map(|((r, s), (p, q))| if p == q { r } else { r.add(*s) })
@@ -263,6 +262,15 @@ fn linear(setting: &Setting, index: usize, node: &Node, states: &[State]) -> Sta
             count_include_pad: true,
         } if window.pad != Pad::default() => with_zero(x),
         _ => x.clone(),
+    }
+}
+
+/// What two weights share: the smaller magnitude with their sign, or nothing where the signs differ.
+fn common(w: f64, q: f64) -> f64 {
+    match (w > 0.0 && q > 0.0, w < 0.0 && q < 0.0) {
+        (true, _) => w.min(q),
+        (_, true) => w.max(q),
+        _ => 0.0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sum over layers that the closed form of Houache et al. 2025 is an upper bound of: each layer's own product
 //! of norms, with coarser and finer readings of what quantization changes in a layer.
 
-use super::houache2025::{absorbed_norm, gains, is_biased, magnitudes};
+use super::houache2025::{absorbed, gains, is_biased, magnitudes};
 use super::scaled::Up;
 use super::{Bound, BoundError, LayerFacts, Series, Setting};
 use crate::facts::{self, BoundFacts};
@@ -35,16 +35,22 @@ impl Bound for LayerSum {
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
         let nodes = &setting.network().nodes;
         let biased = is_biased(setting);
-        let norms: Vec<Option<Up>> = (0..nodes.len())
-            .map(|i| setting.layer(i).map(|l| absorbed_norm(l, biased)))
-            .collect();
-        let magnitudes = magnitudes(setting, &norms);
-        let at = |target: usize| {
-            let gains = gains(setting, nodes, target);
+        // One network before the layer that changes, the other behind it: which one is which, is free.
+        let magnitudes = [0, 1].map(|before| {
+            let norms = (0..nodes.len()).map(|i| Some(absorbed(setting.layer(i)?, biased)[before]));
+            magnitudes(setting, &norms.collect::<Vec<_>>())
+        });
+        let at = |target: usize, before: usize| {
+            let norm = |l: &LayerFacts| match before {
+                0 => l.norm_quantized,
+                _ => l.norm,
+            };
+            let gains = gains(setting, nodes, target, norm);
             let seen = || {
-                let before = nodes[..=target].iter().enumerate();
-                before.filter_map(|(i, node)| {
-                    Some((setting.layer(i)?, gains[i + 1]?, magnitudes[node.inputs[0]]))
+                let layers = nodes[..=target].iter().enumerate();
+                layers.filter_map(|(i, node)| {
+                    let magnitude = magnitudes[before][node.inputs[0]];
+                    Some((setting.layer(i)?, gains[i + 1]?, magnitude))
                 })
             };
             let eps = seen().fold(0.0, |e: f64, (l, ..)| e.max(l.parameter_difference));
@@ -52,6 +58,7 @@ impl Bound for LayerSum {
                 .map(|(layer, gain, magnitude)| gain * self.change(layer, magnitude, biased, eps))
                 .sum::<Up>()
         };
+        let at = |target| at(target, 0).min(at(target, 1));
         Ok(Series::of(
             (0..nodes.len()).map(|i| setting.in_own_units(i, at(i))),
         ))

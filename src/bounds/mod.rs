@@ -9,6 +9,7 @@ mod ball;
 mod best;
 mod channelwise;
 mod dense;
+pub mod enclosure;
 mod expression;
 mod fused;
 mod gonon2023;
@@ -29,6 +30,7 @@ mod spectral;
 mod spectral_fused;
 mod spectral_fused_rescaled;
 mod spectral_norm;
+mod vectors;
 
 pub use ball::Ball;
 pub use best::intersection;

@@ -87,8 +87,8 @@ pub struct LayerFacts {
     pub bias_quantized: f64,
     /// `max |b' - b|`
     pub bias_difference: f64,
-    /// The largest `||W_i||_1 + |b_i|` over the rows of both networks.
-    pub augmented: f64,
+    /// The largest `||W_i||_1 + |b_i|` over the rows of `W`, and of `W'`.
+    pub augmented: [f64; 2],
     /// `max |theta' - theta|` over the layer's weights and biases.
     pub parameter_difference: f64,
     /// Inputs that one output value reads, `p^2 c / groups`.
@@ -337,7 +337,7 @@ impl<'a> Setting<'a> {
             bias: max(&exact_bias(Reference)),
             bias_quantized: max(&exact_bias(Quantized)),
             bias_difference: max(&bias(Difference)),
-            augmented: augmented(Reference).max(augmented(Quantized)),
+            augmented: [augmented(Reference), augmented(Quantized)],
             parameter_difference: max(&largest).max(max(&bias(Difference))),
             fan_in: a.fan_in(),
             inputs: self.network.shape(self.network.nodes[node].inputs[0]).len(),

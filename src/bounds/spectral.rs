@@ -3,7 +3,7 @@
 use super::reference_norms::ReferenceNorms;
 use super::rescaling::LayerScales;
 use super::scaled::{Up, UpVec, inflate};
-use super::setting::Weights;
+use super::setting::{Weights, parameter};
 use super::spectral_norm::{group_norm, layer_norm};
 use super::{Bound, BoundError, Series, Setting};
 use crate::facts::{self, BoundFacts};
@@ -73,10 +73,12 @@ impl Norms {
     }
 }
 
-/// The inf-norm that follows from an l2 error at node `index`, in the network's own units; with `cap` no more
-/// than the activation's range.
-pub(super) fn reported(setting: &Setting, index: usize, error: Up, cap: bool) -> Up {
-    let error = setting.in_own_units(index, error);
+/// The largest error of any channel at node `index`, in the network's own units; with `cap` no more than the
+/// activation's range.
+pub(super) fn reported(setting: &Setting, index: usize, peaks: &[Up], cap: bool) -> Up {
+    let units = setting.rescaling().of_value(index + 1);
+    let own = peaks.iter().zip(units.iter());
+    let error = own.map(|(&e, &s)| e * Up::new(s)).fold(Up::ZERO, Up::max);
     let node = &setting.network().nodes[index];
     match node.activation.cap().filter(|_| cap) {
         Some(range) => error.min(Up::new(range)),
@@ -182,6 +184,69 @@ pub(super) fn facts(setting: &Setting, node: usize) -> Option<SpectralFacts> {
     })
 }
 
+/// Bounds on the error of single elements at node `index`, per channel: what the Euclidean norms of its rows make of
+/// the norms before it, by Lemma 1 what its inputs' peaks allow, and no more than the l2 error of the whole map.
+pub(super) fn peaks(
+    setting: &Setting,
+    index: usize,
+    states: &[Norms],
+    before: &[Vec<Up>],
+    error: Up,
+) -> Vec<Up> {
+    let node = &setting.network().nodes[index];
+    let first = &before[node.inputs[0]];
+    let rest = || node.inputs[1..].iter().map(|&v| &before[v]);
+    let found: Vec<Up> = match (&node.op, row_norms(setting, index)) {
+        (_, Some([reference, quantized, change])) => {
+            let x = states[node.inputs[0]];
+            let biases = setting
+                .rescaled_biases(index, Weights::Difference)
+                .into_iter();
+            let biases = biases.map(|b| Up::new(inflate(b.abs(), 2)));
+            let rows = reference.into_iter().zip(quantized).zip(change).zip(biases);
+            rows.map(|(((w, q), d), b)| {
+                let one = q * x.error + d * x.reference;
+                let other = w * x.error + d * x.quantized;
+                one.min(other) + b
+            })
+            .collect()
+        }
+        (Op::Add, _) => rest().fold(first.clone(), |sum, part| {
+            sum.iter().zip(part).map(|(&a, &b)| a + b).collect()
+        }),
+        (Op::Concat, _) => rest().fold(first.clone(), |all, part| [&all[..], part].concat()),
+        (Op::Flatten, _) => {
+            let pixels = setting.network().shape(node.inputs[0]).pixels();
+            let each = first.iter();
+            each.flat_map(|&e| std::iter::repeat_n(e, pixels)).collect()
+        }
+        (Op::Channels(channels), _) => channels.sources().map(|c| first[c]).collect(),
+        // Averages and maxima; no setting is made of a network with the others.
+        _ => first.clone(),
+    };
+    found.into_iter().map(|e| e.min(error)).collect()
+}
+
+/// No error at the input.
+pub(super) fn no_peaks(setting: &Setting) -> Vec<Vec<Up>> {
+    vec![vec![Up::ZERO; setting.network().input.c]]
+}
+
+/// The Euclidean norms of the rows of `W`, `W'` and `W' - W`; `None` for a node without parameters.
+fn row_norms(setting: &Setting, node: usize) -> Option<[Vec<Up>; 3]> {
+    let (a, b) = setting.affine(node)?;
+    let of = |which| {
+        let scales = setting.rescaling().of_layer(setting.network(), node);
+        let weights = rescaled(&a, scales, |i| parameter(a.weight[i], b.weight[i], which));
+        let rows = weights.chunks(a.fan_in().max(1));
+        // Three roundings of an entry, which a square doubles, and its own.
+        rows.map(|row| inflate(row.iter().map(|w| w * w).sum(), row.len() + 8))
+            .map(|sum| Up::new(sum).sqrt())
+            .collect()
+    };
+    Some([Weights::Reference, Weights::Quantized, Weights::Difference].map(of))
+}
+
 impl Bound for Spectral {
     fn facts(&self) -> &'static BoundFacts {
         if self.cap {
@@ -193,11 +258,13 @@ impl Bound for Spectral {
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
         let mut states = vec![Norms::of_input(setting)];
+        let mut errors = no_peaks(setting);
         let mut series = Vec::new();
         for (i, node) in setting.network().nodes.iter().enumerate() {
             let norms = before_activation(setting, i, node, &states);
             let norms = norms.activated(setting, i, self.cap);
-            series.push(reported(setting, i, norms.error, self.cap));
+            errors.push(peaks(setting, i, &states, &errors, norms.error));
+            series.push(reported(setting, i, &errors[i + 1], self.cap));
             states.push(norms);
         }
         Ok(Series::of(series))

@@ -5,7 +5,9 @@ use super::dense::Dense;
 use super::reference_norms::ProductKey;
 use super::scaled::{Up, UpVec, inflate};
 use super::setting::parameter;
-use super::spectral::{Norms, before_activation, bias_norm, over_pixels, reported, rescaled};
+use super::spectral::{
+    Norms, before_activation, bias_norm, no_peaks, over_pixels, peaks, reported, rescaled,
+};
 use super::spectral_norm::{frobenius, product_norm, spectral_norm};
 use super::{Bound, BoundError, Series, Setting, Weights};
 use crate::facts::{self, BoundFacts};
@@ -64,6 +66,7 @@ impl Bound for SpectralFused {
             terms: None,
             weighted: None,
         }];
+        let mut errors = no_peaks(setting);
         let mut series = Vec::new();
         for (i, node) in nodes.iter().enumerate() {
             let mut known = chain_node(setting, i, &values);
@@ -75,7 +78,8 @@ impl Bound for SpectralFused {
             if node.activation != Activation::Identity {
                 known.terms = None;
             }
-            series.push(reported(setting, i, known.norms.error, self.cap));
+            errors.push(peaks(setting, i, &plain, &errors, known.norms.error));
+            series.push(reported(setting, i, &errors[i + 1], self.cap));
             values.push(known);
         }
         Ok(Series::of(series))

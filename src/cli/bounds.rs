@@ -11,9 +11,9 @@ use super::parametrization::{self, RescaleName};
 use super::sample::SampleOptions;
 use super::table;
 use crate::bounds::{self, Domain, Parametrizations, ReferenceNorms, Rescale, Series, Setting};
-use crate::experiment::model::LoadedModel;
+use crate::experiment::derive::required_bits::{BitsNeeded, a_priori};
 use crate::experiment::plan::{Method, Quantize, QuantizerSpec};
-use crate::experiment::required_bits::{BitsNeeded, a_priori};
+use crate::experiment::subject::model::LoadedModel;
 use crate::facts;
 use crate::network::Network;
 

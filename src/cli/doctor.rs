@@ -12,16 +12,16 @@ use crate::engine::cpu::CpuEngine;
 use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::adapter::list_adapters;
 use crate::engine::select::{Backend, select};
-use crate::experiment::measure::top1;
-use crate::experiment::model::LoadedModel;
+use crate::experiment::logits::top1;
 use crate::experiment::plan::Model;
+use crate::experiment::subject::model::LoadedModel;
 
 /// Arguments of `doctor`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the manifests and of what scripts/fetch-assets put there
-    #[arg(long, default_value = "datasets", value_name = "DIR")]
-    datasets: PathBuf,
+    /// Folder of the manifests and of what scripts/fetch-assets put there [default: datasets, where there is one]
+    #[arg(long, value_name = "DIR")]
+    datasets: Option<PathBuf>,
     /// Check these images with --model and --weights instead: labels, channel order, normalization
     #[arg(long, value_name = "DIR", requires = "model", requires = "weights")]
     images: Option<PathBuf>,
@@ -68,34 +68,57 @@ impl Args {
             let fine = doctor_networks::check(&planned, &model, chosen, engine.as_ref())? && fine;
             return Ok(if fine { Outcome::Fine } else { Outcome::Failed });
         }
-        let checks: [(&str, Check<'_>); 4] = [
-            ("devices", &devices),
-            ("assets", &|| assets(&self.datasets)),
-            ("preprocessing", &|| preprocessing(&self.datasets)),
-            ("top-1", &|| accuracy(&self.datasets)),
-        ];
-        let mut outcome = Outcome::Fine;
-        for (name, check) in checks {
-            match check() {
-                Ok(lines) => {
-                    for line in lines {
-                        say!("ok    {name}: {line}");
-                    }
-                }
-                Err(error) => {
-                    say!("FAIL  {name}: {error:#}");
-                    outcome = Outcome::Failed;
-                }
+        let usual = Path::new("datasets");
+        let here = usual.is_dir().then_some(usual);
+        let datasets = self.datasets.as_deref().or(here);
+        let mut fine = told("devices", devices())?;
+        if let Some(datasets) = datasets {
+            for (name, check) in SAMPLED {
+                fine &= told(name, check(datasets))?;
             }
         }
-        Ok(outcome)
+        if datasets.is_none() {
+            for (name, _) in SAMPLED {
+                say!(
+                    "skip  {name}: no folder datasets here, which the project's source has; give --datasets DIR"
+                );
+            }
+            say!("one's own images and weights are checked by --images DIR --model M --weights F");
+        }
+        Ok(if fine { Outcome::Fine } else { Outcome::Failed })
     }
 }
 
-type Check<'a> = &'a dyn Fn() -> anyhow::Result<Vec<String>>;
+/// What a check found, line by line.
+type Checked = anyhow::Result<Vec<String>>;
+/// A check of what lies in a folder.
+type Check = fn(&Path) -> Checked;
+
+/// What needs the project's sample networks and images.
+const SAMPLED: [(&str, Check); 3] = [
+    ("assets", assets),
+    ("preprocessing", preprocessing),
+    ("top-1", accuracy),
+];
+
+/// Tells a check's outcome; true when it is fine.
+fn told(name: &str, checked: Checked) -> anyhow::Result<bool> {
+    match checked {
+        Ok(lines) => {
+            for line in lines {
+                say!("ok    {name}: {line}");
+            }
+            Ok(true)
+        }
+        Err(error) => {
+            say!("FAIL  {name}: {error:#}");
+            Ok(false)
+        }
+    }
+}
 
 /// Opens every adapter that is there; a machine without any runs on the processor, which is no fault.
-fn devices() -> anyhow::Result<Vec<String>> {
+fn devices() -> Checked {
     let mut lines = Vec::new();
     for adapter in list_adapters() {
         let device = GpuEngine::new(Some(&adapter.name))?.device();
@@ -113,7 +136,7 @@ fn devices() -> anyhow::Result<Vec<String>> {
     Ok(lines)
 }
 
-fn assets(datasets: &Path) -> anyhow::Result<Vec<String>> {
+fn assets(datasets: &Path) -> Checked {
     let mut lines = Vec::new();
     for manifest in Manifest::all(datasets)? {
         let files = manifest.verify();
@@ -131,7 +154,7 @@ fn assets(datasets: &Path) -> anyhow::Result<Vec<String>> {
     Ok(lines)
 }
 
-fn preprocessing(datasets: &Path) -> anyhow::Result<Vec<String>> {
+fn preprocessing(datasets: &Path) -> Checked {
     let d = reference::compare(&datasets.join("imagenet-samples"))?;
     let line = format!(
         "{} of {} samples of {} crops differ from Pillow's, by at most {}",
@@ -145,7 +168,7 @@ fn preprocessing(datasets: &Path) -> anyhow::Result<Vec<String>> {
     Ok(vec![line])
 }
 
-fn accuracy(datasets: &Path) -> anyhow::Result<Vec<String>> {
+fn accuracy(datasets: &Path) -> Checked {
     let model = LoadedModel::load(
         &Model {
             name: "efficientnet_lite0".into(),

@@ -7,8 +7,10 @@ use super::output::say;
 use super::table;
 use crate::data::{ImageFile, ImageSet, Labels};
 use crate::engine::Engine;
-use crate::experiment::diagnosis::{Diagnosis, Finding, Score, Variant, diagnose, variants};
-use crate::experiment::model::LoadedModel;
+use crate::experiment::subject::diagnosis::{
+    Diagnosis, Finding, Score, Variant, diagnose, variants,
+};
+use crate::experiment::subject::model::LoadedModel;
 use crate::tensor::Batch;
 
 /// Images of one forward pass.

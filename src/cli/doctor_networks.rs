@@ -5,9 +5,9 @@ use std::path::Path;
 use super::output::say;
 use crate::data::{ImageSet, Labels, Preprocessing};
 use crate::engine::Engine;
-use crate::experiment::diagnosis::{Finding, diagnose};
-use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::{Model, Replacement};
+use crate::experiment::subject::diagnosis::{Finding, diagnose};
+use crate::experiment::subject::model::LoadedModel;
 use crate::network::{Activation, Network, onnx, zoo};
 use crate::tensor::Batch;
 

@@ -59,7 +59,7 @@ impl Args {
         })?;
         let named = |settings: &str| run_dir("dynamics", &self.model.model, settings);
         let place = Place::of(self.out.as_deref(), &named);
-        let finished = execute(&plan, &self.engine, place)?;
+        let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
         let out = &finished.out;
         let built = report::build(out)?;
         let path = out.join(format!("{LAYERS}.parquet"));

@@ -11,6 +11,7 @@ use crate::engine::cpu::CpuEngine;
 use crate::experiment::plan::Plan;
 use crate::experiment::sweep::{Finished, Place, Sweep};
 use crate::report;
+use crate::results::answers::answers;
 use crate::results::headline::Headline;
 use crate::results::schema::Summary;
 
@@ -19,13 +20,19 @@ pub fn from_flags(plan: &Plan) -> anyhow::Result<Plan> {
     Ok(Plan::parse(&plan.to_toml()?, Path::new("command line"))?)
 }
 
-/// Runs a plan with progress on standard error.
-pub fn execute(plan: &Plan, engine: &EngineOptions, out: Place<'_>) -> anyhow::Result<Finished> {
+/// Runs a plan, which is stored as it is `written`, with progress on standard error.
+pub fn execute(
+    plan: &Plan,
+    written: &str,
+    engine: &EngineOptions,
+    out: Place<'_>,
+) -> anyhow::Result<Finished> {
     let selected = engine.select()?;
     let reference = CpuEngine::f64(engine.threads)?;
     let progress = Progress::new();
     let sweep = Sweep {
         plan,
+        written,
         engine: selected.engine.as_ref(),
         reference: &reference,
         device_reason: selected.reason,
@@ -46,6 +53,9 @@ pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
     say!("results  {}", finished.out.display());
     say!("report   {}", built.html.display());
     for line in headline(summary) {
+        say!("{line}");
+    }
+    for line in answers(summary) {
         say!("{line}");
     }
     if let Some(said) = &finished.tails {
@@ -74,7 +84,12 @@ pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
             finding.log10_bound
         );
     }
-    let bad = summary.counts.violated + summary.counts.invalid;
+    let searched = &finished.searched;
+    if searched.total() > 0 {
+        say!("searches {}", table::verdicts(searched));
+    }
+    let bad = [&summary.counts, searched].map(|c| c.violated + c.invalid);
+    let bad: u64 = bad.into_iter().sum();
     Ok(if bad == 0 {
         Outcome::Fine
     } else {

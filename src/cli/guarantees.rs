@@ -57,7 +57,7 @@ impl Args {
         })?;
         let named = |settings: &str| run_dir("guarantees", &self.model.model, settings);
         let place = Place::of(self.out.as_deref(), &named);
-        let finished = execute(&plan, &self.engine, place)?;
+        let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
         let broken = print_counts(&finished.out)?;
         if plan.studies.tails.is_some() {
             tails::print(&finished.out)?;

@@ -9,8 +9,8 @@ use super::Outcome;
 use super::options::tell_notes;
 use super::table::{self, number};
 use crate::bounds::{Domain, Setting};
-use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::Model;
+use crate::experiment::subject::model::LoadedModel;
 use crate::network::{Function, Network, Node, Op, zoo};
 
 /// Arguments of `inspect`.

@@ -13,9 +13,11 @@ mod execution;
 mod fetch;
 mod guarantees;
 mod inspect;
+mod layers;
 mod options;
 mod output;
 mod parametrization;
+mod plan;
 mod preprocessing;
 mod progress;
 mod quantize;
@@ -64,6 +66,10 @@ enum Command {
     Sweep(sweep::Args),
     /// The same for one network from flags, with a table of results
     Run(run::Args),
+    /// Which layer hurts: each layer quantized alone, ranked by what it does to the output
+    Layers(layers::Args),
+    /// Print a plan with every key, its default and what it means
+    Plan(plan::Args),
     /// The ladder of bounds per depth; needs no images
     Bounds(bounds::Args),
     /// What the quantizers' papers promise, beside what is measured on one network
@@ -103,6 +109,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Sweep(args) => args.run(),
         Command::Run(args) => args.run(),
+        Command::Layers(args) => args.run(),
+        Command::Plan(args) => args.run(),
         Command::Bounds(args) => args.run(),
         Command::Guarantees(args) => args.run(),
         Command::RequiredBits(args) => args.run(),

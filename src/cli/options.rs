@@ -8,12 +8,12 @@ use clap::{Args, ValueEnum};
 use super::output::note;
 use super::preprocessing::PreprocessingOptions;
 use crate::engine::select::{Backend, Selected, select};
-use crate::experiment::calibrating::calibrate;
-use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::{
     CalibrationSpec, Images, Method, Model, Quantize, QuantizerSpec, Replacement,
 };
-use crate::experiment::saved::models_for;
+use crate::experiment::subject::calibrating::calibrate;
+use crate::experiment::subject::model::LoadedModel;
+use crate::experiment::subject::saved::models_for;
 use crate::quant::{Granularity, QuantizedNetwork};
 
 /// Threads that an engine may have.

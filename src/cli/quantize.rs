@@ -7,9 +7,9 @@ use anyhow::{bail, ensure};
 use super::Outcome;
 use super::options::{MethodOptions, ModelOptions};
 use super::output::{check_place, say};
-use crate::experiment::calibrating::calibrate;
-use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::CalibrationSpec;
+use crate::experiment::subject::calibrating::calibrate;
+use crate::experiment::subject::model::LoadedModel;
 use crate::quant::QuantizedNetwork;
 use crate::quant::saved::{self, Origin};
 

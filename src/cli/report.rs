@@ -10,12 +10,16 @@ use super::output::say;
 pub struct Args {
     /// A run directory, as `sweep` leaves it
     run_dir: PathBuf,
+    /// Folder for the page and its figures, for runs that cannot be written to [default: the run directory]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 impl Args {
     /// Rebuilds the page and the figures.
     pub fn run(self) -> anyhow::Result<Outcome> {
-        let built = crate::report::build(&self.run_dir)?;
+        let out = self.out.as_ref().unwrap_or(&self.run_dir);
+        let built = crate::report::build_at(&self.run_dir, out)?;
         say!("report   {}", built.html.display());
         say!("figures  {}", built.figures.len());
         Ok(Outcome::Fine)

@@ -72,7 +72,7 @@ impl Args {
         })?;
         let named = |settings: &str| run_dir("required-bits", &self.model.model, settings);
         let place = Place::of(self.out.as_deref(), &named);
-        let finished = execute(&plan, &self.engine, place)?;
+        let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
         tails::print(&finished.out)?;
         say!("");
         print(&finished.out)?;

@@ -12,6 +12,7 @@ use crate::experiment::plan::{Images, Plan, usual_tolerances};
 use crate::experiment::studies::Studies;
 use crate::experiment::sweep::Place;
 use crate::facts;
+use crate::quant::Granularity;
 use crate::results::schema::{CellSummary, Summary};
 
 /// Arguments of `run`.
@@ -30,6 +31,12 @@ pub struct Args {
     /// Images that share one full-precision pass
     #[arg(long, default_value_t = 20, value_parser = count)]
     batch: usize,
+    /// Bounds to evaluate, or `none` for measurements alone [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "ID,...")]
+    bounds: Option<Vec<String>>,
+    /// Also quantize each layer alone: which one hurts? (`quantbound layers` ranks them in words)
+    #[arg(long)]
+    isolated: bool,
     /// Run directory [default: results/runs/run-<model>-<hash of settings and content>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -45,7 +52,7 @@ impl Args {
         let plan = from_flags(&Plan {
             batch: self.batch,
             f64_images: 1,
-            bounds: None,
+            bounds: self.bounds.map(asked),
             tolerances: usual_tolerances(),
             images: Images {
                 labels: self.labels,
@@ -54,14 +61,30 @@ impl Args {
             calibration,
             model: vec![self.model.planned()],
             quantize: vec![table],
-            studies: Studies::default(),
+            studies: Studies {
+                isolated: self.isolated,
+                ..Studies::default()
+            },
         })?;
         let named = |settings: &str| run_dir("run", &self.model.model, settings);
         let place = Place::of(self.out.as_deref(), &named);
-        let finished = execute(&plan, &self.engine, place)?;
+        let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
         print_cells(&finished.summary)?;
         conclude(&finished)
     }
+}
+
+/// Narrow enough for a terminal.
+fn short_granularity(granularity: Granularity) -> &'static str {
+    match granularity {
+        Granularity::PerTensor => "tensor",
+        Granularity::PerChannel => "channel",
+    }
+}
+
+/// The bounds named; `none` names no bound.
+fn asked(ids: Vec<String>) -> Vec<String> {
+    if ids == ["none"] { Vec::new() } else { ids }
 }
 
 fn print_cells(summary: &Summary) -> std::io::Result<()> {
@@ -75,10 +98,8 @@ fn print_cells(summary: &Summary) -> std::io::Result<()> {
         .iter()
         .map(|cell| {
             vec![
-                cell.key.quantizer.clone(),
                 cell.key.bits.to_string(),
-                cell.key.granularity.name().to_string(),
-                number(cell.final_layer.max_abs_diff),
+                short_granularity(cell.key.granularity).to_string(),
                 number(cell.output.max_abs_diff),
                 bound(cell, facts::BEST.id),
                 bound(cell, facts::BEST_CAP.id),
@@ -90,19 +111,24 @@ fn print_cells(summary: &Summary) -> std::io::Result<()> {
         })
         .collect();
     let header = [
-        "quantizer",
         "bits",
-        "granularity",
-        "final layer",
+        "scales",
         "output",
-        "log10 best",
-        "log10 best+cap",
-        "log10 houache2025-conv",
-        "top-1 kept",
-        "top-1 right",
-        "images/s",
+        "best",
+        "best+cap",
+        "h2025-conv",
+        "kept",
+        "right",
+        "img/s",
     ];
     let mut out = super::output::stdout();
+    if let Some(cell) = summary.cells.first() {
+        writeln!(
+            out,
+            "{}: max |y' - y| at the output, bounds on it in log10, images that keep their class",
+            cell.key.quantizer
+        )?;
+    }
     table::print(&mut out, &header, &rows)?;
     out.flush()
 }

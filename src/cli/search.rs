@@ -16,12 +16,12 @@ use crate::data::ImageSet;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, Exact, TapStats};
 use crate::experiment::code;
-use crate::experiment::model::LoadedModel;
 use crate::experiment::plan::QuantizerSpec;
 use crate::experiment::search::{
     self as searching, Ground, IMAGES, Method, Record, SearchError, Task, Verdicts, Worst, counts,
     until, verdicts, write_worst,
 };
+use crate::experiment::subject::model::LoadedModel;
 use crate::facts;
 use crate::network::Tap;
 use crate::quant::uniform::Scheme;

@@ -25,7 +25,8 @@ pub struct Args {
 impl Args {
     /// Runs the plan and builds the report.
     pub fn run(self) -> anyhow::Result<Outcome> {
-        let plan = Plan::read(&self.plan)?;
+        let written = Plan::text(&self.plan)?;
+        let plan = Plan::parse(&written, &self.plan)?;
         let out = match self.out {
             Some(out) => out,
             None => {
@@ -33,7 +34,7 @@ impl Args {
                 Path::new("results/runs").join(stem)
             }
         };
-        let finished = execute(&plan, &self.engine, Place::At(&out))?;
+        let finished = execute(&plan, &written, &self.engine, Place::At(&out))?;
         conclude(&finished)
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::table::{self, number};
-use crate::experiment::tails::{FLIP, MAX, Tails};
+use crate::experiment::derive::tails::{FLIP, MAX, Tails};
 use crate::results::schema::{TailRow, file};
 use crate::results::store::for_each_row;
 

@@ -9,7 +9,7 @@ use super::Outcome;
 use super::options::{EngineOptions, ModelOptions, VariantOptions};
 use super::output::{check_place, say};
 use crate::data::ImageSet;
-use crate::experiment::model::LoadedModel;
+use crate::experiment::subject::model::LoadedModel;
 use crate::network::checkpoint::safetensors::parse;
 use crate::quant::QuantizedNetwork;
 use crate::tensor::{Batch, Shape};

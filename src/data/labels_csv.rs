@@ -130,6 +130,10 @@ mod tests {
             ("x.jpg,3\ny.jpg,4\n", "line 1: expected a header"),
             ("image,label\n", "no rows"),
             ("image,label\nx.jpg,3\ny.jpg\n", "line 3: expected 2 fields"),
+            (
+                "image,label\nx.jpg,3\ny.jpg,4,5\n",
+                "line 3: expected 2 fields",
+            ),
             ("image,label\nx.jpg,-1\n", "line 2: expected a class index"),
             ("image,label\nx.jpg,cat\n", "got \"cat\""),
             ("image,label\n,1\n", "line 2: the image has no name"),

@@ -81,7 +81,9 @@ pub struct Asset {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// A manifest or its directory cannot be read.
-    #[error("{path}: cannot be read ({problem}); restore it from version control")]
+    #[error(
+        "{path}: cannot be read ({problem}); give the folder that holds the manifests, datasets/ in the project's source"
+    )]
     Read {
         /// The file or directory.
         path: String,

@@ -96,3 +96,21 @@ impl TapStats {
         10.0 * (self.ref_sum_sq / self.sum_sq_diff).log10()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_without_numbers_are_counted_and_left_out() {
+        let (nan, endless) = (f32::NAN, f32::INFINITY);
+        let stats = TapStats::reduce(&[1.0, nan, 3.0, 4.0], &[1.5, 0.0, -endless, 2.0]);
+        assert_eq!((stats.non_finite, stats.count, stats.argmax), (2, 4, 3));
+        assert_eq!((stats.max_abs_diff, stats.sum_abs_diff), (2.0, 2.5));
+        assert_eq!((stats.sum_sq_diff, stats.ref_max_abs), (4.25, 4.0));
+        assert_eq!(stats.ref_sum_sq, 17.0);
+        assert!(stats.largest().is_nan());
+        let stats = TapStats::reduce(&[1.0f32], &[1.5]);
+        assert_eq!((stats.non_finite, stats.largest()), (0, 0.5));
+    }
+}

@@ -17,6 +17,9 @@ pub enum Sensitivity {
     Measured,
     /// The channelwise bound at the output, from the weights and the domain of pixels alone.
     Bound,
+    /// What the layer makes on its own full-precision inputs, `||(W' - W) y + b' - b||_2`: mean over the calibration images
+    /// plus standard deviation over the root of 0.05 (arXiv 2610.09877, Algorithm 1).
+    Local,
 }
 
 /// The values of one node's output over all calibration images, in full precision.

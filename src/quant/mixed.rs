@@ -1,7 +1,8 @@
 //! Mixed precision: bits per layer under a budget of average bits per weight, spent where the output suffers most.
 //!
-//! The cost of a layer at a width is how far the output moves when that layer alone is quantized, measured or bounded
-//! ([`Sensitivity`]); costs of layers add, which is exact for independent errors measured as squares and to first order for bounds.
+//! The cost of a layer at a width is how far the output moves when that layer alone is quantized, measured or bounded, or how
+//! far its own output does ([`Sensitivity`]); costs of layers add, which is exact for independent errors measured as squares and to
+//! first order for bounds.
 
 pub use super::calibration::Sensitivity;
 use super::uniform::{Uniform, check_finite};
@@ -103,6 +104,7 @@ impl Quantizer for Mixed {
         let by = match self.by {
             Sensitivity::Measured => "measured",
             Sensitivity::Bound => "bound",
+            Sensitivity::Local => "local",
         };
         let widths: Vec<String> = self.candidates.iter().map(u32::to_string).collect();
         let grid = self.uniform.name().replacen("uniform", "mixed", 1);

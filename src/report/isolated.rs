@@ -7,10 +7,11 @@ use super::ReportError;
 use super::data::{Cell, Run};
 use super::figures::{Figure, Kind, entry, file_stem, log_point};
 use super::number::Number;
-use super::plot::{Line, Panel, Plot, Row};
-use super::scale::Axis;
+use super::plot::{Bar, Line, Panel, Plot, Row};
+use super::scale::{Axis, short};
 use super::section::{Section, Table, TableCell};
 use super::style::{MEASURED, REFERENCE, Stroke, Styles};
+use crate::results::layer_ranking::{Collector, Ranking};
 use crate::results::schema::IsolatedRow;
 use crate::results::store::for_each_row;
 
@@ -75,7 +76,9 @@ pub fn section(dir: &Path, run: &Run, _: &Styles) -> Result<Option<Section>, Rep
         return Ok(None);
     }
     let mut cells: BTreeMap<String, Alone> = BTreeMap::new();
+    let mut collector = Collector::default();
     for_each_row(&path, |row: IsolatedRow| {
+        collector.see(&row);
         cells.entry(row.cell_id.clone()).or_default().see(row);
     })?;
     let known = run.cells.iter();
@@ -97,18 +100,43 @@ pub fn section(dir: &Path, run: &Run, _: &Styles) -> Result<Option<Section>, Rep
         first: Some(i) == open,
         ..figure(cell, alone)
     });
+    let rankings = collector.rankings();
+    let of_cell = |cell: &Cell| {
+        let id = &cell.summary.key.cell_id;
+        rankings.iter().find(|r| r.cell_id == *id)
+    };
+    let ranked: Vec<(&Cell, &Ranking)> = known
+        .iter()
+        .filter_map(|(cell, _)| Some((*cell, of_cell(cell)?)))
+        .collect();
+    let ranks = ranked
+        .iter()
+        .enumerate()
+        .map(|(i, (cell, ranking))| Figure {
+            first: Some(i) == open,
+            ..bars(cell, ranking)
+        });
+    let said: Vec<String> = ranked
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| Some(*i) == open)
+        .map(|(_, (cell, ranking))| ranking.sentence(&cell.title()))
+        .collect();
     Ok(Some(Section {
         id: "isolated",
-        title: "One layer at a time".to_string(),
-        how: "Left: what quantizing a layer alone does to its own output (orange), beside the discrepancy there when \
+        title: "Which layer hurts".to_string(),
+        how: format!(
+            "{}. Bars: the layers by what quantizing each of them alone does to the network's output, the largest \
+              first. Curves, left: what quantizing a layer alone does to its own output (orange), beside the discrepancy there when \
               all layers up to it are quantized (black): the distance is what the layers before it contribute. Right: \
               what that one layer does to the network's output (orange), the sum of these effects over the layers so \
               far (blue), and the discrepancy of the output with all layers quantized (grey level). A sum above the \
               level says that errors cancel or saturate on the way, one below that they act together. Each is \
-              the largest over the images."
-            .to_string(),
-        figures: figures.collect(),
-        tables: vec![table(&known)],
+              the largest over the images.",
+            said.join(". ")
+        ),
+        figures: ranks.chain(figures).collect(),
+        tables: vec![ranks_table(&ranked), table(&known)],
     }))
 }
 
@@ -188,6 +216,103 @@ fn figure(cell: &Cell, alone: &Alone) -> Figure {
                 entry("output, all layers quantized", REFERENCE, false),
             ],
         },
+    }
+}
+
+/// Layers that a figure and a table show of each cell; `isolated.parquet` has all.
+const SHOWN: usize = 20;
+
+/// The layers that hurt most, by name.
+fn bars(cell: &Cell, ranking: &Ranking) -> Figure {
+    let key = &cell.summary.key;
+    let shown = &ranking.layers[..ranking.layers.len().min(SHOWN)];
+    let names: Vec<&str> = shown.iter().rev().map(|l| l.layer.as_str()).collect();
+    let largest = shown.iter().map(|l| l.at_output).filter(|v| v.is_finite());
+    let largest = largest.fold(0.0, f64::max);
+    // Room for the notes right of the longest bar.
+    let x = Axis::linear(
+        "max |y′ − y| at the output, that layer alone quantized",
+        [0.0, 1.25 * largest].into_iter(),
+        6.0,
+    );
+    let bars = shown.iter().rev().enumerate().map(|(i, layer)| {
+        let finite = layer.at_output.is_finite();
+        let length = if finite { layer.at_output } else { 0.0 };
+        Bar {
+            from: (0.0, i as f64 - 0.36),
+            to: (length, i as f64 + 0.36),
+            colour: ALONE.colour,
+            note: if finite {
+                format!("{} ({:.0} %)", short(layer.at_output), 100.0 * layer.share)
+            } else {
+                "NaN or infinite".to_string()
+            },
+        }
+    });
+    let mut panel = Panel::new(
+        format!(
+            "{} of {} layers, with their share of the sum",
+            shown.len(),
+            ranking.layers.len()
+        ),
+        x,
+        Axis::names("layer", &names),
+    );
+    panel.bars = bars.collect();
+    let bits = format!("{}bit", key.bits);
+    Figure {
+        name: file_stem(&[
+            "layers",
+            &key.model,
+            &key.quantizer,
+            &bits,
+            key.granularity.name(),
+        ]),
+        kind: Kind::Study,
+        first: false,
+        plot: Plot {
+            title: format!("Which layer hurts: {}", cell.title()),
+            rows: vec![Row {
+                height: 22.0 * names.len().max(2) as f64,
+                panels: vec![panel],
+            }],
+            legend: Vec::new(),
+        },
+    }
+}
+
+fn ranks_table(ranked: &[(&Cell, &Ranking)]) -> Table {
+    let rows = ranked.iter().flat_map(|(cell, ranking)| {
+        let shown = ranking.layers.iter().take(SHOWN).enumerate();
+        shown.map(|(i, layer)| {
+            let number = |x| TableCell::Number(Number::plain(x));
+            vec![
+                TableCell::Text(cell.title()),
+                number((i + 1) as f64),
+                TableCell::Text(layer.layer.clone()),
+                number(f64::from(layer.depth)),
+                number(layer.at_output),
+                number(layer.share),
+                number(layer.at_layer),
+                layer.kl.map_or(TableCell::Text("–".to_string()), number),
+            ]
+        })
+    });
+    Table {
+        title: format!("The {SHOWN} layers that hurt most, by cell"),
+        head: [
+            "cell",
+            "rank",
+            "layer",
+            "depth",
+            "at the output",
+            "share of the sum",
+            "at the layer",
+            "mean KL, nats",
+        ]
+        .map(String::from)
+        .to_vec(),
+        rows: rows.collect(),
     }
 }
 

@@ -71,6 +71,11 @@ pub struct Built {
 
 /// Makes the report of a finished run and stores it in the run directory, replacing an older one.
 pub fn build(run_dir: impl AsRef<Path>) -> Result<Built, ReportError> {
+    build_at(&run_dir, run_dir.as_ref())
+}
+
+/// Makes the report of a finished run, which is left as it is, and stores it in the folder `out`.
+pub fn build_at(run_dir: impl AsRef<Path>, out: &Path) -> Result<Built, ReportError> {
     let dir = run_dir.as_ref();
     let run = data::Run::read(dir)?;
     let styles = Styles::new(run.bound_ids());
@@ -79,7 +84,7 @@ pub fn build(run_dir: impl AsRef<Path>) -> Result<Built, ReportError> {
     let studied = sections.iter_mut().flat_map(|s| &mut s.figures);
     name_apart(figures.iter_mut().chain(studied));
 
-    let figure_dir = dir.join("figures");
+    let figure_dir = out.join("figures");
     std::fs::create_dir_all(&figure_dir).map_err(|e| StoreError::Write {
         path: figure_dir.clone(),
         cause: e.to_string(),
@@ -97,11 +102,13 @@ pub fn build(run_dir: impl AsRef<Path>) -> Result<Built, ReportError> {
         store::write_bytes(&png, &pixels)?;
         files.extend([svg, png]);
     }
-    remove_others(&figure_dir, &files)?;
-    let html = dir.join("report.html");
+    if dir == out {
+        remove_others(&figure_dir, &files)?;
+    }
+    let html = out.join("report.html");
     store::write_bytes(
         &html,
-        page::render(&run, &styles, &figures, &sections)?.as_bytes(),
+        page::render(&run, &styles, (&figures, &sections), dir == out)?.as_bytes(),
     )?;
     Ok(Built {
         html,

@@ -12,6 +12,7 @@ use super::scale::short;
 use super::section::{Section, TableCell};
 use super::style::{Styles, describe};
 use super::verdicts;
+use crate::results::answers::answers;
 use crate::results::headline::Headline;
 use crate::results::schema::{Finding, Summary, VerdictCounts};
 
@@ -57,12 +58,12 @@ fn given(value: impl Serialize) -> Value {
     Value::from(Serde(value))
 }
 
-/// The page as one self-contained HTML document.
+/// The page as one self-contained HTML document; `beside` the run's tables or elsewhere.
 pub fn render(
     run: &Run,
     styles: &Styles,
-    figures: &[Figure],
-    sections: &[Section],
+    (figures, sections): (&[Figure], &[Section]),
+    beside: bool,
 ) -> Result<String, minijinja::Error> {
     let mut env = Environment::new();
     env.add_template("report.html", include_str!("template.html"))?;
@@ -90,6 +91,8 @@ pub fn render(
             .collect::<Vec<_>>(),
         images => given(run.cells.iter().map(|c| c.summary.images).max()),
         headline => headline(&run.summary),
+        answers => answers(&run.summary),
+        beside,
         software => software(&devices, &run.provenance),
         devices,
         invalid_rows,

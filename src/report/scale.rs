@@ -307,6 +307,21 @@ mod tests {
     }
 
     #[test]
+    fn infinities_stretch_no_axis() {
+        let numbers = || [1.0, 2.5, 4.0].into_iter();
+        for endless in [f64::NEG_INFINITY, f64::INFINITY] {
+            let all = || numbers().chain([endless]);
+            let ends = |axis: Axis| (axis.min, axis.max);
+            let (log, linear) = (
+                Axis::log("", numbers(), 8.0),
+                Axis::linear("", numbers(), 8.0),
+            );
+            assert_eq!(ends(Axis::log("", all(), 8.0)), ends(log));
+            assert_eq!(ends(Axis::linear("", all(), 8.0)), ends(linear));
+        }
+    }
+
+    #[test]
     fn numbers_known_by_their_logarithm() {
         for (log10, text) in [
             (f64::NEG_INFINITY, "0"),

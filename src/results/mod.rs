@@ -1,8 +1,10 @@
 //! What a sweep leaves on disk and what is read back: rows and their tables, the run directory, where results come
 //! from, and what makes a bound hold. Whoever measures writes it and whoever draws reads it; neither sees the other.
 
+pub mod answers;
 pub mod compare;
 pub mod headline;
+pub mod layer_ranking;
 pub mod provenance;
 pub mod schema;
 pub mod store;

@@ -1,5 +1,6 @@
 //! All tests of the crate's outside, a folder per room of the house; one binary, so that everything is linked once.
 
+mod answers;
 mod bounds;
 mod cli;
 mod common;

@@ -2,6 +2,7 @@
 //! comes together over a network. `docs/dynamics.md` has the formulas.
 
 mod rows;
+pub mod spread;
 
 pub use rows::{LayerRows, activations, weights};
 

@@ -3,11 +3,11 @@
 //! What it finds is reached by an input of the box, so it is a lower bound on the supremum over the box, which
 //! every bound of [`crate::bounds`] is above. It says nothing of inputs that were not evaluated.
 
-mod ascent;
-mod flips;
 mod outcome;
+mod projected_gradient_ascent;
 mod record;
 mod region;
+mod square_attack;
 mod state;
 mod task;
 
@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use self::ascent::Ascent;
-use self::flips::Flips;
+use self::projected_gradient_ascent::ProjectedGradientAscent;
+use self::square_attack::SquareAttack;
 use self::state::Saved;
 use crate::engine::cpu::{CpuEngine, CpuRunner};
 use crate::engine::{EngineError, Runner, Variant};
@@ -88,8 +88,8 @@ pub const VERSION: u32 = 2;
 const SAVE_EVERY: usize = 64;
 
 enum Search<'a> {
-    Gradient(Box<Ascent<'a>>),
-    Free(Flips<'a>),
+    Gradient(Box<ProjectedGradientAscent<'a>>),
+    Free(SquareAttack<'a>),
 }
 
 impl Search<'_> {
@@ -149,12 +149,14 @@ pub fn search(
             let mut runner = CpuRunner::new(processor, &task.network);
             let variant = runner.load(&task.quantized)?;
             let record = begin(task, &mut runner, &variant)?;
-            Search::Gradient(Box::new(Ascent::new(task, runner, variant, record)))
+            Search::Gradient(Box::new(ProjectedGradientAscent::new(
+                task, runner, variant, record,
+            )))
         }
         Method::Free => {
             let Ground { runner, variant } = ground;
             let record = begin(task, runner, variant)?;
-            Search::Free(Flips::new(task, runner, variant, record))
+            Search::Free(SquareAttack::new(task, runner, variant, record))
         }
     };
     let path = dir.map(|d| d.join(format!("state-{}.safetensors", method.name())));

@@ -7,11 +7,11 @@ use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::experiment::cell::Cell;
-use crate::experiment::context::ModelContext;
 use crate::experiment::dynamics::{BINS, LayerRows, activations, weights};
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
+use crate::experiment::subject::context::ModelContext;
 use crate::experiment::{code, parts};
 use crate::results::schema::{DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow, Row};
 

@@ -6,7 +6,7 @@ use super::{BatchStudy, Chunk, Study, StudyTable, Subject, encode};
 use crate::engine::{Reductions, TapStats, Taps};
 use crate::experiment::code;
 use crate::experiment::error::SweepError;
-use crate::experiment::measure::kl_divergence;
+use crate::experiment::logits::kl_divergence;
 use crate::experiment::plan::Plan;
 use crate::results::schema::{CellKey, IsolatedRow, Row};
 

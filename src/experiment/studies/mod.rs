@@ -3,12 +3,13 @@
 //! A plan turns them on in `[studies]`. Each study is one file here, has one or more tables of its own, and is
 //! stored per cell (or per cell and batch) as it is made, so that a killed sweep goes on where it was.
 
+pub mod bounds;
 pub mod dynamics;
 pub mod guarantees;
 pub mod isolated;
+pub mod measure;
 pub mod rescaling;
 pub mod sample_bounds;
-pub mod schedule;
 pub mod search;
 
 use std::ops::Range;
@@ -18,14 +19,14 @@ use arrow_schema::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use self::sample_bounds::SampleBounds;
-use super::cell::Cell;
-use super::context::{Given, ModelContext};
-use super::error::SweepError;
-use super::event::Event;
-use super::model::LoadedModel;
-use super::plan::Plan;
-use super::tails::Tails;
 use crate::engine::{EngineError, Reduced, Runner, Variant};
+use crate::experiment::cell::Cell;
+use crate::experiment::derive::tails::Tails;
+use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
+use crate::experiment::plan::Plan;
+use crate::experiment::subject::context::{Given, ModelContext};
+use crate::experiment::subject::model::LoadedModel;
 use crate::quant::QuantizedNetwork;
 use crate::results::schema::{Row, TailRow};
 use crate::results::store;
@@ -210,7 +211,7 @@ pub trait Study {
     fn name(&self) -> &'static str;
     /// Every setting that its rows depend on beside the cell; other settings make its rows anew.
     fn settings(&self, plan: &Plan) -> String;
-    /// Hash of the code that its rows depend on beside the cell's: a constant of [`super::code`].
+    /// Hash of the code that its rows depend on beside the cell's: a constant of [`crate::experiment::code`].
     fn code(&self) -> &'static str;
     /// Its tables.
     fn tables(&self) -> Vec<StudyTable>;

@@ -4,10 +4,10 @@ use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::bounds::{Rescale, standing};
-use crate::experiment::context::ModelContext;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
+use crate::experiment::subject::context::ModelContext;
 use crate::experiment::{code, parts};
 use crate::results::schema::{RescalingRow, Row};
 

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::engine::cpu::CpuEngine;
 use crate::experiment::cell::label;
-use crate::experiment::context::ModelContext;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
 use crate::experiment::search::{
     Ground, Method, Outcome, Task, Worst, beside, counts, search, until,
 };
+use crate::experiment::subject::context::ModelContext;
 use crate::experiment::{code, parts};
 use crate::network::Tap;
 use crate::results::schema::{BoundRow, OutputRow, Row, SearchRow, SearchTraceRow};

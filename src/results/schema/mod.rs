@@ -62,6 +62,8 @@ pub fn tables() -> Vec<(&'static str, SchemaRef)> {
 pub mod file {
     /// The plan the run was made from.
     pub const PLAN: &str = "plan.toml";
+    /// The plan with every default filled in.
+    pub const RESOLVED: &str = "plan.resolved.toml";
     /// Devices, versions, hashes.
     pub const PROVENANCE: &str = "provenance.json";
     /// [`super::MeasurementRow`]s.

@@ -70,6 +70,8 @@ table! {
         kl: Option<f64>,
         /// `||y' - y||_inf` over the output vector; NaN when an element is NaN or infinite.
         max_abs_diff: f64,
+        /// Largest logit of full precision less the second largest; null when there are no two, or one is NaN.
+        ref_margin: Option<f64>,
     }
 }
 
@@ -127,6 +129,7 @@ impl CellKey {
             top1_quant: None,
             kl: None,
             max_abs_diff,
+            ref_margin: None,
         }
     }
 

@@ -208,6 +208,13 @@ pub struct OutputSummary {
     pub top1_ref_right: Option<u64>,
     /// Labelled images that the quantized network gets right; null likewise.
     pub top1_quant_right: Option<u64>,
+    /// Median over the images of the largest logit of full precision less the second largest; null without logits.
+    #[serde(with = "float::option", default)]
+    pub median_margin: Option<f64>,
+    /// Images where that margin is more than twice the image's `||y' - y||_inf`: their class cannot change; null
+    /// likewise.
+    #[serde(default)]
+    pub margin_safe: Option<u64>,
 }
 
 /// One comparison that does not hold.

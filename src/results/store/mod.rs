@@ -193,14 +193,19 @@ impl RunStore {
         atomic::removed(&path, std::fs::remove_file(&path))
     }
 
-    /// The plan whose results are here.
-    pub fn plan(&self) -> Option<String> {
-        std::fs::read_to_string(self.dir.join(file::PLAN)).ok()
+    /// The plan whose results are here, with every default filled in.
+    pub fn resolved(&self) -> Option<String> {
+        std::fs::read_to_string(self.dir.join(file::RESOLVED)).ok()
     }
 
-    /// Writes `plan.toml`.
+    /// Writes `plan.toml`, the plan as given.
     pub fn write_plan(&self, toml: &str) -> Result<(), StoreError> {
         atomic::write_bytes(&self.dir.join(file::PLAN), toml.as_bytes())
+    }
+
+    /// Writes `plan.resolved.toml`, the plan with every default filled in.
+    pub fn write_resolved(&self, toml: &str) -> Result<(), StoreError> {
+        atomic::write_bytes(&self.dir.join(file::RESOLVED), toml.as_bytes())
     }
 
     /// Writes `provenance.json`.

@@ -65,6 +65,9 @@ fn two_layers_with_relu() {
         &[4.5, 9.0 * 3.0 * 5.0 * 0.5],
     );
     assert_bounds("houache2025-conv-arithmetic", &pair, &[4.5, 67.5]);
+    // Norms 3 and 4, with biases 3.5 and 5, against 2.5 and 4.5, with biases 3 and 5.5: 4.5 (0.5 * 3) + 0.5 (3.5 * 3), and with
+    // the networks exchanged 4 (0.5 * 3) + 0.5 (3 * 3).
+    assert_bounds("layer-sum", &pair, &[1.5, 6.0 + 4.5]);
     // min(4.5 * 1.5 + 0.5 * 9.5, 4 * 1.5 + 0.5 * 8)
     for id in [
         "layerwise",
@@ -83,6 +86,58 @@ fn two_layers_with_relu() {
     let spectral = [0.5 * start, 4.0 * 0.5 * start + 0.5 * hidden];
     assert_bounds("spectral", &pair, &spectral);
     assert_bounds("spectral-fused", &pair, &spectral);
+}
+
+#[test]
+fn single_elements_are_bounded_by_rows() {
+    // Four inputs in [-3, 3], two outputs x0 + x1 + x2 + x3, doubled: no element moves by more than 12, and a row's norm, 2,
+    // times the input's, 6, says so. The norm of the matrix, 2 sqrt(2), does not; nor does it behind the sum with a copy.
+    let build = |w: f32| {
+        let mut net = Network::new("rows", Shape::vector(4));
+        let both = pointwise(2, &[w; 8], &[0.0; 2]);
+        let one = net
+            .push("one", both.clone(), &[INPUT], Activation::Identity)
+            .unwrap();
+        let other = net.push("other", both, &[INPUT], Activation::Relu).unwrap();
+        net.push("sum", Op::Add, &[one, other], Activation::Identity)
+            .unwrap();
+        net
+    };
+    let pair = (build(1.0), build(2.0));
+    for id in ["spectral", "spectral-fused", "spectral-fused-rescaled"] {
+        assert_bounds(id, &pair, &[12.0, 12.0, 24.0]);
+    }
+}
+
+#[test]
+fn every_weight_takes_its_own_least() {
+    // Inputs in [-3, 3]: hidden 0 is 2 x and becomes 1.5 x, hidden 1 is x and becomes 1.25 x.
+    let build = |hidden: [f32; 2], output: [f32; 2]| {
+        let mut net = Network::new("least", Shape::vector(1));
+        let layer = dense(2, &hidden, &[0.0; 2]);
+        net.push("hidden", layer, &[INPUT], Activation::Relu)
+            .unwrap();
+        let layer = dense(1, &output, &[0.0]);
+        net.push("output", layer, &[1], Activation::Identity)
+            .unwrap();
+        net
+    };
+    // e = (1.5, 0.75), m = (6, 3), m' = (4.5, 3.75). The first weight grows from 1 to 2: 1 * 1.5 + 1 * 4.5; the second falls
+    // from 3 to 2: 2 * 0.75 + 1 * 3. Either reading of all weights alike is larger: 13.5 and 12.
+    let pair = (
+        build([2.0, 1.0], [1.0, 3.0]),
+        build([1.5, 1.25], [2.0, 2.0]),
+    );
+    for id in ["channelwise", "path-metric", "fused"] {
+        assert_bounds(id, &pair, &[1.5, 10.5]);
+    }
+    assert_bounds("layerwise", &pair, &[1.5, 4.0 * 1.5 + 2.0 * 4.5]);
+    // The second weight changes its sign, from 3 to -1: 3 * 3 + 3.75.
+    let pair = (
+        build([2.0, 1.0], [1.0, 3.0]),
+        build([1.5, 1.25], [2.0, -1.0]),
+    );
+    assert_bounds("channelwise", &pair, &[1.5, 6.0 + 12.75]);
 }
 
 #[test]

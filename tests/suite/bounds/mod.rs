@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod checker;
+mod enclosure;
 mod exact;
 mod facts;
 mod probabilistic;

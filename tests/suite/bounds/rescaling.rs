@@ -10,7 +10,7 @@ use proptest::test_runner::TestCaseError;
 use quantbound::bounds::{
     ChannelClasses, Parametrizations, ReferenceNorms, Rescaling, Series, Setting, ladder,
 };
-use quantbound::experiment::path_norm::path_norm;
+use quantbound::experiment::derive::path_norm::path_norm;
 use quantbound::facts;
 use quantbound::network::magnitudes::{MaxPooling, magnitude_network};
 use quantbound::network::{Activation, Network, Op};

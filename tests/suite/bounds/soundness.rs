@@ -74,6 +74,7 @@ const ORDER: &[(&str, &str)] = &[
     ("layerwise", "gonon2023"),
     ("layerwise+cap", "layerwise"),
     ("channelwise", "layerwise"),
+    ("channelwise", "path-metric"),
     ("channelwise+cap", "channelwise"),
     ("channelwise+cap", "layerwise+cap"),
     ("interval", "channelwise"),

@@ -199,7 +199,12 @@ fn a_value_and_its_average_do_not_cancel() {
         };
         let linear = Activation::Identity;
         let one = conv([1, 1, 1, 1], &[1.0], &[0.0], 1, 0);
-        let v = push("v", one, &[INPUT], Activation::Relu);
+        // Of `v` and a little of another value, so that the sum is kept as terms: `v` itself, and a matrix on the other.
+        let value = push("value", one.clone(), &[INPUT], Activation::Relu);
+        let other = push("other", one, &[INPUT], Activation::Relu);
+        let little = conv([1, 1, 1, 1], &[1e-3], &[0.0], 1, 0);
+        let little = push("little", little, &[other], linear);
+        let v = push("v", Op::Add, &[value, little], linear);
         let average = Op::AvgPool {
             window: window(3, 1, 1),
             count_include_pad: false,

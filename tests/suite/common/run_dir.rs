@@ -282,6 +282,8 @@ impl Make {
                 labelled: u64::from(self.images),
                 top1_ref_right: None,
                 top1_quant_right: None,
+                median_margin: None,
+                margin_safe: None,
             },
         });
     }

@@ -10,7 +10,7 @@ use quantbound::engine::gpu::{GpuEngine, moments};
 use quantbound::engine::{
     ChannelMoments, Distribution, Engine, EngineError, Reductions, Runner, Spread, Taps, Variant,
 };
-use quantbound::experiment::calibration::ImageCalibration;
+use quantbound::experiment::subject::calibration::ImageCalibration;
 use quantbound::network::{Activation, INPUT, Network};
 use quantbound::quant::activation::{ActivationRange, CALIBRATION_BINS, is_quantized};
 use quantbound::quant::uniform::{Scheme, Uniform};

@@ -117,13 +117,13 @@ fn a_formula_changes_what_follows_from_it_and_nothing_else() {
             &["SAMPLE_BOUNDS"],
         ),
         (
-            "src/experiment/search/ascent.rs",
+            "src/experiment/search/projected_gradient_ascent.rs",
             "0.75",
             "0.85",
             &["SEARCH"],
         ),
         (
-            "src/experiment/measure.rs",
+            "src/experiment/studies/measure.rs",
             "a.max(distance)",
             "a.min(distance)",
             &["MEASURE"],
@@ -162,10 +162,10 @@ fn another_version_of_a_package_that_computes_is_other_code() {
 #[test]
 fn a_moved_file_is_missed_by_name() {
     let copy = copy();
-    fs::remove_file(copy.path().join("src/experiment/measure.rs")).unwrap();
+    fs::remove_file(copy.path().join("src/experiment/studies/measure.rs")).unwrap();
     let error = named("MEASURE").hash(copy.path()).unwrap_err();
     assert!(
-        error.contains("src/experiment/measure.rs") && error.contains("build/code.rs"),
+        error.contains("src/experiment/studies/measure.rs") && error.contains("build/code.rs"),
         "{error}"
     );
 }
@@ -209,17 +209,26 @@ fn every_source_belongs_to_a_component_or_to_those_without_rows() {
 /// What sources name of code that their rows do not follow from.
 const NO_FORMULA: [(&str, &str); 9] = [
     // Names of cells, events and errors.
-    ("src/experiment", "src/experiment/sweep.rs"),
-    ("src/experiment/sweep.rs", "src/experiment/search/mod.rs"),
+    ("src/experiment", "src/experiment/sweep/mod.rs"),
+    (
+        "src/experiment/sweep/mod.rs",
+        "src/experiment/search/mod.rs",
+    ),
     // The box of the inputs, as two vectors.
-    ("src/experiment/calibration.rs", "src/bounds/setting.rs"),
-    ("src/experiment/model.rs", "src/bounds/setting.rs"),
+    (
+        "src/experiment/subject/calibration.rs",
+        "src/bounds/setting.rs",
+    ),
+    ("src/experiment/subject/model.rs", "src/bounds/setting.rs"),
     // What it keeps of bounds and spreads goes into parts that hash them.
-    ("src/experiment/context.rs", "src/bounds"),
-    ("src/experiment/context.rs", "src/experiment/spread.rs"),
+    ("src/experiment/subject/context.rs", "src/bounds"),
+    (
+        "src/experiment/subject/context.rs",
+        "src/experiment/dynamics/spread.rs",
+    ),
     // Where bounds allocate bits, ALLOCATION stands in the cell's id.
-    ("src/experiment/sensitivity.rs", "src/bounds"),
-    ("src/experiment/sensitivity.rs", "src/facts.rs"),
+    ("src/experiment/subject/sensitivity.rs", "src/bounds"),
+    ("src/experiment/subject/sensitivity.rs", "src/facts.rs"),
     // The registry of all bounds.
     ("src/bounds/mod.rs", "src/bounds/probabilistic"),
 ];

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use proptest::prelude::*;
 use quantbound::engine::Exact;
-use quantbound::experiment::judge::{Digits, Judge, Judged};
+use quantbound::experiment::derive::judge::{Digits, Judge, Judged};
 use quantbound::facts::Arithmetic;
 use quantbound::quant::Granularity;
 use quantbound::results::schema::{CellKey, SampleBoundRow};

@@ -8,9 +8,9 @@ use std::time::Duration;
 use quantbound::data::ImageSet;
 use quantbound::engine::Engine;
 use quantbound::engine::cpu::CpuEngine;
-use quantbound::experiment::model::LoadedModel;
 use quantbound::experiment::plan::Plan;
 use quantbound::experiment::studies::Studies;
+use quantbound::experiment::subject::model::LoadedModel;
 use quantbound::quant::QuantizedNetwork;
 use quantbound::results::headline::Headline;
 use quantbound::results::schema::{

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use quantbound::bounds::probabilistic::{together, tolerance};
 use quantbound::data::ImageSet;
+use quantbound::experiment::derive::tails::{FLIP, MAX, Observations, Samples, Tails, statements};
 use quantbound::experiment::plan::{CalibrationSpec, Images};
-use quantbound::experiment::tails::{FLIP, MAX, Observations, Samples, Tails, statements};
 use quantbound::network::{Activation, INPUT, Linear, Network, Op};
 use quantbound::quant::Granularity;
 use quantbound::results::schema::{CellKey, TailRow};

@@ -9,14 +9,14 @@ use prost::Message;
 use quantbound::bounds::{Domain, Setting, ladder};
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::engine::{Engine, Exact};
-use quantbound::experiment::judge::Judge;
+use quantbound::experiment::derive::judge::Judge;
 use quantbound::experiment::search::verdicts;
 use quantbound::facts::Arithmetic;
 use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, Quantizer};
 use quantbound::results::schema::{
-    BoundRow, CellKey, Finding, MeasurementRow, OutputRow, Row, SampleBoundRow, Summary,
-    VerdictCounts,
+    BoundRow, CellKey, Finding, MeasurementRow, OutputRow, Row, SampleBoundRow, SearchRow,
+    SearchTraceRow, Summary, VerdictCounts,
 };
 use quantbound::results::store::{Part, RunStore, for_each_row, read_summary};
 use quantbound::results::verdict::{Verdict, settle};
@@ -197,6 +197,32 @@ fn a_number_that_is_none_in_the_last_partial_batch_fails_the_run() {
                 .all(|f| f.image == last && !f.measured.is_finite())
         );
         assert_eq!(summary.counts.violated, 0);
+    }
+}
+
+#[test]
+fn a_bound_that_a_searched_input_violates_fails_the_run() {
+    for (violated, invalid) in [(1, 0), (0, 1)] {
+        let run = Run::new("[studies]\nsearch = { budget = 2, method = \"free\" }\n");
+        let store = RunStore::create_or_open(run.out()).unwrap();
+        let part = of_kind(&store, &run.id(), "search").remove(0);
+        let mut rows: Vec<SearchRow> = store.read(&part).unwrap();
+        let trace: Vec<SearchTraceRow> = store.read(&part).unwrap();
+        assert_eq!((rows[0].violated, rows[0].invalid), (0, 0));
+        (rows[0].violated, rows[0].invalid) = (violated, invalid);
+        let tables = [
+            (SearchRow::TABLE, vec![SearchRow::to_batch(&rows).unwrap()]),
+            (
+                SearchTraceRow::TABLE,
+                vec![SearchTraceRow::to_batch(&trace).unwrap()],
+            ),
+        ];
+        store.write(&part, &tables, None).unwrap();
+        let (code, said) = run.sweep();
+        assert_eq!(code, Some(1), "{said}");
+        let counted = format!("{violated} violated, {invalid} invalid");
+        assert!(said.contains(&counted), "{said}");
+        assert_eq!(run.summary().counts.violated, 0);
     }
 }
 

@@ -87,7 +87,7 @@ const STRANGERS: [(&str, &[&str]); 3] = [
             "tails",
         ],
     ),
-    ("experiment::studies", &["schedule"]),
+    ("experiment::studies", &[]),
     (
         "report",
         &[
@@ -216,13 +216,10 @@ fn said(files: &[(&str, &str)]) -> Vec<String> {
         ("experiment/mod.rs", ""),
         (
             "experiment/studies/mod.rs",
-            "pub mod schedule; pub mod isolated; pub trait Study {}",
+            "pub mod isolated; pub trait Study {}",
         ),
-        ("experiment/studies/schedule.rs", ""),
-        (
-            "experiment/studies/isolated.rs",
-            "use super::{Study, schedule};",
-        ),
+        ("experiment/sweep/schedule.rs", ""),
+        ("experiment/studies/isolated.rs", "use super::Study;"),
         ("results/mod.rs", "pub mod schema;"),
         ("results/schema.rs", ""),
         ("report/mod.rs", "mod page; mod scale;"),

@@ -5,7 +5,7 @@ use crate::common::onnx_golden::uniform;
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::engine::gpu::GpuEngine;
 use quantbound::engine::{Engine, EngineError};
-use quantbound::experiment::path_norm::path_norm;
+use quantbound::experiment::derive::path_norm::path_norm;
 use quantbound::network::architectures::blueprint::{Blueprint, Parameters, Slot};
 use quantbound::network::architectures::naming::Naming;
 use quantbound::network::counts::Totals;

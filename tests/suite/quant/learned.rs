@@ -5,8 +5,8 @@ use std::path::Path;
 use proptest::prelude::*;
 use quantbound::data::IMAGENET;
 use quantbound::engine::cpu::CpuEngine;
-use quantbound::experiment::calibration::ImageCalibration;
 use quantbound::experiment::plan::{CalibrationSpec, Images, QuantizerSpec};
+use quantbound::experiment::subject::calibration::ImageCalibration;
 use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad};
 use quantbound::quant::absorb::amounts;
 use quantbound::quant::mixed::{Choices, allocate};
@@ -327,7 +327,7 @@ fn measured_costs_are_the_isolated_discrepancies() {
     let batch = images(&network, 3, 1);
     let engine = CpuEngine::f32(Some(1)).unwrap();
     let calibration = ImageCalibration::new(&engine, batch.clone());
-    for by in ["measured", "bound"] {
+    for by in ["measured", "bound", "local"] {
         let options = [("by", by), ("candidates", "[2, 8]")];
         let spec = QuantizerSpec::from_options("mixed", 4, None, &options).unwrap();
         let mixed = spec
@@ -382,6 +382,48 @@ fn measured_costs_are_the_isolated_discrepancies() {
         "{} and {sum}",
         costs[0]
     );
+}
+
+#[test]
+fn local_costs_are_what_a_layer_makes_of_its_own_inputs() {
+    use quantbound::quant::Calibration;
+    use quantbound::quant::mixed::Sensitivity;
+    use quantbound::quant::uniform::{Scheme, Uniform};
+    let (network, batch) = dense(3, 8, 5, 11);
+    let affine = network.nodes[0].affine().unwrap();
+    let uniform = |bits| {
+        let uniform = Uniform::new(bits, Granularity::PerChannel, Scheme::Symmetric).unwrap();
+        uniform.layer(0, affine.weight, affine.fan_in())
+    };
+    let variants = [uniform(2), uniform(6)];
+    let engine = CpuEngine::f32(Some(1)).unwrap();
+    let calibration = ImageCalibration::new(&engine, batch.clone());
+    let costs = calibration
+        .sensitivities(&network, &variants, Sensitivity::Local)
+        .unwrap();
+    for (layer, cost) in variants.iter().zip(&costs) {
+        let own = QuantizedNetwork {
+            layers: vec![layer.clone()],
+            activations: Vec::new(),
+        };
+        let own = own.dequantize(&network);
+        let norm = |i: usize| {
+            let image: Vec<f64> = batch.image(i).iter().map(|&x| f64::from(x)).collect();
+            let of = |net: &Network| crate::common::naive::forward(net, &image).pop().unwrap();
+            let (y, q) = (of(&network), of(&own));
+            let squares: f64 = y.iter().zip(&q).map(|(a, b)| (a - b).powi(2)).sum();
+            squares.sqrt()
+        };
+        let norms: Vec<f64> = (0..5).map(norm).collect();
+        let mean = norms.iter().sum::<f64>() / 5.0;
+        let variance = norms.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 4.0;
+        let expected = mean + (variance / 0.05).sqrt();
+        assert!(
+            (cost / expected - 1.0).abs() < 1e4 * UNIT_F32,
+            "{cost} and {expected}"
+        );
+    }
+    assert!(costs[1] < costs[0]);
 }
 
 /// A pointwise layer with a ReLU and another one behind it, as absorption wants them.

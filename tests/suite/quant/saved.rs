@@ -5,8 +5,8 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use quantbound::engine::cpu::CpuEngine;
-use quantbound::experiment::calibration::ImageCalibration;
 use quantbound::experiment::plan::QuantizerSpec;
+use quantbound::experiment::subject::calibration::ImageCalibration;
 use quantbound::network::{Activation, Network};
 use quantbound::quant::saved::{self, Origin, SavedError};
 use quantbound::quant::{QuantizedNetwork, Quantizer};

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use crate::engine::cpu::CpuEngine;
-use crate::experiment::calibration::ImageCalibration;
 use crate::experiment::error::SweepError;
+use crate::experiment::subject::calibration::ImageCalibration;
 use crate::network::{Activation, Affine, INPUT, Linear, Network, Op};
 use crate::quant::guarantee::path;
 use crate::quant::random::Stream;

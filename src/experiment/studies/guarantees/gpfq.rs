@@ -2,10 +2,10 @@
 
 use super::decay::{self, SAMPLES, WIDE};
 use super::{Place, checked, columns, replays, row};
-use crate::experiment::calibration::ImageCalibration;
 use crate::experiment::error::SweepError;
 use crate::experiment::plan::Method;
 use crate::experiment::studies::Subject;
+use crate::experiment::subject::calibration::ImageCalibration;
 use crate::quant::Calibration;
 use crate::quant::gpfq::Threshold;
 use crate::quant::guarantee::path::{self, Choice, Columns};

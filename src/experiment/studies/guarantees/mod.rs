@@ -17,10 +17,10 @@ use rayon::prelude::*;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::experiment::code;
-use crate::experiment::context::ModelContext;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::{Method, Plan};
+use crate::experiment::subject::context::ModelContext;
 use crate::network::Affine;
 use crate::quant::QuantizedLayer;
 use crate::quant::guarantee::path::{self, Choice, Columns, Replay};

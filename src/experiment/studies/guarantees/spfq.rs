@@ -1,10 +1,10 @@
 //! SPFQ: the mean square error over seeds, on layers that read the network's input; there data and weights are aligned as they are.
 
 use super::{Place, checked, columns, replays};
-use crate::experiment::calibration::ImageCalibration;
 use crate::experiment::error::SweepError;
 use crate::experiment::plan::Method;
 use crate::experiment::studies::Subject;
+use crate::experiment::subject::calibration::ImageCalibration;
 use crate::network::{INPUT, Network};
 use crate::quant::Quantizer;
 use crate::quant::guarantee::Check;

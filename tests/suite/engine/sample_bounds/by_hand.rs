@@ -123,6 +123,29 @@ fn by_hand() {
     }
 }
 
+/// Around the input 0 all that is rounded comes from the ball: without it in the magnitudes two thirds of the bound are missing.
+#[test]
+fn the_reach_of_a_ball_widens_what_is_rounded() {
+    let change = f32::EPSILON;
+    let network = chain(&[(vec![1.0], vec![0.0], Activation::Identity)], 1);
+    let quantized = QuantizedNetwork {
+        layers: vec![scaled(0, &[1], 1.0 + change)],
+        activations: Vec::new(),
+    };
+    let input = Batch::new(network.input, vec![0.0]).unwrap();
+    let (radius, change) = (1024.0, f64::from(change));
+    for subject in subjects() {
+        let ball = evaluate(&subject, &network, &quantized, &input, radius);
+        // |dW| rho + gamma_3 (|W| + |W'|) rho
+        let want = radius * (change + gamma(3, subject.unit) * (2.0 + change));
+        let got = ball[0].bound;
+        assert!(
+            got >= want * (1.0 - 8.0 * UNIT_F64),
+            "{got}, by hand {want}"
+        );
+    }
+}
+
 /// At 0.5 the unit is dead, or saturated; within 1 of there it is not, and lets the whole error of 1.5 through.
 #[test]
 fn units_of_a_ball_wake_up_and_leave_saturation() {

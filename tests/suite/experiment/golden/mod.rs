@@ -57,8 +57,10 @@ fn sweep_telling(
 ) -> Finished {
     let dir = out.parent().unwrap();
     let plan = plan(dir, QUANTIZERS, &studies());
+    let written = plan.to_toml().unwrap();
     let sweep = Sweep {
         plan: &plan,
+        written: &written,
         engine,
         reference: &CpuEngine::f64(Some(1)).unwrap(),
         device_reason: "a test".into(),

@@ -1,0 +1,138 @@
+//! Per-channel bounds on a value in both networks, and how nodes change them.
+
+use super::scaled::UpVec;
+use super::setting::{Setting, Weights, capped};
+use crate::network::{Activation, Node, Op};
+
+/// Per-channel bounds on one value: error, and magnitude in each network.
+#[derive(Clone, Debug)]
+pub(super) struct Vectors {
+    pub error: UpVec,
+    pub reference: UpVec,
+    pub quantized: UpVec,
+}
+
+impl Vectors {
+    /// Those of the input, which both networks share.
+    pub fn of_input(setting: &Setting) -> Self {
+        let magnitudes = UpVec::new(setting.domain().magnitudes());
+        Self {
+            error: UpVec::zeros(magnitudes.len()),
+            reference: magnitudes.clone(),
+            quantized: magnitudes,
+        }
+    }
+
+    fn map(&self, f: impl Fn(&UpVec) -> UpVec) -> Self {
+        Self {
+            error: f(&self.error),
+            reference: f(&self.reference),
+            quantized: f(&self.quantized),
+        }
+    }
+
+    fn join(parts: &[&Self], f: impl Fn(&[&UpVec]) -> UpVec) -> Self {
+        let field =
+            |pick: fn(&Self) -> &UpVec| f(&parts.iter().map(|v| pick(v)).collect::<Vec<_>>());
+        Self {
+            error: field(|v| &v.error),
+            reference: field(|v| &v.reference),
+            quantized: field(|v| &v.quantized),
+        }
+    }
+
+    /// What two bounds on one value say together: the smaller of each, and magnitudes no farther apart than the error.
+    pub fn min(&self, other: &Self) -> Self {
+        let least = Self::join(&[self, other], |v| v[0].min(v[1]));
+        Self {
+            reference: least.reference.min(&least.quantized.add(&least.error)),
+            quantized: least.quantized.min(&least.reference.add(&least.error)),
+            error: least.error,
+        }
+    }
+
+    /// The bounds on a sum.
+    pub fn sum(parts: &[&Self]) -> Self {
+        Self::join(parts, |v| {
+            let rest = v[1..].iter();
+            rest.fold(v[0].clone(), |sum, part| sum.add(part))
+        })
+    }
+
+    /// After the activation of node `node`: magnitudes within its range. With `cap` the error is held to what the
+    /// magnitudes allow.
+    pub fn activated(
+        self,
+        setting: &Setting,
+        node: usize,
+        activation: Activation,
+        cap: bool,
+    ) -> Self {
+        let mut v = Self {
+            reference: capped(activation, self.reference),
+            quantized: capped(activation, self.quantized),
+            ..self
+        };
+        if cap {
+            v.error = v.error.min(&match setting.is_nonnegative(node + 1) {
+                true => v.reference.max(&v.quantized),
+                false => v.reference.add(&v.quantized),
+            });
+        }
+        v
+    }
+}
+
+/// `sum c e + (|w| - c) m + (|w'| - c) m'` over the weights of node `node`, and the magnitudes, without biases.
+pub(super) fn times_weights(setting: &Setting, node: usize, x: &Vectors) -> Vectors {
+    let times = |which, v: &UpVec| setting.magnitudes_times(node, which, v);
+    let differing = times(Weights::ReferenceOnly, &x.reference)
+        .add(&times(Weights::QuantizedOnly, &x.quantized));
+    Vectors {
+        error: times(Weights::Common, &x.error).add(&differing),
+        reference: times(Weights::Reference, &x.reference),
+        quantized: times(Weights::Quantized, &x.quantized),
+    }
+}
+
+/// Bounds on the output of an affine node before its activation.
+pub(super) fn affine(setting: &Setting, node: usize, x: &Vectors) -> Vectors {
+    let bias = |which| setting.bias_magnitudes(node, which);
+    let product = times_weights(setting, node, x);
+    Vectors {
+        error: product.error.add(&bias(Weights::Difference)),
+        reference: product.reference.add(&bias(Weights::Reference)),
+        quantized: product.quantized.add(&bias(Weights::Quantized)),
+    }
+}
+
+/// Bounds on the output of any node before its activation, from those of all values before it.
+pub(super) fn before_activation(
+    setting: &Setting,
+    index: usize,
+    node: &Node,
+    values: &[Vectors],
+) -> Vectors {
+    let inputs: Vec<&Vectors> = node.inputs.iter().map(|&v| &values[v]).collect();
+    let x = inputs[0];
+    match &node.op {
+        Op::Conv(_) | Op::Linear(_) => affine(setting, index, x),
+        Op::Add => Vectors::sum(&inputs),
+        _ => rearranged(setting, node, &inputs),
+    }
+}
+
+/// Bounds on the output of a node that neither weighs nor adds.
+pub(super) fn rearranged(setting: &Setting, node: &Node, inputs: &[&Vectors]) -> Vectors {
+    let x = inputs[0];
+    match &node.op {
+        Op::Concat => Vectors::join(inputs, UpVec::concat),
+        Op::Flatten => {
+            let pixels = setting.network().shape(node.inputs[0]).pixels();
+            x.map(|v| v.repeat_each(pixels))
+        }
+        Op::Channels(channels) => x.map(|v| v.pick(channels.sources())),
+        // Averages and maxima; no setting is made of a network with the others.
+        _ => x.clone(),
+    }
+}

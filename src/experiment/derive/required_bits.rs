@@ -1,0 +1,196 @@
+//! The smallest bit width at which a bound, or the measurement, stays under a tolerance.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use super::ledger::Known;
+use crate::bounds::probabilistic::selection;
+use crate::bounds::{Ball, BoundError, Domain};
+use crate::experiment::error::SweepError;
+use crate::experiment::subject::model::LoadedModel;
+use crate::facts;
+use crate::network::Network;
+use crate::quant::Granularity;
+use crate::quant::uniform::{self, Scheme};
+use crate::results::schema::RequiredBitsRow;
+
+/// From this width on, each further bit halves an a-priori bound, which is what the theorem then states.
+const LAST_EVALUATED: u32 = 32;
+/// The narrowest grid there is.
+const FIRST: u32 = 2;
+
+/// The cells of a sweep that differ in their bit width alone.
+pub struct Family<'a> {
+    /// The model.
+    pub model: &'a LoadedModel,
+    /// `Quantizer::name`
+    pub quantizer: &'a str,
+    /// Scales per tensor or per channel.
+    pub granularity: Granularity,
+    /// By bit width: what is known at each depth.
+    pub swept: BTreeMap<u32, &'a BTreeMap<u32, Known>>,
+}
+
+/// The required bits of every quantity of a family, at every depth.
+pub fn required_bits(
+    family: &Family<'_>,
+    tolerances: &[f64],
+) -> Result<Vec<RequiredBitsRow>, SweepError> {
+    let Some((&widest, last)) = family.swept.last_key_value() else {
+        return Ok(Vec::new());
+    };
+    let narrowest = family.swept.keys().next().copied().unwrap_or(widest);
+    let network = &family.model.network;
+    let ids: Vec<&str> = last
+        .values()
+        .next()
+        .map(|k| k.bounds.iter().map(|(id, _)| id.as_str()).collect())
+        .unwrap_or_default();
+    let theorem = scheme(family.quantizer).map(|scheme| {
+        let ids: Vec<&str> = ids
+            .iter()
+            .copied()
+            .filter(|id| facts::of(id).is_some_and(|f| f.is_monotone))
+            .collect();
+        let domain = family.model.domain();
+        a_priori(
+            network,
+            &domain,
+            scheme,
+            family.granularity,
+            &ids,
+            tolerances,
+        )
+    });
+    let theorem = theorem.transpose().map_err(|source| SweepError::Bound {
+        model: network.name.clone(),
+        source,
+    })?;
+    let nodes: BTreeMap<u32, usize> = network
+        .taps()
+        .iter()
+        .map(|t| (t.depth as u32, t.node))
+        .collect();
+
+    let mut rows = Vec::new();
+    for (t, &tolerance) in tolerances.iter().enumerate() {
+        for (&depth, at_widest) in last.iter() {
+            let mut push = |quantity: &str, bits: Option<u32>, kind: &str| {
+                rows.push(RequiredBitsRow {
+                    model: network.name.clone(),
+                    quantizer: family.quantizer.to_string(),
+                    granularity: family.granularity.name().to_string(),
+                    quantity: quantity.to_string(),
+                    tolerance,
+                    depth,
+                    layer: network.name_at(depth as usize).to_string(),
+                    bits,
+                    kind: kind.to_string(),
+                    swept_from: narrowest,
+                    swept_to: widest,
+                });
+            };
+            let read_off = |value: &dyn Fn(&Known) -> Option<f64>| {
+                let series = family.swept.iter().rev();
+                let at = |k: &BTreeMap<u32, Known>| k.get(&depth).and_then(value);
+                let values = series.map(|(&bits, k)| (bits, at(k)));
+                selection::narrowest(values, tolerance.log10())
+            };
+            push("measured", read_off(&|k| Some(k.measured)), "measured");
+            if last.values().any(|k| k.tail.is_some()) {
+                push("tail", read_off(&|k| k.tail), "tail");
+            }
+            if last.values().any(|k| k.sample.is_some()) {
+                push(facts::SAMPLE.id, read_off(&|k| k.sample), "sample");
+            }
+            for &id in &ids {
+                let of = |k: &Known| k.bounds.iter().find(|(known, _)| known == id).map(|b| b.1);
+                if let Some(bits) = read_off(&of) {
+                    push(id, Some(bits), "bound");
+                    continue;
+                }
+                let proven = theorem.as_ref().and_then(|by_id| {
+                    let series = by_id.get(id)?;
+                    nodes.get(&depth).and_then(|&node| series[t][node])
+                });
+                let bound = of(at_widest).filter(|b| b.is_finite() && facts::is_plain(id));
+                match (proven, bound) {
+                    (Some(bits), _) => push(id, Some(bits), "a-priori"),
+                    (None, Some(bound)) => {
+                        push(id, Some(halvings(widest, bound, tolerance)), "extrapolated");
+                    }
+                    (None, None) => push(id, None, "bound"),
+                }
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// `bits` and as many more as it takes to bring a bound under the tolerance when each of them halves it.
+fn halvings(bits: u32, log10_bound: f64, tolerance: f64) -> u32 {
+    let more = (log10_bound - tolerance.log10()) / std::f64::consts::LOG10_2;
+    bits + more.ceil().max(0.0) as u32
+}
+
+/// The grid of a quantizer that rounds to nearest over the whole range of the weights: the ones that the theorem
+/// speaks of.
+fn scheme(quantizer: &str) -> Option<Scheme> {
+    match quantizer {
+        "uniform-symmetric" => Some(Scheme::Symmetric),
+        "uniform-asymmetric" => Some(Scheme::Asymmetric),
+        _ => None,
+    }
+}
+
+/// Bits by tolerance and node; `None` where no finite bound is known.
+pub type BitsNeeded = Vec<Vec<Option<u32>>>;
+
+/// For each bound and tolerance, the smallest width from which on every grid of that many bits over the range of the
+/// weights, rounding to nearest, stays under the tolerance at a node for every input of the domain
+/// (docs/bounds.md, required bits).
+pub fn a_priori<'i>(
+    network: &Network,
+    domain: &Domain,
+    scheme: Scheme,
+    granularity: Granularity,
+    ids: &[&'i str],
+    tolerances: &[f64],
+) -> Result<BTreeMap<&'i str, BitsNeeded>, BoundError> {
+    let series = |bits: u32, ids: &[&'i str]| {
+        let radii = uniform::radii(network, scheme, granularity, bits);
+        let ball = Ball::new(network, domain, &radii)?;
+        let ids = ids.par_iter();
+        ids.map(|&id| Ok((id, ball.evaluate(id)?.log10)))
+            .collect::<Result<Vec<_>, BoundError>>()
+    };
+    let first = |bound: f64, tolerance: f64| {
+        let finite = bound < f64::INFINITY;
+        finite.then(|| halvings(LAST_EVALUATED, bound, tolerance))
+    };
+    let mut needed: BTreeMap<&'i str, BitsNeeded> = BTreeMap::new();
+    for (id, bounds) in series(LAST_EVALUATED, ids)? {
+        let by_node = |&t: &f64| bounds.iter().map(|&b| first(b, t)).collect();
+        needed.insert(id, tolerances.iter().map(by_node).collect());
+    }
+    for bits in (FIRST..LAST_EVALUATED).rev() {
+        // Narrower grids have larger bounds: a node that this width is too few for needs no more looking at.
+        let open = |id: &&&str| needed[**id].iter().flatten().any(|&n| n == Some(bits + 1));
+        let open: Vec<&'i str> = ids.iter().filter(open).copied().collect();
+        if open.is_empty() {
+            break;
+        }
+        for (id, bounds) in series(bits, &open)? {
+            let rows = needed.get_mut(id).into_iter().flatten();
+            for (row, tolerance) in rows.zip(tolerances) {
+                for (n, bound) in row.iter_mut().zip(&bounds) {
+                    if *n == Some(bits + 1) && *bound <= tolerance.log10() {
+                        *n = Some(bits);
+                    }
+                }
+            }
+        }
+    }
+    Ok(needed)
+}

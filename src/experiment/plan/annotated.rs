@@ -1,0 +1,581 @@
+//! A plan with every key that plans have, an example of each and what it means: `quantbound plan`.
+//!
+//! The keys come from the tables that plans are checked with; a key without a line here fails the tests.
+
+use std::fmt::Write;
+
+use super::KEYS;
+use super::method::Method;
+use crate::facts;
+
+/// What is said of one key of one table.
+struct Line {
+    /// Name of the table, as in [`KEYS`], or of a method.
+    table: &'static str,
+    key: &'static str,
+    /// As TOML; empty for keys that are tables of their own.
+    example: &'static str,
+    says: &'static str,
+}
+
+const fn line(
+    table: &'static str,
+    key: &'static str,
+    example: &'static str,
+    says: &'static str,
+) -> Line {
+    Line {
+        table,
+        key,
+        example,
+        says,
+    }
+}
+
+/// A table that stands for every method.
+const ANY: &str = "any method";
+const PLAN: &str = "the plan";
+
+const LINES: &[Line] = &[
+    line(
+        PLAN,
+        "batch",
+        "20",
+        "images that share one full-precision pass, and the unit of resuming",
+    ),
+    line(
+        PLAN,
+        "f64_images",
+        "1",
+        "first images also evaluated in f64: how far f32 moves the measurement; 0 for none",
+    ),
+    line(
+        PLAN,
+        "bounds",
+        r#"["layerwise", "fused", "best"]"#,
+        "only these bounds; all when left out, none for []",
+    ),
+    line(
+        PLAN,
+        "tolerances",
+        "[0.1, 1.0]",
+        "differences of the output that required bits are counted for",
+    ),
+    line(PLAN, "images", "", "images to measure on"),
+    line(
+        PLAN,
+        "calibration",
+        "",
+        "images that methods look at; must be others than those measured on",
+    ),
+    line(PLAN, "model", "", "a network; repeat the table for more"),
+    line(
+        PLAN,
+        "quantize",
+        "",
+        "a method; repeat the table for more. Every model meets every method, bit width and granularity",
+    ),
+    line(
+        PLAN,
+        "studies",
+        "",
+        "what to find out beside discrepancies and bounds",
+    ),
+    line(
+        "images",
+        "dir",
+        r#""photos""#,
+        "folder of JPEG or PNG files; paths start where quantbound runs",
+    ),
+    line(
+        "images",
+        "labels",
+        r#""file-name""#,
+        "file-name (cat_281.jpg), folders (one for each class) or a .csv file; what the folder's layout speaks for when left out",
+    ),
+    line(
+        "images",
+        "skip",
+        "0",
+        "leave out the first so many, in name order",
+    ),
+    line(
+        "images",
+        "limit",
+        "100",
+        "use only the first so many of the others; all when left out",
+    ),
+    line(
+        "calibration",
+        "dir",
+        r#""calibration-photos""#,
+        "as for images",
+    ),
+    line(
+        "calibration",
+        "labels",
+        r#""file-name""#,
+        "as for images; nothing reads them",
+    ),
+    line("calibration", "skip", "0", "as for images"),
+    line("calibration", "limit", "32", "as for images"),
+    line(
+        "calibration",
+        "augment",
+        "128",
+        "calibrate on so many: the images, then random crops and flips of them",
+    ),
+    line("calibration", "seed", "0", "of the crops and flips"),
+    line(
+        "model",
+        "name",
+        r#""mobilenet_v2""#,
+        "architecture, see `quantbound inspect --model x`; any name for an ONNX file",
+    ),
+    line(
+        "model",
+        "weights",
+        r#""model.onnx""#,
+        "safetensors, PyTorch state dict or ONNX file, or random:SEED",
+    ),
+    line(
+        "model",
+        "activation",
+        r#""relu""#,
+        "ReLU in the place of every ReLU6: another function, and the name says so",
+    ),
+    line(
+        "model",
+        "preprocessing",
+        "",
+        "what is done to pictures; what is left out is as usual for the architecture",
+    ),
+    line(
+        "preprocessing",
+        "file",
+        r#""preprocessing.json""#,
+        "timm's or torchvision's configuration of the model; the other keys come before it",
+    ),
+    line(
+        "preprocessing",
+        "resize",
+        "256",
+        "shorter side in pixels, or [height, width]",
+    ),
+    line(
+        "preprocessing",
+        "crop",
+        "224",
+        "both sides in pixels, or [height, width]",
+    ),
+    line(
+        "preprocessing",
+        "interpolation",
+        r#""bilinear""#,
+        "bilinear or bicubic",
+    ),
+    line(
+        "preprocessing",
+        "mean",
+        "[0.485, 0.456, 0.406]",
+        "subtracted for each channel, of values in input_range",
+    ),
+    line(
+        "preprocessing",
+        "std",
+        "[0.229, 0.224, 0.225]",
+        "divided by for each channel",
+    ),
+    line(
+        "preprocessing",
+        "input_range",
+        "[0.0, 1.0]",
+        "what pixels 0 and 255 become before mean and std",
+    ),
+    line(
+        "preprocessing",
+        "channels",
+        r#""rgb""#,
+        "rgb, bgr, grey or rgba",
+    ),
+    line(
+        "activations",
+        "bits",
+        "8",
+        "bits per activation, 2 to 8; bounds on weights do not apply to such cells",
+    ),
+    line(
+        "activations",
+        "range",
+        r#""percentile""#,
+        "min-max, percentile or mse",
+    ),
+    line(
+        "activations",
+        "percentile",
+        "99.99",
+        "share covered, with range = \"percentile\"",
+    ),
+    line(
+        ANY,
+        "bits",
+        "[4, 6, 8]",
+        "bits per weight, 2 to 16, each a cell",
+    ),
+    line(
+        ANY,
+        "granularity",
+        r#"["per-tensor", "per-channel"]"#,
+        "scales, each a cell; the method's usual one when left out",
+    ),
+    line(
+        ANY,
+        "scheme",
+        r#""symmetric""#,
+        "symmetric or asymmetric grid",
+    ),
+    line(
+        ANY,
+        "range",
+        r#""max-abs""#,
+        "max-abs, mse or { percentile = 99.9 }: which weights the grid covers",
+    ),
+    line(
+        ANY,
+        "rounding",
+        r#""ties-even""#,
+        "ties-even, floor or { stochastic = { seed = 0 } }",
+    ),
+    line(
+        ANY,
+        "bias_correction",
+        "false",
+        "biases take up each channel's mean error on calibration images",
+    ),
+    line(ANY, "activations", "", "quantizes activations too"),
+    line(
+        ANY,
+        "sample",
+        "0.25",
+        "share of the patches of each convolution's input that is drawn",
+    ),
+    line(ANY, "seed", "0", "of what is drawn at random"),
+    line(
+        ANY,
+        "scalar",
+        "1.16",
+        "C of the step, which is C times the largest weight (mean over neurons) over 2^(bits-1)",
+    ),
+    line(
+        "dfq",
+        "absorb",
+        "false",
+        "high biases move into the next layer",
+    ),
+    line("adaround", "iterations", "1000", "steps of the optimizer"),
+    line(
+        "mixed",
+        "by",
+        r#""measured""#,
+        "measured or bound: what says how sensitive a layer is",
+    ),
+    line(
+        "mixed",
+        "candidates",
+        "[2, 3, 4, 5, 6, 8]",
+        "widths that layers choose from; bits is then the average that may be spent",
+    ),
+    line("rex", "orders", "2", "terms of the expansion, 1 to 4"),
+    line(
+        "rex",
+        "budget",
+        "1.0",
+        "share of the channels that terms beyond the first keep",
+    ),
+    line(
+        "gpfq",
+        "threshold",
+        r#""none""#,
+        "none, { soft = 0.5 } or { hard = 0.5 }, in steps: for sparse codes",
+    ),
+    line("spfq", "order", "1", "passes of data alignment"),
+    line(
+        "saved",
+        "file",
+        r#""q.safetensors""#,
+        "what `quantbound quantize` wrote",
+    ),
+    line(
+        "saved",
+        "sha256",
+        r#""""#,
+        "of that file; refused where it is another one",
+    ),
+    line(
+        "studies",
+        "sample",
+        "true",
+        "bounds from the activations of each image",
+    ),
+    line(
+        "studies",
+        "ball",
+        "[0.01]",
+        "the same for every image within such a distance",
+    ),
+    line(
+        "studies",
+        "isolated",
+        "true",
+        "each layer quantized alone: which layer hurts?",
+    ),
+    line(
+        "studies",
+        "search",
+        r#"{ budget = 200, seed = 0, method = "both" }"#,
+        "the worst input that a search finds; gradient, free or both",
+    ),
+    line(
+        "studies",
+        "dynamics",
+        "true",
+        "distributions of weights and activations",
+    ),
+    line(
+        "studies",
+        "guarantees",
+        "true",
+        "what the quantizers' papers promise, checked",
+    ),
+    line(
+        "studies",
+        "rescale",
+        "true",
+        "bounds in other parametrizations of the same function",
+    ),
+    line(
+        "studies",
+        "tails",
+        "",
+        "what all but a few images like these stay under",
+    ),
+    line(
+        "tails",
+        "coverage",
+        "0.95",
+        "share of images that a statement covers",
+    ),
+    line("tails", "confidence", "0.95", "probability that it is true"),
+    line(
+        "tails",
+        "scale_images",
+        "20",
+        "images that fix the scales of the statement about all depths; a fifth when left out",
+    ),
+];
+
+/// Keys that a plan cannot do without; the others are commented out.
+const NEEDED: [(&str, &str); 6] = [
+    ("images", "dir"),
+    ("model", "name"),
+    ("model", "weights"),
+    ("uniform", "method"),
+    ("uniform", "bits"),
+    ("uniform", "granularity"),
+];
+
+/// The method whose table is no comment.
+const USUAL: &str = "uniform";
+
+fn find(table: &str, key: &str) -> Option<&'static Line> {
+    LINES.iter().find(|l| l.table == table && l.key == key)
+}
+
+fn keys(table: &str) -> &'static [&'static str] {
+    let known = KEYS.iter().find(|(name, _)| *name == table);
+    known.map_or(&[], |(_, keys)| keys)
+}
+
+/// The whole plan. What starts with `#` and a blank is said to the reader; what starts with `#` alone is a key, or a table,
+/// that may be had by taking the `#` away.
+pub fn plan() -> String {
+    let mut text = String::from(
+        "# A plan of quantbound, with every key. Run it by `quantbound sweep FILE`.\n# What is commented out may be left \
+         out; the value beside it is an example, or the default where there is one.\n",
+    );
+    let ids: Vec<&str> = facts::ALL
+        .iter()
+        .filter(|f| f.certifies == facts::Certifies::ForAllInputs)
+        .map(|f| f.id)
+        .collect();
+    section(&mut text, PLAN, PLAN, "");
+    for part in wrapped("bounds", &ids) {
+        let _ = writeln!(text, "# {part}");
+    }
+    section(&mut text, "images", "images", "[images]");
+    section(&mut text, "calibration", "calibration", "#[calibration]");
+    section(&mut text, "model", "model", "[[model]]");
+    section(
+        &mut text,
+        "preprocessing",
+        "preprocessing",
+        "#[model.preprocessing]",
+    );
+    for (method, keys) in Method::KEYS {
+        let mark = if method == USUAL { "" } else { "#" };
+        match method {
+            USUAL => text.push_str(&format!("\n# {}\n", head_of("quantize"))),
+            _ => text.push('\n'),
+        }
+        let _ = writeln!(text, "{mark}[[quantize]]\n{mark}method = \"{method}\"");
+        for key in keys.iter().filter(|k| **k != "method") {
+            if let Some(line) = find(method, key).or_else(|| find(ANY, key)) {
+                entry(&mut text, method, line);
+            }
+        }
+        if method == USUAL {
+            section(
+                &mut text,
+                "activations",
+                "activations",
+                "#[quantize.activations]",
+            );
+        }
+    }
+    section(&mut text, "studies", "studies", "#[studies]");
+    section(&mut text, "tails", "tails", "#[studies.tails]");
+    text
+}
+
+fn head_of(key: &str) -> &'static str {
+    find(PLAN, key).map_or("", |l| l.says)
+}
+
+/// A table's heading with what is said of it, and its keys.
+fn section(text: &mut String, table: &str, name: &str, heading: &str) {
+    let says = [PLAN, "model", "studies", ANY]
+        .iter()
+        .filter(|_| name != PLAN)
+        .find_map(|of| find(of, name))
+        .map_or("", |l| l.says);
+    if !heading.is_empty() {
+        let _ = match says {
+            "" => writeln!(text, "\n{heading}"),
+            _ => writeln!(text, "\n# {says}\n{heading}"),
+        };
+    }
+    for key in keys(table) {
+        if let Some(line) = find(table, key) {
+            entry(text, table, line);
+        }
+    }
+}
+
+/// `key = example   # what it means`
+fn entry(text: &mut String, table: &str, line: &Line) {
+    if line.example.is_empty() {
+        return;
+    }
+    let needed = NEEDED.contains(&(table, line.key));
+    let mark = if needed { "" } else { "#" };
+    let pair = format!("{mark}{} = {}", line.key, line.example);
+    let _ = writeln!(text, "{pair:<46} # {}", line.says);
+}
+
+/// A list of names in lines of a page's width.
+fn wrapped(what: &str, names: &[&str]) -> Vec<String> {
+    let mut lines = vec![format!("{what}:")];
+    for name in names {
+        let fits = lines.last().is_some_and(|l| l.len() + name.len() < 100);
+        if !fits {
+            lines.push(String::from(" "));
+        }
+        if let Some(last) = lines.last_mut() {
+            last.push(' ');
+            last.push_str(name);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Plan, check_keys};
+    use super::*;
+    use std::path::Path;
+
+    /// The plan with every comment mark before a key taken away, tables of saved networks left out.
+    fn all_keys() -> String {
+        let text = plan();
+        let tables = text.split("\n\n");
+        let kept = tables.filter(|t| !t.contains("method = \"saved\""));
+        let lines = kept.flat_map(|t| t.lines().chain([""]));
+        let lines = lines.map(|l| match l.strip_prefix('#') {
+            Some(key) if !key.starts_with(' ') => key,
+            _ => l,
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn it_runs_as_it_is_and_with_every_key() {
+        let path = Path::new("plan.toml");
+        let plain = Plan::parse(&plan(), path).unwrap();
+        assert_eq!(plain.quantize.len(), 1);
+        let listed = plan();
+        let listed = listed.split("# bounds:").nth(1).unwrap();
+        let listed = listed.split("\n\n").next().unwrap().split_whitespace();
+        let ids: Vec<&str> = listed.filter(|w| *w != "#").collect();
+        assert!(ids.len() > 10);
+        for id in ids {
+            crate::bounds::find(id).unwrap();
+        }
+        let full = Plan::parse(&all_keys(), path).unwrap();
+        assert_eq!(full.quantize.len(), Method::KEYS.len() - 1);
+        assert!(full.calibration.is_some() && full.studies.tails.is_some());
+        assert!(full.quantize[0].activations.is_some());
+    }
+
+    #[test]
+    fn every_key_has_a_line_and_every_line_a_key() {
+        let text = plan();
+        for (table, keys) in KEYS {
+            for key in *keys {
+                assert!(
+                    find(table, key).is_some(),
+                    "{table}: {key} is not explained"
+                );
+            }
+        }
+        for (method, keys) in Method::KEYS {
+            for key in keys.iter().filter(|k| **k != "method") {
+                let line = find(method, key).or_else(|| find(ANY, key));
+                assert!(line.is_some(), "{method}: {key} is not explained");
+            }
+        }
+        for line in LINES {
+            let known = KEYS.iter().map(|(n, keys)| (*n, *keys)).chain(Method::KEYS);
+            let mut of = known.filter(|(n, _)| *n == line.table || line.table == ANY);
+            assert!(
+                of.any(|(_, keys)| keys.contains(&line.key)),
+                "{} of {} is no key",
+                line.key,
+                line.table
+            );
+            assert!(
+                text.contains(line.says),
+                "{} of {} is not shown",
+                line.key,
+                line.table
+            );
+        }
+    }
+
+    #[test]
+    fn a_mistyped_key_of_it_is_refused() {
+        let text = all_keys().replace("f64_images", "f64_imagse");
+        let table: toml::Table = text.parse().unwrap();
+        let error = check_keys("the plan", &table, Path::new("p")).unwrap_err();
+        assert!(error.to_string().contains("did you mean `f64_images`?"));
+    }
+}

@@ -55,7 +55,7 @@ impl Args {
         let side = crop.map(|crop| crop.both()[0]);
         let (a, b) = (File::open(&self.a, side)?, File::open(&self.b, side)?);
         let name = a.network().name.clone();
-        let chosen = choose(&name, a.network(), settings.as_ref())?;
+        let chosen = choose(&name, None, a.network(), settings.as_ref())?;
         note!(
             "{name}: pictures: {} ({})",
             chosen.preprocessing,

@@ -13,7 +13,7 @@ use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
 use crate::experiment::share::Shard;
-use crate::experiment::sweep::{Finished, Sweep};
+use crate::experiment::sweep::{Finished, Place, Sweep};
 use crate::report;
 use crate::results::answers::answers;
 use crate::results::headline::Headline;
@@ -29,7 +29,7 @@ pub fn execute(
     plan: &Plan,
     written: &str,
     engine: &EngineOptions,
-    out: &Path,
+    out: Place<'_>,
 ) -> anyhow::Result<Finished> {
     with_sweep((plan, written), engine, out, |sweep, tell| sweep.run(tell))
 }
@@ -39,7 +39,7 @@ pub fn merge(
     plan: &Plan,
     written: &str,
     engine: &EngineOptions,
-    out: &Path,
+    out: Place<'_>,
 ) -> anyhow::Result<Finished> {
     with_sweep((plan, written), engine, out, |sweep, tell| {
         sweep.merge(tell)
@@ -51,7 +51,7 @@ pub fn execute_shard(
     plan: &Plan,
     written: &str,
     engine: &EngineOptions,
-    out: &Path,
+    out: Place<'_>,
     shard: Shard,
 ) -> anyhow::Result<usize> {
     with_sweep((plan, written), engine, out, |sweep, tell| {
@@ -62,7 +62,7 @@ pub fn execute_shard(
 fn with_sweep<T>(
     (plan, written): (&Plan, &str),
     engine: &EngineOptions,
-    out: &Path,
+    out: Place<'_>,
     work: impl FnOnce(&Sweep<'_>, &mut dyn FnMut(Event)) -> Result<T, SweepError>,
 ) -> anyhow::Result<T> {
     let selected = engine.select()?;
@@ -84,13 +84,13 @@ fn with_sweep<T>(
 }
 
 /// Builds the report, names the files and the numbers that matter, and turns verdicts into an outcome.
-pub fn conclude(finished: &Finished, out: &Path) -> anyhow::Result<Outcome> {
-    let built = report::build(out)?;
+pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
+    let built = report::build(&finished.out)?;
     let summary = &finished.summary;
     if finished.computed == 0 {
         say!("nothing to compute: every part was already there");
     }
-    say!("results  {}", out.display());
+    say!("results  {}", finished.out.display());
     say!("report   {}", built.html.display());
     for line in headline(summary) {
         say!("{line}");

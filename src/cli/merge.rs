@@ -7,6 +7,7 @@ use super::execution::{conclude, merge};
 use super::options::EngineOptions;
 use super::output::{note, say};
 use crate::experiment::plan::Plan;
+use crate::experiment::sweep::Place;
 use crate::results::schema::file;
 use crate::results::store::RunStore;
 
@@ -57,7 +58,7 @@ impl Args {
                 }
             }
         }
-        let finished = merge(&plan, &written, &self.engine, &self.out)?;
-        conclude(&finished, &self.out)
+        let finished = merge(&plan, &written, &self.engine, Place::At(&self.out))?;
+        conclude(&finished)
     }
 }

@@ -132,6 +132,11 @@ impl ModelOptions {
 /// Tells on standard error what is done to pictures, and what the import had to say.
 pub fn tell(model: &LoadedModel) {
     note!("{}", model.pictures());
+    tell_notes(model);
+}
+
+/// Tells on standard error what the import had to say.
+pub fn tell_notes(model: &LoadedModel) {
     for note in &model.notes {
         note!("note: {note}");
     }
@@ -163,13 +168,13 @@ pub struct CalibrationOptions {
     #[arg(long, value_name = "DIR")]
     pub calibration: Option<PathBuf>,
     /// Use only the first so many of them
-    #[arg(long, value_name = "N", requires = "calibration")]
+    #[arg(long, value_name = "N", requires = "calibration", value_parser = count)]
     pub calibration_limit: Option<usize>,
     /// Calibrate on so many images: those, then random crops and flips of them
     #[arg(long, value_name = "N", requires = "calibration")]
     pub calibration_augment: Option<usize>,
     /// Seed of the crops and flips
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub calibration_seed: u64,
 }
 
@@ -201,7 +206,7 @@ pub struct ImageOptions {
     #[arg(long, value_name = "DIR")]
     pub images: PathBuf,
     /// Use only the first so many; where some are calibrated on, the first of the others
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub limit: Option<usize>,
 }
 
@@ -321,6 +326,15 @@ impl VariantOptions {
             Ok((spec, quantized))
         }))
     }
+}
+
+/// Parses a number of things, as plans can write it.
+pub fn count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok();
+    count
+        .filter(|&n: &u32| n > 0)
+        .map(|n| n as usize)
+        .ok_or_else(|| format!("expected a number from 1 to {}", u32::MAX))
 }
 
 /// Parses `relu`.

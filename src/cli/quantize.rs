@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::Outcome;
 use super::options::{MethodOptions, ModelOptions};
-use super::output::say;
+use super::output::{check_place, say};
 use crate::experiment::plan::CalibrationSpec;
 use crate::experiment::subject::calibrating::calibrate;
 use crate::experiment::subject::model::LoadedModel;
@@ -53,6 +53,7 @@ impl Args {
             bail!("one file holds one network: give one bit width and one granularity");
         };
         let quantizer = spec.build()?;
+        check_place(&self.out)?;
         let images = self.method.images(&table)?;
         let images = images.as_ref().map(CalibrationSpec::open).transpose()?;
         let model = self.model.load()?;

@@ -10,6 +10,7 @@ use super::options::EngineOptions;
 use super::output::say;
 use crate::experiment::plan::Plan;
 use crate::experiment::share::Shard;
+use crate::experiment::sweep::Place;
 
 /// Arguments of `sweep`.
 #[derive(clap::Args)]
@@ -39,14 +40,14 @@ impl Args {
             }
         };
         if let Some(shard) = self.shard {
-            let computed = execute_shard(&plan, &written, &self.engine, &out, shard)?;
+            let computed = execute_shard(&plan, &written, &self.engine, Place::At(&out), shard)?;
             say!("results  {}", out.display());
             say!(
                 "shard {shard}: {computed} parts made now; `quantbound merge` judges when all shards are there"
             );
             return Ok(Outcome::Fine);
         }
-        let finished = execute(&plan, &written, &self.engine, &out)?;
-        conclude(&finished, &out)
+        let finished = execute(&plan, &written, &self.engine, Place::At(&out))?;
+        conclude(&finished)
     }
 }

@@ -78,6 +78,9 @@ pub struct ModelProvenance {
     pub weights: String,
     /// Its SHA-256.
     pub weights_sha256: String,
+    /// Hash of the folded network: names, shapes and values, whatever files they lie in.
+    #[serde(default)]
+    pub network: String,
     /// Resize, crop and normalization.
     pub preprocessing: Preprocessing,
     /// Why that: as stated, as the architecture was trained, or as the network asks for.

@@ -187,6 +187,9 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("preprocessing", Settings::KEYS),
 ];
 
+/// Keys of older plans: table, key, and what it is called now.
+const RENAMED: &[(&str, &str, &str)] = &[("preprocessing", "order", "channels")];
+
 impl Plan {
     /// Reads and checks a plan.
     pub fn read(path: &Path) -> Result<Self, PlanError> {
@@ -225,11 +228,28 @@ impl Plan {
     /// For paths that are no UTF-8, which TOML cannot say.
     pub fn to_toml(&self) -> Result<String, PlanError> {
         toml::to_string_pretty(self).map_err(|e| PlanError::Value {
-            path: self.images.dir.clone(),
+            path: self.unwritable().unwrap_or(&self.images.dir).to_path_buf(),
             problem: format!(
                 "the plan cannot be written ({e}); paths must be UTF-8: rename the file or folder"
             ),
         })
+    }
+
+    /// The first path that is no UTF-8.
+    fn unwritable(&self) -> Option<&Path> {
+        let mut paths = vec![self.images.dir.as_path()];
+        paths.extend(self.calibration.iter().map(|c| c.images.dir.as_path()));
+        for model in &self.model {
+            paths.push(&model.weights);
+            let settings = model.preprocessing.iter();
+            paths.extend(settings.filter_map(|s| s.file.as_deref()));
+        }
+        for quantize in &self.quantize {
+            if let Method::Saved { file, .. } = &quantize.method {
+                paths.push(file);
+            }
+        }
+        paths.into_iter().find(|path| path.to_str().is_none())
     }
 
     /// The bounds asked for; `None` for all.
@@ -302,13 +322,18 @@ pub(super) fn check_keys(name: &str, table: &toml::Table, path: &Path) -> Result
     };
     for (key, value) in table {
         if !known.contains(&key.as_str()) {
-            let hint = crate::suggest(key, known.iter().copied());
+            let renamed = RENAMED.iter().find(|r| (r.0, r.1) == (name, key.as_str()));
+            let hint = match renamed {
+                Some((_, old, new)) => format!("; `{old}` is called `{new}` now"),
+                None => crate::suggest(key, known.iter().copied())
+                    .map_or(String::new(), |h| format!("; did you mean `{h}`?")),
+            };
             return Err(PlanError::UnknownKey {
                 path: path.to_path_buf(),
                 key: key.clone(),
                 table: place,
                 known: known.join(", "),
-                hint: hint.map_or(String::new(), |h| format!("; did you mean `{h}`?")),
+                hint,
             });
         }
         match value {

@@ -4,7 +4,7 @@ mod pass;
 mod schedule;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 
 use self::pass::Pass;
@@ -45,13 +45,14 @@ pub struct Sweep<'a> {
     /// Why this engine.
     pub device_reason: String,
     /// The run directory.
-    pub out: &'a Path,
+    pub out: Place<'a>,
     /// The signal that asks to stop after the part in flight; 0 for none.
     pub stop: &'a AtomicUsize,
 }
 
 /// What a sweep works on, loaded.
 struct Prepared {
+    out: PathBuf,
     images: ImageSet,
     calibrating: Calibrating,
     models: Vec<LoadedModel>,
@@ -110,8 +111,25 @@ fn warn_of_mixture(machines: &[Machine], tell: &mut dyn FnMut(Event)) {
     }
 }
 
+/// Where the results go.
+pub enum Place<'a> {
+    /// This directory.
+    At(&'a Path),
+    /// The directory named by a text of all that the results depend on: the plan, networks, images, engine and code.
+    Named(&'a dyn Fn(&str) -> PathBuf),
+}
+
+impl<'a> Place<'a> {
+    /// The directory asked for, else one named by what the results depend on.
+    pub fn of(asked: Option<&'a Path>, named: &'a dyn Fn(&str) -> PathBuf) -> Self {
+        asked.map_or(Self::Named(named), Self::At)
+    }
+}
+
 /// What a finished sweep leaves.
 pub struct Finished {
+    /// The run directory.
+    pub out: PathBuf,
     /// Counts, per-cell results and violations.
     pub summary: Summary,
     /// Parts computed now (0 when everything was there).
@@ -175,7 +193,7 @@ impl Sweep<'_> {
     /// Loads everything and names the cells, before any work.
     fn prepare(&self, tell: &mut dyn FnMut(Event)) -> Result<Prepared, SweepError> {
         let images = open_images(&self.plan.images)?;
-        tell(Event::Note(images.labels.clone()));
+        tell(Event::Note(images.labels()));
         let calibration = self.plan.calibration.as_ref();
         let calibration = calibration.map(CalibrationSpec::open).transpose()?;
         if let (Some(_), Some(seen)) = (self.plan.studies.tails, &calibration) {
@@ -192,19 +210,38 @@ impl Sweep<'_> {
         let models = models;
         check_labels(&models, &images, tell)?;
         for model in &models {
+            images.check(&model.preprocessing)?;
+        }
+        for model in &models {
             tell(Event::Note(model.pictures()));
             for note in &model.notes {
                 tell(Event::Note(format!("note: {note}")));
             }
         }
         let cells = self.cells(&models, &images, &calibrating)?;
-        let store = RunStore::create_or_open(self.out)?;
+        let resolved = self.plan.to_toml()?;
+        let out = match self.out {
+            Place::At(out) => out.to_path_buf(),
+            Place::Named(named) => {
+                let ids = cells.iter().map(|c| c.key.cell_id.as_str());
+                named(&ids.fold(resolved.clone(), |text, id| text + id))
+            }
+        };
+        let store = RunStore::create_or_open(&out)?;
+        if store.resolved().is_some_and(|earlier| earlier != resolved) {
+            tell(Event::Note(format!(
+                "note: {} held the results of another plan: its tables and figures are replaced, its parts are kept and \
+                 found again when that plan returns",
+                out.display()
+            )));
+        }
         store.write_plan(self.written)?;
-        store.write_resolved(&self.plan.to_toml()?)?;
+        store.write_resolved(&resolved)?;
         let mut provenance = self.provenance(&models, &images);
         provenance.calibration = calibrating.describe();
         store.write_provenance(&provenance)?;
         Ok(Prepared {
+            out,
             batches: images.len().div_ceil(self.plan.batch) as u32,
             studies: Scheduled::of(self.plan),
             images,
@@ -269,6 +306,7 @@ impl Sweep<'_> {
         self.measure(prepared, share, Some(&mut judging), tell)?;
 
         let Prepared {
+            out,
             models,
             cells,
             store,
@@ -291,6 +329,7 @@ impl Sweep<'_> {
         store.write_summary(&summary)?;
         doubt(models, &summary, tell);
         Ok(Finished {
+            out: out.clone(),
             summary,
             searched: tables::searched(store)?,
             computed,
@@ -358,7 +397,7 @@ impl Sweep<'_> {
         let mut record = Provenance::new(self.engine.device(), self.device_reason.clone());
         record.images_dir = self.plan.images.dir.display().to_string();
         record.images = images.len();
-        record.labels = images.labels.clone();
+        record.labels = images.labels();
         record.images_hash = images.hash();
         record.models = self
             .plan
@@ -369,6 +408,7 @@ impl Sweep<'_> {
                 model: loaded.network.name.clone(),
                 weights: planned.weights.display().to_string(),
                 weights_sha256: loaded.weights_sha256.clone(),
+                network: loaded.content.clone(),
                 preprocessing: loaded.preprocessing.clone(),
                 preprocessing_from: loaded.preprocessing_from.clone(),
                 domain_magnitude: loaded.domain().magnitude(),

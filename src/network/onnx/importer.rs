@@ -13,7 +13,7 @@ use super::quantized::record::{QuantizedModel, Record, weight_input};
 use super::{GROWTH, Imported, LABEL, LARGEST_MAP, LARGEST_SUM, OnnxError, proto, short};
 use crate::network::graph::{INPUT, Network, ValueId};
 use crate::network::op::{Activation, Op, Pad};
-use crate::tensor::Shape;
+use crate::tensor::{Shape, memory};
 
 /// How an ONNX tensor lays out a network value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -502,6 +502,10 @@ impl<'a> Importer<'a> {
                 self.elements
             ));
         }
+        memory::check(
+            "the feature maps of one image",
+            size_of::<f32>() * self.elements,
+        )?;
         self.names.insert(name);
         self.tensors.push(String::new());
         Ok(id)

@@ -195,6 +195,11 @@ impl RunStore {
         atomic::removed(&path, std::fs::remove_file(&path))
     }
 
+    /// The plan whose results are here, with every default filled in.
+    pub fn resolved(&self) -> Option<String> {
+        std::fs::read_to_string(self.dir.join(file::RESOLVED)).ok()
+    }
+
     /// Writes `plan.toml`, the plan as given.
     pub fn write_plan(&self, toml: &str) -> Result<(), StoreError> {
         atomic::write_bytes(&self.dir.join(file::PLAN), toml.as_bytes())

@@ -5,7 +5,7 @@ use std::fs;
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::experiment::plan::Plan;
 use quantbound::experiment::studies::attribution::Split;
-use quantbound::experiment::sweep::Sweep;
+use quantbound::experiment::sweep::{Place, Sweep};
 use quantbound::network::{Activation, INPUT, Linear, Network, Op};
 use quantbound::results::schema::{AttributionRow, MeasurementRow, file};
 use quantbound::results::store::for_each_row;
@@ -64,7 +64,8 @@ fn both_parts_add_up_to_what_is_measured() {
         engine: &engine,
         reference: &reference,
         device_reason: "test".into(),
-        out: &out,
+        out: Place::At(&out),
+        stop: &Default::default(),
     };
     sweep.run(&mut |_| ()).unwrap();
     let mut rows: Vec<AttributionRow> = Vec::new();

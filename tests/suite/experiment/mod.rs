@@ -5,6 +5,7 @@ mod code;
 mod golden;
 mod judge;
 mod ledger;
+mod leftovers;
 mod search;
 mod shards;
 mod store;

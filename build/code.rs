@@ -54,6 +54,7 @@ pub const COMPONENTS: &[Component] = &[
             "src/experiment/subject/model.rs",
             "src/experiment/sweep/pass.rs",
             "src/experiment/subject/preprocessing.rs",
+            "src/experiment/subject/quantized_file.rs",
             "src/experiment/plan/quantizer_spec.rs",
             "src/experiment/plan/quantize.rs",
             "src/experiment/subject/quantizers.rs",
@@ -80,6 +81,13 @@ pub const COMPONENTS: &[Component] = &[
             "src/facts.rs",
             "src/experiment/studies/sample_bounds.rs",
             "src/results/schema/sample_bounds.rs",
+        ],
+    ),
+    component(
+        "ATTRIBUTION",
+        &[
+            "src/experiment/studies/attribution.rs",
+            "src/results/schema/attribution.rs",
         ],
     ),
     component(
@@ -145,6 +153,7 @@ pub const NO_ROWS: &[&str] = &[
     "src/experiment/plan/annotated.rs",
     "src/experiment/cell.rs",
     "src/experiment/code.rs",
+    "src/experiment/comparison.rs",
     "src/experiment/derive",
     "src/experiment/subject/mod.rs",
     "src/experiment/subject/diagnosis.rs",
@@ -163,6 +172,7 @@ pub const NO_ROWS: &[&str] = &[
     "src/experiment/plan/studies.rs",
     "src/experiment/plan/tails.rs",
     "src/experiment/provenance.rs",
+    "src/experiment/share.rs",
     "src/experiment/studies/mod.rs",
     "src/experiment/sweep/schedule.rs",
     "src/experiment/sweep/mod.rs",

@@ -1,5 +1,5 @@
 //! Compares imported ONNX models with ONNX Runtime, tensor by tensor: `compare_onnx FOLDER`, where
-//! `scripts/oracle/export_onnx.py --full FOLDER` or `scripts/fuzz-onnx` has put pairs of `.onnx` and `.json`.
+//! `scripts/oracle/export_onnx.py --full FOLDER` or `scripts/oracle/fuzz_onnx.py` has put pairs of `.onnx` and `.json`.
 //! One line for each model: `ok`, `refused` with the reason, `WRONG` or `PANIC`; exit code 1 unless all are ok.
 
 #[path = "../tests/suite/common/onnx_golden.rs"]

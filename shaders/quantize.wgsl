@@ -3,7 +3,6 @@
 struct Params {
     // vec4s.
     count: u32,
-    inverse: f32,
     scale: f32,
     low: f32,
     high: f32,
@@ -24,6 +23,6 @@ fn main(
     }
     let v = y[item];
     // Ties to even. NaN and infinities pass, so that nothing hides them.
-    let level = clamp(round(v * p.inverse), vec4<f32>(p.low), vec4<f32>(p.high));
+    let level = clamp(round(v / p.scale), vec4<f32>(p.low), vec4<f32>(p.high));
     y[item] = select(level * p.scale, v, not_finite(v));
 }

@@ -61,7 +61,7 @@ impl Args {
         let images = self.sample.open(&model)?;
         let mut objects = Vec::new();
         let needed = self.required(&table, &model, &domain)?;
-        let mut out = std::io::stdout().lock();
+        let mut out = super::output::stdout();
         for variant in self.variants.quantize(&table, &model)? {
             let (spec, quantized) = variant?;
             let name = spec.build()?.name();

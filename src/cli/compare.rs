@@ -106,7 +106,7 @@ fn fitted(text: &str, width: usize) -> String {
 }
 
 fn terminal(found: &Comparison) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = super::output::stdout();
     writeln!(out, "{}", verdict(found))?;
     for line in remarks(found) {
         writeln!(out, "{line}")?;
@@ -190,7 +190,7 @@ fn rows(changes: &[Change]) -> Vec<Vec<String>> {
 }
 
 fn markdown(found: &Comparison) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = super::output::stdout();
     let plain = |text: &str| text.replace('|', "\\|");
     writeln!(out, "**{}**\n", verdict(found))?;
     for line in remarks(found) {

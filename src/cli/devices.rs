@@ -32,7 +32,7 @@ impl Args {
                 ]
             })
             .collect();
-        let mut out = std::io::stdout().lock();
+        let mut out = super::output::stdout();
         let header = [
             "adapter",
             "type",

@@ -30,7 +30,7 @@ pub fn check(
         model.network.name
     );
     let images = ImageSet::open_labelled(directory, Some(limit), labels)?;
-    say!("{}", images.labels);
+    say!("{}", images.labels());
     let labelled: Vec<(&ImageFile, u32)> = images
         .images
         .iter()
@@ -113,7 +113,7 @@ fn print(diagnosis: &Diagnosis, variants: &[Variant]) -> std::io::Result<()> {
             ]
         })
         .collect();
-    let mut out = std::io::stdout().lock();
+    let mut out = super::output::stdout();
     table::print(
         &mut out,
         &["images", "labels", "top-1 right", "ln p(label)"],

@@ -18,7 +18,7 @@ const BATCH: usize = 20;
 struct Rival {
     /// How to ask for it.
     ask: String,
-    network: Network,
+    model: LoadedModel,
 }
 
 /// Evaluates the networks that the checkpoint fits as well as `model`; `false` when one has far more images right.
@@ -38,11 +38,9 @@ pub fn check(
     if rivals.is_empty() || known.is_empty() {
         return Ok(true);
     }
-    let networks = [&model.network]
-        .into_iter()
-        .chain(rivals.iter().map(|r| &r.network));
-    let outputs = networks
-        .map(|network| logits(network, &model.preprocessing, &images, &known, engine))
+    let models = [model].into_iter().chain(rivals.iter().map(|r| &r.model));
+    let outputs = models
+        .map(|m| logits(&m.network, &m.preprocessing, &images, &known, engine))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let labels: Vec<u32> = known.iter().map(|l| l.1).collect();
     let diagnosis = diagnose(&outputs, &labels);
@@ -98,7 +96,7 @@ fn rivals(planned: &Model, model: &LoadedModel) -> anyhow::Result<Vec<Rival>> {
         };
         rivals.push(Rival {
             ask: format!("--model {name}"),
-            network: LoadedModel::load(&other, None)?.network,
+            model: LoadedModel::load(&other, None)?,
         });
     }
     let capped = |network: &Network| {
@@ -112,7 +110,7 @@ fn rivals(planned: &Model, model: &LoadedModel) -> anyhow::Result<Vec<Rival>> {
         };
         rivals.push(Rival {
             ask: "--activation relu".into(),
-            network: LoadedModel::load(&other, None)?.network,
+            model: LoadedModel::load(&other, None)?,
         });
     }
     Ok(rivals)

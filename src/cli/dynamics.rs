@@ -7,11 +7,12 @@ use anyhow::bail;
 
 use super::Outcome;
 use super::execution::{execute, from_flags};
-use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, run_dir};
+use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, count, run_dir};
 use super::output::say;
 use super::table::{self, number};
 use crate::experiment::plan::{Plan, Studies, usual_tolerances};
 use crate::experiment::studies::dynamics::LAYERS;
+use crate::experiment::sweep::Place;
 use crate::report;
 use crate::results::schema::{
     ACTIVATIONS, CellSummary, DynamicsRow, Summary, WEIGHTS, db_per_layer, totals,
@@ -28,9 +29,9 @@ pub struct Args {
     #[command(flatten)]
     variants: VariantOptions,
     /// Images of one pass
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = count)]
     batch: usize,
-    /// Run directory [default: results/runs/dynamics-<model>-<hash of the settings>]
+    /// Run directory [default: results/runs/dynamics-<model>-<hash of settings and content>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -56,12 +57,11 @@ impl Args {
                 ..Studies::default()
             },
         })?;
-        let settings = plan.to_toml()?;
-        let out = self
-            .out
-            .unwrap_or_else(|| run_dir("dynamics", &self.model.model, &settings));
-        let finished = execute(&plan, &settings, &self.engine, &out)?;
-        let built = report::build(&out)?;
+        let named = |settings: &str| run_dir("dynamics", &self.model.model, settings);
+        let place = Place::of(self.out.as_deref(), &named);
+        let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
+        let out = &finished.out;
+        let built = report::build(out)?;
         let path = out.join(format!("{LAYERS}.parquet"));
         let mut rows: Vec<DynamicsRow> = Vec::new();
         for_each_row(&path, |row| rows.push(row))?;
@@ -118,7 +118,7 @@ fn print(summary: &Summary, rows: &[DynamicsRow]) -> std::io::Result<()> {
         "change dB",
         "KL nats",
     ];
-    let mut out = std::io::stdout().lock();
+    let mut out = super::output::stdout();
     table::print(&mut out, &head, &lines)?;
     for cell in &summary.cells {
         let activations = of(cell, ACTIVATIONS);

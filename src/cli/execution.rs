@@ -6,10 +6,14 @@ use super::Outcome;
 use super::options::EngineOptions;
 use super::output::say;
 use super::progress::Progress;
+use super::signals;
 use super::table::{self, number};
 use crate::engine::cpu::CpuEngine;
+use crate::experiment::error::SweepError;
+use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
-use crate::experiment::sweep::{Finished, Sweep};
+use crate::experiment::share::Shard;
+use crate::experiment::sweep::{Finished, Place, Sweep};
 use crate::report;
 use crate::results::answers::answers;
 use crate::results::headline::Headline;
@@ -25,10 +29,45 @@ pub fn execute(
     plan: &Plan,
     written: &str,
     engine: &EngineOptions,
-    out: &Path,
+    out: Place<'_>,
 ) -> anyhow::Result<Finished> {
+    with_sweep((plan, written), engine, out, |sweep, tell| sweep.run(tell))
+}
+
+/// Judges and merges the parts that several machines made.
+pub fn merge(
+    plan: &Plan,
+    written: &str,
+    engine: &EngineOptions,
+    out: Place<'_>,
+) -> anyhow::Result<Finished> {
+    with_sweep((plan, written), engine, out, |sweep, tell| {
+        sweep.merge(tell)
+    })
+}
+
+/// Makes the parts of one of several machines.
+pub fn execute_shard(
+    plan: &Plan,
+    written: &str,
+    engine: &EngineOptions,
+    out: Place<'_>,
+    shard: Shard,
+) -> anyhow::Result<usize> {
+    with_sweep((plan, written), engine, out, |sweep, tell| {
+        sweep.run_shard(shard, tell)
+    })
+}
+
+fn with_sweep<T>(
+    (plan, written): (&Plan, &str),
+    engine: &EngineOptions,
+    out: Place<'_>,
+    work: impl FnOnce(&Sweep<'_>, &mut dyn FnMut(Event)) -> Result<T, SweepError>,
+) -> anyhow::Result<T> {
     let selected = engine.select()?;
     let reference = CpuEngine::f64(engine.threads)?;
+    let stop = signals::stop()?;
     let progress = Progress::new();
     let sweep = Sweep {
         plan,
@@ -37,20 +76,21 @@ pub fn execute(
         reference: &reference,
         device_reason: selected.reason,
         out,
+        stop: &stop,
     };
-    let finished = sweep.run(&mut |event| progress.tell(event));
+    let done = work(&sweep, &mut |event| progress.tell(event));
     progress.finish();
-    Ok(finished?)
+    Ok(done?)
 }
 
 /// Builds the report, names the files and the numbers that matter, and turns verdicts into an outcome.
-pub fn conclude(finished: &Finished, out: &Path) -> anyhow::Result<Outcome> {
-    let built = report::build(out)?;
+pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
+    let built = report::build(&finished.out)?;
     let summary = &finished.summary;
     if finished.computed == 0 {
         say!("nothing to compute: every part was already there");
     }
-    say!("results  {}", out.display());
+    say!("results  {}", finished.out.display());
     say!("report   {}", built.html.display());
     for line in headline(summary) {
         say!("{line}");

@@ -133,7 +133,7 @@ fn list(catalog: &Catalog) -> std::io::Result<()> {
         })
         .collect();
     let header = ["model", "MB", "pinned", "naming", "licence", "about"];
-    table::print(&mut std::io::stdout().lock(), &header, &rows)
+    table::print(&mut super::output::stdout(), &header, &rows)
 }
 
 struct Bar {

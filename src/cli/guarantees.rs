@@ -12,6 +12,7 @@ use super::output::say;
 use super::tails::{self, TailOptions};
 use crate::experiment::plan::{Plan, Studies};
 use crate::experiment::studies::guarantees::TABLE;
+use crate::experiment::sweep::Place;
 use crate::results::schema::GuaranteeRow;
 use crate::results::store::for_each_row;
 
@@ -26,7 +27,7 @@ pub struct Args {
     calibration: CalibrationOptions,
     #[command(flatten)]
     tails: TailOptions,
-    /// Run directory [default: results/runs/guarantees-<model>-<hash of the settings>]
+    /// Run directory [default: results/runs/guarantees-<model>-<hash of settings and content>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -53,16 +54,14 @@ impl Args {
             },
             ..shipped
         })?;
-        let settings = plan.to_toml()?;
-        let out = self
-            .out
-            .unwrap_or_else(|| run_dir("guarantees", &self.model.model, &settings));
-        let finished = execute(&plan, &settings, &self.engine, &out)?;
-        let broken = print_counts(&out)?;
+        let named = |settings: &str| run_dir("guarantees", &self.model.model, settings);
+        let place = Place::of(self.out.as_deref(), &named);
+        let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
+        let broken = print_counts(&finished.out)?;
         if plan.studies.tails.is_some() {
-            tails::print(&out)?;
+            tails::print(&finished.out)?;
         }
-        let outcome = conclude(&finished, &out)?;
+        let outcome = conclude(&finished)?;
         Ok(if broken { Outcome::Failed } else { outcome })
     }
 }

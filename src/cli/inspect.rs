@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::Outcome;
+use super::options::tell_notes;
 use super::table::{self, number};
 use crate::bounds::{Domain, Setting};
 use crate::experiment::plan::Model;
@@ -37,7 +38,9 @@ impl Args {
                     activation: None,
                     preprocessing: None,
                 };
-                LoadedModel::load(&model, None)?.network
+                let model = LoadedModel::load(&model, None)?;
+                tell_notes(&model);
+                model.network
             }
             None => zoo::skeleton(&self.model)?,
         };
@@ -45,7 +48,7 @@ impl Args {
             Some(_) => norms(&network)?,
             None => vec![None; network.nodes.len()],
         };
-        let mut out = std::io::stdout().lock();
+        let mut out = super::output::stdout();
         if self.json {
             writeln!(out, "{:#}", as_json(&network, &norms))?;
         } else {

@@ -7,11 +7,12 @@ use serde_json::json;
 
 use super::Outcome;
 use super::execution::{execute, from_flags};
-use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, run_dir};
+use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, count, run_dir};
 use super::output::{note, say};
 use super::table::{self, number};
 use crate::experiment::plan::{Plan, Studies, usual_tolerances};
 use crate::experiment::studies::isolated::TABLE;
+use crate::experiment::sweep::Place;
 use crate::report;
 use crate::results::layer_ranking::{Collector, Ranking};
 use crate::results::schema::CellKey;
@@ -27,7 +28,7 @@ pub struct Args {
     #[command(flatten)]
     variants: VariantOptions,
     /// Images of one pass
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = count)]
     batch: usize,
     /// Layers that the table shows, those that hurt most; the page has all
     #[arg(long, default_value_t = 12, value_name = "N")]
@@ -35,7 +36,7 @@ pub struct Args {
     /// All layers as JSON on standard output
     #[arg(long)]
     json: bool,
-    /// Run directory [default: results/runs/layers-<model>-<hash of the settings>]
+    /// Run directory [default: results/runs/layers-<model>-<hash of settings and content>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -61,12 +62,11 @@ impl Args {
                 ..Studies::default()
             },
         })?;
-        let settings = plan.to_toml()?;
-        let out = self
-            .out
-            .unwrap_or_else(|| run_dir("layers", &self.model.model, &settings));
-        let finished = execute(&plan, &settings, &self.engine, &out)?;
-        let built = report::build(&out)?;
+        let named = |settings: &str| run_dir("layers", &self.model.model, settings);
+        let place = Place::of(self.out.as_deref(), &named);
+        let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
+        let out = &finished.out;
+        let built = report::build(out)?;
         let mut collector = Collector::default();
         for_each_row(&out.join(format!("{TABLE}.parquet")), |row| {
             collector.see(&row);
@@ -138,7 +138,7 @@ fn print(key: &CellKey, ranking: &Ranking, top: usize) -> std::io::Result<()> {
         "at layer",
         "KL nats",
     ];
-    let mut out = std::io::stdout().lock();
+    let mut out = super::output::stdout();
     writeln!(out, "{}, each layer quantized alone:", title(key))?;
     table::print(&mut out, &head, &rows)?;
     let more = ranking.layers.len().saturating_sub(top);

@@ -1,10 +1,11 @@
 //! The command line: one file per subcommand. Exit codes: 0 fine, 1 a bound was violated or a check
-//! failed, 2 bad usage or input.
+//! failed, 2 bad usage or input, 130 or 143 stopped by SIGINT or SIGTERM.
 
 mod bench;
 mod bounds;
 mod compare;
 mod devices;
+mod diff;
 mod doctor;
 mod doctor_images;
 mod doctor_networks;
@@ -14,6 +15,7 @@ mod fetch;
 mod guarantees;
 mod inspect;
 mod layers;
+mod merge;
 mod options;
 mod output;
 mod parametrization;
@@ -26,6 +28,7 @@ mod required_bits;
 mod run;
 mod sample;
 mod search;
+mod signals;
 mod sweep;
 mod table;
 mod tails;
@@ -35,6 +38,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::experiment::error::SweepError;
 use crate::tensor::memory;
 
 /// How a command ended, when nothing kept it from running.
@@ -58,7 +62,7 @@ struct Cli {
     memory: Option<usize>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine; 1 a bound was violated, or a check or comparison failed; 2 bad usage or input.";
+const EXIT_CODES: &str = "Exit codes: 0 fine; 1 a bound was violated, or a check or comparison failed; 2 bad usage or input; 130 or 143 stopped by a signal.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -82,12 +86,16 @@ enum Command {
     Dynamics(dynamics::Args),
     /// Quantize a network and store codes, scales and zero points as safetensors
     Quantize(quantize::Args),
+    /// Two ONNX networks of one architecture, layer by layer, the worst first
+    Diff(diff::Args),
     /// Store the input and every node's output as safetensors
     Trace(trace::Args),
     /// Layers with shapes, fan-in, parameters, MACs and operator norms
     Inspect(inspect::Args),
     /// Throughput of forward passes and of whole measurements
     Bench(bench::Args),
+    /// Put together what several machines made of one plan
+    Merge(merge::Args),
     /// Two runs side by side: what is no longer as it was
     Compare(compare::Args),
     /// Rebuild the report of a run from its stored results
@@ -117,9 +125,11 @@ pub fn main() -> ExitCode {
         Command::Search(args) => args.run(),
         Command::Dynamics(args) => args.run(),
         Command::Quantize(args) => args.run(),
+        Command::Diff(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Merge(args) => args.run(),
         Command::Compare(args) => args.run(),
         Command::Report(args) => args.run(),
         Command::Fetch(args) => args.run(),
@@ -132,7 +142,10 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::note!("error: {}", output::describe(&error));
-            ExitCode::from(2)
+            match error.downcast_ref() {
+                Some(SweepError::Stopped { signal, .. }) => ExitCode::from(128 + *signal as u8),
+                _ => ExitCode::from(2),
+            }
         }
     }
 }

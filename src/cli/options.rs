@@ -14,6 +14,7 @@ use crate::experiment::plan::{
 use crate::experiment::subject::calibrating::calibrate;
 use crate::experiment::subject::model::LoadedModel;
 use crate::experiment::subject::saved::models_for;
+use crate::network::onnx;
 use crate::quant::{Granularity, QuantizedNetwork};
 
 /// Threads that an engine may have.
@@ -131,6 +132,11 @@ impl ModelOptions {
 /// Tells on standard error what is done to pictures, and what the import had to say.
 pub fn tell(model: &LoadedModel) {
     note!("{}", model.pictures());
+    tell_notes(model);
+}
+
+/// Tells on standard error what the import had to say.
+pub fn tell_notes(model: &LoadedModel) {
     for note in &model.notes {
         note!("note: {note}");
     }
@@ -162,13 +168,13 @@ pub struct CalibrationOptions {
     #[arg(long, value_name = "DIR")]
     pub calibration: Option<PathBuf>,
     /// Use only the first so many of them
-    #[arg(long, value_name = "N", requires = "calibration")]
+    #[arg(long, value_name = "N", requires = "calibration", value_parser = count)]
     pub calibration_limit: Option<usize>,
     /// Calibrate on so many images: those, then random crops and flips of them
     #[arg(long, value_name = "N", requires = "calibration")]
     pub calibration_augment: Option<usize>,
     /// Seed of the crops and flips
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub calibration_seed: u64,
 }
 
@@ -200,7 +206,7 @@ pub struct ImageOptions {
     #[arg(long, value_name = "DIR")]
     pub images: PathBuf,
     /// Use only the first so many; where some are calibrated on, the first of the others
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub limit: Option<usize>,
 }
 
@@ -263,7 +269,7 @@ impl MethodOptions {
 pub struct VariantOptions {
     #[command(flatten)]
     pub method: MethodOptions,
-    /// Instead of a method: a network saved by `quantbound quantize`
+    /// Instead of a method: a network saved by `quantbound quantize`, or the ONNX file of one that another tool quantized
     #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "bits", "granularity", "options", "calibration"])]
     pub quantized: Option<PathBuf>,
 }
@@ -276,9 +282,15 @@ impl VariantOptions {
                 bits: Vec::new(),
                 granularity: Vec::new(),
                 activations: None,
-                method: Method::Saved {
-                    file: file.clone(),
-                    sha256: String::new(),
+                method: match onnx::is_model(file) {
+                    true => Method::File {
+                        file: file.clone(),
+                        sha256: String::new(),
+                    },
+                    false => Method::Saved {
+                        file: file.clone(),
+                        sha256: String::new(),
+                    },
                 },
             };
             table.resolve()?;
@@ -314,6 +326,15 @@ impl VariantOptions {
             Ok((spec, quantized))
         }))
     }
+}
+
+/// Parses a number of things, as plans can write it.
+pub fn count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok();
+    count
+        .filter(|&n: &u32| n > 0)
+        .map(|n| n as usize)
+        .ok_or_else(|| format!("expected a number from 1 to {}", u32::MAX))
 }
 
 /// Parses `relu`.

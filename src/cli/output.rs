@@ -2,11 +2,51 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// One line on standard output.
 pub fn write_line(text: fmt::Arguments<'_>) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}").map_err(|e| io::Error::new(e.kind(), format!("standard output: {e}")))
+    writeln!(stdout(), "{text}")
+}
+
+/// Standard output; its errors say that it is.
+pub struct Stdout(io::StdoutLock<'static>);
+
+/// Standard output, locked.
+pub fn stdout() -> Stdout {
+    Stdout(io::stdout().lock())
+}
+
+fn named(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("standard output: {error}"))
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(named)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(named)
+    }
+}
+
+/// An error where a file could not be written for want of its folder: to be known before the work that fills it.
+pub fn check_place(file: &Path) -> anyhow::Result<()> {
+    let folder = file.parent().filter(|f| !f.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|f| !f.is_dir()) {
+        anyhow::bail!(
+            "{}: cannot be written: {} is no folder; make it first",
+            file.display(),
+            folder.display()
+        );
+    }
+    anyhow::ensure!(
+        !file.is_dir(),
+        "{}: cannot be written: it is a folder; name a file",
+        file.display()
+    );
+    Ok(())
 }
 
 /// One line on standard error, if it can be written.

@@ -2,16 +2,29 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
+use clap::ValueEnum;
 
 use super::Outcome;
 use super::options::{MethodOptions, ModelOptions};
-use super::output::say;
+use super::output::{check_place, say};
 use crate::experiment::plan::CalibrationSpec;
 use crate::experiment::subject::calibrating::calibrate;
 use crate::experiment::subject::model::LoadedModel;
+use crate::network::Network;
+use crate::network::onnx::import_quantized_file;
 use crate::quant::QuantizedNetwork;
+use crate::quant::exported::export;
 use crate::quant::saved::{self, Origin};
+
+/// Layouts of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Codes, scales and zero points as tensors
+    Safetensors,
+    /// An ONNX model with QuantizeLinear and DequantizeLinear
+    QdqOnnx,
+}
 
 /// Arguments of `quantize`.
 #[derive(clap::Args)]
@@ -21,9 +34,12 @@ pub struct Args {
     #[command(flatten)]
     method: MethodOptions,
     /// Store the dequantized weights too
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     dequantized: bool,
-    /// Where to write: a safetensors file
+    /// safetensors, which this program reads again, or qdq-onnx, which runtimes run
+    #[arg(long, value_enum, default_value_t = Format::Safetensors)]
+    format: Format,
+    /// Where to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -37,10 +53,15 @@ impl Args {
             bail!("one file holds one network: give one bit width and one granularity");
         };
         let quantizer = spec.build()?;
+        check_place(&self.out)?;
         let images = self.method.images(&table)?;
         let images = images.as_ref().map(CalibrationSpec::open).transpose()?;
         let model = self.model.load()?;
         let quantized = calibrate(quantizer.as_ref(), &model, images.as_ref())?;
+        if self.format == Format::QdqOnnx {
+            write_onnx(&self.out, &model.network, &quantized)?;
+            return report(&self.out, &model, &quantizer.name(), &quantized);
+        }
         let origin = Origin {
             network: model.content.clone(),
             quantizer: quantizer.name(),
@@ -57,6 +78,28 @@ impl Args {
         );
         report(&self.out, &model, &quantizer.name(), &quantized)
     }
+}
+
+/// Writes an ONNX model, and reads back what was written.
+fn write_onnx(path: &Path, network: &Network, quantized: &QuantizedNetwork) -> anyhow::Result<()> {
+    let made = export(network, quantized).map_err(anyhow::Error::msg)?;
+    std::fs::write(path, &made.bytes)
+        .with_context(|| format!("{}: cannot be written", path.display()))?;
+    let again = import_quantized_file(path, Some(network.input.h))?;
+    let grids = again.grids.len();
+    ensure!(
+        grids == quantized.activations.len() && again.steps.len() == made.coded,
+        "{}: reads back differently from what was written: {grids} grids and {} layers of codes",
+        path.display(),
+        again.steps.len()
+    );
+    match made.floats {
+        0 => {}
+        n => say!(
+            "{n} layers are written as dequantized floats: one term of codes does not say them"
+        ),
+    }
+    Ok(())
 }
 
 fn report(

@@ -7,11 +7,12 @@ use anyhow::bail;
 
 use super::Outcome;
 use super::execution::{conclude, execute, from_flags};
-use super::options::{EngineOptions, ImageOptions, MethodOptions, ModelOptions, run_dir};
+use super::options::{EngineOptions, ImageOptions, MethodOptions, ModelOptions, count, run_dir};
 use super::output::say;
 use super::table;
 use super::tails::{self, TailOptions};
 use crate::experiment::plan::{Plan, Studies};
+use crate::experiment::sweep::Place;
 use crate::facts;
 use crate::results::schema::{RequiredBitsRow, file};
 use crate::results::store::for_each_row;
@@ -34,9 +35,9 @@ pub struct Args {
     #[arg(long, value_name = "T")]
     tolerance: f64,
     /// Images that share one full-precision pass
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = count)]
     batch: usize,
-    /// Run directory [default: results/runs/required-bits-<model>-<hash of the settings>]
+    /// Run directory [default: results/runs/required-bits-<model>-<hash of settings and content>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -68,21 +69,19 @@ impl Args {
                 ..Studies::default()
             },
         })?;
-        let text = plan.to_toml()?;
-        let out = self
-            .out
-            .unwrap_or_else(|| run_dir("required-bits", &self.model.model, &text));
-        let finished = execute(&plan, &text, &self.engine, &out)?;
-        tails::print(&out)?;
+        let named = |settings: &str| run_dir("required-bits", &self.model.model, settings);
+        let place = Place::of(self.out.as_deref(), &named);
+        let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
+        tails::print(&finished.out)?;
         say!("");
-        print(&out)?;
+        print(&finished.out)?;
         say!(
             "tail: for all but a share {:.4} of images, with confidence {}; the widths are tried from the widest down, \
              so that the confidence is that of the width found",
             1.0 - settings.coverage,
             settings.confidence
         );
-        conclude(&finished, &out)
+        conclude(&finished)
     }
 }
 
@@ -115,7 +114,7 @@ fn print(run: &Path) -> anyhow::Result<()> {
     let tolerance = rows.first().map_or(f64::NAN, |r| r.tolerance);
     let bits = format!("bits for {tolerance}");
     let header = ["quantizer", "granularity", "quantity", &bits, "kind"];
-    let mut out = std::io::stdout().lock();
+    let mut out = super::output::stdout();
     table::print(&mut out, &header, &lines)?;
     Ok(out.flush()?)
 }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use super::Outcome;
 use super::execution::{conclude, execute, from_flags};
-use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, run_dir};
+use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, count, run_dir};
 use super::table::{self, number};
 use crate::data::Labels;
 use crate::experiment::plan::{Images, Plan, Studies, usual_tolerances};
+use crate::experiment::sweep::Place;
 use crate::facts;
 use crate::quant::Granularity;
 use crate::results::schema::{CellSummary, Summary};
@@ -27,7 +28,7 @@ pub struct Args {
     #[command(flatten)]
     variants: VariantOptions,
     /// Images that share one full-precision pass
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = count)]
     batch: usize,
     /// Bounds to evaluate, or `none` for measurements alone [default: all]
     #[arg(long, value_delimiter = ',', value_name = "ID,...")]
@@ -35,7 +36,7 @@ pub struct Args {
     /// Also quantize each layer alone: which one hurts? (`quantbound layers` ranks them in words)
     #[arg(long)]
     isolated: bool,
-    /// Run directory [default: results/runs/run-<model>-<hash of the settings>]
+    /// Run directory [default: results/runs/run-<model>-<hash of settings and content>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -64,13 +65,11 @@ impl Args {
                 ..Studies::default()
             },
         })?;
-        let settings = plan.to_toml()?;
-        let out = self
-            .out
-            .unwrap_or_else(|| run_dir("run", &self.model.model, &settings));
-        let finished = execute(&plan, &settings, &self.engine, &out)?;
+        let named = |settings: &str| run_dir("run", &self.model.model, settings);
+        let place = Place::of(self.out.as_deref(), &named);
+        let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
         print_cells(&finished.summary)?;
-        conclude(&finished, &out)
+        conclude(&finished)
     }
 }
 
@@ -121,7 +120,7 @@ fn print_cells(summary: &Summary) -> std::io::Result<()> {
         "right",
         "img/s",
     ];
-    let mut out = std::io::stdout().lock();
+    let mut out = super::output::stdout();
     if let Some(cell) = summary.cells.first() {
         writeln!(
             out,

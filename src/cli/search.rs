@@ -173,7 +173,7 @@ impl Args {
         } else {
             format!("the output ({layer})")
         };
-        let mut stdout = std::io::stdout().lock();
+        let mut stdout = super::output::stdout();
         writeln!(
             stdout,
             "{}, {} bit {}: max |y' - y| at {place}, inputs up to {:.4}",

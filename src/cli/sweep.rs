@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Outcome;
-use super::execution::{conclude, execute};
+use super::execution::{conclude, execute, execute_shard};
 use super::options::EngineOptions;
+use super::output::say;
 use crate::experiment::plan::Plan;
+use crate::experiment::share::Shard;
+use crate::experiment::sweep::Place;
 
 /// Arguments of `sweep`.
 #[derive(clap::Args)]
@@ -17,6 +20,9 @@ pub struct Args {
     /// Run directory [default: results/runs/<plan's name>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Make the parts of one of N machines alone, as in 2/5; `quantbound merge` puts them together
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     #[command(flatten)]
     engine: EngineOptions,
 }
@@ -33,7 +39,15 @@ impl Args {
                 Path::new("results/runs").join(stem)
             }
         };
-        let finished = execute(&plan, &written, &self.engine, &out)?;
-        conclude(&finished, &out)
+        if let Some(shard) = self.shard {
+            let computed = execute_shard(&plan, &written, &self.engine, Place::At(&out), shard)?;
+            say!("results  {}", out.display());
+            say!(
+                "shard {shard}: {computed} parts made now; `quantbound merge` judges when all shards are there"
+            );
+            return Ok(Outcome::Fine);
+        }
+        let finished = execute(&plan, &written, &self.engine, Place::At(&out))?;
+        conclude(&finished)
     }
 }

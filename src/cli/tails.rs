@@ -82,7 +82,7 @@ pub fn print(run: &Path) -> anyhow::Result<()> {
         "images needed",
         "flips at most",
     ];
-    let mut out = std::io::stdout().lock();
+    let mut out = super::output::stdout();
     table::print(&mut out, &header, &rows)?;
     Ok(out.flush()?)
 }

@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::Outcome;
 use super::options::{EngineOptions, ModelOptions, VariantOptions};
-use super::output::say;
+use super::output::{check_place, say};
 use crate::data::ImageSet;
 use crate::experiment::subject::model::LoadedModel;
 use crate::network::checkpoint::safetensors::parse;
@@ -41,6 +41,7 @@ pub struct Args {
 impl Args {
     /// Runs one pass and writes all of it.
     pub fn run(self) -> anyhow::Result<Outcome> {
+        check_place(&self.out)?;
         let model = self.model.load()?;
         let input = match (&self.input, &self.images) {
             (Some(file), _) => read_input(file, model.network.input)?,

@@ -3,6 +3,7 @@
 //! JPEGs go through libjpeg's own code (`mozjpeg` decodes as libjpeg-turbo does): decoders differ in their
 //! inverse DCT and chroma interpolation, by enough to change a prediction, and Pillow and torchvision use it too.
 
+mod fault;
 mod jpeg;
 mod size;
 
@@ -11,7 +12,9 @@ use std::path::Path;
 
 use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, Limits, RgbImage, RgbaImage};
 
+use self::fault::Fault;
 use super::{Channels, DataError};
+use crate::tensor::memory;
 
 /// Decodes the file at `path` to the channels that a network reads.
 pub fn open(path: &Path, channels: Channels) -> Result<DynamicImage, DataError> {
@@ -21,13 +24,21 @@ pub fn open(path: &Path, channels: Channels) -> Result<DynamicImage, DataError> 
 
 /// The pixels as the file has them, RGB or RGBA, and their BLAKE3 hash in hexadecimal.
 pub fn hashed(path: &Path) -> Result<(DynamicImage, String), DataError> {
-    let bytes = std::fs::read(path).map_err(|problem| DataError::Read {
-        path: path.display().to_string(),
+    let name = || path.display().to_string();
+    let unreadable = |problem| DataError::Read {
+        path: name(),
         problem,
-    })?;
-    let image = pixels(&bytes).map_err(|problem| DataError::Decode {
-        path: path.display().to_string(),
-        problem,
+    };
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
+    memory::check("its bytes", usize::try_from(length).unwrap_or(usize::MAX))
+        .map_err(|problem| DataError::Memory(format!("{}: {problem}", name())))?;
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let image = pixels(&bytes).map_err(|fault| match fault {
+        Fault::Damaged(problem) => DataError::Decode {
+            path: name(),
+            problem,
+        },
+        Fault::Memory(problem) => DataError::Memory(format!("{}: {problem}", name())),
     })?;
     let mut hasher = blake3::Hasher::new();
     let channels = image.color().channel_count();
@@ -59,19 +70,17 @@ pub fn converted(image: DynamicImage, channels: Channels) -> DynamicImage {
 
 /// Decodes a JPEG or PNG by its content to RGB, or to RGBA where it has alpha. Palettes and CMYK become RGB, grey three
 /// equal channels, 16-bit samples keep their upper byte, and an EXIF orientation is not applied (as in torchvision).
-pub fn pixels(bytes: &[u8]) -> Result<DynamicImage, String> {
+pub fn pixels(bytes: &[u8]) -> Result<DynamicImage, Fault> {
     let reader = || ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let known = reader().map_err(|e| e.to_string())?;
     let Some(format) = known.format() else {
-        return Err(format!("its {} bytes begin like neither", bytes.len()));
+        return Err(format!("its {} bytes begin like neither", bytes.len()).into());
     };
     if format == ImageFormat::Jpeg {
         if !jpeg::is_complete(bytes) {
-            return Err(format!("it is truncated after {} bytes", bytes.len()));
+            return Err(format!("it is truncated after {} bytes", bytes.len()).into());
         }
-        if let Some(decoded) = jpeg::rgb(bytes) {
-            return decoded.map(DynamicImage::ImageRgb8);
-        }
+        return jpeg::rgb(bytes).map(DynamicImage::ImageRgb8);
     }
     let (width, height) = known.into_dimensions().map_err(|e| e.to_string())?;
     let most = size::check(width as usize, height as usize, bytes.len())?;

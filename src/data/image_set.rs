@@ -1,6 +1,6 @@
 //! A directory of images, in a fixed order, with labels and content hashes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,8 @@ pub struct ImageFile {
     pub label: Option<u32>,
     /// BLAKE3 of its size and decoded pixels, in hexadecimal.
     pub hash: String,
+    /// Width and height in pixels.
+    pub size: [u32; 2],
 }
 
 impl ImageFile {
@@ -52,8 +54,12 @@ pub struct ImageSet {
     pub directory: PathBuf,
     /// Its images; never empty.
     pub images: Vec<ImageFile>,
-    /// Where the labels come from, and how many images have one; for logs and provenance.
-    pub labels: String,
+    /// Where the labels come from.
+    source: String,
+    /// Images that the source of labels covers; more than were taken under a limit.
+    found: usize,
+    /// Files that are no images of this set.
+    others: Vec<String>,
 }
 
 impl ImageSet {
@@ -83,17 +89,23 @@ impl ImageSet {
         if listing.images.is_empty() {
             return Err(empty());
         }
-        let (found, line) = labels::assign(directory, &listing, &source, labels.is_some())?;
+        let (found, named) = labels::assign(directory, &listing, &source, labels.is_some())?;
         if found.is_empty() {
             return Err(empty());
         }
+        let count = found.len();
+        let covered: HashSet<&String> = found.iter().map(|(name, _)| name).collect();
+        let passed = listing.images.iter().filter(|name| !covered.contains(name));
+        let others = listing.others.iter().chain(passed).cloned().collect();
         let images: Vec<Result<ImageFile, DataError>> = first(found, limit)
             .into_par_iter()
             .map(|(name, label)| {
                 let path = directory.join(&name);
+                let (image, hash) = decode::hashed(&path)?;
                 Ok(ImageFile {
                     label,
-                    hash: decode::hashed(&path)?.1,
+                    hash,
+                    size: [image.width(), image.height()],
                     path,
                     name,
                 })
@@ -102,7 +114,40 @@ impl ImageSet {
         Ok(Self {
             directory: directory.to_path_buf(),
             images: images.into_iter().collect::<Result<_, _>>()?,
-            labels: line,
+            source: named,
+            found: count,
+            others,
+        })
+    }
+
+    /// Where the labels come from, how many images have one, and what was left out; for logs and provenance.
+    pub fn labels(&self) -> String {
+        let labelled = self.images.iter().filter(|i| i.label.is_some()).count();
+        let mut line = format!(
+            "labels from {}: {labelled} of {} images",
+            self.source,
+            self.len()
+        );
+        if self.len() < self.found {
+            line += &format!(" (of {} in the folder)", self.found);
+        }
+        if let Some(first) = self.others.first() {
+            let more = match self.others.len() {
+                1 => String::new(),
+                n => format!(" and {} more", n - 1),
+            };
+            line += &format!("; passed over: {first}{more}");
+        }
+        line
+    }
+
+    /// An error for the first image that this preprocessing cannot take, known from the images' sizes alone.
+    pub fn check(&self, preprocessing: &Preprocessing) -> Result<(), DataError> {
+        preprocessing.check()?;
+        self.images.iter().try_for_each(|image| {
+            let [width, height] = image.size;
+            let resized = preprocessing.resized(width, height);
+            resized.map(|_| ()).map_err(|e| e.of(&image.path))
         })
     }
 
@@ -217,17 +262,22 @@ fn list(directory: &Path) -> Result<Listing, DataError> {
     let top = entries(directory)?;
     let mut listing = Listing {
         table: top.files.iter().any(|name| name == labels::TABLE),
-        images: top.files.into_iter().filter(|n| is_image(n)).collect(),
         entries: top.all,
         ..Listing::default()
     };
+    let (images, others) = top.files.into_iter().partition(|n| is_image(n));
+    (listing.images, listing.others) = (images, others);
+    listing.others.retain(|name| name != labels::TABLE);
     let mut below = Vec::new();
     for folder in &top.folders {
         let inner = entries(&directory.join(folder))?;
-        let images = inner.files.into_iter().filter(|n| is_image(n));
-        listing
-            .images
-            .extend(images.map(|n| format!("{folder}/{n}")));
+        for name in inner.files {
+            let kind = match is_image(&name) {
+                true => &mut listing.images,
+                false => &mut listing.others,
+            };
+            kind.push(format!("{folder}/{name}"));
+        }
         below.extend(inner.folders.into_iter().map(|f| format!("{folder}/{f}")));
     }
     listing.folders = top.folders;

@@ -81,6 +81,8 @@ pub struct Listing {
     pub deeper: Option<String>,
     /// True when [`TABLE`] lies among the images.
     pub table: bool,
+    /// Files that are neither images nor the table, hidden ones aside.
+    pub others: Vec<String>,
     /// Entries of the folder.
     pub entries: usize,
 }
@@ -112,7 +114,7 @@ impl Listing {
     }
 }
 
-/// The images that a source covers, each with its label, in name order, and one line on where the labels come from.
+/// The images that a source covers, each with its label, in name order, and a few words on where the labels come from.
 pub fn assign(
     directory: &Path,
     listing: &Listing,
@@ -173,9 +175,7 @@ pub fn assign(
         }
     }
     images.sort();
-    let labelled = images.iter().filter(|(_, label)| label.is_some()).count();
-    let line = format!("labels from {named}: {labelled} of {} images", images.len());
-    Ok((images, line))
+    Ok((images, named))
 }
 
 /// Every image gets the label of its row; returns how many rows name no image.

@@ -245,6 +245,15 @@ pub fn sha256(path: &Path) -> std::io::Result<String> {
             n => hasher.update(&chunk[..n]),
         }
     }
+    Ok(hexadecimal(hasher))
+}
+
+/// sha256 of bytes, in hexadecimal.
+pub fn sha256_of(bytes: &[u8]) -> String {
+    hexadecimal(Sha256::new_with_prefix(bytes))
+}
+
+fn hexadecimal(hasher: Sha256) -> String {
     let digest = hasher.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -48,6 +48,8 @@ pub struct Cell {
     pub spec_id: SpecId,
     /// The columns of its rows.
     pub key: CellKey,
+    /// Its number among the cells of the plan.
+    pub number: usize,
     /// Index into the plan's models.
     pub model: usize,
 }
@@ -88,7 +90,7 @@ impl CellSpec {
     /// The start of the BLAKE3 hash of the spec's JSON.
     pub fn id(&self) -> Result<SpecId, IdentityError> {
         let mut spec = self.clone();
-        if let Method::Saved { file, .. } = &mut spec.quantizer.method {
+        if let Method::Saved { file, .. } | Method::File { file, .. } = &mut spec.quantizer.method {
             *file = std::path::PathBuf::new();
         }
         let json = serde_json::to_vec(&spec).map_err(|source| IdentityError {
@@ -166,7 +168,8 @@ mod tests {
     fn a_spec_is_named_by_what_it_is() {
         let id = spec().id().unwrap();
         let mut other = spec();
-        if let Method::Saved { file, .. } = &mut other.quantizer.method {
+        if let Method::Saved { file, .. } | Method::File { file, .. } = &mut other.quantizer.method
+        {
             *file = "elsewhere/b.qb".into();
         }
         assert_eq!(other.id().unwrap(), id, "the path of a saved network");

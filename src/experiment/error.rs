@@ -41,6 +41,29 @@ pub enum SweepError {
     /// Numbers that no statement for most images can be made of.
     #[error(transparent)]
     Tail(#[from] TailError),
+    /// A signal asked to stop.
+    #[error(
+        "stopped by signal {signal}: every finished part is stored in {dir}; run the same command again to go on"
+    )]
+    Stopped {
+        /// Its number.
+        signal: usize,
+        /// The run directory.
+        dir: std::path::PathBuf,
+    },
+    /// Parts that no machine made.
+    #[error(
+        "{missing} of {parts} parts are in none of the directories, the first of them {first}; run the shard that \
+         makes it (`sweep --shard`) again, then merge again"
+    )]
+    Unmade {
+        /// How many.
+        missing: usize,
+        /// Parts of the plan.
+        parts: usize,
+        /// The cell, and what of it.
+        first: String,
+    },
     /// A bound that a plan asked for cannot be stated for a network.
     #[error("{model}: {source}")]
     Bound {

@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod code;
+pub mod comparison;
 pub mod derive;
 pub mod dynamics;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod parts;
 pub mod plan;
 mod provenance;
 pub mod search;
+pub mod share;
 pub mod studies;
 pub mod subject;
 pub mod sweep;

@@ -18,13 +18,16 @@ impl Provenance {
             device,
             device_reason,
             started_unix: started.map_or(0, |d| d.as_secs()),
-            command: std::env::args().collect(),
+            command: std::env::args_os()
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect(),
             images_dir: String::new(),
             images: 0,
             labels: String::new(),
             images_hash: String::new(),
             calibration: None,
             models: Vec::new(),
+            machines: Vec::new(),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod magnitudes;
 pub mod onnx;
 pub mod op;
 pub mod shape;
+pub mod skeleton;
 pub mod synthetic;
 
 pub use architectures::zoo;

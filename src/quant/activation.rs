@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::uniform::{Grid, Scheme};
-use super::{Calibration, Observed, QuantError, QuantizedActivation, QuantizedNetwork, Quantizer};
+use super::{
+    At, Calibration, Observed, QuantError, QuantizedActivation, QuantizedNetwork, Quantizer,
+};
 use crate::network::{Activation, Network, Node, Op};
 use crate::tensor::histogram::Histogram;
 
@@ -132,6 +134,7 @@ impl ActivationSpec {
             let grid = self.grid(seen);
             Ok(QuantizedActivation {
                 node: i,
+                at: At::Output,
                 bits: self.bits,
                 scale: grid.scale,
                 zero_point: grid.zero,

@@ -1,13 +1,30 @@
-//! The grid that one node's output is rounded to.
+//! The grid that values at one node are rounded to.
 
-use crate::network::Network;
+use serde::{Deserialize, Serialize};
 
-/// The grid of one node's output, `scale * (code - zero_point)` for codes `0..2^bits`, per tensor.
-#[derive(Clone, Copy, Debug, PartialEq)]
+use crate::network::{Activation, Network};
+
+/// Which of a node's values are on a grid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum At {
+    /// Those that it reads as the input of that index; other readers do not see the grid.
+    Input(usize),
+    /// Those that its activation is applied to.
+    Inner,
+    /// Its output.
+    #[default]
+    Output,
+}
+
+/// The grid of values at one node, `scale * (code - zero_point)` for codes `0..2^bits`, per tensor.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct QuantizedActivation {
     /// Index into `Network::nodes`.
     pub node: usize,
-    /// Bit width, 2..=8.
+    /// Which of its values; grids of the same ones are applied in their order.
+    pub at: At,
+    /// Bit width, 2..=16.
     pub bits: u32,
     /// Distance of neighbours, positive.
     pub scale: f32,
@@ -16,25 +33,20 @@ pub struct QuantizedActivation {
 }
 
 impl QuantizedActivation {
-    /// `1 / scale`, rounded to f32 once: engines multiply by it.
-    pub fn inverse(&self) -> f32 {
-        (1.0 / f64::from(self.scale)) as f32
-    }
-
     /// Smallest and largest level, `code - zero_point`.
     pub fn levels(&self) -> (f32, f32) {
         let zero = f32::from(self.zero_point);
         (-zero, ((1u32 << self.bits) - 1) as f32 - zero)
     }
 
-    /// The value that takes the place of `x`: `scale * clip(round(x * inverse))`, ties to even, each operation rounded
+    /// The value that takes the place of `x`: `scale * clip(round(x / scale))`, ties to even, each operation rounded
     /// to f32. NaN and infinities stay what they are, so that nothing hides them.
     pub fn apply(&self, x: f32) -> f32 {
         if !x.is_finite() {
             return x;
         }
         let (low, high) = self.levels();
-        (x * self.inverse()).round_ties_even().clamp(low, high) * self.scale
+        (x / self.scale).round_ties_even().clamp(low, high) * self.scale
     }
 
     /// Checks that this is a grid for an output of `network`; `Err` says what does not fit.
@@ -43,9 +55,22 @@ impl QuantizedActivation {
         if self.node >= nodes {
             return Err(format!("it has no node {}, there are {nodes}", self.node));
         }
-        if !(2..=8).contains(&self.bits) {
+        let node = &network.nodes[self.node];
+        match self.at {
+            At::Input(k) if k >= node.inputs.len() => {
+                return Err(format!("{} has no input {k} to quantize", node.name));
+            }
+            At::Inner if node.activation == Activation::Identity => {
+                return Err(format!(
+                    "{} has no activation to quantize before",
+                    node.name
+                ));
+            }
+            _ => {}
+        }
+        if !(2..=16).contains(&self.bits) {
             return Err(format!(
-                "activations of {} bits; 2 to 8 are possible",
+                "activations of {} bits; 2 to 16 are possible",
                 self.bits
             ));
         }

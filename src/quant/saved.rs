@@ -2,7 +2,8 @@
 //!
 //! For a layer `L`: `L.codes` (U8 up to 8 bits, U16 above; the weight's shape), `L.scale` (F32), `L.zero_point` (U16); further orders k = 2.. of
 //! an expansion as `L.order<k>.codes` and so on; `L.column_scale` and `L.bias` (F32) where the method has them; `L.weight` (F32), the dequantized weights, on request.
-//! Where activations are quantized, a node `N` has `N.activation_scale` (F32, one value) and `N.activation_zero_point` (U16, one value).
+//! Where activations are quantized, a node `N` has `N.activation_scale` (F32, one value) and `N.activation_zero_point` (U16, one value);
+//! `N.inner` or `N.input<k>` stands for `N` where the grid is before its activation or of one input, `.grid<n>` behind it at the n-th of a place.
 //! The metadata key `quantbound` holds a [`Header`] as JSON.
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,7 +13,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{Columns, QuantizedActivation, QuantizedLayer, QuantizedNetwork, Term};
+use super::{At, Columns, QuantizedActivation, QuantizedLayer, QuantizedNetwork, Term};
 use crate::network::Network;
 
 const KEY: &str = "quantbound";
@@ -49,6 +50,13 @@ pub struct ActivationHeader {
     pub name: String,
     /// Bit width.
     pub bits: u32,
+    /// Which of the node's values.
+    #[serde(default, skip_serializing_if = "is_output")]
+    pub at: At,
+}
+
+fn is_output(at: &At) -> bool {
+    *at == At::Output
 }
 
 /// What cannot be read off a layer's tensors.
@@ -135,6 +143,20 @@ impl Stored {
     }
 }
 
+/// Start of the names of a grid's tensors: the node's name, and what tells it from the node's other grids.
+fn grid_name(name: &str, at: At, earlier: &[ActivationHeader]) -> String {
+    let place = match at {
+        At::Output => name.to_string(),
+        At::Inner => format!("{name}.inner"),
+        At::Input(k) => format!("{name}.input{k}"),
+    };
+    let same = earlier.iter().filter(|h| h.name == name && h.at == at);
+    match same.count() {
+        0 => place,
+        n => format!("{place}.grid{}", n + 1),
+    }
+}
+
 /// Prefix of the tensors of order `k`, counted from 1.
 fn order(name: &str, k: usize) -> String {
     match k {
@@ -203,14 +225,16 @@ pub fn write(
             model: network.name.clone(),
             problem,
         })?;
-        let name = &network.nodes[grid.node].name;
+        let node = &network.nodes[grid.node].name;
+        let name = grid_name(node, grid.at, &activations);
         let scale = Stored::f32(&[grid.scale], vec![1]);
         tensors.insert(format!("{name}.activation_scale"), scale);
         let zero = Stored::u16(&[grid.zero_point], vec![1]);
         tensors.insert(format!("{name}.activation_zero_point"), zero);
         activations.push(ActivationHeader {
-            name: name.clone(),
+            name: node.clone(),
             bits: grid.bits,
+            at: grid.at,
         });
     }
     let header = Header {
@@ -301,15 +325,15 @@ pub fn read(path: &Path, network: &Network) -> Result<(Header, QuantizedNetwork)
         return Err(damaged(path, "layers out of order"));
     }
     let mut activations = Vec::new();
-    for own in &header.activations {
+    for (i, own) in header.activations.iter().enumerate() {
         let node = network.nodes.iter().position(|n| n.name == own.name);
         let node = node.ok_or_else(|| unfit(format!("it has no node {}", own.name)))?;
-        let grid = reader.activation(own, node)?;
+        let grid = reader.activation(own, node, &header.activations[..i])?;
         grid.fits(network)
             .map_err(|p| damaged(path, &format!("{}: {p}", own.name)))?;
         activations.push(grid);
     }
-    if !activations.is_sorted_by(|a: &QuantizedActivation, b| a.node < b.node) {
+    if !activations.is_sorted_by_key(|a: &QuantizedActivation| (a.node, a.at)) {
         return Err(damaged(path, "activations out of order"));
     }
     Ok((
@@ -419,12 +443,15 @@ impl Reader<'_> {
         &self,
         own: &ActivationHeader,
         node: usize,
+        earlier: &[ActivationHeader],
     ) -> Result<QuantizedActivation, SavedError> {
-        let scale = self.f32(&format!("{}.activation_scale", own.name))?;
-        let zero = self.u16(&format!("{}.activation_zero_point", own.name))?;
+        let name = grid_name(&own.name, own.at, earlier);
+        let scale = self.f32(&format!("{name}.activation_scale"))?;
+        let zero = self.u16(&format!("{name}.activation_zero_point"))?;
         match (&scale[..], &zero[..]) {
             (&[scale], &[zero_point]) => Ok(QuantizedActivation {
                 node,
+                at: own.at,
                 bits: own.bits,
                 scale,
                 zero_point,

@@ -88,10 +88,20 @@ pub fn groups<K: PartialEq>(cells: &[Cell], key: impl Fn(&Cell) -> K) -> Vec<Vec
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
+/// Longest stem of a figure's file: file systems take names of 255 bytes, endings and marks of unfinished files included.
+const LONGEST_STEM: usize = 200;
+
+/// A name for a file; what is too long ends in a hash of all of it.
 pub fn file_stem(parts: &[&str]) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    let name: String = parts.join("-").chars().map(plain).collect();
-    name.to_lowercase()
+    let whole = parts.join("-");
+    let name: String = whole.chars().map(plain).collect();
+    let name = name.to_lowercase();
+    if name.len() <= LONGEST_STEM {
+        return name;
+    }
+    let hash = &blake3::hash(whole.as_bytes()).to_hex()[..12];
+    format!("{}-{hash}", &name[..LONGEST_STEM - 13])
 }
 
 /// A point with its value in log10, unless it has no place on a log axis.
@@ -480,5 +490,19 @@ fn top1(cells: &[&Cell]) -> Figure {
             }],
             legend,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_stay_apart_and_fit_a_file_system() {
+        assert_eq!(file_stem(&["bits", "A b", "x"]), "bits-a-b-x");
+        let long = "n".repeat(300);
+        let stems = ["4bit", "8bit"].map(|bits| file_stem(&["depth", &long, bits]));
+        assert_ne!(stems[0], stems[1]);
+        assert!(stems.iter().all(|s| s.len() == LONGEST_STEM));
     }
 }

@@ -1,8 +1,9 @@
 //! One page and its figures, from the stored results alone: no engine, no network, no clock.
 //!
 //! [`build`] reads the run directory's tables and writes `report.html`, which needs nothing beside itself, and
-//! `figures/*.svg` and `figures/*.png` for use elsewhere. Equal results give an equal report.
+//! `figures/*.svg` and `figures/*.png` for use elsewhere, in the place of an earlier plan's. Equal results give an equal report.
 
+mod attribution;
 mod comparison;
 mod data;
 mod draw;
@@ -24,6 +25,7 @@ mod style;
 mod tails;
 mod verdicts;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 pub use comparison::compared;
@@ -78,8 +80,10 @@ pub fn build_at(run_dir: impl AsRef<Path>, out: &Path) -> Result<Built, ReportEr
     let dir = run_dir.as_ref();
     let run = data::Run::read(dir)?;
     let styles = Styles::new(run.bound_ids());
-    let figures = figures::all(&run, &styles);
-    let sections = sections(dir, &run, &styles)?;
+    let mut figures = figures::all(&run, &styles);
+    let mut sections = sections(dir, &run, &styles)?;
+    let studied = sections.iter_mut().flat_map(|s| &mut s.figures);
+    name_apart(figures.iter_mut().chain(studied));
 
     let figure_dir = out.join("figures");
     std::fs::create_dir_all(&figure_dir).map_err(|e| StoreError::Write {
@@ -99,6 +103,9 @@ pub fn build_at(run_dir: impl AsRef<Path>, out: &Path) -> Result<Built, ReportEr
         store::write_bytes(&png, &pixels)?;
         files.extend([svg, png]);
     }
+    if dir == out {
+        remove_others(&figure_dir, &files)?;
+    }
     let html = out.join("report.html");
     store::write_bytes(
         &html,
@@ -108,6 +115,32 @@ pub fn build_at(run_dir: impl AsRef<Path>, out: &Path) -> Result<Built, ReportEr
         html,
         figures: files,
     })
+}
+
+/// Gives figures names of their own where two models are spelt alike but for signs that file names have not.
+fn name_apart<'a>(figures: impl Iterator<Item = &'a mut figures::Figure>) {
+    let mut names = HashSet::new();
+    for figure in figures {
+        let stem = figure.name.clone();
+        let mut count = 1;
+        while !names.insert(figure.name.clone()) {
+            count += 1;
+            figure.name = format!("{stem}-{count}");
+        }
+    }
+}
+
+/// Removes figures that an earlier plan of this run directory has made.
+fn remove_others(figures: &Path, made: &[PathBuf]) -> Result<(), StoreError> {
+    let fail = |e: std::io::Error| store::write_error(figures, e);
+    for entry in std::fs::read_dir(figures).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        let drawn = path.extension().is_some_and(|e| e == "svg" || e == "png");
+        if drawn && !made.contains(&path) {
+            std::fs::remove_file(&path).map_err(|e| store::write_error(&path, e))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a study's section; `None` where the run has no such table.
@@ -121,6 +154,7 @@ const MAKERS: &[Maker] = &[
     sample_bounds::section,
     search::section,
     isolated::section,
+    attribution::section,
     dynamics::section,
     guarantees::section,
     rescaling::section,

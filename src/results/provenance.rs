@@ -45,6 +45,28 @@ pub struct Provenance {
     pub calibration: Option<String>,
     /// The networks.
     pub models: Vec<ModelProvenance>,
+    /// Every machine that measured, once the run is finished.
+    #[serde(default)]
+    pub machines: Vec<Machine>,
+}
+
+/// One machine's part in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Its name.
+    pub machine: String,
+    /// Engine, adapter, driver, backend.
+    pub device: DeviceInfo,
+    /// Batches of cells that it measured.
+    pub batches: u64,
+}
+
+/// The name of this machine.
+pub fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = name.or_else(|| std::env::var("HOSTNAME").ok());
+    let name = name.or_else(|| std::env::var("COMPUTERNAME").ok());
+    name.map_or_else(|| "unnamed".into(), |n| n.trim().to_string())
 }
 
 /// Where a network's weights come from.
@@ -56,6 +78,9 @@ pub struct ModelProvenance {
     pub weights: String,
     /// Its SHA-256.
     pub weights_sha256: String,
+    /// Hash of the folded network: names, shapes and values, whatever files they lie in.
+    #[serde(default)]
+    pub network: String,
     /// Resize, crop and normalization.
     pub preprocessing: Preprocessing,
     /// Why that: as stated, as the architecture was trained, or as the network asks for.

@@ -1,50 +1,67 @@
 //! JPEG by libjpeg.
 
 use std::ffi::c_int;
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use image::RgbImage;
 use mozjpeg::ColorSpace;
 use mozjpeg_sys as ffi;
 
-/// A grey or YCbCr JPEG by libjpeg; `None` for colour spaces that it does not turn into RGB (CMYK).
-pub fn rgb(bytes: &[u8]) -> Option<Result<RgbImage, String>> {
+use super::fault::Fault;
+
+/// A JPEG by libjpeg.
+pub fn rgb(bytes: &[u8]) -> Result<RgbImage, Fault> {
     // libjpeg's error handler unwinds.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode(bytes)));
-    let damaged = |why: String| Some(Err(format!("it is a damaged JPEG ({why})")));
-    match decoded {
-        Ok(Ok(None)) => None,
-        Ok(Ok(Some((width, height, pixels)))) => Some(
-            RgbImage::from_raw(width, height, pixels).ok_or_else(|| "its size overflows".into()),
-        ),
-        Ok(Err(why)) => Some(Err(why)),
-        Err(panic) => damaged(
-            panic
-                .downcast_ref::<String>()
-                .cloned()
-                .unwrap_or_else(|| "libjpeg gave up".into()),
-        ),
-    }
+    let (width, height, pixels) = decoded.unwrap_or_else(|panic| {
+        let why = panic.downcast_ref::<String>().map(String::as_str);
+        Err(damaged(why.unwrap_or("libjpeg gave up")))
+    })?;
+    RgbImage::from_raw(width, height, pixels).ok_or_else(|| "its size overflows".into())
+}
+
+fn damaged(why: impl Display) -> Fault {
+    Fault::Damaged(format!("it is a damaged JPEG ({why})"))
 }
 
 type Pixels = (u32, u32, Vec<u8>);
 
-fn decode(bytes: &[u8]) -> Result<Option<Pixels>, String> {
-    let damaged = |e: std::io::Error| format!("it is a damaged JPEG ({e})");
+fn decode(bytes: &[u8]) -> Result<Pixels, Fault> {
     let builder = mozjpeg::Decompress::builder().with_err(errors());
     let decoder = builder.from_mem(bytes).map_err(damaged)?;
-    if matches!(
+    super::size::check(decoder.width(), decoder.height(), bytes.len())?;
+    let inks = matches!(
         decoder.color_space(),
         ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK
-    ) {
-        return Ok(None);
-    }
-    super::size::check(decoder.width(), decoder.height(), bytes.len())?;
-    let mut rows = decoder.rgb().map_err(damaged)?;
+    );
+    let wanted = match inks {
+        true => ColorSpace::JCS_CMYK,
+        false => ColorSpace::JCS_RGB,
+    };
+    let mut rows = decoder.to_colorspace(wanted).map_err(damaged)?;
     let (width, height) = (rows.width() as u32, rows.height() as u32);
-    let pixels = rows.read_scanlines::<[u8; 3]>().map_err(damaged)?;
+    let pixels = match inks {
+        true => {
+            let pixels = rows.read_scanlines::<[u8; 4]>().map_err(damaged)?;
+            pixels.into_iter().flat_map(from_inks).collect()
+        }
+        false => {
+            let pixels = rows.read_scanlines::<[u8; 3]>().map_err(damaged)?;
+            pixels.into_flattened()
+        }
+    };
     rows.finish().map_err(damaged)?;
-    Ok(Some((width, height, pixels.into_flattened())))
+    Ok((width, height, pixels))
+}
+
+/// RGB of the inks as Adobe stores them, 255 for none: Pillow's arithmetic.
+fn from_inks([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
+    let light = u32::from(black);
+    [cyan, magenta, yellow].map(|stored| {
+        let taken = u32::from(255 - stored) * light + 128;
+        (light - (((taken >> 8) + taken) >> 8)) as u8
+    })
 }
 
 /// libjpeg's handlers, but that errors, and data that end early, unwind.

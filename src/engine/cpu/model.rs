@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::activation::activate_all;
 use super::buffers::{Buffer, Buffers};
 use super::conv::{Params, conv, linear};
 use super::depthwise::depthwise;
@@ -12,14 +13,15 @@ use super::quantize::quantize;
 use super::real::Real;
 use super::split::Split;
 use crate::network::{Activation, INPUT, Network, Node, Op};
-use crate::quant::{QuantizedActivation, QuantizedNetwork};
+use crate::quant::{At, QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Shape;
 
 /// What a pass needs beside the graph, by node.
 #[derive(Clone, Debug)]
 pub struct Model<T> {
     params: Vec<Option<Arc<Params<T>>>>,
-    activations: Vec<Option<QuantizedActivation>>,
+    /// In the order that they are applied in.
+    activations: Vec<Vec<QuantizedActivation>>,
 }
 
 fn widen<T: Real>(values: &[f32]) -> Vec<T> {
@@ -35,7 +37,7 @@ impl<T: Real> Model<T> {
         };
         Self {
             params: network.nodes.iter().map(params).collect(),
-            activations: vec![None; network.nodes.len()],
+            activations: vec![Vec::new(); network.nodes.len()],
         }
     }
 
@@ -66,14 +68,14 @@ impl<T: Real> Model<T> {
         for grid in &variant.activations {
             grid.fits(network)
                 .map_err(|problem| (grid.node.to_string(), problem))?;
-            model.activations[grid.node] = Some(*grid);
+            model.activations[grid.node].push(*grid);
         }
         Ok(model)
     }
 
-    /// True when any node's output is rounded to a grid.
+    /// True when any node's values are rounded to a grid.
     pub fn quantizes_activations(&self) -> bool {
-        self.activations.iter().any(Option::is_some)
+        self.activations.iter().any(|grids| !grids.is_empty())
     }
 
     /// The parameters of node `i`, if it is a layer.
@@ -87,7 +89,7 @@ impl<T: Clone> Model<T> {
     pub fn with_node_of(&self, other: &Self, node: usize) -> Self {
         let mut model = self.clone();
         model.params[node].clone_from(&other.params[node]);
-        model.activations[node] = other.activations[node];
+        model.activations[node].clone_from(&other.activations[node]);
         model
     }
 }
@@ -148,18 +150,7 @@ impl<T: Real> Pass<'_, T> {
                     },
                 })
                 .collect();
-            apply(
-                node,
-                self.model.params(i),
-                &inputs,
-                &mut out,
-                node.activation,
-                self.split,
-                self.buffers,
-            );
-            if let Some(grid) = &self.model.activations[i] {
-                quantize(&mut out, grid, self.split);
-            }
+            self.node(i, inputs, &mut out);
             visit(i, &out);
             values.0[i + 1] = out;
             let dead = |v: usize| !self.keep[v] && self.last_uses[v].is_none_or(|last| last == i);
@@ -168,6 +159,41 @@ impl<T: Real> Pass<'_, T> {
                     self.buffers.give(std::mem::take(&mut values.0[v]));
                 }
             }
+        }
+    }
+}
+
+impl<T: Real> Pass<'_, T> {
+    /// Node `i` with its grids.
+    fn node(&self, i: usize, read: Vec<(&[T], Shape)>, out: &mut [T]) {
+        let node = &self.network.nodes[i];
+        let grids = &self.model.activations[i];
+        let mut copies: Vec<Option<Vec<T>>> = vec![None; read.len()];
+        for grid in grids {
+            if let At::Input(k) = grid.at {
+                let copy = copies[k].get_or_insert_with(|| read[k].0.to_vec());
+                quantize(copy, grid, self.split);
+            }
+        }
+        let own = read.iter().zip(&copies);
+        let inputs: Vec<(&[T], Shape)> = own
+            .map(|(&(x, shape), copy)| (copy.as_deref().unwrap_or(x), shape))
+            .collect();
+        let inner = grids.iter().any(|g| g.at == At::Inner);
+        let fused = match inner {
+            true => Activation::Identity,
+            false => node.activation,
+        };
+        let params = self.model.params(i);
+        apply(node, params, &inputs, out, fused, self.split, self.buffers);
+        if inner {
+            for grid in grids.iter().filter(|g| g.at == At::Inner) {
+                quantize(out, grid, self.split);
+            }
+            activate_all(out, node.activation);
+        }
+        for grid in grids.iter().filter(|g| g.at == At::Output) {
+            quantize(out, grid, self.split);
         }
     }
 }

@@ -14,7 +14,6 @@ pub fn quantize<T: Real>(values: &mut [T], grid: &QuantizedActivation, split: Sp
     split.chunks(values, ELEMENTS, |_, values| {
         dispatch(Snap {
             values,
-            inverse: grid.inverse().into(),
             scale: grid.scale.into(),
             low: low.into(),
             high: high.into(),
@@ -24,7 +23,6 @@ pub fn quantize<T: Real>(values: &mut [T], grid: &QuantizedActivation, split: Sp
 
 struct Snap<'a, T> {
     values: &'a mut [T],
-    inverse: T,
     scale: T,
     low: T,
     high: T,
@@ -35,7 +33,7 @@ impl<T: Real> Kernel for Snap<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         for x in self.values {
-            let level = (*x * self.inverse).round_ties_even();
+            let level = (*x / self.scale).round_ties_even();
             let level = if level < self.low { self.low } else { level };
             let level = if level > self.high { self.high } else { level };
             let wide: f64 = (*x).into();

@@ -10,7 +10,6 @@ params! {
     /// Uniforms of `quantize.wgsl`.
     pub struct Params {
         count: u32,
-        inverse: f32,
         scale: f32,
         low: f32,
         high: f32,
@@ -25,7 +24,7 @@ pub static KERNEL: Kernel<Params> = Kernel::new(
     0,
 );
 
-/// Records `y = scale * clip(round(y * inverse))`.
+/// Records `y = scale * clip(round(y / scale))`.
 pub fn record(
     rec: &mut Recorder<'_>,
     grid: &QuantizedActivation,
@@ -34,7 +33,6 @@ pub fn record(
     let (low, high) = grid.levels();
     let params = Params {
         count: word(y.vec4s()),
-        inverse: grid.inverse(),
         scale: grid.scale,
         low,
         high,

@@ -15,7 +15,7 @@ use crate::engine::{
     EngineError, Owner, PerSample, Reduced, Reductions, Runner, SampleBound, Variant,
 };
 use crate::network::{INPUT, Network, Tap};
-use crate::quant::{QuantizedActivation, QuantizedNetwork};
+use crate::quant::{At, QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Batch;
 
 /// Bytes that the maps of a batch may take on a GPU; how much memory it has cannot be asked.
@@ -303,6 +303,13 @@ impl Runner for GpuRunner<'_> {
         for grid in &variant.activations {
             grid.fits(self.network)
                 .map_err(|why| EngineError::Usage(format!("node {}: {why}", grid.node)))?;
+            if grid.at != At::Output || activations[grid.node].is_some() {
+                return Err(EngineError::Unsupported {
+                    node: self.network.nodes[grid.node].name.clone(),
+                    problem: "has a grid on its input, before its activation, or a second one; run with --backend cpu"
+                        .into(),
+                });
+            }
             activations[grid.node] = Some(*grid);
         }
         let loaded = Loaded {

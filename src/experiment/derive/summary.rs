@@ -12,19 +12,24 @@ use crate::experiment::search::until;
 use crate::experiment::studies::Study;
 use crate::experiment::studies::sample_bounds::SampleBounds;
 use crate::experiment::subject::context::ModelContext;
+use crate::experiment::subject::quantized_file::QuantizedFile;
 use crate::experiment::subject::saved::SavedNetwork;
 use crate::facts::Arithmetic;
 use crate::quant::QuantError;
+use crate::results::provenance::Machine;
 use crate::results::schema::{
     BoundAt, BoundRow, CellSummary, FinalLayer, MeasurementRow, OutputRow, OutputSummary, Pace,
     SCHEMA_VERSION, SampleBoundRow, Summary, VerdictCounts,
 };
+use crate::results::store::PartMeta;
 use crate::results::verdict::Verdict;
 
 /// The summary of a run, as far as its cells are judged.
 pub struct Judging {
     /// Of the cells judged so far.
     pub summary: Summary,
+    /// Who measured them.
+    pub machines: Vec<Machine>,
 }
 
 impl Default for Judging {
@@ -38,6 +43,7 @@ impl Default for Judging {
                 undecided: Vec::new(),
                 invalid: Vec::new(),
             },
+            machines: Vec::new(),
         }
     }
 }
@@ -97,6 +103,7 @@ impl Judging {
             if let Some(meta) = store.meta(&part) {
                 spent.push((u64::from(meta.images), meta.seconds));
                 device = format!("{} on {}", meta.device.engine, meta.device.device);
+                count(&mut self.machines, meta);
             }
         }
 
@@ -155,9 +162,25 @@ impl Judging {
     }
 }
 
+/// One more batch of a machine.
+fn count(machines: &mut Vec<Machine>, meta: PartMeta) {
+    let same = |m: &&mut Machine| m.machine == meta.machine && m.device == meta.device;
+    match machines.iter_mut().find(same) {
+        Some(known) => known.batches += 1,
+        None => machines.push(Machine {
+            machine: meta.machine,
+            device: meta.device,
+            batches: 1,
+        }),
+    }
+}
+
 /// The width that a quantizer rounds activations to, where it does.
 fn activation_bits(spec: &QuantizerSpec) -> Result<Option<u32>, QuantError> {
     let activations = match &spec.method {
+        Method::File { file, sha256 } => {
+            return Ok(QuantizedFile::open_same(file, sha256)?.activation_bits);
+        }
         Method::Saved { file, sha256 } => SavedNetwork::open_same(file, sha256)?.spec.activations,
         _ => spec.activations,
     };

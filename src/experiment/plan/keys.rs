@@ -35,6 +35,9 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("preprocessing", Settings::KEYS),
 ];
 
+/// Keys of older plans: table, key, and what it is called now.
+const RENAMED: &[(&str, &str, &str)] = &[("preprocessing", "order", "channels")];
+
 /// Refuses a key that the table `name`, or a table in it, does not have; `path` is for the message.
 pub(super) fn check_keys(name: &str, table: &toml::Table, path: &Path) -> Result<(), PlanError> {
     let known = match name {
@@ -50,13 +53,18 @@ pub(super) fn check_keys(name: &str, table: &toml::Table, path: &Path) -> Result
     };
     for (key, value) in table {
         if !known.contains(&key.as_str()) {
-            let hint = crate::suggest(key, known.iter().copied());
+            let renamed = RENAMED.iter().find(|r| (r.0, r.1) == (name, key.as_str()));
+            let hint = match renamed {
+                Some((_, old, new)) => format!("; `{old}` is called `{new}` now"),
+                None => crate::suggest(key, known.iter().copied())
+                    .map_or(String::new(), |h| format!("; did you mean `{h}`?")),
+            };
             return Err(PlanError::UnknownKey {
                 path: path.to_path_buf(),
                 key: key.clone(),
                 table: place,
                 known: known.join(", "),
-                hint: hint.map_or(String::new(), |h| format!("; did you mean `{h}`?")),
+                hint,
             });
         }
         match value {

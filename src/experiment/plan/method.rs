@@ -141,6 +141,15 @@ pub enum Method {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         sha256: String,
     },
+    /// A network that another tool quantized, as an ONNX file.
+    File {
+        /// The file; no part of a cell's identity.
+        #[serde(default, skip_serializing_if = "is_empty_path")]
+        file: PathBuf,
+        /// As for `saved`.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        sha256: String,
+    },
 }
 
 /// Keys of the methods with a uniform grid.
@@ -189,7 +198,7 @@ fn two() -> u32 {
 
 impl Method {
     /// Every method's name with the keys of its table.
-    pub const KEYS: [(&str, &[&str]); 8] = [
+    pub const KEYS: [(&str, &[&str]); 9] = [
         ("uniform", GRID),
         (
             "dfq",
@@ -277,6 +286,7 @@ impl Method {
             "saved",
             &["method", "file", "sha256", "bits", "granularity"],
         ),
+        ("file", &["method", "file", "sha256", "bits", "granularity"]),
     ];
 
     /// The granularity it has unless told otherwise.
@@ -286,7 +296,8 @@ impl Method {
             | Self::Rex { .. }
             | Self::AdaRound { .. }
             | Self::Mixed { .. }
-            | Self::Saved { .. } => Granularity::PerChannel,
+            | Self::Saved { .. }
+            | Self::File { .. } => Granularity::PerChannel,
             Self::Dfq { .. } | Self::Gpfq { .. } | Self::Spfq { .. } => Granularity::PerTensor,
         }
     }

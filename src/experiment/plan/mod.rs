@@ -93,11 +93,28 @@ impl Plan {
     /// For paths that are no UTF-8, which TOML cannot say.
     pub fn to_toml(&self) -> Result<String, PlanError> {
         toml::to_string_pretty(self).map_err(|e| PlanError::Value {
-            path: self.images.dir.clone(),
+            path: self.unwritable().unwrap_or(&self.images.dir).to_path_buf(),
             problem: format!(
                 "the plan cannot be written ({e}); paths must be UTF-8: rename the file or folder"
             ),
         })
+    }
+
+    /// The first path that is no UTF-8.
+    fn unwritable(&self) -> Option<&Path> {
+        let mut paths = vec![self.images.dir.as_path()];
+        paths.extend(self.calibration.iter().map(|c| c.images.dir.as_path()));
+        for model in &self.model {
+            paths.push(&model.weights);
+            let settings = model.preprocessing.iter();
+            paths.extend(settings.filter_map(|s| s.file.as_deref()));
+        }
+        for quantize in &self.quantize {
+            if let Method::Saved { file, .. } | Method::File { file, .. } = &quantize.method {
+                paths.push(file);
+            }
+        }
+        paths.into_iter().find(|path| path.to_str().is_none())
     }
 
     /// The bounds asked for; `None` for all.

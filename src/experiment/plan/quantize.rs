@@ -13,7 +13,7 @@ use crate::quant::{ActivationSpec, Granularity};
 /// A quantization method with the axes it is swept over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantize {
-    /// Bit widths, 2..=16; a saved network brings its own.
+    /// Bit widths, 2..=16; a network from a file brings its own.
     #[serde(default)]
     pub bits: Vec<u32>,
     /// Per tensor, per channel, or both, for methods that leave the choice; the method's usual one when absent.

@@ -23,6 +23,9 @@ pub struct Studies {
     /// Each layer quantized alone.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
+    /// Where the error is made, on so many images; 0 for none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub attribution: usize,
     /// Bounds by parametrization, as given and rescaled.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub rescale: bool,
@@ -40,6 +43,7 @@ impl Studies {
         "sample",
         "ball",
         "isolated",
+        "attribution",
         "search",
         "dynamics",
         "guarantees",
@@ -61,6 +65,10 @@ impl Studies {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// Says which radius is none.

@@ -9,6 +9,7 @@ use crate::experiment::logits::{kl_divergence, margin, top1};
 use crate::experiment::parts;
 use crate::experiment::plan::Plan;
 use crate::experiment::subject::context::ModelContext;
+use crate::results::provenance::machine;
 use crate::results::schema::{CellKey, MeasurementRow, OutputRow};
 use crate::results::store::{Part, PartMeta};
 use crate::tensor::Batch;
@@ -109,6 +110,7 @@ impl Collecting for Measured {
         Ok(Found {
             tables: vec![encode(&self.measurements)?, encode(&self.outputs)?],
             meta: Some(PartMeta {
+                machine: machine(),
                 images: input.images() as u32,
                 seconds: self.seconds,
                 device: given.engine.device(),

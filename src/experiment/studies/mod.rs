@@ -4,6 +4,7 @@
 //! Each study is one file here, has one or more tables of its own, and is stored per cell (or per cell and batch) as it is
 //! made, so that a killed sweep goes on where it was.
 
+pub mod attribution;
 pub mod bounds;
 pub mod dynamics;
 pub mod guarantees;
@@ -26,6 +27,7 @@ use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::parts;
 use crate::experiment::plan::{Plan, Studies};
+use crate::experiment::share::Share;
 use crate::experiment::subject::context::{Given, ModelContext};
 use crate::experiment::subject::model::LoadedModel;
 use crate::quant::QuantizedNetwork;
@@ -38,6 +40,7 @@ impl Studies {
     pub const TABLES: &[&str] = &[
         sample_bounds::TABLE,
         isolated::TABLE,
+        attribution::TABLE,
         search::TABLE,
         search::TRACE,
         dynamics::LAYERS,
@@ -65,6 +68,11 @@ impl Studies {
         let mut studies: Vec<Box<dyn CellStudy>> = vec![Box::new(bounds::Bounds)];
         if self.guarantees {
             studies.push(Box::new(guarantees::Guarantees));
+        }
+        if self.attribution > 0 {
+            studies.push(Box::new(attribution::Attribution {
+                images: self.attribution,
+            }));
         }
         if self.rescale {
             studies.push(Box::new(rescaling::Rescaling));
@@ -223,6 +231,17 @@ pub enum Turn {
     First,
     /// After the measurements are stored.
     Last,
+}
+
+impl Turn {
+    /// Whether the studies of this turn look at the cell on the machine that has this share: those after the measurements
+    /// may read all of them.
+    pub fn is_here(self, cell: &Cell, share: &Share) -> bool {
+        match self {
+            Self::First => share.has_bounds(cell.number),
+            Self::Last => share.has_studies(cell.number),
+        }
+    }
 }
 
 /// A study that looks at a cell once.

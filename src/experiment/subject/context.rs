@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::calibrating::Calibrating;
 use super::calibration::ImageCalibration;
@@ -14,6 +15,7 @@ use crate::experiment::cell::{Cell, label};
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
+use crate::experiment::share::Share;
 use crate::quant::QuantizedNetwork;
 use crate::results::store::RunStore;
 use crate::tensor::Batch;
@@ -33,6 +35,24 @@ pub struct Given<'a> {
     pub store: &'a RunStore,
     /// For quantizers that look at images.
     pub calibrating: &'a Calibrating,
+    /// Which parts are made here.
+    pub share: Share,
+    /// The signal that asks to stop; 0 for none.
+    pub stop: &'a AtomicUsize,
+}
+
+impl Given<'_> {
+    /// Tells that a part is stored: the place to stop at, when asked to.
+    pub fn stored(&self, tell: &mut dyn FnMut(Event)) -> Result<(), SweepError> {
+        tell(Event::PartDone);
+        match self.stop.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            signal => Err(SweepError::Stopped {
+                signal,
+                dir: self.store.dir().to_path_buf(),
+            }),
+        }
+    }
 }
 
 /// One model of a sweep.

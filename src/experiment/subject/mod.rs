@@ -12,6 +12,7 @@ pub mod model;
 pub mod naming;
 mod plans;
 pub mod preprocessing;
+pub mod quantized_file;
 mod quantizers;
 pub mod saved;
 pub mod sensitivity;

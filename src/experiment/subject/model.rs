@@ -7,8 +7,9 @@ use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, EngineError};
 use crate::experiment::error::SweepError;
 use crate::experiment::plan::{Model, Replacement};
+use crate::network::architectures::naming::Naming;
 use crate::network::synthetic::{self, Synthetic};
-use crate::network::{Network, NetworkError, Op, onnx, zoo};
+use crate::network::{Network, Op, checkpoint, onnx, zoo};
 use crate::quant::equalize::without_caps;
 use crate::tensor::Batch;
 
@@ -53,26 +54,26 @@ impl LoadedModel {
         if let Some(seed) = synthetic::parse_label(&weights) {
             return Self::synthetic(model, seed, images);
         }
-        let mut notes;
-        let network = if onnx::is_model(&model.weights) {
+        let (mut notes, mut naming) = (Vec::new(), None);
+        // Read once: what is hashed is what is measured, whatever becomes of the file.
+        let bytes = checkpoint::read(&model.weights)?;
+        let network = if onnx::holds_model(&model.weights, &bytes) {
             let crop = model.preprocessing.as_ref().and_then(|p| p.crop);
             let side = crop.map(|crop| crop.both()[0]);
-            let imported = onnx::import_file(&model.weights, side)?;
-            notes = imported.notes;
+            let imported = onnx::import_read(&model.weights, &bytes, side)?;
+            notes.extend(imported.notes);
             Network {
                 name: model.name.clone(),
                 ..imported.network
             }
         } else {
-            let loaded = zoo::open(&model.name, &model.weights)?;
-            notes = loaded.notes;
+            let loaded = zoo::open_read(&model.name, &model.weights, &bytes)?;
+            notes.extend(loaded.notes);
+            naming = Some(loaded.naming);
             loaded.network
         };
-        let sha256 = manifest::sha256(&model.weights).map_err(|e| NetworkError::File {
-            path: model.weights.display().to_string(),
-            problem: format!("cannot be read: {e}"),
-        })?;
-        let chosen = chosen(model, &network, &mut notes)?;
+        let sha256 = manifest::sha256_of(&bytes);
+        let chosen = chosen(model, &network, naming, &mut notes)?;
         Ok(Self {
             preprocessing: chosen.preprocessing,
             preprocessing_from: chosen.reason,
@@ -90,7 +91,7 @@ impl LoadedModel {
             preprocessing,
             reason,
             ..
-        } = chosen(model, &blueprint.skeleton()?, &mut notes)?;
+        } = chosen(model, &blueprint.skeleton()?, None, &mut notes)?;
         let Synthetic { network, label } = match images {
             None => synthetic::random_network(&blueprint, seed)?,
             Some(images) => {
@@ -184,8 +185,14 @@ fn run(engine: &dyn Engine, network: &Network, input: &Batch) -> Result<Batch, S
 }
 
 /// What is done to pictures; a warning becomes a note.
-fn chosen(model: &Model, network: &Network, notes: &mut Vec<String>) -> Result<Chosen, SweepError> {
-    let chosen = choose(&model.name, network, model.preprocessing.as_ref())?;
+fn chosen(
+    model: &Model,
+    network: &Network,
+    naming: Option<Naming>,
+    notes: &mut Vec<String>,
+) -> Result<Chosen, SweepError> {
+    let settings = model.preprocessing.as_ref();
+    let chosen = choose(&model.name, naming, network, settings)?;
     notes.extend(chosen.warning.clone());
     Ok(chosen)
 }

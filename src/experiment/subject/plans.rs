@@ -1,8 +1,9 @@
-//! Plans and command lines as they are taken up: the file itself, the saved networks that they name, and whether every
+//! Plans and command lines as they are taken up: the file itself, the quantized networks that they name, and whether every
 //! quantizer can be built.
 
 use std::path::Path;
 
+use super::quantized_file::QuantizedFile;
 use super::saved::SavedNetwork;
 use crate::experiment::plan::{Method, Plan, PlanError, Quantize, QuantizerSpec};
 use crate::quant::saved::SavedError;
@@ -28,10 +29,10 @@ impl Plan {
         })
     }
 
-    /// The plan of [`Plan::from_words`], with the saved networks that it names looked into and every quantizer tried.
+    /// The plan of [`Plan::from_words`], with the quantized networks that it names looked into and every quantizer tried.
     ///
     /// # Errors
-    /// [`PlanError`] for keys, values, saved networks and quantizers that cannot be; `path` is for the message.
+    /// [`PlanError`] for keys, values, quantized networks and quantizers that cannot be; `path` is for the message.
     pub fn parse(text: &str, path: &Path) -> Result<Self, PlanError> {
         let mut plan = Self::from_words(text, path)?;
         let wrong = |e: String| PlanError::value(path, e);
@@ -78,14 +79,25 @@ impl Quantize {
         Ok(quantize)
     }
 
-    /// Fills in what a saved network's file says: hash, bit width and granularity. What stands there already must agree.
+    /// Fills in what the file of a quantized network says: hash, bit width and granularity. What stands there already
+    /// must agree.
     pub fn resolve(&mut self) -> Result<(), QuantError> {
-        let Method::Saved { file, sha256 } = &mut self.method else {
-            return Ok(());
+        let (file, own) = match &mut self.method {
+            Method::Saved { file, sha256 } => {
+                let saved = SavedNetwork::open_same(file, sha256)?;
+                let own = (saved.spec.bits, saved.spec.granularity);
+                *sha256 = saved.sha256;
+                (file, own)
+            }
+            Method::File { file, sha256 } => {
+                let found = QuantizedFile::open_same(file, sha256)?;
+                let own = (found.bits, found.granularity);
+                *sha256 = found.sha256;
+                (file, own)
+            }
+            _ => return Ok(()),
         };
-        let saved = SavedNetwork::open_same(file, sha256)?;
-        let spec = &saved.spec;
-        let (bits, granularity) = (vec![spec.bits], vec![spec.granularity]);
+        let (bits, granularity) = (vec![own.0], vec![own.1]);
         let same = (self.bits.is_empty() || self.bits == bits)
             && (self.granularity.is_empty() || self.granularity == granularity);
         if !same {
@@ -93,12 +105,11 @@ impl Quantize {
                 path: file.clone(),
                 problem: format!(
                     "holds {} bit {} weights; leave bits and granularity out of its [[quantize]]",
-                    spec.bits,
-                    spec.granularity.name()
+                    own.0,
+                    own.1.name()
                 ),
             }));
         }
-        *sha256 = saved.sha256;
         (self.bits, self.granularity) = (bits, granularity);
         Ok(())
     }

@@ -6,6 +6,7 @@ use crate::data::{
     Settings, Size,
 };
 use crate::experiment::error::SweepError;
+use crate::network::architectures::naming::Naming;
 use crate::network::{INPUT, Network, Op};
 
 /// Inputs up to this side are of small pictures, which are taken as they are.
@@ -22,12 +23,13 @@ pub struct Chosen {
     pub warning: Option<String>,
 }
 
-/// What is stated, and for the rest what is usual for the network named `name`.
+/// What is stated, and for the rest what is usual for the network named `name` whose checkpoint has names of `naming`.
 ///
 /// # Errors
 /// When the settings are impossible, in wrong units, or do not fit the network's input.
 pub fn choose(
     name: &str,
+    naming: Option<Naming>,
     network: &Network,
     settings: Option<&Settings>,
 ) -> Result<Chosen, SweepError> {
@@ -45,7 +47,7 @@ pub fn choose(
         .into());
     };
     let own = own_normalization(network);
-    let (usual, family) = usual(name, network, channels, own.as_ref());
+    let (usual, family) = usual(name, naming, network, channels, own.as_ref());
     let preprocessing = stated.over(&usual);
     preprocessing.check()?;
     let shape = preprocessing.shape();
@@ -92,6 +94,7 @@ pub fn choose(
 /// What published checkpoints of the family expect, and a few words on that.
 fn usual(
     name: &str,
+    naming: Option<Naming>,
     network: &Network,
     channels: Channels,
     own: Option<&Own>,
@@ -101,9 +104,17 @@ fn usual(
     let small = height.max(width) <= SMALL;
     let square = height == width;
     // TensorFlow's networks have timm's prefix.
-    let name = name.strip_prefix("tf_").unwrap_or(name);
+    let (name, tensorflow) = match name.strip_prefix("tf_") {
+        Some(name) => (name, true),
+        None => (name, false),
+    };
+    let timm = naming == Some(Naming::Timm);
     let (mut usual, mut why) = match name {
         "opennsfw" => (OPENNSFW, "as OpenNSFW was trained".to_string()),
+        n if n.starts_with("efficientnet_lite") && timm => (
+            timm_lite(tensorflow),
+            "as timm has EfficientNet-Lite".into(),
+        ),
         n if n.starts_with("efficientnet_lite") => {
             (EFFICIENTNET_LITE, "as EfficientNet-Lite was trained".into())
         }
@@ -141,6 +152,23 @@ fn usual(
         why = format!("the network normalizes its input itself: {}", own.says);
     }
     (usual, why)
+}
+
+/// timm's constants of EfficientNet-Lite: ImageNet's for its own training, one half for TensorFlow's.
+fn timm_lite(tensorflow: bool) -> Preprocessing {
+    let half = PerChannel::three([0.5; 3]);
+    match tensorflow {
+        true => Preprocessing {
+            mean: half,
+            std: half,
+            ..EFFICIENTNET_LITE
+        },
+        false => Preprocessing {
+            mean: IMAGENET.mean,
+            std: IMAGENET.std,
+            ..EFFICIENTNET_LITE
+        },
+    }
 }
 
 /// A normalization that stands at the beginning of the network.
@@ -211,4 +239,26 @@ fn own_normalization(network: &Network) -> Option<Own> {
             list(&mut scales.iter().map(|&s| f64::from(s)))
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::zoo;
+
+    #[test]
+    fn the_constants_of_efficientnet_lite_go_by_the_checkpoints_names() {
+        let mean = |name: &str, naming| {
+            let network = zoo::skeleton(name).unwrap();
+            let chosen = choose(name, naming, &network, None).unwrap();
+            chosen.preprocessing.mean.at(0)
+        };
+        let timm = Some(Naming::Timm);
+        assert_eq!(mean("efficientnet_lite0", timm), 0.485);
+        assert_eq!(mean("tf_efficientnet_lite0", timm), 0.5);
+        for naming in [None, Some(Naming::Underscore)] {
+            assert_eq!(mean("efficientnet_lite0", naming), 127.0 / 255.0);
+        }
+        assert_eq!(mean("mobilenet_v2", timm), 0.485);
+    }
 }

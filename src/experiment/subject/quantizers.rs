@@ -1,5 +1,6 @@
 //! What a plan's words on quantizers stand for.
 
+use super::quantized_file::QuantizedFile;
 use super::saved::SavedNetwork;
 use crate::experiment::plan::{Method, QuantizerSpec};
 use crate::quant::absorb::Absorbed;
@@ -17,7 +18,7 @@ use crate::quant::uniform::Uniform;
 use crate::quant::{QuantError, Quantizer};
 
 impl QuantizerSpec {
-    /// The quantizer itself; a saved network is opened.
+    /// The quantizer itself; a network from a file is opened.
     pub fn build(&self) -> Result<Box<dyn Quantizer>, QuantError> {
         let weights = self.weights()?;
         let Some(activations) = self.activations else {
@@ -120,6 +121,10 @@ impl QuantizerSpec {
                 ref file,
                 ref sha256,
             } => Box::new(SavedNetwork::open_same(file, sha256)?),
+            Method::File {
+                ref file,
+                ref sha256,
+            } => Box::new(QuantizedFile::open_same(file, sha256)?),
         })
     }
 

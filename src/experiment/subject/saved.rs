@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::model::LoadedModel;
+use super::quantized_file::models_of;
 use crate::data::manifest;
 use crate::experiment::plan::{Method, QuantizerSpec};
 use crate::network::Network;
@@ -95,13 +96,16 @@ impl Quantizer for SavedNetwork {
     }
 }
 
-/// The models, by index, that a quantizer is crossed with: all of them, or the one that a saved network was made for.
+/// The models, by index, that a quantizer is crossed with: all of them, or those that a network from a
+/// file is of.
 ///
 /// # Errors
 /// [`QuantError::Saved`] when a saved network fits none.
 pub fn models_for(spec: &QuantizerSpec, models: &[LoadedModel]) -> Result<Vec<usize>, QuantError> {
-    let Method::Saved { file, sha256 } = &spec.method else {
-        return Ok((0..models.len()).collect());
+    let (file, sha256) = match &spec.method {
+        Method::Saved { file, sha256 } => (file, sha256),
+        Method::File { file, sha256 } => return models_of(file, sha256, models),
+        _ => return Ok((0..models.len()).collect()),
     };
     let saved = SavedNetwork::open_same(file, sha256)?;
     let fitting = (0..models.len()).filter(|&m| saved.is_of(&models[m]));

@@ -3,19 +3,22 @@
 mod pass;
 mod schedule;
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 
 use self::pass::Pass;
 use self::schedule::Scheduled;
 use crate::data::ImageSet;
 use crate::engine::Engine;
-use crate::experiment::cell::{Cell, CellSpec, Conditions};
+use crate::experiment::cell::{Cell, CellSpec, Conditions, label};
 use crate::experiment::derive::summary::Judging;
 use crate::experiment::derive::tables;
 use crate::experiment::derive::tails;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::{CalibrationSpec, Plan, QuantizerSpec, Tails};
+use crate::experiment::share::{Shard, Share};
 use crate::experiment::studies::Turn;
 use crate::experiment::subject::calibrating::Calibrating;
 use crate::experiment::subject::context::{Given, ModelContext};
@@ -24,9 +27,9 @@ use crate::experiment::subject::labels::{check_labels, doubt};
 use crate::experiment::subject::model::LoadedModel;
 use crate::experiment::subject::naming::tell_apart;
 use crate::experiment::subject::saved::models_for;
-use crate::results::provenance::{ModelProvenance, Provenance};
+use crate::results::provenance::{Machine, ModelProvenance, Provenance};
 use crate::results::schema::{CellKey, Summary, VerdictCounts};
-use crate::results::store::RunStore;
+use crate::results::store::{Part, RunStore};
 
 /// A sweep about to run.
 pub struct Sweep<'a> {
@@ -41,11 +44,91 @@ pub struct Sweep<'a> {
     /// Why this engine.
     pub device_reason: String,
     /// The run directory.
-    pub out: &'a Path,
+    pub out: Place<'a>,
+    /// The signal that asks to stop after the part in flight; 0 for none.
+    pub stop: &'a AtomicUsize,
+}
+
+/// What a sweep works on, loaded.
+struct Prepared {
+    out: PathBuf,
+    images: ImageSet,
+    calibrating: Calibrating,
+    models: Vec<LoadedModel>,
+    cells: Vec<Cell>,
+    batches: u32,
+    studies: Scheduled,
+    store: RunStore,
+    provenance: Provenance,
+}
+
+impl Prepared {
+    fn share(&self, shard: Option<Shard>) -> Share {
+        let (cells, batches) = (self.cells.len(), self.batches as usize);
+        match shard {
+            Some(shard) => Share::new(shard, cells, batches),
+            None => Share::whole(cells, batches),
+        }
+    }
+
+    fn parts(&self, plan: &Plan, cell: &Cell, share: &Share) -> Vec<Part> {
+        self.studies.parts(plan, cell, self.batches, share)
+    }
+
+    /// Tells how much there is to do, and returns how many parts are not stored.
+    fn planned(&self, plan: &Plan, share: &Share, tell: &mut dyn FnMut(Event)) -> usize {
+        let parts = self.cells.iter().map(|c| self.parts(plan, c, share));
+        let parts: Vec<Vec<Part>> = parts.collect();
+        let all = parts.iter().map(Vec::len).sum();
+        let done = parts.iter().flatten().filter(|p| self.store.has(p));
+        let done = done.count();
+        tell(Event::Planned {
+            cells: parts.iter().filter(|p| !p.is_empty()).count(),
+            parts: all,
+            done,
+        });
+        all - done
+    }
+}
+
+/// Roundings differ from processor to processor and from driver to driver.
+fn warn_of_mixture(machines: &[Machine], tell: &mut dyn FnMut(Event)) {
+    let kinds: BTreeSet<String> = machines
+        .iter()
+        .map(|m| {
+            format!(
+                "{} {} {}",
+                m.device.engine, m.device.device, m.device.driver
+            )
+        })
+        .collect();
+    if kinds.len() > 1 {
+        tell(Event::Note(format!(
+            "warning: measured on different devices ({}): their roundings may differ",
+            kinds.into_iter().collect::<Vec<_>>().join("; ")
+        )));
+    }
+}
+
+/// Where the results go.
+pub enum Place<'a> {
+    /// This directory.
+    At(&'a Path),
+    /// The directory named by a text of all that the results depend on: the plan, networks, images, engine and code.
+    Named(&'a dyn Fn(&str) -> PathBuf),
+}
+
+impl<'a> Place<'a> {
+    /// The directory asked for, else one named by what the results depend on.
+    pub fn of(asked: Option<&'a Path>, named: &'a dyn Fn(&str) -> PathBuf) -> Self {
+        asked.map_or(Self::Named(named), Self::At)
+    }
 }
 
 /// What a finished sweep leaves.
 pub struct Finished {
+    /// The run directory.
+    pub out: PathBuf,
     /// Counts, per-cell results and violations.
     pub summary: Summary,
     /// Parts computed now (0 when everything was there).
@@ -59,8 +142,57 @@ pub struct Finished {
 impl Sweep<'_> {
     /// Runs what is not stored yet, then merges and judges.
     pub fn run(&self, tell: &mut dyn FnMut(Event)) -> Result<Finished, SweepError> {
+        let prepared = self.prepare(tell)?;
+        let share = prepared.share(None);
+        self.make(&prepared, share, tell)
+    }
+
+    /// The same of parts that other machines made; none but studies of whole cells are made here.
+    pub fn merge(&self, tell: &mut dyn FnMut(Event)) -> Result<Finished, SweepError> {
+        let prepared = self.prepare(tell)?;
+        let share = prepared.share(None);
+        let Prepared { cells, store, .. } = &prepared;
+        let (mut parts, mut missing, mut first) = (0, 0, String::new());
+        for cell in cells {
+            let late = prepared.studies.of_whole(Turn::Last, self.plan, cell);
+            let all = prepared.parts(self.plan, cell, &share);
+            for part in all.iter().filter(|p| !late.contains(p)) {
+                parts += 1;
+                if !store.has(part) {
+                    missing += 1;
+                    if missing == 1 {
+                        first = format!("{}: {}", label(cell), part.stem());
+                    }
+                }
+            }
+        }
+        if missing > 0 {
+            return Err(SweepError::Unmade {
+                missing,
+                parts,
+                first,
+            });
+        }
+        self.make(&prepared, share, tell)
+    }
+
+    /// Runs the parts of one of several machines that are not stored yet, and returns how many those were.
+    pub fn run_shard(
+        &self,
+        shard: Shard,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<usize, SweepError> {
+        let prepared = self.prepare(tell)?;
+        let share = prepared.share(Some(shard));
+        let computed = prepared.planned(self.plan, &share, tell);
+        self.measure(&prepared, share, None, tell)?;
+        Ok(computed)
+    }
+
+    /// Loads everything and names the cells, before any work.
+    fn prepare(&self, tell: &mut dyn FnMut(Event)) -> Result<Prepared, SweepError> {
         let images = open_images(&self.plan.images)?;
-        tell(Event::Note(images.labels.clone()));
+        tell(Event::Note(images.labels()));
         let calibration = self.plan.calibration.as_ref();
         let calibration = calibration.map(CalibrationSpec::open).transpose()?;
         if let (Some(_), Some(seen)) = (self.plan.studies.tails, &calibration) {
@@ -77,6 +209,9 @@ impl Sweep<'_> {
         let models = models;
         check_labels(&models, &images, tell)?;
         for model in &models {
+            images.check(&model.preprocessing)?;
+        }
+        for model in &models {
             tell(Event::Note(model.pictures()));
             for note in &model.notes {
                 tell(Event::Note(format!("note: {note}")));
@@ -89,67 +224,120 @@ impl Sweep<'_> {
             }
         }
         let cells = self.cells(&models, &images, &calibrating)?;
-        let store = RunStore::create_or_open(self.out)?;
+        let resolved = self.plan.to_toml()?;
+        let out = match self.out {
+            Place::At(out) => out.to_path_buf(),
+            Place::Named(named) => {
+                let ids = cells.iter().map(|c| c.key.cell_id.as_str());
+                named(&ids.fold(resolved.clone(), |text, id| text + id))
+            }
+        };
+        let store = RunStore::create_or_open(&out)?;
+        if store.resolved().is_some_and(|earlier| earlier != resolved) {
+            tell(Event::Note(format!(
+                "note: {} held the results of another plan: its tables and figures are replaced, its parts are kept and \
+                 found again when that plan returns",
+                out.display()
+            )));
+        }
         store.write_plan(self.written)?;
-        store.write_resolved(&self.plan.to_toml()?)?;
+        store.write_resolved(&resolved)?;
         let mut provenance = self.provenance(&models, &images);
         provenance.calibration = calibrating.describe();
         store.write_provenance(&provenance)?;
+        Ok(Prepared {
+            out,
+            batches: images.len().div_ceil(self.plan.batch) as u32,
+            studies: Scheduled::of(self.plan),
+            images,
+            calibrating,
+            models,
+            cells,
+            store,
+            provenance,
+        })
+    }
 
-        let batches = images.len().div_ceil(self.plan.batch) as u32;
-        let studies = Scheduled::of(self.plan);
-        let done = cells.iter();
-        let done = done
-            .map(|c| studies.done(self.plan, c, batches, &store))
-            .sum();
-        let parts = cells.len() * studies.parts_of_a_cell(batches);
-        tell(Event::Planned {
-            cells: cells.len(),
-            parts,
-            done,
-        });
-
+    /// Makes the parts of a share that are not stored yet; where there is a judge, it judges every cell.
+    fn measure(
+        &self,
+        prepared: &Prepared,
+        share: Share,
+        mut judging: Option<&mut Judging>,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), SweepError> {
         let given = Given {
             plan: self.plan,
             engine: self.engine,
             reference: self.reference,
-            images: &images,
-            store: &store,
-            calibrating: &calibrating,
+            images: &prepared.images,
+            store: &prepared.store,
+            calibrating: &prepared.calibrating,
+            share,
+            stop: self.stop,
         };
-        let mut judging = Judging::default();
-        for (index, model) in models.iter().enumerate() {
-            let mine: Vec<&Cell> = cells.iter().filter(|c| c.model == index).collect();
+        for (index, model) in prepared.models.iter().enumerate() {
+            let mine = prepared.cells.iter().filter(|c| c.model == index);
+            let mine: Vec<&Cell> = mine.collect();
             let mut context = ModelContext::new(given, model);
             let pass = Pass {
                 given,
                 model,
-                studies: &studies,
+                studies: &prepared.studies,
                 cells: &mine,
             };
             pass.cells(Turn::First, &mut context, tell)?;
             pass.batches(&mut context, tell)?;
             pass.cells(Turn::Last, &mut context, tell)?;
-            tell(Event::Now(format!("{} judging", model.network.name)));
-            for cell in &mine {
-                judging.judge(cell, &mut context, tell)?;
+            if let Some(judging) = judging.as_deref_mut() {
+                tell(Event::Now(format!("{} judging", model.network.name)));
+                for cell in &mine {
+                    judging.judge(cell, &mut context, tell)?;
+                }
             }
         }
+        Ok(())
+    }
 
+    /// Makes what is not stored yet, judges, and writes the tables of the finished run.
+    fn make(
+        &self,
+        prepared: &Prepared,
+        share: Share,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Finished, SweepError> {
+        let computed = prepared.planned(self.plan, &share, tell);
+        let mut judging = Judging::default();
+        self.measure(prepared, share, Some(&mut judging), tell)?;
+
+        let Prepared {
+            out,
+            models,
+            cells,
+            store,
+            ..
+        } = prepared;
         tell(Event::Now("merging".into()));
-        studies.merge(self.plan, &cells, batches, &store)?;
+        let batches = prepared.batches;
+        prepared.studies.merge(self.plan, cells, batches, store)?;
         let tails = match &self.plan.studies.tails {
-            Some(settings) => tails::write(settings, &models, &cells, &images, &store)?,
+            Some(settings) => tails::write(settings, models, cells, &prepared.images, store)?,
             None => None,
         };
-        tables::write(&models, &cells, &self.plan.tolerances, &store)?;
-        let summary = judging.summary;
+        tables::write(models, cells, &self.plan.tolerances, store)?;
+        let Judging { summary, machines } = judging;
+        warn_of_mixture(&machines, tell);
+        store.write_provenance(&Provenance {
+            machines,
+            ..prepared.provenance.clone()
+        })?;
         store.write_summary(&summary)?;
-        doubt(&models, &summary, tell);
+        doubt(models, &summary, tell);
         Ok(Finished {
+            out: out.clone(),
             summary,
-            searched: tables::searched(&store)?,
-            computed: parts - done,
+            searched: tables::searched(store)?,
+            computed,
             tails,
         })
     }
@@ -167,7 +355,7 @@ impl Sweep<'_> {
             f64_images: self.plan.f64_images,
         };
         let quantizers = self.plan.quantizers();
-        let cell = |model: usize, quantizer: &QuantizerSpec| {
+        let cell = |number: usize, model: usize, quantizer: &QuantizerSpec| {
             let loaded = &models[model];
             let built = quantizer.build()?;
             let calibration = calibrating.hash();
@@ -192,6 +380,7 @@ impl Sweep<'_> {
                 spec,
                 spec_id,
                 key,
+                number,
                 model,
             })
         };
@@ -205,14 +394,15 @@ impl Sweep<'_> {
         }
         // Model by model, in plan order.
         pairs.sort_by_key(|&(m, _)| m);
-        pairs.into_iter().map(|(m, q)| cell(m, q)).collect()
+        let numbered = pairs.into_iter().enumerate();
+        numbered.map(|(i, (m, q))| cell(i, m, q)).collect()
     }
 
     fn provenance(&self, models: &[LoadedModel], images: &ImageSet) -> Provenance {
         let mut record = Provenance::new(self.engine.device(), self.device_reason.clone());
         record.images_dir = self.plan.images.dir.display().to_string();
         record.images = images.len();
-        record.labels = images.labels.clone();
+        record.labels = images.labels();
         record.images_hash = images.hash();
         record.models = self
             .plan
@@ -223,6 +413,7 @@ impl Sweep<'_> {
                 model: loaded.network.name.clone(),
                 weights: planned.weights.display().to_string(),
                 weights_sha256: loaded.weights_sha256.clone(),
+                network: loaded.content.clone(),
                 preprocessing: loaded.preprocessing.clone(),
                 preprocessing_from: loaded.preprocessing_from.clone(),
                 domain_magnitude: loaded.domain().magnitude(),

@@ -91,6 +91,9 @@ impl<'a> Pass<'a> {
     }
 
     fn pending(&self, cell: &'a Cell, batch: u32) -> Option<Pending<'a>> {
+        if !self.given.share.has_batch(cell.number, batch) {
+            return None;
+        }
         let studies = self.studies.of_batches.iter();
         let lacking = studies.map(|study| Lacking {
             study: study.as_ref(),
@@ -109,7 +112,8 @@ impl<'a> Pass<'a> {
         context: &mut ModelContext<'a>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        for cell in self.cells {
+        let here = |cell: &&&Cell| turn.is_here(cell, &self.given.share);
+        for cell in self.cells.iter().filter(here) {
             for study in self.studies.of_cells.iter().filter(|s| s.turn() == turn) {
                 let part = study.part(cell, self.given.plan, None);
                 if self.given.store.has(&part) {
@@ -134,8 +138,7 @@ impl<'a> Pass<'a> {
         let tables = study.tables().into_iter().zip(found.tables);
         let tables: Vec<_> = tables.map(|(t, rows)| (t.name, vec![rows])).collect();
         self.given.store.write(part, &tables, found.meta.as_ref())?;
-        tell(Event::PartDone);
-        Ok(())
+        self.given.stored(tell)
     }
 
     fn subject<'b>(&'b self, cell: &'b Cell, quantized: &'b QuantizedNetwork) -> Subject<'b> {

@@ -2,7 +2,8 @@
 
 use crate::experiment::cell::Cell;
 use crate::experiment::plan::{Plan, Studies};
-use crate::experiment::studies::{BatchStudy, CellStudy, Study};
+use crate::experiment::share::Share;
+use crate::experiment::studies::{BatchStudy, CellStudy, Study, Turn};
 use crate::results::store::{Part, RunStore, StoreError};
 
 /// The studies of a plan, measurement and bounds among them.
@@ -22,16 +23,25 @@ impl Scheduled {
         }
     }
 
-    /// Parts of a cell with that many batches.
-    pub fn parts_of_a_cell(&self, batches: u32) -> usize {
-        batches as usize * self.of_batches.len() + self.of_cells.len()
+    /// The parts of a cell with that many batches that this share has.
+    pub fn parts(&self, plan: &Plan, cell: &Cell, batches: u32, share: &Share) -> Vec<Part> {
+        let whole = |turn: Turn| {
+            let here = turn.is_here(cell, share);
+            here.then(|| self.of_whole(turn, plan, cell))
+        };
+        let mut all = whole(Turn::First).unwrap_or_default();
+        for batch in (0..batches).filter(|&b| share.has_batch(cell.number, b)) {
+            let studies = self.of_batches.iter();
+            all.extend(studies.map(|s| s.part(cell, plan, Some(batch))));
+        }
+        all.extend(whole(Turn::Last).unwrap_or_default());
+        all
     }
 
-    /// How many of them are stored.
-    pub fn done(&self, plan: &Plan, cell: &Cell, batches: u32, store: &RunStore) -> usize {
-        let studies = self.all(batches);
-        let parts = studies.flat_map(|(s, of)| of.into_iter().map(move |b| s.part(cell, plan, b)));
-        parts.filter(|p| store.has(p)).count()
+    /// The parts of the studies that look at a whole cell in this turn.
+    pub fn of_whole(&self, turn: Turn, plan: &Plan, cell: &Cell) -> Vec<Part> {
+        let studies = self.of_cells.iter().filter(|s| s.turn() == turn);
+        studies.map(|s| s.part(cell, plan, None)).collect()
     }
 
     /// Merges the tables of every study, cells in this order, each with its batches in turn; tables of studies that the plan

@@ -10,8 +10,7 @@ use super::mobilenet_v2::mobilenet_v2;
 use super::naming::Naming;
 use super::resnet::{self, resnet};
 use crate::network::NetworkError;
-use crate::network::checkpoint::{LoadReport, StateDict};
-use crate::network::checkpoint::{pytorch, safetensors};
+use crate::network::checkpoint::{self, LoadReport, StateDict, pytorch, safetensors};
 use crate::network::graph::Network;
 
 /// Names that `--model` and plans take. The MobileNets also take a width, as `mobilenet_v2_0.75`, and any
@@ -309,21 +308,18 @@ pub fn skeleton(model: &str) -> Result<Network, NetworkError> {
 
 /// Reads a checkpoint by its content: safetensors, or a PyTorch state dict of either format.
 pub fn read_checkpoint(path: &Path) -> Result<StateDict, NetworkError> {
-    let file = |problem: String| NetworkError::File {
+    parse(path, &checkpoint::read(path)?)
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<StateDict, NetworkError> {
+    let parsed = match pytorch::looks_like(bytes) {
+        true => pytorch::parse(bytes),
+        false => safetensors::parse(bytes),
+    };
+    parsed.map_err(|problem| NetworkError::File {
         path: path.display().to_string(),
         problem,
-    };
-    let bytes = std::fs::read(path).map_err(|e| {
-        file(format!(
-            "cannot be read ({e}); scripts/fetch-assets gets the sample weights"
-        ))
-    })?;
-    let parsed = if pytorch::looks_like(&bytes) {
-        pytorch::parse(&bytes)
-    } else {
-        safetensors::parse(&bytes)
-    };
-    parsed.map_err(file)
+    })
 }
 
 /// Loads `model` from the checkpoint at `path`; anything missing, unused, misshapen or not finite is an error.
@@ -339,8 +335,14 @@ pub fn rivals(model: &str, path: &Path) -> Result<Vec<(String, &'static str)>, N
 
 /// As [`load`], with how the checkpoint was read.
 pub fn open(model: &str, path: &Path) -> Result<Loaded, NetworkError> {
+    Model::find(model)?;
+    open_read(model, path, &checkpoint::read(path)?)
+}
+
+/// As [`open`] of a file whose bytes are known.
+pub fn open_read(model: &str, path: &Path, bytes: &[u8]) -> Result<Loaded, NetworkError> {
     let model = Model::find(model)?;
-    let loaded = model.load(&read_checkpoint(path)?, model.side())?;
+    let loaded = model.load(&parse(path, bytes)?, model.side())?;
     if loaded.report.is_clean() {
         return Ok(loaded);
     }

@@ -6,10 +6,19 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use super::StateDict;
 use crate::tensor::Tensor;
 
+/// Headers up to this are read: a tensor takes some hundred bytes of it, and several times as many once parsed.
+const LONGEST_HEADER: u64 = 8 << 20;
+
 /// Parses a safetensors file; `Err` says what is wrong with it.
 ///
 /// F64, F16 and BF16 tensors become f32 (F64 by rounding to nearest); integers are kept by name only.
 pub fn parse(bytes: &[u8]) -> Result<StateDict, String> {
+    let header = bytes.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+    if (LONGEST_HEADER..bytes.len() as u64).contains(&header) {
+        return Err(format!(
+            "a header of {header} bytes, far more than the names and shapes of a network take"
+        ));
+    }
     let file = SafeTensors::deserialize(bytes).map_err(|e| explain(bytes, &e))?;
     let mut dict = StateDict::default();
     for (name, view) in file.iter() {

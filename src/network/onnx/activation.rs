@@ -26,7 +26,8 @@ impl<'a> Importer<'a> {
         if after == now {
             return self.set(node, value);
         }
-        if value.exclusive && value.id != INPUT {
+        let on_grid = self.record.as_ref().is_some_and(|r| r.is_carrier(value.id));
+        if value.exclusive && value.id != INPUT && !on_grid {
             self.network.nodes[value.id - 1].activation = after;
             self.computes(value.id, node);
             return self.set(node, value);

@@ -41,6 +41,8 @@ impl Kind {
             12 => Kind::Unsigned(32),
             13 => Kind::Unsigned(64),
             16 => Kind::BF16,
+            21 => Kind::Unsigned(4),
+            22 => Kind::Signed(4),
             other => {
                 return Err(format!(
                     "element type {other} is not supported; export in float32"
@@ -49,14 +51,14 @@ impl Kind {
         })
     }
 
-    /// Bytes of one element in a file.
-    pub fn size(self) -> usize {
+    /// Bits of one element in a file.
+    pub fn bits(self) -> usize {
         match self {
-            Kind::Bool => 1,
-            Kind::F16 | Kind::BF16 => 2,
-            Kind::F32 => 4,
-            Kind::F64 => 8,
-            Kind::Signed(bits) | Kind::Unsigned(bits) => bits as usize / 8,
+            Kind::Bool => 8,
+            Kind::F16 | Kind::BF16 => 16,
+            Kind::F32 => 32,
+            Kind::F64 => 64,
+            Kind::Signed(bits) | Kind::Unsigned(bits) => bits as usize,
         }
     }
 

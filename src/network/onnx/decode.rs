@@ -39,52 +39,64 @@ pub fn external_file<'a>(
 pub fn decode(tensor: &proto::Tensor, folder: Option<&Path>) -> Result<Constant, String> {
     let (dims, kind, bytes) = measure(tensor)?;
     let len = bytes / kind.width();
-    let size = kind.size();
+    let size = (len * kind.bits()).div_ceil(8);
     let external;
     let raw = if tensor.data_location == Some(1) {
-        external = read_external(&tensor.external_data, folder, len * size)?;
+        external = read_external(&tensor.external_data, folder, size)?;
         Some(&external[..])
     } else {
         tensor.raw_data.as_deref()
     };
     let data = match raw {
-        Some(bytes) if bytes.len() != len * size => {
+        Some(bytes) if bytes.len() != size => {
             return Err(format!(
-                "shape {dims:?} needs {len} values of {size} bytes, there are {} bytes",
+                "shape {dims:?} needs {len} values of {} bits, there are {} bytes",
+                kind.bits(),
                 bytes.len()
             ));
         }
-        Some(bytes) => from_bytes(kind, bytes),
-        None => from_fields(kind, tensor),
+        Some(bytes) => from_bytes(kind, bytes, len),
+        None => from_fields(kind, tensor, len),
     };
     Constant::new(kind, dims, data)
 }
 
-fn from_bytes(kind: Kind, bytes: &[u8]) -> Data {
+fn from_bytes(kind: Kind, bytes: &[u8], len: usize) -> Data {
     fn each<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
         let (chunks, _) = bytes.as_chunks::<N>();
         chunks.iter().map(|&b| read(b)).collect()
     }
     let ints = |values: Vec<i64>| Data::Ints(values.into_iter().map(|x| kind.wrap(x)).collect());
-    match (kind, kind.size()) {
+    match (kind, kind.bits()) {
         (Kind::F32, _) => Data::Floats(each(bytes, f32::from_le_bytes)),
         (Kind::F64, _) => Data::Doubles(each(bytes, f64::from_le_bytes)),
         (Kind::F16, _) => Data::Floats(each(bytes, |b| half::f16::from_le_bytes(b).to_f32())),
         (Kind::BF16, _) => Data::Floats(each(bytes, |b| half::bf16::from_le_bytes(b).to_f32())),
-        (_, 8) => ints(each(bytes, i64::from_le_bytes)),
-        (_, 4) => ints(each(bytes, |b| i32::from_le_bytes(b).into())),
-        (_, 2) => ints(each(bytes, |b| i16::from_le_bytes(b).into())),
+        (_, 64) => ints(each(bytes, i64::from_le_bytes)),
+        (_, 32) => ints(each(bytes, |b| i32::from_le_bytes(b).into())),
+        (_, 16) => ints(each(bytes, |b| i16::from_le_bytes(b).into())),
+        (_, 4) => ints(halves(bytes.iter().copied(), len)),
         _ => ints(each(bytes, |[b]| (b as i8).into())),
     }
 }
 
-fn from_fields(kind: Kind, tensor: &proto::Tensor) -> Data {
+/// `len` values of 4 bits, the lower half of each byte first.
+fn halves(bytes: impl Iterator<Item = u8>, len: usize) -> Vec<i64> {
+    let both = bytes.flat_map(|b| [i64::from(b & 15), i64::from(b >> 4)]);
+    both.take(len).collect()
+}
+
+fn from_fields(kind: Kind, tensor: &proto::Tensor, len: usize) -> Data {
     let bits = tensor.int32_data.iter().map(|&v| v as u16);
     match kind {
         Kind::F32 => Data::Floats(tensor.float_data.clone()),
         Kind::F64 => Data::Doubles(tensor.double_data.clone()),
         Kind::F16 => Data::Floats(bits.map(|b| half::f16::from_bits(b).to_f32()).collect()),
         Kind::BF16 => Data::Floats(bits.map(|b| half::bf16::from_bits(b).to_f32()).collect()),
+        Kind::Signed(4) | Kind::Unsigned(4) => {
+            let values = halves(tensor.int32_data.iter().map(|&v| v as u8), len);
+            Data::Ints(values.into_iter().map(|x| kind.wrap(x)).collect())
+        }
         Kind::Signed(64) => Data::Ints(tensor.int64_data.clone()),
         Kind::Unsigned(32 | 64) => {
             let values = tensor.uint64_data.iter();

@@ -3,6 +3,7 @@
 use super::attributes::Attributes;
 use super::constant::{Constant, Data, Kind};
 use super::importer::{Importer, Item, View, label};
+use super::quantized::record::is_known;
 use super::{LABEL, OnnxError, PROBLEM, proto, short};
 use crate::network::op::Activation;
 
@@ -22,12 +23,21 @@ impl<'a> Importer<'a> {
     }
 
     fn dispatch(&mut self, op: &str, node: &'a proto::Node) -> Result<(), String> {
-        if !matches!(node.domain.as_deref(), None | Some("" | "ai.onnx")) {
+        let domain = node.domain.as_deref().unwrap_or_default();
+        let quantized = self.record.is_some() && is_known(op, domain);
+        if !matches!(domain, "" | "ai.onnx") && !quantized {
             return Err(format!(
-                "operators of {:?} are not supported; export with standard operators only",
-                node.domain.as_deref().unwrap_or_default()
+                "operators of {domain:?} are not supported; export with standard operators only"
             ));
         }
+        if self.quantized_node(op, node)? {
+            return Ok(());
+        }
+        self.dispatch_plain(op, node)
+    }
+
+    /// As in a model that is not quantized.
+    pub(super) fn dispatch_plain(&mut self, op: &str, node: &'a proto::Node) -> Result<(), String> {
         if let Some(values) = self.folded(op, node)? {
             self.set_constants(node, values);
             return Ok(());
@@ -176,7 +186,9 @@ fn advice(op: &str) -> &'static str {
         | "QLinearConv"
         | "ConvInteger"
         | "DynamicQuantizeLinear"
-        | "QLinearMatMul" => "the model is quantized already: import the full-precision one",
+        | "QLinearMatMul" => {
+            "the model is quantized: take the full-precision one, and this one with --quantized beside it"
+        }
         "If" | "Loop" | "Scan" => {
             "control flow cannot be bounded: simplify the model for fixed shapes, in inference mode"
         }

@@ -9,10 +9,11 @@ use super::constant::{self, Constant, Kind};
 use super::decode::{self, decode};
 use super::fold::{Budget, Call, cast, evaluate};
 use super::matrix::Matrix;
+use super::quantized::record::{QuantizedModel, Record, weight_input};
 use super::{GROWTH, Imported, LABEL, LARGEST_MAP, LARGEST_SUM, OnnxError, proto, short};
 use crate::network::graph::{INPUT, Network, ValueId};
 use crate::network::op::{Activation, Op, Pad};
-use crate::tensor::Shape;
+use crate::tensor::{Shape, memory};
 
 /// How an ONNX tensor lays out a network value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,6 +88,8 @@ pub struct Importer<'a> {
     pub opset: i64,
     /// Tensors that the output is by renaming and reshaping alone.
     pub tail: HashSet<&'a str>,
+    /// What belongs to quantization, in an import of a quantized model.
+    pub record: Option<Record<'a>>,
 }
 
 impl<'a> Importer<'a> {
@@ -116,6 +119,7 @@ impl<'a> Importer<'a> {
             batch: 1,
             opset: 0,
             tail: HashSet::new(),
+            record: None,
         }
     }
 
@@ -213,6 +217,11 @@ impl<'a> Importer<'a> {
         evaluate(&call, &mut self.budget).transpose()
     }
 
+    /// Charges `bytes` of constants to the budget.
+    pub fn take(&mut self, bytes: usize) -> Result<(), String> {
+        self.budget.take(bytes)
+    }
+
     /// A constant in another element type.
     pub fn cast(&mut self, constant: &Constant, to: Kind) -> Result<Constant, String> {
         cast(constant, to, &mut self.budget)
@@ -234,7 +243,7 @@ impl<'a> Importer<'a> {
         input: &str,
         channels_last: bool,
         output: &str,
-    ) -> Result<Imported, OnnxError> {
+    ) -> Result<QuantizedModel, OnnxError> {
         let id = match self.items.get(output) {
             Some(Item::Value(v))
                 if v.pad == Pad::default() && !v.ceiling && !matches!(v.view, View::Matrix(_)) =>
@@ -267,13 +276,13 @@ impl<'a> Importer<'a> {
                  its training"
             ),
         });
-        Ok(Imported {
+        Ok(self.record.unwrap_or_default().with(Imported {
             network: self.network,
             tensors: self.tensors,
             input: input.to_string(),
             channels_last,
             notes: self.notes,
-        })
+        }))
     }
 
     /// Input `i` of a node, when it is there.
@@ -407,6 +416,22 @@ impl<'a> Importer<'a> {
         self.items.insert(name, Item::Value(value));
     }
 
+    /// The value that the node's first output was declared to be; no tensor of the file equals it any more.
+    pub fn made(&mut self, node: &'a proto::Node) -> Result<Value, String> {
+        let name = node.output.first().ok_or("the node has no output")?;
+        let Some(&Item::Value(value)) = self.items.get(name.as_str()) else {
+            return Err("its output is no value".into());
+        };
+        if let Some(tensor) = value
+            .id
+            .checked_sub(1)
+            .and_then(|i| self.tensors.get_mut(i))
+        {
+            tensor.clear();
+        }
+        Ok(value)
+    }
+
     /// Shape of a value.
     pub fn shape(&self, value: Value) -> Shape {
         self.network.shape(value.id)
@@ -436,9 +461,10 @@ impl<'a> Importer<'a> {
     ) -> Result<ValueId, String> {
         let weight = node
             .input
-            .get(1)
+            .get(weight_input(node))
             .filter(|_| matches!(op, Op::Conv(_) | Op::Linear(_)));
         let wanted = weight
+            .map(|w| self.codes_name(w).unwrap_or(w))
             .and_then(|w| w.strip_suffix(".weight"))
             .filter(|w| !w.is_empty())
             .unwrap_or(label(node));
@@ -455,8 +481,9 @@ impl<'a> Importer<'a> {
             _ => 0,
         };
         self.budget.take(4 * weights)?;
-        let id = self
-            .network
+        let id = self.network.nodes.len() + 1;
+        self.note_steps(node, &op, id)?;
+        self.network
             .push(name.clone(), op, inputs, activation)
             .map_err(|e| e.to_string())?;
         let s = self.network.shape(id);
@@ -475,6 +502,10 @@ impl<'a> Importer<'a> {
                 self.elements
             ));
         }
+        memory::check(
+            "the feature maps of one image",
+            size_of::<f32>() * self.elements,
+        )?;
         self.names.insert(name);
         self.tensors.push(String::new());
         Ok(id)

@@ -30,21 +30,35 @@ pub fn sum(a: Pad, b: Pad) -> Pad {
 impl<'a> Importer<'a> {
     pub(super) fn conv(&mut self, node: &'a proto::Node) -> Result<(), String> {
         let value = self.padded_value(node, 0)?;
-        if value.view != View::Map {
-            return Err("its input is no NCHW map".into());
-        }
-        let attributes = Attributes(&node.attribute);
         let (dims, weights) = self.floats(node, 1)?;
-        let &[out, _, kh, kw] = dims else {
-            return Err(format!(
-                "its weights have the shape {dims:?}; only 2-D convolutions are known"
-            ));
-        };
-        let weight = tensor(dims, &weights)?;
+        let (dims, weights) = (dims.to_vec(), weights.into_owned());
+        let out = dims.first().copied().unwrap_or(0);
         let bias = match self.input(node, 2) {
             Some(_) => self.vector(node, 2, out)?,
             None => vec![0.0; out],
         };
+        self.convolution(node, value, &dims, &weights, bias)
+    }
+
+    /// A convolution with weights `[out, in / groups, kh, kw]`.
+    pub(super) fn convolution(
+        &mut self,
+        node: &'a proto::Node,
+        value: Value,
+        dims: &[usize],
+        weights: &[f32],
+        bias: Vec<f32>,
+    ) -> Result<(), String> {
+        if value.view != View::Map {
+            return Err("its input is no NCHW map".into());
+        }
+        let attributes = Attributes(&node.attribute);
+        let &[_, _, kh, kw] = dims else {
+            return Err(format!(
+                "its weights have the shape {dims:?}; only 2-D convolutions are known"
+            ));
+        };
+        let weight = tensor(dims, weights)?;
         let input = padded(self.shape(value), value.pad);
         let geometry = geometry::read(attributes, Some([kh, kw]), input)?;
         let groups = attributes.int("group").unwrap_or(1);
@@ -100,7 +114,7 @@ impl<'a> Importer<'a> {
     }
 
     /// A dense layer, or a 1x1 convolution over an NHWC map.
-    fn dense(
+    pub(super) fn dense(
         &mut self,
         node: &'a proto::Node,
         value: Value,
@@ -139,24 +153,8 @@ impl<'a> Importer<'a> {
     /// The weight matrix at input 1 as `[out, in]`.
     fn matrix(&self, node: &'a proto::Node, transposed: bool) -> Result<Tensor, String> {
         let constant = self.constant(node, 1)?;
-        if constant.dims.len() != 2 {
-            return Err(format!(
-                "its weights have the shape {:?}; a matrix is needed",
-                constant.dims
-            ));
-        }
         let values = constant.floats().ok_or("its weights must be floats")?;
-        let &[rows, columns] = &constant.dims[..] else {
-            return Err("its weights are no matrix".into());
-        };
-        if transposed {
-            return tensor(&[rows, columns], &values);
-        }
-        let turned: Vec<f32> = (0..columns)
-            .flat_map(|c| (0..rows).map(move |r| (r, c)))
-            .map(|(r, c)| values[r * columns + c])
-            .collect();
-        tensor(&[columns, rows], &turned)
+        matrix_of(&constant.dims, &values, transposed)
     }
 
     /// Constant `i` as `len` values, a single one repeated.
@@ -285,6 +283,23 @@ impl<'a> Importer<'a> {
             .ok_or_else(|| format!("input {i} must hold integers"))?
             .to_vec())
     }
+}
+
+/// A weight matrix as `[out, in]`; it comes so where it is `transposed`.
+pub fn matrix_of(dims: &[usize], values: &[f32], transposed: bool) -> Result<Tensor, String> {
+    let &[rows, columns] = dims else {
+        return Err(format!(
+            "its weights have the shape {dims:?}; a matrix is needed"
+        ));
+    };
+    if transposed {
+        return tensor(&[rows, columns], values);
+    }
+    let turned: Vec<f32> = (0..columns)
+        .flat_map(|c| (0..rows).map(move |r| (r, c)))
+        .map(|(r, c)| values[r * columns + c])
+        .collect();
+    tensor(&[columns, rows], &turned)
 }
 
 fn tensor(dims: &[usize], values: &[f32]) -> Result<Tensor, String> {

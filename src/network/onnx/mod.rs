@@ -27,9 +27,11 @@ mod layout;
 mod matrix;
 mod pooling;
 mod proto;
+mod quantized;
 mod scaling;
 mod smooth;
 mod wire;
+mod writer;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -39,8 +41,14 @@ use prost::Message;
 
 use self::fold::Budget;
 use self::importer::Importer;
+use self::quantized::record::Record;
 use super::NetworkError;
+use super::checkpoint;
 use super::graph::Network;
+use crate::tensor::memory;
+
+pub use self::quantized::{Grid, QuantizedModel, Steps, import_quantized, import_quantized_file};
+pub use self::writer::{Setting, Writer};
 
 /// Oldest operator set that is read.
 pub const OLDEST_OPSET: i64 = 7;
@@ -92,10 +100,18 @@ pub struct Imported {
 
 /// True for a file that holds an ONNX model, or that is named as one.
 pub fn is_model(path: &Path) -> bool {
-    let named = path
-        .extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
-    named || begins_as_model(path) && std::fs::read(path).is_ok_and(|bytes| wire::is_model(&bytes))
+    is_named(path)
+        || begins_as_model(path) && std::fs::read(path).is_ok_and(|bytes| wire::is_model(&bytes))
+}
+
+/// The same of a file whose bytes are known.
+pub fn holds_model(path: &Path, bytes: &[u8]) -> bool {
+    is_named(path) || wire::is_model(bytes)
+}
+
+fn is_named(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("onnx"))
 }
 
 /// True unless the first bytes are those of a checkpoint: large ones need not be read to know it.
@@ -108,13 +124,19 @@ fn begins_as_model(path: &Path) -> bool {
 
 /// Imports the model at `path`. `side` is the input's height and width where the file leaves them open.
 pub fn import_file(path: &Path, side: Option<usize>) -> Result<Imported, NetworkError> {
-    let file = |problem: String| NetworkError::File {
+    import_read(path, &checkpoint::read(path)?, side)
+}
+
+/// Imports the model at `path`, whose bytes are known.
+pub fn import_read(
+    path: &Path,
+    bytes: &[u8],
+    side: Option<usize>,
+) -> Result<Imported, NetworkError> {
+    let mut imported = import(bytes, path.parent(), side).map_err(|e| NetworkError::File {
         path: path.display().to_string(),
-        problem,
-    };
-    let bytes = std::fs::read(path).map_err(|e| file(format!("cannot be read ({e})")))?;
-    let folder = path.parent();
-    let mut imported = import(&bytes, folder, side).map_err(|e| file(e.to_string()))?;
+        problem: e.to_string(),
+    })?;
     if let Some(stem) = path.file_stem() {
         imported.network.name = stem.to_string_lossy().into_owned();
     }
@@ -127,6 +149,16 @@ pub fn import(
     folder: Option<&Path>,
     side: Option<usize>,
 ) -> Result<Imported, OnnxError> {
+    Ok(read(bytes, folder, side, false)?.imported)
+}
+
+/// Imports a model; one that is `quantized` only where that is said.
+fn read(
+    bytes: &[u8],
+    folder: Option<&Path>,
+    side: Option<usize>,
+    quantized: bool,
+) -> Result<QuantizedModel, OnnxError> {
     let malformed = |problem: String| OnnxError::Malformed(problem);
     let size = wire::decoded_size(bytes)
         .ok_or_else(|| malformed("is no ONNX model, or a damaged one: fetch it again".into()))?;
@@ -162,10 +194,12 @@ pub fn import(
     let layout = input::input_layout(input, channels_last, side, &mut notes)?;
 
     let network = Network::new(graph.name.as_deref().unwrap_or("onnx"), layout.shape);
-    let budget = Budget::new(bytes.len().saturating_mul(GROWTH).saturating_add(ROOM));
+    let room = bytes.len().saturating_mul(GROWTH).saturating_add(ROOM);
+    let budget = Budget::new(room.min(memory::budget()));
     let mut importer = Importer::new(network, folder, notes, budget);
     importer.batch = layout.batch;
     importer.opset = opset;
+    importer.record = quantized.then(Record::default);
     importer.tail = tail(graph, output);
     importer.count_uses(needed.iter().map(|&i| &graph.node[i]), output);
     importer.set_input(name, layout.view);

@@ -6,6 +6,8 @@ use prost::Message;
 /// A model: a graph and the operator versions it is written for.
 #[derive(Clone, PartialEq, Message)]
 pub struct Model {
+    #[prost(int64, optional, tag = "1")]
+    pub ir_version: Option<i64>,
     #[prost(string, optional, tag = "2")]
     pub producer_name: Option<String>,
     #[prost(string, optional, tag = "3")]
@@ -74,6 +76,9 @@ pub struct Attribute {
     pub floats: Vec<f32>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
+    /// Which of the fields holds the value; written, not read.
+    #[prost(int32, optional, tag = "20")]
+    pub kind: Option<i32>,
 }
 
 /// A constant, its values in one of several fields or in another file.

@@ -50,6 +50,7 @@ impl<'a> Importer<'a> {
                     return Err(finite.into());
                 }
             }
+            self.rescale_steps(i, map)?;
             self.computes(value.id, node);
             return self.set(node, value);
         }

@@ -1,6 +1,7 @@
 //! What a run directory holds: the rows of its Parquet tables and its summary. `results/schema.md` says the
 //! same for readers in other languages.
 
+mod attribution;
 mod column;
 mod derived;
 mod dynamics;
@@ -17,6 +18,7 @@ mod tails;
 
 use arrow_schema::SchemaRef;
 
+pub use attribution::AttributionRow;
 pub use column::{Column, Row, RowError, conform};
 pub use derived::{LedgerRow, RequiredBitsRow};
 pub use dynamics::{ACTIVATIONS, DynamicsChannelRow, DynamicsHistogramRow, DynamicsRow, WEIGHTS};
@@ -45,6 +47,7 @@ pub fn tables() -> Vec<(&'static str, SchemaRef)> {
         table::<BoundRow>(),
         table::<SampleBoundRow>(),
         table::<IsolatedRow>(),
+        table::<AttributionRow>(),
         table::<SearchRow>(),
         table::<SearchTraceRow>(),
         table::<DynamicsRow>(),

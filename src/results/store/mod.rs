@@ -9,6 +9,7 @@
 mod atomic;
 mod part;
 mod table;
+mod take;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -19,6 +20,7 @@ use arrow_schema::SchemaRef;
 pub use atomic::{write_bytes, write_error};
 pub use part::{Part, PartMeta};
 pub use table::for_each_row;
+pub use take::Taken;
 
 use self::part::Files;
 use crate::results::schema::{Row, RowError, SCHEMA_VERSION, Summary, file};
@@ -191,6 +193,11 @@ impl RunStore {
     pub fn remove_table(&self, table: &str) -> Result<(), StoreError> {
         let path = self.dir.join(format!("{table}.{}", part::ROWS));
         atomic::removed(&path, std::fs::remove_file(&path))
+    }
+
+    /// The plan whose results are here, with every default filled in.
+    pub fn resolved(&self) -> Option<String> {
+        std::fs::read_to_string(self.dir.join(file::RESOLVED)).ok()
     }
 
     /// Writes `plan.toml`, the plan as given.

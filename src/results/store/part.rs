@@ -16,6 +16,9 @@ const DONE: &str = "done";
 /// What is noted with a finished batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PartMeta {
+    /// Name of the machine; empty in parts of versions that did not say.
+    #[serde(default)]
+    pub machine: String,
     /// Where it ran.
     pub device: DeviceInfo,
     /// Images in the batch.
@@ -85,6 +88,13 @@ pub struct Files {
     stem: String,
 }
 
+impl Marker {
+    /// Whether both vouch for the same files.
+    pub fn same_rows(&self, other: &Self) -> bool {
+        self.files == other.files
+    }
+}
+
 impl Files {
     pub fn new(dir: PathBuf, stem: &str) -> Self {
         Self {
@@ -127,6 +137,18 @@ impl Files {
         }
         let path = self.path(DONE);
         let bytes = serde_json::to_vec(&marker).map_err(|e| atomic::write_error(&path, e))?;
+        atomic::write_bytes(&path, &bytes)
+    }
+
+    /// Takes over the files that `marker` vouches for, then the marker.
+    pub fn copy(&self, from: &Self, marker: &Marker) -> Result<(), StoreError> {
+        for name in marker.files.keys() {
+            let path = from.dir.join(name);
+            let bytes = std::fs::read(&path).map_err(|e| read_error(&path, &e))?;
+            atomic::write_bytes(&self.dir.join(name), &bytes)?;
+        }
+        let path = self.path(DONE);
+        let bytes = serde_json::to_vec(marker).map_err(|e| atomic::write_error(&path, e))?;
         atomic::write_bytes(&path, &bytes)
     }
 

@@ -269,7 +269,7 @@ fn paths(network: &Network, value: usize, element: usize) -> f64 {
             count_include_pad,
         } => {
             let real = window(w);
-            let count = if count_include_pad {
+            let count = if *count_include_pad {
                 w.kernel[0] * w.kernel[1]
             } else {
                 real.len()

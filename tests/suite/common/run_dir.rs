@@ -108,6 +108,7 @@ impl Make {
     pub fn write(&self, dir: &Path) {
         let store = RunStore::create_or_open(dir).unwrap();
         let meta = PartMeta {
+            machine: "a machine".to_string(),
             device: DeviceInfo {
                 engine: "wgpu-f32".to_string(),
                 device: "llvmpipe".to_string(),

@@ -69,7 +69,7 @@ fn the_hash_of_the_samples_is_that_of_names_labels_and_pixels() {
         hasher.update(format!("{name}\0Some({label})\0{hash}\n").as_bytes());
     }
     assert_eq!(set.hash(), hasher.finalize().to_hex().to_string());
-    assert_eq!(set.labels, "labels from file names: 20 of 20 images");
+    assert_eq!(set.labels(), "labels from file names: 20 of 20 images");
 }
 
 /// The container and its metadata are no content, pixels are.
@@ -136,7 +136,7 @@ fn synset_folders_are_classes_in_sorted_order() {
             ("n01491361/c.jpg", Some(3)),
         ]
     );
-    assert!(set.labels.contains("4 sub-folders"), "{}", set.labels);
+    assert!(set.labels().contains("4 sub-folders"), "{}", set.labels());
     assert!(set.images[0].path.is_file());
     // The first of each folder, then the second of each.
     let few = ImageSet::open(dir.path(), Some(3)).unwrap();
@@ -182,12 +182,12 @@ fn a_table_labels_the_flat_validation_set() {
     let dir = tree(&names);
     let set = ImageSet::open(dir.path(), None).unwrap();
     assert_eq!(labels(&set), [(names[0], None), (names[1], None)]);
-    assert!(set.labels.contains("are no labels"), "{}", set.labels);
+    assert!(set.labels().contains("are no labels"), "{}", set.labels());
     let table = "image,label\nILSVRC2012_val_00000002.JPEG,970\nILSVRC2012_val_00000001.JPEG,65\nILSVRC2012_val_00000003.JPEG,230\n";
     fs::write(dir.path().join("labels.csv"), table).unwrap();
     let set = ImageSet::open(dir.path(), None).unwrap();
     assert_eq!(labels(&set), [(names[0], Some(65)), (names[1], Some(970))]);
-    assert!(set.labels.contains("1 of its rows"), "{}", set.labels);
+    assert!(set.labels().contains("1 of its rows"), "{}", set.labels());
     // The same table elsewhere, by path; and the labels are part of the hash.
     let other = tree(&[]);
     let path = other.path().join("truth.csv");
@@ -479,4 +479,30 @@ fn doctor_tries_the_networks_with_the_same_names() {
         "{as_tensorflow}"
     );
     right(&as_tensorflow, "with --activation relu");
+}
+
+#[test]
+fn what_was_taken_and_what_was_passed_over_is_counted() {
+    let dir = tree(&["a_1.png", "b_2.png", "c_3.png"]);
+    let line = |limit| ImageSet::open(dir.path(), limit).unwrap().labels();
+    assert_eq!(line(None), "labels from file names: 3 of 3 images");
+    assert_eq!(
+        line(Some(2)),
+        "labels from file names: 2 of 2 images (of 3 in the folder)"
+    );
+    fs::write(dir.path().join("d_4.webp"), b"").unwrap();
+    assert_eq!(
+        line(None),
+        "labels from file names: 3 of 3 images; passed over: d_4.webp"
+    );
+    fs::write(dir.path().join("e_5.gif"), b"").unwrap();
+    fs::write(dir.path().join(".hidden"), b"").unwrap();
+    assert_eq!(
+        line(Some(1)),
+        "labels from file names: 1 of 1 images (of 3 in the folder); passed over: d_4.webp and 1 more"
+    );
+    fs::create_dir(dir.path().join("more")).unwrap();
+    fs::copy(dir.path().join("a_1.png"), dir.path().join("more/a_1.png")).unwrap();
+    let set = ImageSet::open_labelled(dir.path(), None, Some(&Labels::FileName)).unwrap();
+    assert!(set.labels().ends_with("and 2 more"), "{}", set.labels());
 }

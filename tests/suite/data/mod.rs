@@ -2,4 +2,5 @@
 
 mod assets;
 mod datasets;
+mod flags;
 mod preprocessing;

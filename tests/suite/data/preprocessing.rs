@@ -153,9 +153,7 @@ fn every_format_becomes_pillows_rgb() {
         let ours = as_it_is.pixels(&path).unwrap();
         let difference = Difference::between(ours.as_bytes(), view.data());
         println!("{name}: {difference:?}");
-        // libjpeg leaves CMYK to its callers; the `image` crate's own decoder takes it.
-        let allowed = u8::from(image == "cmyk.jpg");
-        assert!(difference.max <= allowed, "{name}: {difference:?}");
+        assert_eq!(difference.max, 0, "{name}: {difference:?}");
         cases += 1;
     }
     assert_eq!(cases, 12);
@@ -307,7 +305,7 @@ fn dimensions_that_a_file_cannot_hold_are_refused() {
 #[test]
 fn a_jpeg_whose_data_end_early_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["yuv420.jpg", "yuv444_progressive.jpg"] {
+    for name in ["yuv420.jpg", "yuv444_progressive.jpg", "cmyk.jpg"] {
         let whole = crate::common::goldens::read(&format!("images/{name}"));
         let path = directory.path().join(name);
         let mut short = whole[..whole.len() * 3 / 4].to_vec();
@@ -374,5 +372,18 @@ fn image_sets_are_sorted_labelled_and_hashed() {
     assert_ne!(
         set.hash(),
         ImageSet::open(directory.path(), Some(2)).unwrap().hash()
+    );
+}
+
+/// A blank picture takes a thousandth of its pixels in a file, and all of them in memory.
+#[test]
+fn a_large_blank_picture_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("blank.png");
+    image::GrayImage::new(6000, 6000).save(&path).unwrap();
+    let text = message(IMAGENET.load(&path));
+    assert!(
+        text.contains("blank.png") && text.contains("6000 x 6000"),
+        "{text}"
     );
 }

@@ -47,6 +47,7 @@ fn grids(network: &Network, bits: u32) -> Vec<QuantizedActivation> {
             bits,
             scale: 0.07 * (node + 1) as f32 / bits as f32,
             zero_point: if n.activation.is_nonnegative() { 0 } else { 1 },
+            ..QuantizedActivation::default()
         })
         .collect()
 }
@@ -267,7 +268,7 @@ fn wrong_calls_are_refused() {
         );
         let grid = grids(&network, 4)[0];
         for (bad, word) in [
-            (QuantizedActivation { bits: 9, ..grid }, "2 to 8"),
+            (QuantizedActivation { bits: 17, ..grid }, "2 to 16"),
             (QuantizedActivation { node: 7, ..grid }, "no node 7"),
             (
                 QuantizedActivation {
@@ -325,6 +326,7 @@ fn engines_put_outputs_on_the_grid() {
             bits,
             scale: 2f32.powi(exponent) * (1.0 + Noise::new(seed ^ 1).next().abs()),
             zero_point: (zero * top) as u16,
+            ..QuantizedActivation::default()
         };
         let variant = QuantizedNetwork {
             activations: vec![grid],
@@ -385,7 +387,7 @@ proptest! {
         if unsigned {
             prop_assert_eq!(found.zero, 0);
         }
-        let grid = QuantizedActivation { node: 0, bits, scale: found.scale, zero_point: found.zero };
+        let grid = QuantizedActivation { node: 0, bits, scale: found.scale, zero_point: found.zero, ..QuantizedActivation::default() };
         let x = (lo + (hi - lo) * at) as f32;
         let moved = (f64::from(grid.apply(x)) - f64::from(x)).abs();
         // Levels reach 2^b - 1; the level, the inverse, the scale and the result are rounded once each, and so was x.

@@ -27,6 +27,7 @@ fn key(cell_id: &str) -> CellKey {
 
 fn meta(images: u32) -> PartMeta {
     PartMeta {
+        machine: "a machine".to_string(),
         device: DeviceInfo {
             engine: "cpu-f64".to_string(),
             device: "a processor".to_string(),

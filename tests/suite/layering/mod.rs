@@ -83,6 +83,7 @@ const STRANGERS: [(&str, &[&str]); 3] = [
             "preprocessing",
             "progress",
             "sample",
+            "signals",
             "table",
             "tails",
         ],

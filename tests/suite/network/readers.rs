@@ -440,3 +440,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_header_of_many_megabytes_is_refused() {
+    let header = b" ".repeat(9 << 20);
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header);
+    let error = safetensors::parse(&bytes).unwrap_err();
+    assert!(error.contains("a header of 9437184 bytes"), "{error}");
+}

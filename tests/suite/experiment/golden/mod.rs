@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::experiment::event::Event;
-use quantbound::experiment::sweep::{Finished, Sweep};
+use quantbound::experiment::sweep::{Finished, Place, Sweep};
 use quantbound::results::schema::{CellKey, Summary, file};
 use quantbound::tensor::tolerance::{UNIT_F32, gamma};
 
@@ -64,7 +64,8 @@ fn sweep_telling(
         engine,
         reference: &CpuEngine::f64(Some(1)).unwrap(),
         device_reason: "a test".into(),
-        out,
+        out: Place::At(out),
+        stop: &Default::default(),
     };
     sweep.run(tell).unwrap()
 }

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Random ONNX graphs with constant subgraphs, imported and compared with ONNX Runtime at every node.
 
-  scripts/fuzz-onnx [COUNT] [FIRST_SEED]     2000 graphs of seeds 1, 2, ...; needs onnx, onnxruntime, numpy
+  scripts/oracle/fuzz_onnx.py [COUNT] [FIRST_SEED]     2000 graphs of seeds 1, 2, ...; needs onnx, onnxruntime, numpy
+
+PROFILE=dev in the environment takes a build of that profile in the place of a release.
 
 Every graph is a small classifier whose weights, limits, pads and reshape targets come out of random arithmetic on
 constants and shapes. Wrong values and panics are failures (exit code 1, the graph is kept); refusals are counted by
@@ -9,6 +11,7 @@ reason. The same seed makes the same graph.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,9 +22,11 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "scripts" / "oracle"))
-from export_onnx import golden  # noqa: E402
+from export_onnx import golden
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILE = os.environ.get("PROFILE", "release")
+COMPARE = ROOT / "target" / {"dev": "debug"}.get(PROFILE, PROFILE) / "examples/compare_onnx"
 
 BATCH = 250
 F32, F64, F16, I64, I32 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.INT64, TensorProto.INT32
@@ -349,7 +354,7 @@ def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     kinds, reasons, operators, bad, skipped = Counter(), Counter(), Counter(), [], 0
-    subprocess.run(["cargo", "build", "-q", "--release", "--example", "compare_onnx"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "-q", "--locked", "--profile", PROFILE, "--example", "compare_onnx"], cwd=ROOT, check=True)
     for start in range(first, first + count, BATCH):
         with tempfile.TemporaryDirectory() as folder:
             folder = Path(folder)
@@ -368,7 +373,7 @@ def main():
                     continue
                 (folder / f"{seed:06}.onnx").write_bytes(model.SerializeToString())
                 (folder / f"{seed:06}.json").write_text(json.dumps(values))
-            done = subprocess.run([ROOT / "target/release/examples/compare_onnx", folder], capture_output=True, text=True)
+            done = subprocess.run([COMPARE, folder], capture_output=True, text=True)
             for line in done.stdout.splitlines():
                 name, outcome = line.split(": ", 1)
                 kind = outcome.split(" ", 1)[0]

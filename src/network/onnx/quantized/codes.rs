@@ -1,0 +1,203 @@
+//! Scales, zero points and codes as constants of a file.
+
+use super::super::attributes::Attributes;
+use super::super::constant::{Constant, Data, Kind, index, product};
+use super::super::importer::Importer;
+use super::super::proto;
+use super::record::{Grid, Steps, Stored};
+
+/// Scales and zero points along an axis.
+pub struct Parameters {
+    /// Positive.
+    pub scale: Vec<f32>,
+    /// As many.
+    pub zero: Vec<i64>,
+    /// The axis; `None` for a single scale.
+    pub axis: Option<usize>,
+    /// Element type of the zero points, where there are any.
+    pub kind: Option<Kind>,
+}
+
+/// Codes that an integer type has.
+pub fn range(kind: Kind) -> Result<(i64, i64), String> {
+    match kind {
+        Kind::Signed(bits @ 2..=32) => Ok((-(1 << (bits - 1)), (1 << (bits - 1)) - 1)),
+        Kind::Unsigned(bits @ 2..=32) => Ok((0, (1 << bits) - 1)),
+        other => Err(format!("codes of type {other:?} are not known")),
+    }
+}
+
+impl<'a> Importer<'a> {
+    /// Scale and zero point at inputs `scale` and `scale + 1`, along `axis` of a constant of
+    /// extents `dims`; a computed value has none.
+    pub fn parameters(
+        &self,
+        node: &'a proto::Node,
+        scale: usize,
+        dims: Option<&[usize]>,
+        axis: i64,
+    ) -> Result<Parameters, String> {
+        let (extents, scales) = self.floats(node, scale)?;
+        let zeros = self.optional(node, scale + 1)?;
+        let zero = match zeros {
+            None => vec![0; scales.len()],
+            Some(z) => z
+                .integers()
+                .ok_or("its zero point must be an integer")?
+                .to_vec(),
+        };
+        if zero.len() != scales.len() {
+            return Err(format!(
+                "{} scales and {} zero points",
+                scales.len(),
+                zero.len()
+            ));
+        }
+        if let Some(s) = scales.iter().find(|s| !(**s > 0.0 && s.is_finite())) {
+            return Err(format!("a scale is {s}; scales are positive numbers"));
+        }
+        let kind = zeros.map(|z| z.kind);
+        let (scale, zero, axis) = match (scales.len(), dims) {
+            (1, _) => (scales.to_vec(), zero, None),
+            (_, Some(dims)) => {
+                let axis = index(axis, dims.len())
+                    .ok_or_else(|| format!("axis {axis} of {} axes", dims.len()))?;
+                along(extents, &scales, &zero, axis, dims)?
+            }
+            (n, None) => {
+                let equal = (1..n).all(|i| scales[i] == scales[0] && zero[i] == zero[0]);
+                if !equal {
+                    return Err(format!(
+                        "puts a computed value on {n} grids; one grid for a whole tensor is known"
+                    ));
+                }
+                (vec![scales[0]], vec![zero[0]], None)
+            }
+        };
+        Ok(Parameters {
+            scale,
+            zero,
+            axis,
+            kind,
+        })
+    }
+
+    /// The grid of a computed value: parameters at input `scale` and the next one; `kind` where there is no zero point.
+    pub fn grid(&self, node: &'a proto::Node, scale: usize) -> Result<Grid, String> {
+        let p = self.parameters(node, scale, None, 0)?;
+        let kind = match p.kind {
+            Some(kind) => kind,
+            None => Attributes(&node.attribute)
+                .int("output_dtype")
+                .filter(|&d| d != 0)
+                .map_or(Ok(Kind::Unsigned(8)), Kind::from_number)?,
+        };
+        let (low, high) = range(kind)?;
+        if high - low > i64::from(u16::MAX) {
+            return Err(format!(
+                "puts a computed value on a grid of type {kind:?}; 16 bits are the most"
+            ));
+        }
+        Ok(Grid {
+            low,
+            high,
+            zero: p.zero[0],
+            scale: p.scale[0],
+        })
+    }
+
+    /// The floats that codes stand for: `(code - zero) * scale`, each step rounded to f32 as runtimes do.
+    pub fn dequantized(&mut self, codes: &Constant, p: &Parameters) -> Result<Constant, String> {
+        let values = codes
+            .integers()
+            .ok_or("dequantizes floats; integer codes are needed")?;
+        let inner = match p.axis {
+            None => values.len().max(1),
+            Some(axis) => product(&codes.dims[axis + 1..]).unwrap_or(0).max(1),
+        };
+        self.take(4 * values.len())?;
+        let at = |i: usize| i / inner % p.scale.len();
+        let float = |(i, &c): (usize, &i64)| (c - p.zero[at(i)]) as f32 * p.scale[at(i)];
+        let floats = values.iter().enumerate().map(float).collect();
+        Constant::new(Kind::F32, codes.dims.clone(), Data::Floats(floats))
+    }
+
+    /// Remembers that the float constant `name` is made of the codes at input `i` of a node.
+    pub fn remember(
+        &mut self,
+        name: &'a str,
+        (node, i): (&'a proto::Node, usize),
+        (kind, p): (Kind, Parameters),
+    ) -> Result<(), String> {
+        let origin = self.input(node, i).unwrap_or_default();
+        let Some(record) = &mut self.record else {
+            return Ok(());
+        };
+        let (low, high) = match record.ranges.get(origin) {
+            Some(&range) => range,
+            None => range(kind)?,
+        };
+        // Biases are wider, and stay floats.
+        if high - low > i64::from(u16::MAX) {
+            return Ok(());
+        }
+        if let Some(zero) = p.zero.iter().find(|z| !(low..=high).contains(*z)) {
+            return Err(format!(
+                "the zero point {zero} is none of the codes {low} to {high}"
+            ));
+        }
+        let stored = Stored {
+            steps: Steps {
+                low,
+                high,
+                scale: p.scale,
+                zero: p.zero,
+            },
+            axis: p.axis,
+            origin: origin.to_string(),
+        };
+        record.stored.insert(name, stored);
+        Ok(())
+    }
+}
+
+/// Scales, zero points, and the axis that they run along; none where there is a single scale.
+type Along = (Vec<f32>, Vec<i64>, Option<usize>);
+
+/// Parameters of extents `extents` for a tensor of extents `dims`: a vector along `axis`, or blocks along `axis` that
+/// are all alike and so no blocks.
+fn along(
+    extents: &[usize],
+    scales: &[f32],
+    zero: &[i64],
+    axis: usize,
+    dims: &[usize],
+) -> Result<Along, String> {
+    if extents == [dims[axis]] {
+        return Ok((scales.to_vec(), zero.to_vec(), Some(axis)));
+    }
+    let misfit = || {
+        format!(
+            "scales of shape {extents:?} do not fit weights of shape {dims:?} along axis {axis}"
+        )
+    };
+    let blocks = extents.len() == dims.len()
+        && (0..dims.len()).all(|a| a == axis || extents[a] == dims[a])
+        && dims[axis].is_multiple_of(extents[axis].max(1));
+    if !blocks {
+        return Err(misfit());
+    }
+    // Alike along all axes but one: the channels'.
+    let strides = super::super::constant::strides(extents);
+    let place = |i: usize, a: usize| i / strides[a] % extents[a];
+    for channel in (0..dims.len()).filter(|&a| a != axis) {
+        let first = |i: usize| place(i, channel) * strides[channel];
+        let alike = |i: usize| scales[i] == scales[first(i)] && zero[i] == zero[first(i)];
+        if (0..scales.len()).all(alike) {
+            let firsts = (0..extents[channel]).map(|c| c * strides[channel]);
+            let (s, z) = firsts.map(|i| (scales[i], zero[i])).unzip();
+            return Ok((s, z, Some(channel)));
+        }
+    }
+    Err("has a scale for each block of weights; one for each output channel, or one in all, is known".into())
+}

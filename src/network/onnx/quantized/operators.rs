@@ -1,0 +1,139 @@
+//! Operators on integers: convolutions and the like that read codes and write codes. Each is the plain operator on the
+//! values that the codes stand for, then the output's grid.
+
+use super::super::attributes::Attributes;
+use super::super::importer::{Importer, Value, View};
+use super::super::proto;
+use crate::network::op::{Activation, Op};
+
+/// Extents, values, and the scale of each row, or of all.
+type Weights = (Vec<usize>, Vec<f32>, Vec<f32>);
+
+impl<'a> Importer<'a> {
+    /// The value at input `i`, whose codes must be those of the parameters at the next two inputs.
+    fn operand(&self, node: &'a proto::Node, i: usize) -> Result<(Value, f32), String> {
+        let name = self.input(node, i).unwrap_or_default();
+        let made = self.record.as_ref().and_then(|r| r.coded.get(name));
+        let made = made.ok_or_else(|| format!("input {name:?} is no computed tensor of codes"))?;
+        let p = self.parameters(node, i + 1, None, 0)?;
+        if (p.scale[0], p.zero[0]) != (made.scale, made.zero) {
+            return Err(format!(
+                "reads {name:?} with scale {} and zero point {}; it was made with {} and {}",
+                p.scale[0], p.zero[0], made.scale, made.zero
+            ));
+        }
+        Ok((self.padded_value(node, i)?, made.scale))
+    }
+
+    /// The weights whose codes are input 3: extents, values, and the scale of each of the `rows` along `axis`.
+    fn coded_weights(&mut self, node: &'a proto::Node, axis: i64) -> Result<Weights, String> {
+        let codes = self.constant(node, 3)?.clone();
+        let p = self.parameters(node, 4, Some(&codes.dims), axis)?;
+        let floats = self.dequantized(&codes, &p)?;
+        let scale = p.scale.clone();
+        if let Some(name) = node.input.get(3) {
+            self.remember(name, (node, 3), (codes.kind, p))?;
+        }
+        let values = floats.floats().unwrap_or_default().into_owned();
+        Ok((codes.dims, values, scale))
+    }
+
+    /// Bias `i` of `out` channels, in units of the input's scale times the weights'.
+    fn coded_bias(
+        &self,
+        node: &'a proto::Node,
+        i: usize,
+        (out, input, weight): (usize, f32, &[f32]),
+    ) -> Result<Vec<f32>, String> {
+        let Some(bias) = self.optional(node, i)? else {
+            return Ok(vec![0.0; out]);
+        };
+        let codes = bias.integers().filter(|c| c.len() == out);
+        let codes = codes.ok_or_else(|| format!("its bias is no list of {out} integers"))?;
+        let scale = |o: usize| input * weight[o % weight.len()];
+        Ok(codes
+            .iter()
+            .enumerate()
+            .map(|(o, &c)| c as f32 * scale(o))
+            .collect())
+    }
+
+    /// Puts the node's output, which was pushed last, on the grid at input `scale`.
+    fn put_on_grid(&mut self, node: &'a proto::Node, scale: usize) -> Result<(), String> {
+        let grid = self.grid(node, scale)?;
+        let value = self.made(node)?;
+        self.carry(node, value, grid)
+    }
+
+    pub(super) fn qlinear_conv(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let (value, input) = self.operand(node, 0)?;
+        let (dims, weights, scale) = self.coded_weights(node, 0)?;
+        let out = *dims.first().ok_or("its weights are a single number")?;
+        let bias = self.coded_bias(node, 8, (out, input, &scale))?;
+        self.convolution(node, value, &dims, &weights, bias)?;
+        self.put_on_grid(node, 6)
+    }
+
+    pub(super) fn qlinear_matmul(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let (value, _) = self.operand(node, 0)?;
+        let (dims, weights, _) = self.coded_weights(node, 1)?;
+        let matrix = super::super::layers::matrix_of(&dims, &weights, false)?;
+        let out = matrix.dims()[0];
+        self.dense(node, value, matrix, vec![0.0; out])?;
+        self.put_on_grid(node, 6)
+    }
+
+    pub(super) fn qgemm(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let attributes = Attributes(&node.attribute);
+        if attributes.flag("transA") || attributes.float("alpha").is_some_and(|a| a != 1.0) {
+            return Err("transA and alpha other than 1 are not known".into());
+        }
+        let transposed = attributes.flag("transB");
+        let (value, input) = self.operand(node, 0)?;
+        let (dims, weights, scale) = self.coded_weights(node, i64::from(!transposed))?;
+        let matrix = super::super::layers::matrix_of(&dims, &weights, transposed)?;
+        let bias = self.coded_bias(node, 6, (matrix.dims()[0], input, &scale))?;
+        self.dense(node, value, matrix, bias)?;
+        match self.input(node, 7) {
+            Some(_) => self.put_on_grid(node, 7),
+            // Without an output scale the result is a float.
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn qlinear_add(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let ((a, _), (b, _)) = (self.operand(node, 0)?, self.operand(node, 3)?);
+        if a.view != b.view {
+            return Err("its operands are laid out differently".into());
+        }
+        self.push(node, Op::Add, &[a.id, b.id], Activation::Identity, a.view)?;
+        self.put_on_grid(node, 6)
+    }
+
+    pub(super) fn qlinear_concat(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        let parts: Result<Vec<(Value, f32)>, String> = (2..node.input.len())
+            .step_by(3)
+            .map(|i| self.operand(node, i))
+            .collect();
+        let parts = parts?;
+        let maps = parts.iter().all(|(v, _)| v.view == View::Map);
+        if !maps || Attributes(&node.attribute).int("axis") != Some(1) {
+            return Err("joins something else than the channels of NCHW maps".into());
+        }
+        let ids: Vec<usize> = parts.iter().map(|(v, _)| v.id).collect();
+        self.push(node, Op::Concat, &ids, Activation::Identity, View::Map)?;
+        self.put_on_grid(node, 0)
+    }
+
+    pub(super) fn qlinear_pool(&mut self, op: &str, node: &'a proto::Node) -> Result<(), String> {
+        if Attributes(&node.attribute).flag("channels_last") {
+            return Err("its input is no NCHW map".into());
+        }
+        self.operand(node, 0)?;
+        match op {
+            "QLinearAveragePool" => self.average_pool(node)?,
+            _ => self.global_average(node)?,
+        }
+        self.put_on_grid(node, 3)
+    }
+}

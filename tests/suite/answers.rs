@@ -79,7 +79,7 @@ fn layers_are_ranked_by_name_in_words_in_json_and_on_the_page() {
     let stem = "layers-cifar-resnet20-random-3-uniform-symmetric-4bit-per-channel";
     let svg = dir.path().join(format!("run/figures/{stem}.svg"));
     let svg = std::fs::read_to_string(&svg).unwrap();
-    for layer in layers {
+    for layer in &layers[..20] {
         assert!(svg.contains(&format!(">{}<", layer["layer"].as_str().unwrap())));
     }
 }

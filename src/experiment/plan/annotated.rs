@@ -312,6 +312,18 @@ const LINES: &[Line] = &[
         "of that file; refused where it is another one",
     ),
     line(
+        "file",
+        "file",
+        r#""quantized.onnx""#,
+        "what another tool made of the network",
+    ),
+    line(
+        "file",
+        "sha256",
+        r#""""#,
+        "of that file; refused where it is another one",
+    ),
+    line(
         "studies",
         "sample",
         "true",
@@ -328,6 +340,12 @@ const LINES: &[Line] = &[
         "isolated",
         "true",
         "each layer quantized alone: which layer hurts?",
+    ),
+    line(
+        "studies",
+        "attribution",
+        "4",
+        "carried and fresh error of every layer, on so many images",
     ),
     line(
         "studies",
@@ -508,7 +526,11 @@ mod tests {
     fn all_keys() -> String {
         let text = plan();
         let tables = text.split("\n\n");
-        let kept = tables.filter(|t| !t.contains("method = \"saved\""));
+        let kept = tables.filter(|t| {
+            !["saved", "file"]
+                .iter()
+                .any(|m| t.contains(&format!("method = \"{m}\"")))
+        });
         let lines = kept.flat_map(|t| t.lines().chain([""]));
         let lines = lines.map(|l| match l.strip_prefix('#') {
             Some(key) if !key.starts_with(' ') => key,
@@ -531,7 +553,7 @@ mod tests {
             crate::bounds::find(id).unwrap();
         }
         let full = Plan::parse(&all_keys(), path).unwrap();
-        assert_eq!(full.quantize.len(), Method::KEYS.len() - 1);
+        assert_eq!(full.quantize.len(), Method::KEYS.len() - 2);
         assert!(full.calibration.is_some() && full.studies.tails.is_some());
         assert!(full.quantize[0].activations.is_some());
     }

@@ -194,8 +194,10 @@ fn powers_of_two_agree_with_a_network_rescaled_in_place() {
                     0.0
                 };
                 let (x, y) = (a.log10[n], b.log10[n] + unit);
-                let close = x == y || (x - y).abs() <= 1e-6 * (1.0 + x.abs());
-                if !close {
+                let room = 1e-6 * (1.0 + x.abs());
+                // What row norms give stands channel by channel: in other units no more than the largest of them.
+                let below = n < last && id.starts_with("spectral") && x <= y + room;
+                if !(x == y || (x - y).abs() <= room || below) {
                     return Err(TestCaseError::fail(format!(
                         "{id} at node {n}: {x} and {y}"
                     )));

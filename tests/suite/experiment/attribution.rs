@@ -78,7 +78,9 @@ fn both_parts_add_up_to_what_is_measured() {
         if row.depth == 1 {
             assert_eq!((row.input_l2, row.carried_l2, row.gain), (0.0, 0.0, None));
         }
-        assert!(row.fresh_l2 > 0.0, "{row:?}");
+        // Shortcuts copy channels: no rounding changes their zeros and ones.
+        let copies = row.layer.ends_with("shortcut");
+        assert_eq!(row.fresh_l2 > 0.0, !copies, "{row:?}");
         // No error grows by more than the norm, and the cosine is one.
         assert!(
             row.gain.is_none_or(|g| g <= row.norm * (1.0 + 1e-9)),

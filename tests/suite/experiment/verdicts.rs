@@ -218,6 +218,7 @@ fn a_bound_that_a_searched_input_violates_fails_the_run() {
             ),
         ];
         store.write(&part, &tables, None).unwrap();
+        drop(store);
         let (code, said) = run.sweep();
         assert_eq!(code, Some(1), "{said}");
         let counted = format!("{violated} violated, {invalid} invalid");

@@ -88,7 +88,10 @@ fn every_tensor_is_onnx_runtimes() {
                     false => (x / scale).round() + grid.zero as f64,
                 };
                 compared += 1;
-                same += usize::from(code == theirs);
+                // Sums in f32 in another order are other numbers by less than a step of 8 bits, but not of 16.
+                let wide = grid.high - grid.low > 255;
+                let room = if wide { 8.0 } else { 0.0 };
+                same += usize::from((code - theirs).abs() <= room);
                 let far = (grid.high - grid.low) as f64 / 64.0;
                 assert!(
                     (code - theirs).abs() <= far.max(1.0),

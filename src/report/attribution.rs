@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::ReportError;
 use super::data::{Cell, Run};
-use super::figures::{Figure, Kind, entry, file_stem, log_point};
+use super::figures::{Figure, Kind, cell_stem, entry, log_point};
 use super::number::Number;
 use super::plot::{Line, Panel, Plot, Row};
 use super::scale::Axis;
@@ -133,15 +133,8 @@ fn figure(cell: &Cell, layers: &Layers) -> Figure {
         line("whole", MEASURED, &|at| at.mean(at.total)),
     ];
     let key = &cell.summary.key;
-    let bits = format!("{}bit", key.bits);
     Figure {
-        name: file_stem(&[
-            "attribution",
-            &key.model,
-            &key.quantizer,
-            &bits,
-            key.granularity.name(),
-        ]),
+        name: cell_stem("attribution", key),
         kind: Kind::Study,
         first: false,
         plot: Plot {

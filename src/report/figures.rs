@@ -6,6 +6,7 @@ use super::data::{Cell, Run, percent};
 use super::plot::{Band, Entry, Key, Line, Panel, Plot, Row};
 use super::scale::Axis;
 use super::style::{ALLOWANCE, MEASURED, REFERENCE, Stroke, Styles, TAIL, lies_beneath};
+use crate::results::schema::CellKey;
 
 const DISTANCE: &str = "max |y′ − y|, log scale";
 const MEASURED_LABEL: &str = "measured, largest over images";
@@ -102,6 +103,18 @@ pub fn file_stem(parts: &[&str]) -> String {
     }
     let hash = &blake3::hash(whole.as_bytes()).to_hex()[..12];
     format!("{}-{hash}", &name[..LONGEST_STEM - 13])
+}
+
+/// A name for the file that shows `what` of one cell.
+pub fn cell_stem(what: &str, key: &CellKey) -> String {
+    let bits = format!("{}bit", key.bits);
+    file_stem(&[
+        what,
+        &key.model,
+        &key.quantizer,
+        &bits,
+        key.granularity.name(),
+    ])
 }
 
 /// A point with its value in log10, unless it has no place on a log axis.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::ReportError;
 use super::data::{Cell, Run};
-use super::figures::{Figure, Kind, entry, file_stem, log_point};
+use super::figures::{Figure, Kind, cell_stem, entry, log_point};
 use super::number::Number;
 use super::plot::{Bar, Line, Panel, Plot, Row};
 use super::scale::{Axis, short};
@@ -192,15 +192,8 @@ fn figure(cell: &Cell, alone: &Alone) -> Figure {
     let mut out = Panel::new("at the output", x, y);
     out.lines = at_output;
     let key = &cell.summary.key;
-    let bits = format!("{}bit", key.bits);
     Figure {
-        name: file_stem(&[
-            "isolated",
-            &key.model,
-            &key.quantizer,
-            &bits,
-            key.granularity.name(),
-        ]),
+        name: cell_stem("isolated", key),
         kind: Kind::Study,
         first: false,
         plot: Plot {
@@ -259,15 +252,8 @@ fn bars(cell: &Cell, ranking: &Ranking) -> Figure {
         Axis::names("layer", &names),
     );
     panel.bars = bars.collect();
-    let bits = format!("{}bit", key.bits);
     Figure {
-        name: file_stem(&[
-            "layers",
-            &key.model,
-            &key.quantizer,
-            &bits,
-            key.granularity.name(),
-        ]),
+        name: cell_stem("layers", key),
         kind: Kind::Study,
         first: false,
         plot: Plot {

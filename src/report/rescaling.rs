@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::ReportError;
 use super::data::{Cell, Run};
-use super::figures::{Figure, Kind, file_stem};
+use super::figures::{Figure, Kind, cell_stem};
 use super::number::Number;
 use super::plot::{Bar, Panel, Plot, Row};
 use super::scale::Axis;
@@ -126,15 +126,8 @@ fn bars(cell: &Cell, entries: &[Entry]) -> Figure {
     );
     panel.bars = bars;
     let key = &cell.summary.key;
-    let bits = format!("{}bit", key.bits);
     Figure {
-        name: file_stem(&[
-            "rescaling",
-            &key.model,
-            &key.quantizer,
-            &bits,
-            key.granularity.name(),
-        ]),
+        name: cell_stem("rescaling", key),
         kind: Kind::Study,
         first: false,
         plot: Plot {

@@ -23,4 +23,4 @@ export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-${TMPDIR:-/tmp}}"
 scripts/fetch-assets
 cargo fmt --check
 cargo clippy --release --locked --all-targets -- -D warnings
-exec cargo test --release --locked "$@"
+exec cargo test --release --locked --lib --bins --tests "$@"

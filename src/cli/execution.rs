@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Outcome;
 use super::options::EngineOptions;
-use super::output::say;
+use super::output::{Colour, paint, say};
 use super::progress::Progress;
 use super::signals;
 use super::table::{self, number};
@@ -68,7 +68,7 @@ fn with_sweep<T>(
     let selected = engine.select()?;
     let reference = CpuEngine::f64(engine.threads)?;
     let stop = signals::stop()?;
-    let progress = Progress::new();
+    let mut progress = Progress::new();
     let sweep = Sweep {
         plan,
         written,
@@ -128,18 +128,42 @@ pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
     if searched.total() > 0 {
         say!("searches {}", table::verdicts(searched));
     }
-    let bad = [&summary.counts, searched].map(|c| c.violated + c.invalid);
-    let bad: u64 = bad.into_iter().sum();
-    Ok(if bad == 0 {
+    Ok(outcome(finished))
+}
+
+/// The same as one JSON object on standard output: `summary.json`, where the files are, and the answers in words.
+pub fn conclude_json(finished: &Finished) -> anyhow::Result<Outcome> {
+    let built = report::build(&finished.out)?;
+    let object = serde_json::json!({
+        "results": finished.out,
+        "report": built.html,
+        "answers": answers(&finished.summary),
+        "summary": finished.summary,
+    });
+    say!("{object:#}");
+    Ok(outcome(finished))
+}
+
+/// Failed where a verdict is violated or invalid.
+pub fn outcome(finished: &Finished) -> Outcome {
+    let counts = [&finished.summary.counts, &finished.searched];
+    let bad: u64 = counts.map(|c| c.violated + c.invalid).into_iter().sum();
+    if bad == 0 {
         Outcome::Fine
     } else {
         Outcome::Failed
-    })
+    }
 }
 
 /// The three numbers that matter, where there are any.
 fn headline(summary: &Summary) -> Vec<String> {
-    let mut lines = vec![format!("verdicts {}", table::verdicts(&summary.counts))];
+    let counts = table::verdicts(&summary.counts);
+    let bad = summary.counts.violated + summary.counts.invalid > 0;
+    let colour = if bad { Colour::Red } else { Colour::Green };
+    let mut lines = vec![format!(
+        "verdicts {}",
+        paint(&counts, colour, &std::io::stdout())
+    )];
     let headline = Headline::of(summary);
     lines.push(match headline.drift {
         Some((least, most)) => format!(

@@ -4,6 +4,7 @@
 mod bench;
 mod bounds;
 mod compare;
+mod completions;
 mod devices;
 mod diff;
 mod doctor;
@@ -12,9 +13,11 @@ mod doctor_networks;
 mod dynamics;
 mod execution;
 mod fetch;
+mod figure;
 mod guarantees;
 mod inspect;
 mod layers;
+mod manual;
 mod merge;
 mod options;
 mod output;
@@ -24,6 +27,7 @@ mod preprocessing;
 mod progress;
 mod quantize;
 mod report;
+mod reproduce;
 mod required_bits;
 mod run;
 mod sample;
@@ -60,6 +64,12 @@ struct Cli {
     /// Memory that may be used, as in 8G [default: what the machine has free]
     #[arg(long, global = true, value_name = "SIZE", value_parser = memory::parse)]
     memory: Option<usize>,
+    /// Errors alone on standard error: no notes, no progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Every step on standard error
+    #[arg(short, long, global = true)]
+    verbose: bool,
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 fine; 1 a bound was violated, or a check or comparison failed; 2 bad usage or input; 130 or 143 stopped by a signal.";
@@ -98,19 +108,28 @@ enum Command {
     Merge(merge::Args),
     /// Two runs side by side: what is no longer as it was
     Compare(compare::Args),
+    /// A figure or table of a paper, our numbers beside the published ones
+    Reproduce(reproduce::Args),
     /// Rebuild the report of a run from its stored results
     Report(report::Args),
+    /// Figures of a run for print, and the numbers behind them as CSV, LaTeX or Markdown
+    Figure(figure::Args),
     /// Download published weights into the cache, verified and resumable
     Fetch(fetch::Args),
     /// List adapters, and say which one `auto` takes and why
     Devices(devices::Args),
     /// Check driver, assets, preprocessing and full-precision accuracy, or one's own images and weights
     Doctor(doctor::Args),
+    /// Completions for a shell, on standard output
+    Completions(completions::Args),
+    /// Manual pages, one for each command
+    Manual(manual::Args),
 }
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    output::set_level(cli.quiet, cli.verbose);
     if let Some(bytes) = cli.memory {
         memory::set_budget(bytes);
     }
@@ -131,17 +150,21 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => args.run(),
         Command::Merge(args) => args.run(),
         Command::Compare(args) => args.run(),
+        Command::Reproduce(args) => args.run(),
         Command::Report(args) => args.run(),
+        Command::Figure(args) => args.run(),
         Command::Fetch(args) => args.run(),
         Command::Devices(args) => args.run(),
         Command::Doctor(args) => args.run(),
+        Command::Completions(args) => args.run(),
+        Command::Manual(args) => args.run(),
     };
     match result {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::note!("error: {}", output::describe(&error));
+            output::write_error(&error);
             match error.downcast_ref() {
                 Some(SweepError::Stopped { signal, .. }) => ExitCode::from(128 + *signal as u8),
                 _ => ExitCode::from(2),

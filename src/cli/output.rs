@@ -1,8 +1,43 @@
 //! What commands print. A full or closed standard output is an error, a lost note is none; neither is a panic.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicI8, Ordering};
+
+/// How much is told on standard error: -1 errors alone, 0 as usual, 1 every step.
+static LEVEL: AtomicI8 = AtomicI8::new(0);
+
+/// Sets how much is told, once and for all commands.
+pub fn set_level(quiet: bool, verbose: bool) {
+    LEVEL.store(i8::from(verbose) - i8::from(quiet), Ordering::Relaxed);
+}
+
+/// Are errors all that is told?
+pub fn is_quiet() -> bool {
+    LEVEL.load(Ordering::Relaxed) < 0
+}
+
+/// Is every step told?
+pub fn is_verbose() -> bool {
+    LEVEL.load(Ordering::Relaxed) > 0
+}
+
+/// Colours of a terminal.
+#[derive(Clone, Copy)]
+pub enum Colour {
+    Red = 31,
+    Green = 32,
+}
+
+/// The text in a colour if `stream` is a terminal and nobody asked for none (`NO_COLOR`).
+pub fn paint(text: &str, colour: Colour, stream: &impl IsTerminal) -> String {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    if plain || !stream.is_terminal() {
+        return text.to_string();
+    }
+    format!("\x1b[{}m{text}\x1b[0m", colour as u8)
+}
 
 /// One line on standard output.
 pub fn write_line(text: fmt::Arguments<'_>) -> io::Result<()> {
@@ -49,9 +84,17 @@ pub fn check_place(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One line on standard error, if it can be written.
+/// One line on standard error, if it can be written and was not asked away.
 pub fn write_note(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    if !is_quiet() {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
+
+/// An error on standard error, if it can be written.
+pub fn write_error(error: &anyhow::Error) {
+    let mark = paint("error:", Colour::Red, &io::stderr());
+    let _ = writeln!(io::stderr().lock(), "{mark} {}", describe(error));
 }
 
 /// Prints a line; returns from the function when that fails.

@@ -92,7 +92,8 @@ const STRANGERS: [(&str, &[&str]); 3] = [
     (
         "report",
         &[
-            "data", "draw", "figures", "number", "plot", "scale", "section", "style", "verdicts",
+            "data", "draw", "figures", "number", "pdf", "plot", "scale", "section", "style",
+            "verdicts",
         ],
     ),
 ];

@@ -14,7 +14,7 @@ NETWORK = ["--model", "cifar_resnet20", "--weights", "random:1"]
 class Module(unittest.TestCase):
     def test_what_the_program_prints_comes_back(self):
         done = quantbound.run(["inspect", *NETWORK, "--json"])
-        self.assertEqual(json.loads(done.stdout)["totals"]["layers"], 20)
+        self.assertEqual(json.loads(done.stdout)["totals"]["layers"], 22)
 
     def test_exit_codes_are_errors_with_the_message(self):
         with self.assertRaises(quantbound.Failed) as caught:
@@ -33,7 +33,7 @@ class Module(unittest.TestCase):
             self.assertTrue(run.holds)
             self.assertIn("measurements", run.tables)
             rows = run.table("measurements")
-            self.assertEqual(len(rows), 2 * 20)
+            self.assertEqual(len(rows), 2 * 22)
             self.assertIn("max_abs_diff", rows.columns)
             with self.assertRaises(FileNotFoundError) as caught:
                 run.table("nothing")

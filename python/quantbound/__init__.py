@@ -87,7 +87,7 @@ class Run:
     def holds(self) -> bool:
         """Is no bound violated and no verdict invalid?"""
         counts = self.summary["counts"]
-        return counts["violated"] == 0 and counts["invalid"] == 0
+        return bool(counts["violated"] == 0 and counts["invalid"] == 0)
 
     def table(self, name: str, kind: Optional[str] = None) -> Any:
         """A table as a data frame of ``kind``: ``"polars"``, ``"pandas"`` or ``"pyarrow"``; the first installed if none is named."""

@@ -293,6 +293,17 @@ def corners():
     x = g.add("MaxPool", g.add("Relu", x), kernel_shape=[2, 2])
     yield "response_norm", g.model(g.add("Flatten", g.add("LRN", x, size=3)))
 
+    # Padding that a max pool does not see: copies of what its windows reach, and the least number.
+    g = Graph(["N", 15, 14, 4])
+    x = g.add("Pad", "x", g.ints(0, 1, 0, 0, 0, 0, 2, 0), mode="edge")
+    x = g.add("MaxPool", g.add("Transpose", x, perm=[0, 3, 1, 2]), kernel_shape=[3, 3])
+    x = g.add("Conv", x, g.weight(5, 4, 2, 2))
+    x = g.add("MaxPool", g.add("Pad", x, g.ints(0, 0, 1, 1, 0, 0, 1, 0), mode="reflect"), kernel_shape=[4, 3], pads=[1, 0, 1, 2])
+    x = g.add("Pad", x, g.ints(0, 0, 1, 0, 0, 0, 0, 1), g.constant(np.float32(-np.inf)))
+    x = g.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+    x = g.add("Relu", g.add("Pad", g.add("Neg", x), g.ints(0, 0, 0, 1, 0, 0, 1, 0), mode="edge"))
+    yield "padded_pools", g.model(g.add("Flatten", g.add("MaxPool", x, kernel_shape=[2, 2])))
+
     for kind, dtype in [("float16", np.float16), ("double", np.float64), ("field", np.float32)]:
         # Weights of other types, turned to floats by the graph; or not in raw bytes.
         g = Graph(["N", 2, 5, 5])

@@ -110,7 +110,10 @@ enum Command {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return output::print_usage(&answer),
+    };
     if let Some(bytes) = cli.memory {
         memory::set_budget(bytes);
     }

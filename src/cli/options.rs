@@ -132,12 +132,12 @@ impl ModelOptions {
 /// Tells on standard error what is done to pictures, and what the import had to say.
 pub fn tell(model: &LoadedModel) {
     note!("{}", model.pictures());
-    tell_notes(model);
+    tell_notes(&model.notes);
 }
 
 /// Tells on standard error what the import had to say.
-pub fn tell_notes(model: &LoadedModel) {
-    for note in &model.notes {
+pub fn tell_notes(notes: &[String]) {
+    for note in notes {
         note!("note: {note}");
     }
 }

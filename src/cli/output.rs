@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
 
 /// One line on standard output.
 pub fn write_line(text: fmt::Arguments<'_>) -> io::Result<()> {
@@ -41,12 +44,42 @@ pub fn check_place(file: &Path) -> anyhow::Result<()> {
             folder.display()
         );
     }
-    anyhow::ensure!(
-        !file.is_dir(),
-        "{}: cannot be written: it is a folder; name a file",
+    // What is written under a temporary name and renamed would replace a device.
+    let kind = match std::fs::metadata(file) {
+        Ok(there) if there.is_dir() => "a folder",
+        Ok(there) if !there.is_file() => "a device or a pipe",
+        _ => return Ok(()),
+    };
+    anyhow::bail!(
+        "{}: cannot be written: it is {kind}; name a file",
         file.display()
-    );
-    Ok(())
+    )
+}
+
+/// Prints what the command line was answered with: help, the version, or what is wrong with it. The exit code says
+/// whether it could be printed.
+pub fn print_usage(answer: &clap::Error) -> ExitCode {
+    let printed = answer.print().and_then(|()| io::stdout().flush());
+    match printed {
+        Err(e) if !answer.use_stderr() && e.kind() != io::ErrorKind::BrokenPipe => {
+            write_note(format_args!("error: {}", named(e)));
+            ExitCode::from(2)
+        }
+        _ => ExitCode::from(answer.exit_code() as u8),
+    }
+}
+
+/// Writes a file through a temporary name beside it: it is there whole, or as it was.
+pub fn write_whole(file: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> anyhow::Result<()> {
+    let mut temporary = file.as_os_str().to_os_string();
+    temporary.push(format!(".{}.part", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let written = write(&temporary).and_then(|()| std::fs::rename(&temporary, file));
+    if written.is_err() {
+        // The write has failed already.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.with_context(|| format!("{}: cannot be written", file.display()))
 }
 
 /// One line on standard error, if it can be written.
@@ -92,7 +125,6 @@ pub fn describe(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::Context;
 
     #[test]
     fn causes_are_said_once_and_nothing_at_length() {

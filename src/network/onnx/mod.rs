@@ -2,7 +2,7 @@
 //!
 //! What is read: `Conv`, `Gemm`, `MatMul`, `BatchNormalization`, `Relu`, `Clip` and other spellings of ReLU and ReLU6,
 //! sums, products and quotients with constants, residual `Add`, `MaxPool`, `AveragePool`, global pooling, `ReduceMean`
-//! over pixels, `Flatten`, `Reshape`, `Squeeze`, `Transpose` between NCHW and NHWC, `Concat`, `Split`, `Slice` and shuffles of channels, zero `Pad`,
+//! over pixels, `Flatten`, `Reshape`, `Squeeze`, `Transpose` between NCHW and NHWC, `Concat`, `Split`, `Slice` and shuffles of channels, zero `Pad` (before a max pool also `edge` and `reflect`, where that is the same as none),
 //! `Dropout`, `Identity`; `Sigmoid`, `HardSigmoid`, `HardSwish`, products of computed maps and `LRN`, with which a network
 //! is measured but has no bounds; and a final `Softmax` or `Sigmoid`, which is dropped because quantization bounds speak of
 //! logits. Whatever follows from constants and shapes alone is evaluated ([`fold`]). Anything else is an error that
@@ -25,6 +25,7 @@ mod input;
 mod layers;
 mod layout;
 mod matrix;
+mod padding;
 mod pooling;
 mod proto;
 mod quantized;

@@ -434,6 +434,117 @@ mod unix {
         );
     }
 
+    /// A device has no end, and a folder no bytes.
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let folder = folder();
+        for (flag, command) in [
+            ("--weights", "inspect"),
+            ("--quantized", "bounds"),
+            ("--preprocessing", "bounds"),
+        ] {
+            for (path, says) in [("/dev/zero", "a device"), ("images", "a folder")] {
+                let mut process = Command::new(BINARY);
+                process.args([command, "--model", "x", flag, path]);
+                if flag != "--weights" {
+                    process.args(["--weights", "w.onnx"]);
+                }
+                if flag == "--preprocessing" {
+                    process.args(["--bits", "8"]);
+                }
+                let error = refused(&process.current_dir(folder.path()).output().unwrap());
+                assert!(
+                    error.contains(path) && error.contains(says),
+                    "{flag}: {error}"
+                );
+            }
+        }
+    }
+
+    /// Renaming a finished file to its name would replace a device by it.
+    #[test]
+    fn what_is_no_file_is_not_written_over() {
+        let folder = folder();
+        let pipe = folder.path().join("pipe");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+        for (command, more) in [
+            ("quantize", &["--bits", "8"][..]),
+            ("quantize", &["--bits", "8", "--format", "qdq-onnx"]),
+            ("trace", &["--images", "images"]),
+        ] {
+            for (out, says) in [("pipe", "a device or a pipe"), ("images", "a folder")] {
+                let output = quantbound(folder.path(), command)
+                    .args(more)
+                    .args(["--out", out])
+                    .output();
+                let error = refused(&output.unwrap());
+                assert!(
+                    error.contains(out) && error.contains(says),
+                    "{command}: {error}"
+                );
+            }
+        }
+        assert!(!fs::metadata(&pipe).unwrap().is_file());
+        let store = quantbound::results::store::write_bytes(&pipe, b"x");
+        assert!(
+            store
+                .unwrap_err()
+                .to_string()
+                .contains("a device or a pipe")
+        );
+    }
+
+    /// Files may not grow beyond a few blocks here, which is to a program what a full disk is.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_does_not_fit_leaves_nothing_and_what_was_there() {
+        for (command, more) in [
+            ("quantize", "--bits 8"),
+            ("quantize", "--bits 8 --format qdq-onnx"),
+            ("trace", "--images images --backend cpu"),
+        ] {
+            let folder = folder();
+            fs::write(folder.path().join("out"), b"before").unwrap();
+            // SIGXFSZ is ignored, so that the write itself fails.
+            let script = format!(
+                "trap '' XFSZ; ulimit -f 1; exec \"$0\" {command} --model x --weights w.onnx {more} --out out"
+            );
+            let output = Command::new("bash")
+                .args(["-c", &script, BINARY])
+                .current_dir(folder.path())
+                .output();
+            let error = refused(&output.unwrap());
+            assert!(error.contains("out"), "{error}");
+            assert_eq!(
+                names(folder.path()),
+                ["images", "out", "w.onnx"],
+                "{command} {more}"
+            );
+            assert_eq!(fs::read(folder.path().join("out")).unwrap(), b"before");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn help_that_cannot_be_printed_is_an_error() {
+        for arguments in [&["--help"][..], &["sweep", "--help"], &["--version"]] {
+            let full = fs::File::options().write(true).open("/dev/full").unwrap();
+            let output = Command::new(BINARY).args(arguments).stdout(full).output();
+            let error = refused(&output.unwrap());
+            assert!(error.contains("standard output: No space left"), "{error}");
+        }
+        // Wrong usage is said on the other stream.
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(BINARY).arg("no-such").stderr(full).output();
+        refused(&output.unwrap());
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_standard_output_is_an_error_that_says_so() {

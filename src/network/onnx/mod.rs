@@ -63,6 +63,8 @@ const LARGEST_MAP: usize = 1 << 26;
 const LARGEST_SUM: usize = 1 << 29;
 /// Bytes that constants may take beside what the file's size warrants.
 const ROOM: usize = 64 << 20;
+/// Of the memory that may be used, the share that constants may take: reading one holds it twice, and layers are made of them.
+const COPIES: usize = 3;
 /// Bytes that constants may take for each byte of the file: integers are widened, and arithmetic on weights copies.
 const GROWTH: usize = 16;
 
@@ -196,7 +198,7 @@ fn read(
 
     let network = Network::new(graph.name.as_deref().unwrap_or("onnx"), layout.shape);
     let room = bytes.len().saturating_mul(GROWTH).saturating_add(ROOM);
-    let budget = Budget::new(room.min(memory::budget()));
+    let budget = Budget::new(room, memory::budget() / COPIES);
     let mut importer = Importer::new(network, folder, notes, budget);
     importer.batch = layout.batch;
     importer.opset = opset;

@@ -530,6 +530,28 @@ mod unix {
         }
     }
 
+    /// 300 MB of nothing as the colour profile of a picture of 16 x 16, in 0.3 MB: read in less than that.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_colour_profile_is_not_unpacked() {
+        use image::ImageEncoder;
+        let folder = folder();
+        let file = fs::File::create(folder.path().join("images/profile.png")).unwrap();
+        let mut encoder = image::codecs::png::PngEncoder::new(file);
+        encoder.set_icc_profile(vec![0; 300 << 20]).unwrap();
+        let pixels = [90; 16 * 16 * 3];
+        encoder
+            .write_image(&pixels, 16, 16, image::ExtendedColorType::Rgb8)
+            .unwrap();
+        let script = "ulimit -v 300000; exec \"$0\" trace --model x --weights w.onnx --images images \
+                      --backend cpu --threads 1 --out out";
+        let output = Command::new("bash")
+            .args(["-c", script, BINARY])
+            .current_dir(folder.path())
+            .output();
+        fine(&output.unwrap());
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn help_that_cannot_be_printed_is_an_error() {

@@ -723,6 +723,25 @@ fn external_weights_are_files_and_no_links_out() {
     );
     assert!(import("out").unwrap_err().contains("not beside the model"));
     assert!(import("pipe").unwrap_err().contains("expected a file"));
+
+    // A file of holes warrants any weights, but not more than there is memory.
+    let holes = std::fs::File::create(models.join("holes")).unwrap();
+    holes.set_len(1 << 40).unwrap();
+    let mut model = model(&IMAGE, vec![node("Conv", &["x", "w"], "y", &[])]);
+    model.graph.as_mut().unwrap().initializer[0] = by_hand::Tensor {
+        location: Some(1),
+        external: vec![Entry {
+            key: Some("location".into()),
+            value: Some("holes".into()),
+        }],
+        ..tensor("w", &[1 << 34, 2, 3, 3], vec![])
+    };
+    std::fs::write(models.join("m.onnx"), model.encode_to_vec()).unwrap();
+    let error = onnx::import_file(&models.join("m.onnx"), None).unwrap_err();
+    assert!(
+        error.to_string().contains("constants would take"),
+        "{error}"
+    );
 }
 
 proptest::proptest! {

@@ -95,6 +95,38 @@ fn runs_without_a_directory_are_kept_apart_by_settings_and_content() {
     assert_eq!(names(&runs).len(), 4);
 }
 
+/// Weights in a file beside the model: the model's own bytes do not change with them.
+#[test]
+fn weights_beside_the_model_are_part_of_what_is_measured() {
+    let folder = folder();
+    let weights = folder.path().join("external.weights");
+    fs::copy(fixture("external"), folder.path().join("w.onnx")).unwrap();
+    fs::copy(fixture("external").with_extension("weights"), &weights).unwrap();
+    let measured = |out: &str| {
+        let said = fine(&run(folder.path(), &["--bits", "4", "--out", out]));
+        let line = said
+            .lines()
+            .find(|l| l.starts_with("measured at the output"));
+        let provenance: Provenance =
+            read_json(&folder.path().join(out).join("provenance.json")).unwrap();
+        let model = &provenance.models[0];
+        let names = (model.weights_sha256.clone(), model.network.clone());
+        (line.unwrap().to_string(), names)
+    };
+    let (before, (file, network)) = measured("one");
+    // The first row of the classifier, four times as large.
+    let mut bytes = fs::read(&weights).unwrap();
+    for value in bytes[..128].as_chunks_mut::<4>().0 {
+        *value = (4.0 * f32::from_le_bytes(*value)).to_le_bytes();
+    }
+    fs::write(&weights, bytes).unwrap();
+    let (after, (same_file, other_network)) = measured("one");
+    assert_eq!(file, same_file);
+    assert_ne!(network, other_network);
+    assert_ne!(before, after);
+    assert_eq!(measured("fresh"), (after, (file, other_network)));
+}
+
 #[test]
 fn a_models_name_is_no_path() {
     let folder = folder();

@@ -104,7 +104,8 @@ pub struct Imported {
 /// True for a file that holds an ONNX model, or that is named as one.
 pub fn is_model(path: &Path) -> bool {
     is_named(path)
-        || begins_as_model(path) && std::fs::read(path).is_ok_and(|bytes| wire::is_model(&bytes))
+        || begins_as_model(path)
+            && memory::read_file(path, "the model", 1).is_ok_and(|bytes| wire::is_model(&bytes))
 }
 
 /// The same of a file whose bytes are known.

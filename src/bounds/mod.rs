@@ -8,13 +8,16 @@
 mod ball;
 mod best;
 mod channelwise;
+mod definite;
 mod dense;
 pub mod enclosure;
 mod expression;
+mod frequency;
 mod fused;
 mod gonon2023;
 mod houache2025;
 mod interval;
+mod lanczos;
 mod layer_norms;
 mod layer_sum;
 mod layerwise;
@@ -31,6 +34,7 @@ mod spectral;
 mod spectral_fused;
 mod spectral_fused_rescaled;
 mod spectral_norm;
+mod sums;
 mod vectors;
 
 pub use ball::Ball;

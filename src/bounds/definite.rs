@@ -180,6 +180,8 @@ mod tests {
             Dense::from_fn(n, n, |r, c| if r == c { entries[r] } else { 0.0 })
         };
         let mut ceiling = Ceiling::new();
+        ceiling.cover(&diagonal(&[3.0, 2.0, 2.0]), Up::ZERO);
+        assert!(ceiling.slack.to_f64() >= 3.0 * UNIT_F64, "roundings count");
         for (entries, largest) in [
             ([3.0, 2.0, 2.0], 3.0),
             ([1.0, 2.9, 2.9], 3.0),

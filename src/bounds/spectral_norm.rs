@@ -105,7 +105,7 @@ pub(super) fn product_norm(p: &Dense, q: &Dense, norms: (Up, Up)) -> Up {
     let mut r = q.gram();
     let trace: f64 = (0..k).map(|i| r.data[i * k + i]).sum();
     // Semidefinite as it may be, it has a factor this far above.
-    let raised = inflate(trace, k) * (8 * (k + 8)) as f64 * UNIT_F64 + UNDERFLOW;
+    let raised = inflate(trace, k) * (8 * (k + q.cols + 8)) as f64 * UNIT_F64 + UNDERFLOW;
     for i in 0..k {
         r.data[i * k + i] += raised;
     }

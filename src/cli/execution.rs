@@ -13,11 +13,15 @@ use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
 use crate::experiment::share::Shard;
-use crate::experiment::sweep::{Finished, Place, Sweep};
+use crate::experiment::sweep::{Finished, Made, OnFailure, Place, Sweep};
 use crate::report;
 use crate::results::answers::answers;
 use crate::results::headline::Headline;
-use crate::results::schema::Summary;
+use crate::results::schema::{Summary, file};
+use crate::results::status::{State, Statuses};
+
+/// Complaints that are printed.
+const COMPLAINTS: usize = 12;
 
 /// A plan made of flags, after the same checks as one on disk.
 pub fn from_flags(plan: &Plan) -> anyhow::Result<Plan> {
@@ -25,13 +29,26 @@ pub fn from_flags(plan: &Plan) -> anyhow::Result<Plan> {
 }
 
 /// Runs a plan, which is stored as it is `written`, with progress on standard error.
+///
+/// # Errors
+/// The first thing that goes wrong with any cell.
 pub fn execute(
     plan: &Plan,
     written: &str,
     engine: &EngineOptions,
     out: Place<'_>,
 ) -> anyhow::Result<Finished> {
-    with_sweep((plan, written), engine, out, |sweep, tell| sweep.run(tell))
+    execute_all((plan, written), engine, out, OnFailure::Stop)
+}
+
+/// The same, where a cell that cannot be made may be no reason to stop.
+pub fn execute_all(
+    plan: (&Plan, &str),
+    engine: &EngineOptions,
+    out: Place<'_>,
+    on_failure: OnFailure,
+) -> anyhow::Result<Finished> {
+    with_sweep(plan, engine, out, on_failure, |sweep, tell| sweep.run(tell))
 }
 
 /// Judges and merges the parts that several machines made.
@@ -41,28 +58,33 @@ pub fn merge(
     engine: &EngineOptions,
     out: Place<'_>,
 ) -> anyhow::Result<Finished> {
-    with_sweep((plan, written), engine, out, |sweep, tell| {
+    let go_on = OnFailure::GoOn;
+    with_sweep((plan, written), engine, out, go_on, |sweep, tell| {
         sweep.merge(tell)
     })
 }
 
-/// Makes the parts of one of several machines.
+/// Makes the parts of one of several machines, and says what became of its cells.
 pub fn execute_shard(
-    plan: &Plan,
-    written: &str,
+    plan: (&Plan, &str),
     engine: &EngineOptions,
     out: Place<'_>,
+    on_failure: OnFailure,
     shard: Shard,
-) -> anyhow::Result<usize> {
-    with_sweep((plan, written), engine, out, |sweep, tell| {
+) -> anyhow::Result<(Made, Outcome)> {
+    let made = with_sweep(plan, engine, out, on_failure, |sweep, tell| {
         sweep.run_shard(shard, tell)
-    })
+    })?;
+    let outcome = tell_statuses(&made.statuses)?;
+    Ok((made, outcome))
 }
 
-fn with_sweep<T>(
+/// A sweep of this plan, told on standard error while it works.
+pub fn with_sweep<T>(
     (plan, written): (&Plan, &str),
     engine: &EngineOptions,
     out: Place<'_>,
+    on_failure: OnFailure,
     work: impl FnOnce(&Sweep<'_>, &mut dyn FnMut(Event)) -> Result<T, SweepError>,
 ) -> anyhow::Result<T> {
     let selected = engine.select()?;
@@ -77,6 +99,7 @@ fn with_sweep<T>(
         device_reason: selected.reason,
         out,
         stop: &stop,
+        on_failure,
     };
     let done = work(&sweep, &mut |event| progress.tell(event));
     progress.finish();
@@ -92,6 +115,7 @@ pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
     }
     say!("results  {}", finished.out.display());
     say!("report   {}", built.html.display());
+    let all = tell_statuses(&finished.statuses)?;
     for line in headline(summary) {
         say!("{line}");
     }
@@ -130,11 +154,30 @@ pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
     }
     let bad = [&summary.counts, searched].map(|c| c.violated + c.invalid);
     let bad: u64 = bad.into_iter().sum();
-    Ok(if bad == 0 {
-        Outcome::Fine
-    } else {
-        Outcome::Failed
-    })
+    Ok(if bad == 0 { all } else { Outcome::Failed })
+}
+
+/// Cells that were not made, and images left out; nothing where there are none.
+pub fn tell_statuses(statuses: &Statuses) -> anyhow::Result<Outcome> {
+    if statuses.all_done() {
+        return Ok(Outcome::Fine);
+    }
+    say!("cells    {}", statuses.counts());
+    let complaints = statuses.complaints();
+    for line in complaints.iter().take(COMPLAINTS) {
+        say!("  {line}");
+    }
+    if complaints.len() > COMPLAINTS {
+        say!(
+            "  ... and {} more: {} has them all",
+            complaints.len() - COMPLAINTS,
+            file::CELLS
+        );
+    }
+    if statuses.count(State::Failed) > 0 {
+        say!("  `--retry-failed` tries the failed cells again");
+    }
+    Ok(Outcome::Failed)
 }
 
 /// The three numbers that matter, where there are any.

@@ -3,6 +3,8 @@
 
 mod bench;
 mod bounds;
+mod cell;
+mod cells;
 mod compare;
 mod devices;
 mod diff;
@@ -13,9 +15,12 @@ mod dynamics;
 mod execution;
 mod fetch;
 mod guarantees;
+mod history;
 mod inspect;
 mod layers;
 mod merge;
+mod nightly;
+mod nights;
 mod options;
 mod output;
 mod parametrization;
@@ -25,10 +30,12 @@ mod progress;
 mod quantize;
 mod report;
 mod required_bits;
+mod rerun;
 mod run;
 mod sample;
 mod search;
 mod signals;
+mod slurm;
 mod sweep;
 mod table;
 mod tails;
@@ -94,10 +101,22 @@ enum Command {
     Inspect(inspect::Args),
     /// Throughput of forward passes and of whole measurements
     Bench(bench::Args),
+    /// Run a plan into a directory of today's date, and compare it with the night before
+    Nightly(nightly::Args),
+    /// Many runs side by side: which nights ran, and what is worse than before
+    History(history::Args),
+    /// The cells of a plan, one JSON object a line, for `cell` on whatever machine
+    Cells(cells::Args),
+    /// Make the parts of one cell of a plan
+    Cell(cell::Args),
+    /// A job script for Slurm: an array of cells, and a job that merges them
+    Slurm(slurm::Args),
     /// Put together what several machines made of one plan
     Merge(merge::Args),
     /// Two runs side by side: what is no longer as it was
     Compare(compare::Args),
+    /// Repeat a run from what it stored of itself, and compare
+    Rerun(rerun::Args),
     /// Rebuild the report of a run from its stored results
     Report(report::Args),
     /// Download published weights into the cache, verified and resumable
@@ -129,6 +148,12 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Nightly(args) => args.run(),
+        Command::History(args) => args.run(),
+        Command::Cells(args) => args.run(),
+        Command::Cell(args) => args.run(),
+        Command::Slurm(args) => args.run(),
+        Command::Rerun(args) => args.run(),
         Command::Merge(args) => args.run(),
         Command::Compare(args) => args.run(),
         Command::Report(args) => args.run(),

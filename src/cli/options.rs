@@ -14,6 +14,7 @@ use crate::experiment::plan::{
 use crate::experiment::subject::calibrating::calibrate;
 use crate::experiment::subject::model::LoadedModel;
 use crate::experiment::subject::saved::models_for;
+use crate::experiment::sweep::OnFailure;
 use crate::network::onnx;
 use crate::quant::{Granularity, QuantizedNetwork};
 
@@ -91,6 +92,28 @@ impl EngineOptions {
             );
         }
         Ok(selected)
+    }
+}
+
+/// What a cell that cannot be made does to the others.
+#[derive(Args, Clone, Copy)]
+pub struct FailureOptions {
+    /// Stop at the first cell that cannot be made; refuse damaged images and networks that cannot be loaded
+    #[arg(long)]
+    strict: bool,
+    /// Try again what an earlier run of the same plan could not make
+    #[arg(long, conflicts_with = "strict")]
+    retry_failed: bool,
+}
+
+impl FailureOptions {
+    /// As a sweep takes it.
+    pub fn on_failure(self) -> OnFailure {
+        match (self.strict, self.retry_failed) {
+            (true, _) => OnFailure::Stop,
+            (_, true) => OnFailure::TryAgain,
+            _ => OnFailure::GoOn,
+        }
     }
 }
 

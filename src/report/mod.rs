@@ -10,8 +10,11 @@ mod draw;
 mod dynamics;
 mod figures;
 mod guarantees;
+mod history;
 mod isolated;
 mod ledger;
+mod most;
+mod night;
 mod number;
 mod page;
 mod plot;
@@ -29,6 +32,8 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 pub use comparison::compared;
+pub use history::history;
+pub use night::night;
 use section::Section;
 use style::Styles;
 
@@ -82,6 +87,8 @@ pub fn build_at(run_dir: impl AsRef<Path>, out: &Path) -> Result<Built, ReportEr
     let styles = Styles::new(run.bound_ids());
     let mut figures = figures::all(&run, &styles);
     let mut sections = sections(dir, &run, &styles)?;
+    let undrawn = most::figures(&mut figures);
+    sections.iter_mut().for_each(most::section);
     let studied = sections.iter_mut().flat_map(|s| &mut s.figures);
     name_apart(figures.iter_mut().chain(studied));
 
@@ -109,7 +116,7 @@ pub fn build_at(run_dir: impl AsRef<Path>, out: &Path) -> Result<Built, ReportEr
     let html = out.join("report.html");
     store::write_bytes(
         &html,
-        page::render(&run, &styles, (&figures, &sections), dir == out)?.as_bytes(),
+        page::render(&run, &styles, (&figures, &sections, undrawn), dir == out)?.as_bytes(),
     )?;
     Ok(Built {
         html,

@@ -53,6 +53,9 @@ struct FigureView {
     open: bool,
 }
 
+/// Rows of the looseness table: more do not open in a browser in a second or two.
+const LOOSE: usize = 4000;
+
 /// A value for the template.
 fn given(value: impl Serialize) -> Value {
     Value::from(Serde(value))
@@ -62,7 +65,7 @@ fn given(value: impl Serialize) -> Value {
 pub fn render(
     run: &Run,
     styles: &Styles,
-    (figures, sections): (&[Figure], &[Section]),
+    (figures, sections, undrawn): (&[Figure], &[Section], usize),
     beside: bool,
 ) -> Result<String, minijinja::Error> {
     let mut env = Environment::new();
@@ -76,6 +79,7 @@ pub fn render(
     let devices = distinct(run.cells.iter().map(|c| c.summary.device.clone()));
     let cells: Vec<CellRow> = run.cells.iter().map(cell_row).collect();
     let invalid_rows: usize = run.cells.iter().map(Cell::invalid_rows).sum();
+    let loose = loose_rows(run);
     env.get_template("report.html")?.render(context! {
         models,
         counts => given(run.summary.counts),
@@ -103,7 +107,9 @@ pub fn render(
         sections => given(sections.iter().map(section_view).collect::<Vec<_>>()),
         legend,
         ends_in_layer => run.cells.iter().all(|c| c.summary.final_layer.depth == c.last_depth()),
-        loose => given(loose_rows(run)),
+        undrawn,
+        unlisted => loose.len().saturating_sub(LOOSE),
+        loose => given(loose.into_iter().take(LOOSE).collect::<Vec<_>>()),
         bound_ids => ids,
         verdicts => given(verdicts::rows(run)),
         violations => given(findings(run, &run.summary.violations)),

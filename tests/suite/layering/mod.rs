@@ -77,6 +77,7 @@ const STRANGERS: [(&str, &[&str]); 3] = [
             "doctor_images",
             "doctor_networks",
             "execution",
+            "nights",
             "options",
             "output",
             "parametrization",
@@ -92,7 +93,8 @@ const STRANGERS: [(&str, &[&str]); 3] = [
     (
         "report",
         &[
-            "data", "draw", "figures", "number", "plot", "scale", "section", "style", "verdicts",
+            "data", "draw", "figures", "most", "number", "plot", "scale", "section", "style",
+            "verdicts",
         ],
     ),
 ];

@@ -174,11 +174,14 @@ pub const NO_ROWS: &[&str] = &[
     "src/experiment/provenance.rs",
     "src/experiment/share.rs",
     "src/experiment/studies/mod.rs",
+    "src/experiment/sweep/failures.rs",
+    "src/experiment/sweep/prepare.rs",
     "src/experiment/sweep/schedule.rs",
     "src/experiment/sweep/mod.rs",
     "src/results/answers.rs",
     "src/results/compare",
     "src/results/headline.rs",
+    "src/results/history",
     "src/results/layer_ranking.rs",
     "src/results/mod.rs",
     "src/results/provenance.rs",
@@ -187,6 +190,7 @@ pub const NO_ROWS: &[&str] = &[
     "src/results/schema/mod.rs",
     "src/results/schema/summary.rs",
     "src/results/schema/tails.rs",
+    "src/results/status.rs",
     "src/results/store",
 ];
 

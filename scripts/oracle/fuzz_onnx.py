@@ -243,7 +243,7 @@ class Builder:
         return self.add("Cast", self.add("Reshape", self.add("Transpose", turned, perm=[1, 0]), self.leaf(np.array([-1]))), to=I64)
 
     def block(self, x, c, h, w):
-        way = self.r.integers(9)
+        way = self.r.integers(10)
         if way <= 2:
             k = int(self.r.integers(1, 4))
             if min(h, w) < k:
@@ -283,7 +283,24 @@ class Builder:
         if way == 8:
             y = self.add("Conv", x, self.floats([2, c, 1, 1], c**-0.5))
             return self.add("Concat", x, self.relu(y), axis=self.pick(1, -3)), c + 2, h, w
+        if way == 9 and min(h, w) >= 3:
+            return self.padded_pool(x, c, h, w)
         return x, c, h, w
+
+    def padded_pool(self, x, c, h, w):
+        """A max pool over a map that is padded with itself, or with the least number."""
+        k = min(int(self.r.integers(2, 5)), h, w)
+        s, own = int(self.r.integers(1, 3)), int(self.r.integers(0, 2))
+        mode = self.pick("edge", "reflect", "constant")
+        most = (k - 1 - own) // (2 if mode == "reflect" else 1)
+        # Now and then too much, which is to be refused where the copies can be seen.
+        most = min(max(most, 0) + int(self.chance(0.1)), min(h, w) - 1)
+        b, l, t, r = (int(v) for v in self.r.integers(0, most + 1, 4))
+        fill = [self.leaf(np.float32(self.pick(-np.inf, np.finfo(np.float32).min)))] if mode == "constant" else []
+        x = self.add("Pad", x, self.pads(t, l, b, r), *fill, mode=mode)
+        h, w = h + t + b + 2 * own, w + l + r + 2 * own
+        x = self.add("MaxPool", x, kernel_shape=[k, k], strides=[s, s], pads=[own] * 4)
+        return x, c, (h - k) // s + 1, (w - k) // s + 1
 
     def head(self, x, c, h, w):
         way = self.r.integers(4)

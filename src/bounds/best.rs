@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Bound, BoundError, Series, Setting};
+use super::{Bound, BoundError, Series, Setting, fused, spectral_fused};
 use crate::facts::{self, BoundFacts};
 
 /// The smallest of several theorems at every node, with or without the clamped ones.
@@ -41,10 +41,25 @@ pub(super) fn evaluate_each(
     bounds: &[&dyn Bound],
     setting: &Setting,
 ) -> Vec<Result<Series, BoundError>> {
-    if bounds.iter().any(|b| b.facts().reads_spectral_norms) {
-        setting.prepare_spectral();
-    }
-    bounds.par_iter().map(|b| b.evaluate(setting)).collect()
+    // What several of them read, so that none waits for another: as dear as all the rest.
+    let is_among = |facts: &BoundFacts| bounds.iter().any(|b| b.facts().id == facts.id);
+    let composes = is_among(&facts::FUSED) || is_among(&facts::FUSED_CAP);
+    let chains = is_among(&facts::SPECTRAL_FUSED) || is_among(&facts::SPECTRAL_FUSED_CAP);
+    rayon::join(
+        || composes.then(|| fused::both(setting)),
+        || {
+            if chains {
+                spectral_fused::prepare(setting);
+            } else if bounds.iter().any(|b| b.facts().reads_spectral_norms) {
+                setting.prepare_spectral();
+            }
+        },
+    );
+    bounds
+        .par_iter()
+        .with_max_len(1)
+        .map(|b| b.evaluate(setting))
+        .collect()
 }
 
 /// The node-by-node minimum of the bounds that could be evaluated; the first error when none could.

@@ -19,12 +19,11 @@ impl Dense {
 
     /// The matrix of entries `f(row, column)`.
     pub fn from_fn(rows: usize, cols: usize, f: impl Fn(usize, usize) -> f64) -> Self {
-        let entries = (0..rows).flat_map(|r| (0..cols).map(move |c| (r, c)));
-        Self {
-            rows,
-            cols,
-            data: entries.map(|(r, c)| f(r, c)).collect(),
+        let mut data = Vec::with_capacity(rows * cols);
+        for r in 0..rows {
+            data.extend((0..cols).map(|c| f(r, c)));
         }
+        Self { rows, cols, data }
     }
 
     pub fn row(&self, r: usize) -> &[f64] {
@@ -46,6 +45,42 @@ impl Dense {
             &mut result.data,
         );
         result
+    }
+
+    /// `self * self^T`, symmetric to the bit; each entry is a sum of `self.cols` products in some order, fused or not.
+    pub fn gram(&self) -> Self {
+        const PANEL: usize = 96;
+        let (n, k) = (self.rows, self.cols);
+        let mut result = Self::zeros(n, n);
+        // Up to the diagonal only.
+        for first in (0..n).step_by(PANEL) {
+            let end = (first + PANEL).min(n);
+            let panel = Strided {
+                data: &self.data[first * k..],
+                row: k,
+                column: 1,
+            };
+            let turned = Strided {
+                data: &self.data,
+                row: 1,
+                column: k,
+            };
+            let out = (&mut result.data[first * n..], n);
+            multiply((end - first, k, end), panel, turned, out, Into::Nothing);
+        }
+        for r in 0..n {
+            for c in r + 1..n {
+                result.data[r * n + c] = result.data[c * n + r];
+            }
+        }
+        result
+    }
+
+    /// Each row multiplied by its factor.
+    pub fn scale_rows(&mut self, factors: &[f64]) {
+        for (row, factor) in self.data.chunks_mut(self.cols.max(1)).zip(factors) {
+            row.iter_mut().for_each(|x| *x *= factor);
+        }
     }
 
     pub fn add(&mut self, other: &Self) {
@@ -75,8 +110,64 @@ pub(super) fn product((m, k, n): (usize, usize, usize), a: &[f64], b: &[f64], ou
         }
         return;
     }
-    // SAFETY: the slices hold the row-major matrices of the extents given, checked above, and `out` is
-    // borrowed exclusively.
+    let rows = |data, row| Strided {
+        data,
+        row,
+        column: 1,
+    };
+    multiply((m, k, n), rows(a, k), rows(b, n), (out, n), Into::Nothing);
+}
+
+/// A matrix within a slice: where the next row and the next column begin.
+#[derive(Clone, Copy)]
+pub(super) struct Strided<'d> {
+    pub data: &'d [f64],
+    pub row: usize,
+    pub column: usize,
+}
+
+impl Strided<'_> {
+    /// True when a matrix of these extents lies within the slice.
+    fn holds(&self, rows: usize, cols: usize) -> bool {
+        rows == 0 || cols == 0 || (rows - 1) * self.row + (cols - 1) * self.column < self.data.len()
+    }
+}
+
+/// What is in the place of a product before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Into {
+    /// Nothing that counts.
+    Nothing,
+    /// What the product is subtracted from.
+    Minuend,
+}
+
+/// `out -= a * b` for `m x k` and `k x n`; rows of `out` begin `out.1` apart.
+pub(super) fn subtract_product(
+    extents: (usize, usize, usize),
+    a: Strided<'_>,
+    b: Strided<'_>,
+    out: (&mut [f64], usize),
+) {
+    multiply(extents, a, b, out, Into::Minuend);
+}
+
+fn multiply(
+    (m, k, n): (usize, usize, usize),
+    a: Strided<'_>,
+    b: Strided<'_>,
+    (out, out_row): (&mut [f64], usize),
+    into: Into,
+) {
+    let written = Strided {
+        data: out,
+        row: out_row,
+        column: 1,
+    };
+    assert!(a.holds(m, k) && b.holds(k, n) && written.holds(m, n) && out_row >= n);
+    let subtract = into == Into::Minuend;
+    // SAFETY: the slices hold matrices of the extents and strides given, checked above; `out` is borrowed exclusively and
+    // its rows do not overlap.
     unsafe {
         gemm::gemm(
             m,
@@ -84,16 +175,16 @@ pub(super) fn product((m, k, n): (usize, usize, usize), a: &[f64], b: &[f64], ou
             k,
             out.as_mut_ptr(),
             1,
-            n as isize,
-            false,
-            a.as_ptr(),
-            1,
-            k as isize,
-            b.as_ptr(),
-            1,
-            n as isize,
-            0.0,
+            out_row as isize,
+            subtract,
+            a.data.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.data.as_ptr(),
+            b.column as isize,
+            b.row as isize,
             1.0,
+            if subtract { -1.0 } else { 1.0 },
             false,
             false,
             false,
@@ -109,13 +200,31 @@ mod tests {
 
     #[test]
     fn small_and_large_products_agree_with_the_definition() {
-        for (m, k, n) in [(3, 4, 5), (2, 1, 7), (17, 33, 9), (64, 40, 50)] {
+        for (m, k, n) in [(3, 4, 5), (2, 1, 7), (17, 33, 9), (64, 40, 50), (100, 3, 4)] {
             let a = Dense::from_fn(m, k, |r, c| ((r * 7 + c * 3) % 11) as f64 - 5.0);
             let b = Dense::from_fn(k, n, |r, c| ((r * 5 + c) % 13) as f64 - 6.0);
             let exact =
                 Dense::from_fn(m, n, |r, c| (0..k).map(|i| a.row(r)[i] * b.row(i)[c]).sum());
             assert_eq!(a.times(&b), exact);
             assert_eq!(a.transposed().transposed(), a);
+            assert_eq!(a.gram(), a.times(&a.transposed()));
+            let mut left = exact.clone();
+            let rows = |m: &'_ Dense| (m.cols, 1);
+            let [(ar, ac), (br, bc)] = [rows(&a), rows(&b)];
+            let (a, b) = (
+                Strided {
+                    data: &a.data,
+                    row: ar,
+                    column: ac,
+                },
+                Strided {
+                    data: &b.data,
+                    row: br,
+                    column: bc,
+                },
+            );
+            subtract_product((m, k, n), a, b, (&mut left.data, n));
+            assert!(left.is_zero());
         }
     }
 }

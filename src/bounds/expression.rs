@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::dense::{Dense, product};
 use super::scaled::{UpVec, inflate};
 use super::setting::{Setting, Weights};
+use super::sums::row_sums;
 use super::vectors::{Vectors, times_weights};
 use crate::network::{Affine, Op, Pad};
 use crate::tensor::tolerance::{UNIT_F64, gamma};
@@ -12,28 +13,31 @@ use crate::tensor::tolerance::{UNIT_F64, gamma};
 /// Names a source: a value whose bounds are known, as one spatial map. 0 is the constant 1.
 pub(super) type SourceId = usize;
 
+/// Bounds without and with caps: the same matrices apply to both.
+pub(super) type Both<T> = [T; 2];
+
 /// The bounds of all sources.
-pub(super) struct Sources(Vec<Rc<Vectors>>);
+pub(super) struct Sources(Vec<Rc<Both<Vectors>>>);
 
 /// The constant 1, which biases multiply.
 const ONE: SourceId = 0;
 
 impl Sources {
     pub fn new() -> Self {
-        let one = || UpVec::splat(1, 1.0);
-        Self(vec![Rc::new(Vectors {
+        let one = || Vectors {
             error: UpVec::zeros(1),
-            reference: one(),
-            quantized: one(),
-        })])
+            reference: UpVec::splat(1, 1.0),
+            quantized: UpVec::splat(1, 1.0),
+        };
+        Self(vec![Rc::new([one(), one()])])
     }
 
-    pub fn add(&mut self, vectors: Vectors) -> SourceId {
+    pub fn add(&mut self, vectors: Both<Vectors>) -> SourceId {
         self.0.push(Rc::new(vectors));
         self.0.len() - 1
     }
 
-    pub fn get(&self, id: SourceId) -> &Vectors {
+    pub fn get(&self, id: SourceId) -> &Both<Vectors> {
         &self.0[id]
     }
 
@@ -63,74 +67,73 @@ impl Triple {
     }
 
     /// Bounds on the matrix applied to a source, without the matrix's own rounding errors.
-    fn bounds(&self, source: &Vectors) -> Total {
-        let rows = self.change.rows;
-        let times = |part: Part, v: &UpVec| self.times(part, v);
-        let differing = times(Part::ReferenceOnly, &source.reference)
-            .add(&times(Part::QuantizedOnly, &source.quantized));
+    fn bounds(&self, source: &Both<Vectors>) -> Both<Total> {
+        source.each_ref().map(|vectors| self.times(vectors))
+    }
+
+    fn times(&self, source: &Vectors) -> Total {
+        let vectors = [&source.error, &source.reference, &source.quantized].map(UpVec::parts);
+        let matrices = [&self.reference, &self.quantized, &self.change];
+        let sums = row_sums(
+            matrices.map(|m| &m.data[..]),
+            self.change.cols,
+            |_| 0,
+            vectors.map(|(values, _)| values),
+            magnitudes,
+        );
+        let of = |place: usize, vector: usize| {
+            let sums = sums.iter().map(|s| s[place]);
+            UpVec::of_sums(sums, self.change.cols + 3, vectors[vector].1)
+        };
         Total {
             vectors: Vectors {
-                error: times(Part::Common, &source.error).add(&differing),
-                reference: times(Part::Reference, &source.reference),
-                quantized: times(Part::Quantized, &source.quantized),
+                error: of(0, 0).add(&of(1, 1).add(&of(2, 2))),
+                reference: of(3, 1),
+                quantized: of(4, 2),
             },
-            crossing: (0..rows)
-                .map(|r| self.entries(r).any(|[m, q, _]| differ_in_sign(m, q)))
-                .collect(),
+            crossing: sums.iter().map(|s| s[5] > 0.0).collect(),
         }
     }
-
-    /// A row of `M`, `M'` and `M' - M`.
-    fn entries(&self, row: usize) -> impl Iterator<Item = [f64; 3]> + '_ {
-        let pairs = self.reference.row(row).iter().zip(self.quantized.row(row));
-        let all = pairs.zip(self.change.row(row));
-        all.map(|((&m, &q), &d)| [m, q, d])
-    }
-
-    /// A part of the matrix times `x`, rounded upward; entries too small for the product are raised.
-    fn times(&self, part: Part, x: &UpVec) -> UpVec {
-        let least = 2f64.powi(-500);
-        x.multiplied(self.change.rows, 1, |o, entries| {
-            let row = self.entries(o).map(|entry| part.of(entry));
-            entries.extend(row.map(|v| if v == 0.0 { 0.0 } else { v.max(least) }));
-            0
-        })
-    }
 }
 
-/// True for entries of both networks of which one is above zero and the other below.
-fn differ_in_sign(m: f64, q: f64) -> bool {
-    (m > 0.0 && q < 0.0) || (m < 0.0 && q > 0.0)
+/// Of an entry of `M`, of `M'` and of `M' - M`, and of the source's error and magnitudes: what both entries share of the
+/// error, what `M` and what `M'` has more of the magnitudes, both products of magnitudes, and 1 where the signs differ.
+/// Entries too small for the products are raised. With the entry of `M' - M` for the difference of magnitudes: it has seen
+/// no cancellation. Each choice is a bound for any entries, so that rounding may decide which is taken.
+#[inline(always)]
+fn magnitudes([m, q, d]: [f64; 3], [error, reference, quantized]: [f64; 3]) -> [f64; 6] {
+    const LEAST: f64 = 1.0 / (1u128 << 125) as f64;
+    let least = LEAST * LEAST * LEAST * LEAST;
+    let raised = |x: f64| if x == 0.0 { 0.0 } else { x.max(least) };
+    let (a, b, d) = (raised(m.abs()), raised(q.abs()), raised(d.abs()));
+    let crosses = (m > 0.0) & (q < 0.0) | (m < 0.0) & (q > 0.0);
+    let common = if crosses { 0.0 } else { a.min(b) };
+    let own = if crosses {
+        a
+    } else if b < a {
+        d
+    } else {
+        0.0
+    };
+    let other = if crosses {
+        b
+    } else if b < a {
+        0.0
+    } else {
+        d
+    };
+    [
+        common * error,
+        own * reference,
+        other * quantized,
+        a * reference,
+        b * quantized,
+        if crosses { 1.0 } else { 0.0 },
+    ]
 }
 
-/// A magnitude made of an entry of `M`, of `M'` and of `M' - M`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Reference,
-    Quantized,
-    /// The smaller of both, where the signs agree.
-    Common,
-    /// What `M` has more.
-    ReferenceOnly,
-    /// What `M'` has more.
-    QuantizedOnly,
-}
-
-impl Part {
-    /// With the entry of `M' - M` for the difference of magnitudes: it has seen no cancellation. Each choice is a bound
-    /// for any entries, so that rounding may decide which is taken.
-    fn of(self, [m, q, d]: [f64; 3]) -> f64 {
-        let shrinks = q.abs() < m.abs();
-        match (self, differ_in_sign(m, q)) {
-            (Part::Reference, _) | (Part::ReferenceOnly, true) => m.abs(),
-            (Part::Quantized, _) | (Part::QuantizedOnly, true) => q.abs(),
-            (Part::Common, true) => 0.0,
-            (Part::Common, false) => m.abs().min(q.abs()),
-            (Part::ReferenceOnly, false) if shrinks => d.abs(),
-            (Part::QuantizedOnly, false) if !shrinks => d.abs(),
-            (Part::ReferenceOnly | Part::QuantizedOnly, false) => 0.0,
-        }
-    }
+fn plus(a: &Both<Total>, b: &Both<Total>) -> Both<Total> {
+    std::array::from_fn(|i| a[i].add(&b[i]))
 }
 
 /// Bounds summed over terms, without the rounding errors of their matrices.
@@ -141,13 +144,15 @@ struct Total {
 }
 
 impl Total {
-    fn zeros(n: usize) -> Self {
-        let zeros = || UpVec::zeros(n);
-        Self::of_vectors(Vectors {
-            error: zeros(),
-            reference: zeros(),
-            quantized: zeros(),
-        })
+    fn zeros(n: usize) -> Both<Self> {
+        let zeros = || {
+            Self::of_vectors(Vectors {
+                error: UpVec::zeros(n),
+                reference: UpVec::zeros(n),
+                quantized: UpVec::zeros(n),
+            })
+        };
+        [zeros(), zeros()]
     }
 
     fn of_vectors(vectors: Vectors) -> Self {
@@ -218,16 +223,34 @@ impl Chains {
 
     fn through(&self, setting: &Setting, node: usize) -> Self {
         use Weights::{Difference, Quantized, Reference};
-        let times = |which, v: &UpVec| setting.magnitudes_times(node, which, v);
         let bias = |which| setting.bias_magnitudes(node, which);
+        let [
+            error_quantized,
+            error_reference,
+            change,
+            moved,
+            reference,
+            quantized,
+        ] = setting.products_of_magnitudes(
+            node,
+            [
+                Quantized, Reference, Quantized, Difference, Reference, Quantized,
+            ],
+            [
+                &self.error_quantized,
+                &self.error_reference,
+                &self.change,
+                &self.reference,
+                &self.reference,
+                &self.quantized,
+            ],
+        );
         Self {
-            error_quantized: times(Quantized, &self.error_quantized),
-            error_reference: times(Reference, &self.error_reference),
-            change: times(Quantized, &self.change)
-                .add(&times(Difference, &self.reference))
-                .add(&bias(Difference)),
-            reference: times(Reference, &self.reference).add(&bias(Reference)),
-            quantized: times(Quantized, &self.quantized).add(&bias(Quantized)),
+            error_quantized,
+            error_reference,
+            change: change.add(&moved).add(&bias(Difference)),
+            reference: reference.add(&bias(Reference)),
+            quantized: quantized.add(&bias(Quantized)),
         }
     }
 
@@ -247,7 +270,7 @@ impl Chains {
 pub(super) struct Expression {
     channels: usize,
     terms: Vec<(SourceId, Matrix)>,
-    chains: Chains,
+    chains: Both<Chains>,
     /// Roundings that each term of a matrix entry has seen at most.
     roundings: usize,
     /// Affine nodes composed at most.
@@ -262,9 +285,9 @@ impl Expression {
     pub fn source(sources: &Sources, id: SourceId) -> Self {
         let vectors = sources.get(id);
         Self {
-            channels: vectors.error.len(),
+            channels: vectors[0].error.len(),
             terms: vec![(id, Matrix::Identity)],
-            chains: Chains::start(vectors),
+            chains: vectors.each_ref().map(Chains::start),
             roundings: 0,
             depth: 0,
         }
@@ -279,7 +302,7 @@ impl Expression {
     pub fn sum(parts: &[Expression]) -> Self {
         let mut total = parts[0].clone();
         for part in &parts[1..] {
-            total.chains = total.chains.add(&part.chains);
+            total.chains = std::array::from_fn(|i| total.chains[i].add(&part.chains[i]));
             total.roundings = total.roundings.max(part.roundings) + 1;
             total.depth = total.depth.max(part.depth);
             for (source, matrix) in &part.terms {
@@ -323,13 +346,13 @@ impl Expression {
     }
 
     /// Bounds on the value.
-    pub fn bounds(&self, sources: &Sources) -> Vectors {
+    pub fn bounds(&self, sources: &Sources) -> Both<Vectors> {
         let terms = self.terms.iter().map(|(source, matrix)| match matrix {
-            Matrix::Identity => Total::of_vectors(sources.get(*source).clone()),
+            Matrix::Identity => sources.get(*source).clone().map(Total::of_vectors),
             Matrix::Dense(triple) => triple.bounds(sources.get(*source)),
         });
-        let total = terms.fold(Total::zeros(self.channels), |sum, t| sum.add(&t));
-        total.finish(&self.chains, self.roundings)
+        let total = terms.fold(Total::zeros(self.channels), |sum, t| plus(&sum, &t));
+        std::array::from_fn(|i| total[i].finish(&self.chains[i], self.roundings))
     }
 
     /// This value through the affine node `node`: bounds on its output before the activation, and the
@@ -340,10 +363,10 @@ impl Expression {
         node: usize,
         sources: &Sources,
         keep: bool,
-    ) -> Option<(Vectors, Option<Expression>)> {
+    ) -> Option<(Both<Vectors>, Option<Expression>)> {
         let (a, b) = setting.affine(node)?;
         let padded = is_padded(setting, node);
-        let chains = self.chains.through(setting, node);
+        let chains = self.chains.each_ref().map(|c| c.through(setting, node));
         let roundings = self.roundings + a.fan_in() + 4;
         let mut kept = Vec::new();
         let mut total = Total::zeros(a.out);
@@ -353,13 +376,14 @@ impl Expression {
                 Matrix::Dense(triple) => Rc::clone(triple),
                 Matrix::Identity if keep && a.taps == 1 && !padded => {
                     let taken = layer(&a, &b);
-                    total = total.add(&taken.bounds(sources.get(*source)));
+                    total = plus(&total, &taken.bounds(sources.get(*source)));
                     kept.push((*source, Matrix::Dense(Rc::new(taken))));
                     continue;
                 }
                 Matrix::Identity => {
-                    let own = times_weights(setting, node, sources.get(*source));
-                    total = total.add(&Total::of_vectors(own));
+                    let own = sources.get(*source).each_ref();
+                    let own = own.map(|v| Total::of_vectors(times_weights(setting, node, v)));
+                    total = plus(&total, &own);
                     continue;
                 }
             };
@@ -369,15 +393,15 @@ impl Expression {
                     constant.add(&composed);
                     continue;
                 }
-                total = total.add(&composed.bounds(sources.get(*source)));
+                total = plus(&total, &composed.bounds(sources.get(*source)));
                 if keep {
                     kept.push((*source, Matrix::Dense(Rc::new(composed))));
                 }
             }
         }
-        total = total.add(&constant.bounds(sources.get(ONE)));
+        total = plus(&total, &constant.bounds(sources.get(ONE)));
         kept.push((ONE, Matrix::Dense(Rc::new(constant))));
-        let bounds = total.finish(&chains, roundings);
+        let bounds = std::array::from_fn(|i| total[i].finish(&chains[i], roundings));
         let expression = (keep && a.taps == 1 && !padded).then(|| Expression {
             channels: a.out,
             terms: kept,

@@ -1,6 +1,6 @@
 //! The channel recursion over linear chains: matrices that no activation separates are multiplied first.
 
-use super::expression::{Expression, SourceId, Sources, is_padded};
+use super::expression::{Both, Expression, SourceId, Sources, is_padded};
 use super::vectors::{Vectors, affine, rearranged};
 use super::{Bound, BoundError, Series, Setting};
 use crate::facts::{self, BoundFacts};
@@ -14,7 +14,7 @@ pub(super) struct Fused {
 
 /// What is known of a value.
 struct Known {
-    bounds: Vectors,
+    bounds: Both<Vectors>,
     /// Its form over earlier values, when there is one.
     expression: Option<Expression>,
     /// Its own number as a source, once it is used as one.
@@ -52,32 +52,53 @@ impl Bound for Fused {
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
-        let mut sources = Sources::new();
-        let mut values = vec![Known {
-            bounds: Vectors::of_input(setting),
-            expression: None,
-            source: None,
-        }];
-        let last_uses = setting.network().last_uses();
-        let mut series = Vec::new();
-        for (i, node) in setting.network().nodes.iter().enumerate() {
-            let mut known = before_activation(setting, i, node, &mut values, &mut sources);
-            known.bounds = known
-                .bounds
-                .activated(setting, i, node.activation, self.cap);
-            if node.activation != Activation::Identity {
-                known.expression = None;
-            }
-            series.push(known.bounds.error.max_entry());
-            values.push(known);
-            for &v in &node.inputs {
-                if last_uses[v] == Some(i) {
-                    values[v].expression = None;
-                }
+        Ok(both(setting)[usize::from(self.cap)].clone())
+    }
+}
+
+/// The bounds without and with caps, which share all products of matrices.
+pub(super) fn both<'s>(setting: &'s Setting<'_>) -> &'s Both<Series> {
+    setting.fused(|| evaluate(setting))
+}
+
+fn evaluate(setting: &Setting) -> Both<Series> {
+    let input = || Vectors::of_input(setting);
+    let mut sources = Sources::new();
+    let mut values = vec![Known {
+        bounds: [input(), input()],
+        expression: None,
+        source: None,
+    }];
+    let last_uses = setting.network().last_uses();
+    let mut errors = [Vec::new(), Vec::new()];
+    for (i, node) in setting.network().nodes.iter().enumerate() {
+        let mut known = before_activation(setting, i, node, &mut values, &mut sources);
+        let [free, capped] = known.bounds;
+        known.bounds = [(free, false), (capped, true)]
+            .map(|(bounds, cap)| bounds.activated(setting, i, node.activation, cap));
+        if node.activation != Activation::Identity {
+            known.expression = None;
+        }
+        for (errors, bounds) in errors.iter_mut().zip(&known.bounds) {
+            errors.push(bounds.error.max_entry());
+        }
+        values.push(known);
+        for &v in &node.inputs {
+            if last_uses[v] == Some(i) {
+                values[v].expression = None;
             }
         }
-        Ok(Series::of(series))
     }
+    errors.map(Series::of)
+}
+
+fn least(a: &Both<Vectors>, b: &Both<Vectors>) -> Both<Vectors> {
+    std::array::from_fn(|i| a[i].min(&b[i]))
+}
+
+/// The bounds on a node's inputs.
+fn inputs_of<'v>(node: &Node, values: &'v [Known]) -> Both<Vec<&'v Vectors>> {
+    [0, 1].map(|i| node.inputs.iter().map(|&v| &values[v].bounds[i]).collect())
 }
 
 fn before_activation(
@@ -89,14 +110,15 @@ fn before_activation(
 ) -> Known {
     let linear = node.activation == Activation::Identity;
     let first = node.inputs[0];
-    let plain = |bounds: Vectors| Known {
+    let plain = |bounds: Both<Vectors>| Known {
         bounds,
         expression: None,
         source: None,
     };
     match &node.op {
         Op::Conv(_) | Op::Linear(_) => {
-            let bounds = affine(setting, index, &values[first].bounds);
+            let bounds = values[first].bounds.each_ref();
+            let bounds = bounds.map(|x| affine(setting, index, x));
             let keep = linear && starts_or_continues_chain(setting, index);
             if !values[first].is_chain() && !keep {
                 return plain(bounds);
@@ -107,7 +129,7 @@ fn before_activation(
             }
             match input.through(setting, index, sources, keep) {
                 Some((fused, expression)) => Known {
-                    bounds: bounds.min(&fused),
+                    bounds: least(&bounds, &fused),
                     expression,
                     source: None,
                 },
@@ -115,8 +137,7 @@ fn before_activation(
             }
         }
         Op::Add => {
-            let parts: Vec<&Vectors> = node.inputs.iter().map(|&v| &values[v].bounds).collect();
-            let bounds = Vectors::sum(&parts);
+            let bounds = inputs_of(node, values).map(|parts| Vectors::sum(&parts));
             if !node.inputs.iter().any(|&v| values[v].is_chain()) {
                 return plain(bounds);
             }
@@ -127,14 +148,13 @@ fn before_activation(
                 .collect();
             let sum = Expression::sum(&parts);
             Known {
-                bounds: bounds.min(&sum.bounds(sources)),
+                bounds: least(&bounds, &sum.bounds(sources)),
                 expression: linear.then_some(sum),
                 source: None,
             }
         }
         op => {
-            let inputs: Vec<&Vectors> = node.inputs.iter().map(|&v| &values[v].bounds).collect();
-            let bounds = rearranged(setting, node, &inputs);
+            let bounds = inputs_of(node, values).map(|inputs| rearranged(setting, node, &inputs));
             let expression = values[first].expression.as_ref().filter(|_| linear);
             let expression = match op {
                 Op::Flatten => {

@@ -1,5 +1,6 @@
 //! The channel recursion with signed intervals, for the values and for their difference.
 
+use super::sums::{repeated, row_sums};
 use super::{Bound, BoundError, Series, Setting};
 use crate::facts::{self, BoundFacts};
 use crate::network::{Activation, Affine, Node, Op, Pad};
@@ -199,16 +200,8 @@ fn linear(setting: &Setting, index: usize, node: &Node, states: &[State]) -> Sta
             true => with_zero(x),
             false => x.clone(),
         };
-        let weight = |i: usize| f64::from(a.weight[i]);
-        let weight_q = |i: usize| f64::from(b.weight[i]);
-        let common = |i: usize| common(weight(i), weight_q(i));
-        let difference = sum(
-            &image(&a, common, &x.difference),
-            &sum(
-                &image(&a, |i| weight_q(i) - common(i), &x.quantized),
-                &image(&a, |i| common(i) - weight(i), &x.reference),
-            ),
-        );
+        let [common, more, less, reference, quantized] = images(&a, &b, &x);
+        let difference = sum(&common, &sum(&more, &less));
         let point = |lo: f32| Range {
             lo: f64::from(lo),
             hi: f64::from(lo),
@@ -228,8 +221,8 @@ fn linear(setting: &Setting, index: usize, node: &Node, states: &[State]) -> Sta
                 .zip(a.bias.iter().zip(b.bias))
                 .map(|((r, s), (p, q))| if p == q { r } else { r.add(*s) })
                 .collect(),
-            reference: sum(&image(&a, weight, &x.reference), &bias(a.bias)),
-            quantized: sum(&image(&a, weight_q, &x.quantized), &bias(b.bias)),
+            reference: sum(&reference, &bias(a.bias)),
+            quantized: sum(&quantized, &bias(b.bias)),
         };
     }
     match &node.op {
@@ -266,12 +259,10 @@ fn linear(setting: &Setting, index: usize, node: &Node, states: &[State]) -> Sta
 }
 
 /// What two weights share: the smaller magnitude with their sign, or nothing where the signs differ.
+#[inline(always)]
 fn common(w: f64, q: f64) -> f64 {
-    match (w > 0.0 && q > 0.0, w < 0.0 && q < 0.0) {
-        (true, _) => w.min(q),
-        (_, true) => w.max(q),
-        _ => 0.0,
-    }
+    let least = if w.abs() < q.abs() { w } else { q };
+    if w * q > 0.0 { least } else { 0.0 }
 }
 
 /// Padding reads zero, in both networks.
@@ -283,42 +274,80 @@ fn sum(a: &[Range], b: &[Range]) -> Vec<Range> {
     a.iter().zip(b).map(|(x, y)| x.add(*y)).collect()
 }
 
-/// The image of per-channel intervals under a kernel with the given weights (each with at most one rounding).
-fn image(affine: &Affine, weight: impl Fn(usize) -> f64, x: &[Range]) -> Vec<Range> {
-    let (n, taps) = (affine.in_per_group, affine.taps);
-    (0..affine.out)
-        .map(|o| {
-            let x = &x[affine.first_input(o)..][..n];
-            let mut range = Range::ZERO;
-            let (mut magnitude, mut terms) = (0.0, 0usize);
-            for (i, x) in x.iter().enumerate() {
-                let (mut positive, mut negative) = (0.0, 0.0);
-                for t in 0..taps {
-                    let w = weight((o * n + i) * taps + t);
-                    if w >= 0.0 {
-                        positive += w;
-                    } else {
-                        negative -= w;
-                    }
-                }
-                if positive + negative == 0.0 || x.magnitude() == 0.0 {
-                    continue;
-                }
-                range.hi += positive * x.hi - negative * x.lo;
-                range.lo += positive * x.lo - negative * x.hi;
-                magnitude += (positive + negative) * x.magnitude();
-                terms += 1;
-            }
-            if terms == 0 {
+/// The images of the difference under what both kernels share, of `y'` under what `W'` has more, of `y` under what `W` has
+/// more (negated), and of `y` and `y'` under their own kernels.
+fn images(a: &Affine, b: &Affine, x: &State) -> [Vec<Range>; 5] {
+    let ends = |x: &[Range], end: fn(&Range) -> f64| -> Vec<f64> {
+        repeated(&x.iter().map(end).collect::<Vec<_>>(), a.taps)
+    };
+    let columns =
+        [&x.difference, &x.reference, &x.quantized].map(|x| [ends(x, |r| r.lo), ends(x, |r| r.hi)]);
+    let [[d, e], [r, s], [q, t]] = &columns;
+    let sums = row_sums(
+        [a.weight, b.weight],
+        a.fan_in(),
+        |o| a.first_input(o) * a.taps,
+        [d, e, r, s, q, t].map(|v| &v[..]),
+        |[w, v], [d, e, r, s, q, t]: [f64; 6]| {
+            let c = common(w, v);
+            // The weights of `PARTS`.
+            let parts = [
+                (c, d, e),
+                (v - c, q, t),
+                (c - w, r, s),
+                (w, r, s),
+                (v, q, t),
+            ];
+            let [one, two, three, four, five] = parts.map(|(weight, lo, hi)| {
+                let (low, high) = (weight * lo, weight * hi);
+                let size = weight.abs() * lo.abs().max(hi.abs());
+                [low.min(high), low.max(high), size]
+            });
+            let [a, b, c] = one;
+            let [d, e, f] = two;
+            let [g, h, i] = three;
+            let [j, k, l] = four;
+            let [m, n, o] = five;
+            [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o]
+        },
+    );
+    let terms = a.fan_in();
+    let read = |which: usize| {
+        let values = [&x.difference, &x.quantized, &x.reference];
+        values[[0, 1, 2, 2, 1][which]]
+    };
+    let image = |which: usize| {
+        let rows = sums.iter().map(|s| &s[3 * which..]).enumerate();
+        rows.map(|(o, s)| {
+            // Only factors of zero make all products exactly zero; others underflow.
+            if s[2] == 0.0 && !is_touched(a, b, o, PARTS[which], &read(which)[a.first_input(o)..]) {
                 return Range::ZERO;
             }
             // Relative errors, and the absolute ones of products that underflow.
-            let error = 2.0 * gamma(2 * terms + taps + 8, UNIT_F64) * magnitude
+            let error = 2.0 * gamma(2 * terms + 8, UNIT_F64) * s[2]
                 + (4 * terms) as f64 * f64::MIN_POSITIVE;
             Range {
-                lo: (range.lo - error).next_down(),
-                hi: (range.hi + error).next_up(),
+                lo: (s[0] - error).next_down(),
+                hi: (s[1] + error).next_up(),
             }
         })
         .collect()
+    };
+    [0, 1, 2, 3, 4].map(image)
+}
+
+/// The weights of [`images`], of `w` and `w'`, each with at most one rounding.
+const PARTS: [fn(f64, f64) -> f64; 5] = [
+    common,
+    |w, q| q - common(w, q),
+    |w, q| common(w, q) - w,
+    |w, _| w,
+    |_, q| q,
+];
+
+/// True when row `o` of a kernel has a weight on an input, from `x` on, that is not all zero.
+fn is_touched(a: &Affine, b: &Affine, o: usize, part: fn(f64, f64) -> f64, x: &[Range]) -> bool {
+    let pairs = a.row(o).iter().zip(b.row(o)).enumerate();
+    let mut weights = pairs.map(|(i, (&w, &q))| (i / a.taps, part(w.into(), q.into())));
+    weights.any(|(i, w)| w != 0.0 && x[i].magnitude() > 0.0)
 }

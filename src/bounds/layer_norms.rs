@@ -2,7 +2,7 @@
 
 use super::rescaling::{LayerScales, Rescaling};
 use super::scaled::Up;
-use super::spectral_norm::{group_norm, layer_norm};
+use super::spectral_norm::{group_norms, layer_norm};
 use crate::network::{Affine, Conv, Network, Op};
 
 /// Certified norms of one matrix of a layer, over the layer's input map.
@@ -56,7 +56,6 @@ pub(super) fn layer_norms(
 }
 
 fn norms_of(network: &Network, node: usize, a: &Affine, weights: &[f64]) -> LayerNorms {
-    let weight = &|i: usize| weights[i];
     let node = &network.nodes[node];
     let input = network.shape(node.inputs[0]);
     let conv: Option<&Conv> = match &node.op {
@@ -64,16 +63,14 @@ fn norms_of(network: &Network, node: usize, a: &Affine, weights: &[f64]) -> Laye
         _ => None,
     };
     if a.in_per_group == 1 && a.out == a.groups && a.groups > 1 {
-        let gains: Vec<Up> = (0..a.groups)
-            .map(|g| group_norm(a, weight, conv, input, g))
-            .collect();
+        let gains = group_norms(a, weights, conv, input);
         return LayerNorms {
             norm: gains.iter().copied().fold(Up::ZERO, Up::max),
             gains: Some(gains),
         };
     }
     LayerNorms {
-        norm: layer_norm(a, weight, conv, input),
+        norm: layer_norm(a, weights, conv, input),
         gains: None,
     }
 }

@@ -366,6 +366,22 @@ impl UpVec {
         Self::scaled(values, exponent)
     }
 
+    /// Entry `i` of the vector is `values[i] * 2^exponent`.
+    pub(super) fn parts(&self) -> (&[f64], i64) {
+        (&self.values, self.exponent)
+    }
+
+    /// Upper bounds of sums of nonnegative terms, computed with at most `roundings` roundings each, none of which
+    /// underflowed, from the values of a vector with this exponent.
+    pub(super) fn of_sums(
+        sums: impl IntoIterator<Item = f64>,
+        roundings: usize,
+        exponent: i64,
+    ) -> Self {
+        let values = sums.into_iter().map(|s| inflate(s, roundings));
+        Self::scaled(values.collect(), exponent)
+    }
+
     /// `matrix * self` for a nonnegative matrix of `rows` rows: `row(o, entries)` appends the entries of row
     /// `o` and returns their first column. Each entry is zero or a sum of at most `terms` magnitudes, rounded
     /// to nearest, each at least the smallest f32 or a product of two of that size.

@@ -4,11 +4,12 @@ use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
-use super::BoundError;
 use super::layer_norms::{SpectralFacts, spectral_facts};
 use super::reference_norms::{Memo, ReferenceNorms};
 use super::rescaling::{Rescaling, divided_up};
 use super::scaled::{Up, UpVec, inflate};
+use super::sums::{repeated, row_sums};
+use super::{BoundError, Series};
 use crate::network::{Activation, Affine, Network, Node, Op, ValueId};
 
 /// The inputs a bound speaks of: every pixel of channel `c` lies in `[lo[c], hi[c]]`.
@@ -119,7 +120,9 @@ pub struct Setting<'a> {
     reference: Arc<ReferenceNorms<'a>>,
     /// Dear to compute, and only some bounds need them.
     spectral: Vec<OnceLock<Option<SpectralFacts>>>,
+    rows: Vec<OnceLock<Option<Vec<[Up; 3]>>>>,
     products: Memo<[Up; 3]>,
+    fused: OnceLock<[Series; 2]>,
 }
 
 impl<'a> Setting<'a> {
@@ -174,7 +177,9 @@ impl<'a> Setting<'a> {
             nonnegative,
             reference: Arc::clone(reference),
             spectral: network.nodes.iter().map(|_| OnceLock::new()).collect(),
+            rows: network.nodes.iter().map(|_| OnceLock::new()).collect(),
             products: Memo::default(),
+            fused: OnceLock::new(),
         };
         let facts = (0..network.nodes.len()).map(|node| setting.facts(node));
         setting.layers = facts.collect();
@@ -219,10 +224,27 @@ impl<'a> Setting<'a> {
 
     /// Finds the spectral norms of all nodes in parallel; the recursions would find one after the other.
     pub(super) fn prepare_spectral(&self) {
-        let nodes = 0..self.network.nodes.len();
-        nodes.into_par_iter().for_each(|node| {
+        let mut nodes: Vec<usize> = self.network.layers().collect();
+        let cost = |node: usize| self.affine(node).map_or(0, |(a, _)| a.weight.len());
+        nodes.sort_by_key(|&node| std::cmp::Reverse(cost(node)));
+        nodes.into_par_iter().with_max_len(1).for_each(|node| {
             self.spectral(node);
         });
+    }
+
+    /// The Euclidean norms of the rows of `W`, `W'` and `W' - W` of node `node`, by row, found once; `None` when it has no
+    /// parameters.
+    pub(super) fn row_norms(
+        &self,
+        node: usize,
+        find: impl FnOnce() -> Option<Vec<[Up; 3]>>,
+    ) -> Option<&[[Up; 3]]> {
+        self.rows[node].get_or_init(find).as_deref()
+    }
+
+    /// The bounds of the channel recursion over linear chains, without and with caps, evaluated once.
+    pub(super) fn fused(&self, evaluate: impl FnOnce() -> [Series; 2]) -> &[Series; 2] {
+        self.fused.get_or_init(evaluate)
     }
 
     /// What depends on the reference network alone.
@@ -279,6 +301,31 @@ impl<'a> Setting<'a> {
         })
     }
 
+    /// [`Setting::magnitudes_times`] of several magnitudes and vectors in one pass over the weights.
+    pub(super) fn products_of_magnitudes<const K: usize>(
+        &self,
+        node: usize,
+        which: [Weights; K],
+        x: [&UpVec; K],
+    ) -> [UpVec; K] {
+        let Some((a, b)) = self.affine(node).filter(|_| self.radii.is_none()) else {
+            return std::array::from_fn(|k| self.magnitudes_times(node, which[k], x[k]));
+        };
+        let parts = x.map(UpVec::parts);
+        let columns = parts.map(|(values, _)| repeated(values, a.taps));
+        let sums: Vec<[f64; K]> = row_sums(
+            [a.weight, b.weight],
+            a.fan_in(),
+            |o| a.first_input(o) * a.taps,
+            std::array::from_fn(|k| &columns[k][..]),
+            |[w, q], x: [f64; K]| std::array::from_fn(|k| magnitude_of(w, q, which[k]) * x[k]),
+        );
+        std::array::from_fn(|k| {
+            let sums = sums.iter().map(|s| s[k]);
+            UpVec::of_sums(sums, a.fan_in() + 3, parts[k].1)
+        })
+    }
+
     /// The sum of a kernel's magnitudes, of output channel `o` of node `node`.
     fn kernel_magnitude(
         &self,
@@ -300,22 +347,51 @@ impl<'a> Setting<'a> {
         }
     }
 
+    /// Sums of the magnitudes of row `o` of node `node`, each times its column's factor.
+    fn magnitude_sums<const K: usize>(
+        &self,
+        node: usize,
+        o: usize,
+        which: [Weights; K],
+        columns: &[f64],
+    ) -> [f64; K] {
+        let Some((a, b)) = self.affine(node) else {
+            return [0.0; K];
+        };
+        let (w, q) = (a.row(o), b.row(o));
+        if let Some(radii) = self.radii {
+            let other = Other::Within(radii[node][o]);
+            let times = |which| {
+                w.iter()
+                    .zip(columns)
+                    .map(move |(&w, c)| magnitude(w, other, which) * c)
+            };
+            return which.map(|which| times(which).sum());
+        }
+        let part =
+            |[w, q]: [f64; 2], [c]: [f64; 1]| which.map(|which| magnitude_of(w, q, which) * c);
+        let sums = row_sums([w, q], w.len(), |_| 0, [columns], part);
+        sums.first().copied().unwrap_or([0.0; K])
+    }
+
     fn facts(&self, node: usize) -> Option<LayerFacts> {
         let (a, b) = self.affine(node)?;
         let scales = self.rescaling().of_layer(self.network, node);
-        let taps = a.taps.max(1);
-        let columns = |o: usize| &scales.columns[a.first_input(o)..];
-        let row = |which| {
-            // A factor, the sums over taps and channels, and the division.
-            let n = a.fan_in() + 4;
-            move |o: usize| {
-                let kernels = a.row(o).chunks(taps).zip(b.row(o).chunks(taps));
-                let sums = kernels.zip(columns(o));
-                let sum: f64 = sums
-                    .map(|((p, q), c)| self.kernel_magnitude(node, o, p, q, which) * c)
-                    .sum();
-                inflate(sum / scales.rows[o], n)
-            }
+        let columns = repeated(scales.columns, a.taps);
+        let columns = |o: usize| &columns[a.first_input(o) * a.taps..][..a.fan_in()];
+        use Weights::{Difference, Quantized, Reference};
+        const MAGNITUDES: [Weights; 3] = [Reference, Quantized, Difference];
+        // By row, the sums of magnitudes: a factor, the sum, and the division.
+        let rows: Vec<[f64; 3]> = (0..a.out)
+            .map(|o| {
+                let sums = self.magnitude_sums(node, o, MAGNITUDES, columns(o));
+                sums.map(|sum| inflate(sum / scales.rows[o], a.fan_in() + 4))
+            })
+            .collect();
+        let row = |which: Weights| {
+            let place = MAGNITUDES.iter().position(|&m| m == which).unwrap_or(0);
+            let rows = &rows;
+            move |o: usize| rows[o][place]
         };
         let exact_bias = |which| {
             move |o: usize| {
@@ -325,13 +401,12 @@ impl<'a> Setting<'a> {
         };
         let bias = |which| move |o: usize| inflate(exact_bias(which)(o), 1);
         let max = |f: &dyn Fn(usize) -> f64| (0..a.out).map(f).fold(0.0, f64::max);
-        use Weights::{Difference, Quantized, Reference};
         let augmented = |which| max(&|o| inflate(row(which)(o) + bias(which)(o), 1));
         let largest = |o: usize| {
-            let pairs = a.row(o).iter().zip(b.row(o)).enumerate();
-            let changes = pairs.map(|(k, (p, q))| {
-                self.kernel_magnitude(node, o, &[*p], &[*q], Difference) * columns(o)[k / taps]
-            });
+            let pairs = a.row(o).iter().zip(b.row(o)).zip(columns(o));
+            let radius = self.radii.map(|radii| radii[node][o]);
+            let change = |p: f32, q: f32| radius.unwrap_or((f64::from(q) - f64::from(p)).abs());
+            let changes = pairs.map(|((&p, &q), c)| change(p, q) * c);
             inflate(changes.fold(0.0, f64::max) / scales.rows[o], 3)
         };
         Some(LayerFacts {
@@ -386,6 +461,12 @@ fn magnitude(w: f32, other: Other, which: Weights) -> f64 {
             };
         }
     };
+    magnitude_of(w, quantized, which)
+}
+
+/// The same of two known weights.
+#[inline(always)]
+fn magnitude_of(w: f64, quantized: f64, which: Weights) -> f64 {
     let common = if w * quantized > 0.0 {
         w.abs().min(quantized.abs())
     } else {

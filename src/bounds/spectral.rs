@@ -1,8 +1,8 @@
 //! The operator-norm recursion in l2, with certified spectral norms.
 
-use super::layer_norms::rescaled;
 use super::scaled::{Up, UpVec, inflate};
-use super::setting::{Weights, parameter};
+use super::setting::Weights;
+use super::sums::{repeated, row_sums};
 use super::{Bound, BoundError, Series, Setting};
 use crate::facts::{self, BoundFacts};
 use crate::network::{Node, Op, Window};
@@ -102,20 +102,25 @@ pub(super) fn peaks(
     let node = &setting.network().nodes[index];
     let first = &before[node.inputs[0]];
     let rest = || node.inputs[1..].iter().map(|&v| &before[v]);
-    let found: Vec<Up> = match (&node.op, row_norms(setting, index)) {
-        (_, Some([reference, quantized, change])) => {
+    let found: Vec<Up> = match (
+        &node.op,
+        setting.row_norms(index, || row_norms(setting, index)),
+    ) {
+        (_, Some(norms)) => {
             let x = states[node.inputs[0]];
             let biases = setting
                 .rescaled_biases(index, Weights::Difference)
                 .into_iter();
             let biases = biases.map(|b| Up::new(inflate(b.abs(), 2)));
-            let rows = reference.into_iter().zip(quantized).zip(change).zip(biases);
-            rows.map(|(((w, q), d), b)| {
-                let one = q * x.error + d * x.reference;
-                let other = w * x.error + d * x.quantized;
-                one.min(other) + b
-            })
-            .collect()
+            norms
+                .iter()
+                .zip(biases)
+                .map(|(&[w, q, d], b)| {
+                    let one = q * x.error + d * x.reference;
+                    let other = w * x.error + d * x.quantized;
+                    one.min(other) + b
+                })
+                .collect()
         }
         (Op::Add, _) => rest().fold(first.clone(), |sum, part| {
             sum.iter().zip(part).map(|(&a, &b)| a + b).collect()
@@ -138,19 +143,31 @@ pub(super) fn no_peaks(setting: &Setting) -> Vec<Vec<Up>> {
     vec![vec![Up::ZERO; setting.network().input.c]]
 }
 
-/// The Euclidean norms of the rows of `W`, `W'` and `W' - W`; `None` for a node without parameters.
-fn row_norms(setting: &Setting, node: usize) -> Option<[Vec<Up>; 3]> {
+/// The Euclidean norms of the rows of `W`, `W'` and `W' - W`, by row; `None` for a node without parameters.
+fn row_norms(setting: &Setting, node: usize) -> Option<Vec<[Up; 3]>> {
     let (a, b) = setting.affine(node)?;
-    let of = |which| {
-        let scales = setting.rescaling().of_layer(setting.network(), node);
-        let weights = rescaled(&a, scales, |i| parameter(a.weight[i], b.weight[i], which));
-        let rows = weights.chunks(a.fan_in().max(1));
-        // Three roundings of an entry, which a square doubles, and its own.
-        rows.map(|row| inflate(row.iter().map(|w| w * w).sum(), row.len() + 8))
-            .map(|sum| Up::new(sum).sqrt())
-            .collect()
+    let scales = setting.rescaling().of_layer(setting.network(), node);
+    let columns = repeated(scales.columns, a.taps);
+    // Factors are far from the ends of f64; those of one row are divided by once, after its squares are summed.
+    let sums = row_sums(
+        [a.weight, b.weight],
+        a.fan_in(),
+        |o| a.first_input(o) * a.taps,
+        [&columns],
+        |[w, q], [c]| [w, q, q - w].map(|x| (x * c) * (x * c)),
+    );
+    let norms = sums.into_iter().zip(scales.rows);
+    // Three roundings of an entry, which a square doubles, and its own.
+    let norm = |sum, row| {
+        Up::new(inflate(sum, a.fan_in() + 8))
+            .sqrt()
+            .over(Up::new(row))
     };
-    Some([Weights::Reference, Weights::Quantized, Weights::Difference].map(of))
+    Some(
+        norms
+            .map(|(sums, &row)| sums.map(|s| norm(s, row)))
+            .collect(),
+    )
 }
 
 impl Bound for Spectral {

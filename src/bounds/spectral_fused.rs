@@ -1,15 +1,18 @@
 //! The l2 recursion over linear chains: products of matrices that no activation separates have one norm, and
 //! the gains of a depthwise layer weight the channels of the layer before it.
 
+use rayon::prelude::*;
+
 use super::dense::Dense;
 use super::layer_norms::rescaled;
 use super::reference_norms::ProductKey;
+use super::rounding::frobenius;
 use super::scaled::{Up, UpVec, inflate};
 use super::setting::parameter;
 use super::spectral::{
     Norms, before_activation, bias_norm, no_peaks, over_pixels, peaks, reported,
 };
-use super::spectral_norm::{frobenius, product_norm, spectral_norm};
+use super::spectral_norm::{product_norm, spectral_norm};
 use super::{Bound, BoundError, Series, Setting, Weights};
 use crate::facts::{self, BoundFacts};
 use crate::network::{Activation, Op, Pad};
@@ -61,6 +64,7 @@ impl Bound for SpectralFused {
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+        prepare(setting);
         let nodes = &setting.network().nodes;
         let mut values = vec![Known {
             norms: Norms::of_input(setting),
@@ -123,17 +127,18 @@ fn chain_node(setting: &Setting, index: usize, values: &[Known]) -> Known {
             bare(norms, Some(terms))
         }
         Op::Conv(_) | Op::Linear(_) if is_matrix(setting, index) => {
-            let chain = Chain::new(setting, index, &inputs[0].terms());
             let own = vec![Term {
                 layer: Some(index),
                 source: inputs[0].norms,
             }];
-            let weighted = gains_after(setting, index).map(|[reference, quantized]| {
-                [
-                    chain.weighted_error(REFERENCE, reference),
-                    chain.weighted_error(QUANTIZED, quantized),
-                ]
-            });
+            let terms = inputs[0].terms();
+            let layers: Vec<Option<usize>> = terms.iter().map(|t| t.layer).collect();
+            if !is_chained(setting, index, &layers) {
+                return bare(norms, Some(own));
+            }
+            let chain = Chain::new(setting, index, &terms);
+            let weighted = gains_after(setting, index)
+                .map(|_| [REFERENCE, QUANTIZED].map(|network| chain.weighted_error(network)));
             Known {
                 norms: chain.norms(),
                 terms: Some(own),
@@ -164,7 +169,6 @@ struct Chain<'s, 'a> {
     setting: &'s Setting<'a>,
     layer: usize,
     terms: Vec<Term>,
-    matrices: [Dense; 3],
     constant: Constant,
 }
 
@@ -174,25 +178,18 @@ const CHANGE: usize = 2;
 
 impl<'s, 'a> Chain<'s, 'a> {
     fn new(setting: &'s Setting<'a>, layer: usize, terms: &[Term]) -> Self {
-        let matrices = matrices(setting, layer);
-        let constant = Constant::new(setting, layer, terms, &matrices);
+        let constant = Constant::new(setting, layer, terms, &matrices(setting, layer));
         Self {
             setting,
             layer,
             terms: terms.to_vec(),
-            matrices,
             constant,
         }
     }
 
     fn norms(&self) -> Norms {
         let shape = self.setting.network().nodes[self.layer].shape;
-        let [m, q, d] = &self.matrices;
-        let norm = self.setting.spectral(self.layer);
-        let apart = norm.map_or([m, q, d].map(spectral_norm), |n| {
-            [n.reference, n.quantized, n.difference]
-        });
-        let gains = self.term_norms(&self.matrices, apart, 0);
+        let gains = self.term_norms(PLAIN);
         let sum = |f: &dyn Fn(&[Up; 3], &Norms) -> Up| -> Up {
             let pairs = gains.iter().zip(&self.terms);
             pairs.map(|(g, t)| f(g, &t.source)).sum()
@@ -207,28 +204,12 @@ impl<'s, 'a> Chain<'s, 'a> {
         }
     }
 
-    /// The error with channel `o` multiplied by `gains[o]`, the gains of the depthwise layer in one network.
-    fn weighted_error(&self, network: usize, gains: &[Up]) -> Up {
-        // A common power of ten keeps the weights within f64; they are rounded up, which only raises norms.
-        let largest = gains.iter().copied().fold(Up::ZERO, Up::max);
-        if largest.is_zero() {
+    /// The error with channel `o` multiplied by its gain in the depthwise layer that follows, of one network.
+    fn weighted_error(&self, network: usize) -> Up {
+        let Some((weights, largest)) = gain_weights(self.setting, self.layer, network) else {
             return Up::ZERO;
-        }
-        let weights: Vec<f64> = gains.iter().map(|g| g.over(largest).to_f64()).collect();
-        let scaled =
-            |m: &Dense| Dense::from_fn(m.rows, m.cols, |r, c| weights[r] * m.data[r * m.cols + c]);
-        let matrices = [0, 1, 2].map(|i| scaled(&self.matrices[i]));
-        let scaling = 1 + network as u8;
-        let key = (self.layer, None, scaling);
-        let apart = self.setting.products().get(key, || {
-            let [m, q, d] = &matrices;
-            [
-                self.of_reference(key, || spectral_norm(m)),
-                spectral_norm(q),
-                spectral_norm(d),
-            ]
-        });
-        let norms = self.term_norms(&matrices, apart, scaling);
+        };
+        let norms = self.term_norms(scaling_by(network));
         let sum = |f: &dyn Fn(&[Up; 3], &Norms) -> Up| -> Up {
             let pairs = norms.iter().zip(&self.terms);
             pairs.map(|(g, t)| f(g, &t.source)).sum()
@@ -236,53 +217,124 @@ impl<'s, 'a> Chain<'s, 'a> {
         let one = sum(&|g, s| g[QUANTIZED] * s.error + g[CHANGE] * s.reference);
         let other = sum(&|g, s| g[REFERENCE] * s.error + g[CHANGE] * s.quantized);
         let shape = self.setting.network().nodes[self.layer].shape;
-        let constant = self.constant.magnitudes[CHANGE].times(weights.iter().copied());
+        let constant = self.constant.magnitudes[CHANGE].times(weights);
         (one.min(other) + over_pixels(&constant, shape)) * largest
     }
 
-    /// A norm of `W` alone, perhaps scaled: shared unless the scaling is that of `W'`.
-    fn of_reference(&self, key: ProductKey, compute: impl FnOnce() -> Up) -> Up {
-        if key.2 == 1 + QUANTIZED as u8 {
-            compute()
-        } else {
-            self.setting.reference().products().get(key, compute)
-        }
-    }
-
     /// For every term, bounds on the norms of `W M`, `W' M'` and `W' M' - W M`; `scaling` names the rows' weights.
-    fn term_norms(&self, matrices: &[Dense; 3], apart: [Up; 3], scaling: u8) -> Vec<[Up; 3]> {
-        let of = |term: &Term| -> [Up; 3] {
-            let Some((inner, norms)) = term
-                .layer
-                .and_then(|l| Some((l, self.setting.spectral(l)?)))
-            else {
-                return apart;
-            };
-            let key = (self.layer, Some(inner), scaling);
-            self.setting.products().get(key, || {
-                let [m, q, d] = matrices;
-                let [im, iq, id] = &self::matrices(self.setting, inner);
-                // W' M' - W M = [W' dW] [dM; M]
-                let change = match (d.is_zero(), id.is_zero()) {
-                    (true, true) => Up::ZERO,
-                    (true, false) => product_norm(q, id, (apart[QUANTIZED], norms.difference)),
-                    (false, true) => product_norm(d, im, (apart[CHANGE], norms.reference)),
-                    (false, false) => {
-                        let sum =
-                            apart[QUANTIZED] * norms.difference + apart[CHANGE] * norms.reference;
-                        balanced(q, d, id, im).min(sum)
-                    }
-                };
-                let whole = (apart[REFERENCE], norms.reference);
-                [
-                    self.of_reference(key, || product_norm(m, im, whole)),
-                    product_norm(q, iq, (apart[QUANTIZED], norms.quantized)),
-                    change,
-                ]
-            })
-        };
-        self.terms.iter().map(of).collect()
+    fn term_norms(&self, scaling: u8) -> Vec<[Up; 3]> {
+        let terms = self.terms.iter();
+        terms
+            .map(|term| product_norms(self.setting, (self.layer, term.layer, scaling)))
+            .collect()
     }
+}
+
+/// Rows as they are.
+const PLAIN: u8 = 0;
+
+/// Rows weighted by the gains of the depthwise layer that follows, in this network.
+fn scaling_by(network: usize) -> u8 {
+    1 + network as u8
+}
+
+/// The gains that follow `layer` in one network over the largest of them, and that one; `None` where all are zero. They
+/// are rounded up, which only raises norms.
+fn gain_weights(setting: &Setting, layer: usize, network: usize) -> Option<(Vec<f64>, Up)> {
+    let gains = &gains_after(setting, layer)?[network];
+    let largest = gains.iter().copied().fold(Up::ZERO, Up::max);
+    let over = |g: &Up| g.over(largest).to_f64();
+    (!largest.is_zero()).then(|| (gains.iter().map(over).collect(), largest))
+}
+
+/// Bounds on the norms of `W M`, `W' M'` and `W' M' - W M`, found once for each key.
+fn product_norms(setting: &Setting, key: ProductKey) -> [Up; 3] {
+    setting.products().get(key, || {
+        let (layer, inner, scaling) = key;
+        let of_layer = |layer: usize| {
+            let norms = setting.spectral(layer);
+            norms.map_or([Up::ZERO; 3], |n| [n.reference, n.quantized, n.difference])
+        };
+        if (inner, scaling) == (None, PLAIN) {
+            return of_layer(layer);
+        }
+        let mut outer = matrices(setting, layer);
+        if scaling != PLAIN {
+            let weights = gain_weights(setting, layer, usize::from(scaling - 1));
+            let weights = weights.map_or(vec![0.0; outer[0].rows], |(weights, _)| weights);
+            outer.iter_mut().for_each(|m| m.scale_rows(&weights));
+        }
+        let [m, q, d] = &outer;
+        // A norm of `W` alone is shared by all quantized forms, unless rows are weighted by the gains of `W'`.
+        let of_reference = |compute: &dyn Fn() -> Up| {
+            if scaling == scaling_by(QUANTIZED) {
+                compute()
+            } else {
+                setting.reference().products().get(key, compute)
+            }
+        };
+        let Some(inner) = inner else {
+            let reference = of_reference(&|| spectral_norm(m));
+            return [reference, spectral_norm(q), spectral_norm(d)];
+        };
+        let apart = product_norms(setting, (layer, None, scaling));
+        let norms = of_layer(inner);
+        let [im, iq, id] = &matrices(setting, inner);
+        let both = |which: usize| (apart[which], norms[which]);
+        // W' M' - W M = [W' dW] [dM; M]
+        let change = match (d.is_zero(), id.is_zero()) {
+            (true, true) => Up::ZERO,
+            (true, false) => product_norm(q, id, (apart[QUANTIZED], norms[CHANGE])),
+            (false, true) => product_norm(d, im, (apart[CHANGE], norms[REFERENCE])),
+            (false, false) => {
+                let sum = apart[QUANTIZED] * norms[CHANGE] + apart[CHANGE] * norms[REFERENCE];
+                balanced(q, d, id, im).min(sum)
+            }
+        };
+        [
+            of_reference(&|| product_norm(m, im, both(REFERENCE))),
+            product_norm(q, iq, both(QUANTIZED)),
+            change,
+        ]
+    })
+}
+
+/// Finds all norms of products in parallel; the recursion would find one after the other.
+pub(super) fn prepare(setting: &Setting) {
+    setting.prepare_spectral();
+    let nodes = &setting.network().nodes;
+    // By value, the layers that its terms are made of.
+    let mut terms: Vec<Option<Vec<Option<usize>>>> = vec![None];
+    let mut keys: Vec<ProductKey> = Vec::new();
+    for (i, node) in nodes.iter().enumerate() {
+        let of = |v: usize| terms[v].clone().unwrap_or_else(|| vec![None]);
+        let own = match &node.op {
+            Op::Add => Some(node.inputs.iter().flat_map(|&v| of(v)).collect()),
+            _ if is_matrix(setting, i) => {
+                let inner = of(node.inputs[0]);
+                if is_chained(setting, i, &inner) {
+                    let gains = gains_after(setting, i).is_some();
+                    let scalings = PLAIN..=if gains { scaling_by(QUANTIZED) } else { PLAIN };
+                    keys.extend(scalings.flat_map(|s| inner.iter().map(move |&l| (i, l, s))));
+                }
+                Some(vec![Some(i)])
+            }
+            _ => None,
+        };
+        terms.push(own.filter(|_| node.activation == Activation::Identity));
+    }
+    // What others build on first, then the dearest.
+    let size = |layer: usize| setting.affine(layer).map_or(0, |(a, _)| a.weight.len());
+    keys.sort_by_key(|&(layer, inner, _)| (inner.is_some(), std::cmp::Reverse(size(layer))));
+    keys.dedup();
+    keys.into_par_iter().with_max_len(1).for_each(|key| {
+        product_norms(setting, key);
+    });
+}
+
+/// True when terms, or the gains that follow, say more of a matrix layer than its own norm.
+fn is_chained(setting: &Setting, layer: usize, terms: &[Option<usize>]) -> bool {
+    terms.iter().any(Option::is_some) || gains_after(setting, layer).is_some()
 }
 
 /// `||A B + C D||` as one product, its two parts brought to one size.

@@ -16,7 +16,6 @@ impl Bound for SpectralFusedRescaled {
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
         let reference = setting.reference().balanced();
         let balanced = Setting::sharing(&reference, setting.quantized(), setting.domain())?;
-        balanced.prepare_spectral();
         SpectralFused { cap: false }.evaluate(&balanced)
     }
 }

@@ -85,13 +85,22 @@ impl Vectors {
 
 /// `sum c e + (|w| - c) m + (|w'| - c) m'` over the weights of node `node`, and the magnitudes, without biases.
 pub(super) fn times_weights(setting: &Setting, node: usize, x: &Vectors) -> Vectors {
-    let times = |which, v: &UpVec| setting.magnitudes_times(node, which, v);
-    let differing = times(Weights::ReferenceOnly, &x.reference)
-        .add(&times(Weights::QuantizedOnly, &x.quantized));
+    use Weights::{Common, Quantized, QuantizedOnly, Reference, ReferenceOnly};
+    let [common, own, others, reference, quantized] = setting.products_of_magnitudes(
+        node,
+        [Common, ReferenceOnly, QuantizedOnly, Reference, Quantized],
+        [
+            &x.error,
+            &x.reference,
+            &x.quantized,
+            &x.reference,
+            &x.quantized,
+        ],
+    );
     Vectors {
-        error: times(Weights::Common, &x.error).add(&differing),
-        reference: times(Weights::Reference, &x.reference),
-        quantized: times(Weights::Quantized, &x.quantized),
+        error: common.add(&own.add(&others)),
+        reference,
+        quantized,
     }
 }
 

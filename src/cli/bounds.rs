@@ -236,7 +236,7 @@ fn tolerance(text: &str) -> Result<f64, String> {
 }
 
 fn note(text: String) {
-    eprintln!("note: {text}");
+    super::output::note!("note: {text}");
 }
 
 type Ladder = [(String, Series)];

@@ -7,7 +7,7 @@ use super::Outcome;
 use super::output::say;
 use super::table;
 use crate::report;
-use crate::results::compare::{Change, Comparison, Level, Said, compare};
+use crate::results::compare::{Change, Comparison, Said, compare};
 
 /// Rows of the table; all of them are in the other formats.
 const ROWS: usize = 60;
@@ -54,20 +54,6 @@ impl Args {
     }
 }
 
-/// The verdict on the whole, in one line.
-fn verdict(found: &Comparison) -> String {
-    let cells = format!("{} cells in both", found.cells);
-    if found.changes.is_empty() {
-        return format!("nothing changed: {cells}");
-    }
-    format!(
-        "{} failures, {} warnings, {} notes: {cells}",
-        found.count(Level::Fail),
-        found.count(Level::Warn),
-        found.count(Level::Note)
-    )
-}
-
 /// What the comparison left open.
 fn remarks(found: &Comparison) -> Vec<String> {
     let mut lines = Vec::new();
@@ -89,12 +75,6 @@ fn remarks(found: &Comparison) -> Vec<String> {
     lines
 }
 
-fn place(change: &Change) -> String {
-    let depth = change.depth.map(|d| format!("depth {d}"));
-    let parts = [change.bound.clone(), depth, change.image.clone()];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
 /// The end of a long name tells it from its neighbours.
 fn fitted(text: &str, width: usize) -> String {
     let length = text.chars().count();
@@ -107,7 +87,7 @@ fn fitted(text: &str, width: usize) -> String {
 
 fn terminal(found: &Comparison) -> std::io::Result<()> {
     let mut out = super::output::stdout();
-    writeln!(out, "{}", verdict(found))?;
+    writeln!(out, "{}", found.sentence())?;
     for line in remarks(found) {
         writeln!(out, "{line}")?;
     }
@@ -176,7 +156,7 @@ fn rows(changes: &[Change]) -> Vec<Vec<String>> {
         vec![
             c.level.name().to_string(),
             c.what.name().to_string(),
-            fitted(&place(c), WHERE),
+            fitted(&c.place(), WHERE),
             fitted(&base, 12),
             fitted(&new, 12),
             if c.places > 1 {
@@ -192,7 +172,7 @@ fn rows(changes: &[Change]) -> Vec<Vec<String>> {
 fn markdown(found: &Comparison) -> std::io::Result<()> {
     let mut out = super::output::stdout();
     let plain = |text: &str| text.replace('|', "\\|");
-    writeln!(out, "**{}**\n", verdict(found))?;
+    writeln!(out, "**{}**\n", found.sentence())?;
     for line in remarks(found) {
         writeln!(out, "- {line}")?;
     }
@@ -208,7 +188,7 @@ fn markdown(found: &Comparison) -> std::io::Result<()> {
             c.level.name(),
             c.what.name(),
             plain(&c.cell),
-            plain(&place(c)),
+            plain(&c.place()),
             c.places
         )?;
     }

@@ -69,7 +69,7 @@ impl Args {
         });
         let selected = self.engine.select()?;
         let found = compare(selected.engine.as_ref(), &a, &b, batches)?;
-        let mut out = std::io::stdout().lock();
+        let mut out = super::output::stdout();
         match self.json {
             true => writeln!(out, "{:#}", as_json(&found, a.network(), b.network()))?,
             false => print(&mut out, &found, a.network(), b.network())?,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Outcome;
 use super::options::EngineOptions;
-use super::output::say;
+use super::output::{Colour, paint, say};
 use super::progress::Progress;
 use super::signals;
 use super::table::{self, number};
@@ -13,11 +13,15 @@ use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
 use crate::experiment::share::Shard;
-use crate::experiment::sweep::{Finished, Place, Sweep};
+use crate::experiment::sweep::{Finished, Made, OnFailure, Place, Sweep};
 use crate::report;
 use crate::results::answers::answers;
 use crate::results::headline::Headline;
-use crate::results::schema::Summary;
+use crate::results::schema::{Summary, file};
+use crate::results::status::{State, Statuses};
+
+/// Complaints that are printed.
+const COMPLAINTS: usize = 12;
 
 /// A plan made of flags, after the same checks as one on disk.
 pub fn from_flags(plan: &Plan) -> anyhow::Result<Plan> {
@@ -25,13 +29,26 @@ pub fn from_flags(plan: &Plan) -> anyhow::Result<Plan> {
 }
 
 /// Runs a plan, which is stored as it is `written`, with progress on standard error.
+///
+/// # Errors
+/// The first thing that goes wrong with any cell.
 pub fn execute(
     plan: &Plan,
     written: &str,
     engine: &EngineOptions,
     out: Place<'_>,
 ) -> anyhow::Result<Finished> {
-    with_sweep((plan, written), engine, out, |sweep, tell| sweep.run(tell))
+    execute_all((plan, written), engine, out, OnFailure::Stop)
+}
+
+/// The same, where a cell that cannot be made may be no reason to stop.
+pub fn execute_all(
+    plan: (&Plan, &str),
+    engine: &EngineOptions,
+    out: Place<'_>,
+    on_failure: OnFailure,
+) -> anyhow::Result<Finished> {
+    with_sweep(plan, engine, out, on_failure, |sweep, tell| sweep.run(tell))
 }
 
 /// Judges and merges the parts that several machines made.
@@ -41,34 +58,39 @@ pub fn merge(
     engine: &EngineOptions,
     out: Place<'_>,
 ) -> anyhow::Result<Finished> {
-    with_sweep((plan, written), engine, out, |sweep, tell| {
+    let go_on = OnFailure::GoOn;
+    with_sweep((plan, written), engine, out, go_on, |sweep, tell| {
         sweep.merge(tell)
     })
 }
 
-/// Makes the parts of one of several machines.
+/// Makes the parts of one of several machines, and says what became of its cells.
 pub fn execute_shard(
-    plan: &Plan,
-    written: &str,
+    plan: (&Plan, &str),
     engine: &EngineOptions,
     out: Place<'_>,
+    on_failure: OnFailure,
     shard: Shard,
-) -> anyhow::Result<usize> {
-    with_sweep((plan, written), engine, out, |sweep, tell| {
+) -> anyhow::Result<(Made, Outcome)> {
+    let made = with_sweep(plan, engine, out, on_failure, |sweep, tell| {
         sweep.run_shard(shard, tell)
-    })
+    })?;
+    let outcome = tell_statuses(&made.statuses)?;
+    Ok((made, outcome))
 }
 
-fn with_sweep<T>(
+/// A sweep of this plan, told on standard error while it works.
+pub fn with_sweep<T>(
     (plan, written): (&Plan, &str),
     engine: &EngineOptions,
     out: Place<'_>,
+    on_failure: OnFailure,
     work: impl FnOnce(&Sweep<'_>, &mut dyn FnMut(Event)) -> Result<T, SweepError>,
 ) -> anyhow::Result<T> {
     let selected = engine.select()?;
     let reference = CpuEngine::f64(engine.threads)?;
     let stop = signals::stop()?;
-    let progress = Progress::new();
+    let mut progress = Progress::new();
     let sweep = Sweep {
         plan,
         written,
@@ -77,6 +99,7 @@ fn with_sweep<T>(
         device_reason: selected.reason,
         out,
         stop: &stop,
+        on_failure,
     };
     let done = work(&sweep, &mut |event| progress.tell(event));
     progress.finish();
@@ -92,6 +115,7 @@ pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
     }
     say!("results  {}", finished.out.display());
     say!("report   {}", built.html.display());
+    tell_statuses(&finished.statuses)?;
     for line in headline(summary) {
         say!("{line}");
     }
@@ -128,18 +152,66 @@ pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
     if searched.total() > 0 {
         say!("searches {}", table::verdicts(searched));
     }
-    let bad = [&summary.counts, searched].map(|c| c.violated + c.invalid);
-    let bad: u64 = bad.into_iter().sum();
-    Ok(if bad == 0 {
+    Ok(outcome(finished))
+}
+
+/// The same as one JSON object on standard output: `summary.json`, where the files are, and the answers in words.
+pub fn conclude_json(finished: &Finished) -> anyhow::Result<Outcome> {
+    let built = report::build(&finished.out)?;
+    let object = serde_json::json!({
+        "results": finished.out,
+        "report": built.html,
+        "answers": answers(&finished.summary),
+        "cells": finished.statuses.counts(),
+        "summary": finished.summary,
+    });
+    say!("{object:#}");
+    Ok(outcome(finished))
+}
+
+/// Failed where a verdict is violated or invalid, or a cell was not made.
+pub fn outcome(finished: &Finished) -> Outcome {
+    let counts = [&finished.summary.counts, &finished.searched];
+    let bad: u64 = counts.map(|c| c.violated + c.invalid).into_iter().sum();
+    if bad == 0 && finished.statuses.all_done() {
         Outcome::Fine
     } else {
         Outcome::Failed
-    })
+    }
+}
+
+/// Cells that were not made, and images left out; nothing where there are none.
+pub fn tell_statuses(statuses: &Statuses) -> anyhow::Result<Outcome> {
+    if statuses.all_done() {
+        return Ok(Outcome::Fine);
+    }
+    say!("cells    {}", statuses.counts());
+    let complaints = statuses.complaints();
+    for line in complaints.iter().take(COMPLAINTS) {
+        say!("  {line}");
+    }
+    if complaints.len() > COMPLAINTS {
+        say!(
+            "  ... and {} more: {} has them all",
+            complaints.len() - COMPLAINTS,
+            file::CELLS
+        );
+    }
+    if statuses.count(State::Failed) > 0 {
+        say!("  `--retry-failed` tries the failed cells again");
+    }
+    Ok(Outcome::Failed)
 }
 
 /// The three numbers that matter, where there are any.
 fn headline(summary: &Summary) -> Vec<String> {
-    let mut lines = vec![format!("verdicts {}", table::verdicts(&summary.counts))];
+    let counts = table::verdicts(&summary.counts);
+    let bad = summary.counts.violated + summary.counts.invalid > 0;
+    let colour = if bad { Colour::Red } else { Colour::Green };
+    let mut lines = vec![format!(
+        "verdicts {}",
+        paint(&counts, colour, &std::io::stdout())
+    )];
     let headline = Headline::of(summary);
     lines.push(match headline.drift {
         Some((least, most)) => format!(

@@ -10,7 +10,7 @@ use super::options::tell_notes;
 use super::table::{self, number};
 use crate::bounds::{Domain, Setting};
 use crate::experiment::plan::Model;
-use crate::experiment::subject::model::LoadedModel;
+use crate::experiment::subject::model::LoadedNetwork;
 use crate::network::{Function, Network, Node, Op, zoo};
 
 /// Arguments of `inspect`.
@@ -38,9 +38,9 @@ impl Args {
                     activation: None,
                     preprocessing: None,
                 };
-                let model = LoadedModel::load(&model, None)?;
-                tell_notes(&model);
-                model.network
+                let loaded = LoadedNetwork::load(&model)?;
+                tell_notes(&loaded.notes);
+                loaded.network
             }
             None => zoo::skeleton(&self.model)?,
         };

@@ -3,7 +3,10 @@
 
 mod bench;
 mod bounds;
+mod cell;
+mod cells;
 mod compare;
+mod completions;
 mod devices;
 mod diff;
 mod doctor;
@@ -12,10 +15,15 @@ mod doctor_networks;
 mod dynamics;
 mod execution;
 mod fetch;
+mod figure;
 mod guarantees;
+mod history;
 mod inspect;
 mod layers;
+mod manual;
 mod merge;
+mod nightly;
+mod nights;
 mod options;
 mod output;
 mod parametrization;
@@ -24,11 +32,14 @@ mod preprocessing;
 mod progress;
 mod quantize;
 mod report;
+mod reproduce;
 mod required_bits;
+mod rerun;
 mod run;
 mod sample;
 mod search;
 mod signals;
+mod slurm;
 mod sweep;
 mod table;
 mod tails;
@@ -60,6 +71,12 @@ struct Cli {
     /// Memory that may be used, as in 8G [default: what the machine has free]
     #[arg(long, global = true, value_name = "SIZE", value_parser = memory::parse)]
     memory: Option<usize>,
+    /// Errors alone on standard error: no notes, no progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Every step on standard error
+    #[arg(short, long, global = true)]
+    verbose: bool,
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 fine; 1 a bound was violated, or a check or comparison failed; 2 bad usage or input; 130 or 143 stopped by a signal.";
@@ -94,23 +111,47 @@ enum Command {
     Inspect(inspect::Args),
     /// Throughput of forward passes and of whole measurements
     Bench(bench::Args),
+    /// Run a plan into a directory of today's date, and compare it with the night before
+    Nightly(nightly::Args),
+    /// Many runs side by side: which nights ran, and what is worse than before
+    History(history::Args),
+    /// The cells of a plan, one JSON object a line, for `cell` on whatever machine
+    Cells(cells::Args),
+    /// Make the parts of one cell of a plan
+    Cell(cell::Args),
+    /// A job script for Slurm: an array of cells, and a job that merges them
+    Slurm(slurm::Args),
     /// Put together what several machines made of one plan
     Merge(merge::Args),
     /// Two runs side by side: what is no longer as it was
     Compare(compare::Args),
+    /// A figure or table of a paper, our numbers beside the published ones
+    Reproduce(reproduce::Args),
+    /// Repeat a run from what it stored of itself, and compare
+    Rerun(rerun::Args),
     /// Rebuild the report of a run from its stored results
     Report(report::Args),
+    /// Figures of a run for print, and the numbers behind them as CSV, LaTeX or Markdown
+    Figure(figure::Args),
     /// Download published weights into the cache, verified and resumable
     Fetch(fetch::Args),
     /// List adapters, and say which one `auto` takes and why
     Devices(devices::Args),
     /// Check driver, assets, preprocessing and full-precision accuracy, or one's own images and weights
     Doctor(doctor::Args),
+    /// Completions for a shell, on standard output
+    Completions(completions::Args),
+    /// Manual pages, one for each command
+    Manual(manual::Args),
 }
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return output::print_usage(&answer),
+    };
+    output::set_level(cli.quiet, cli.verbose);
     if let Some(bytes) = cli.memory {
         memory::set_budget(bytes);
     }
@@ -129,19 +170,29 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Nightly(args) => args.run(),
+        Command::History(args) => args.run(),
+        Command::Cells(args) => args.run(),
+        Command::Cell(args) => args.run(),
+        Command::Slurm(args) => args.run(),
+        Command::Rerun(args) => args.run(),
         Command::Merge(args) => args.run(),
         Command::Compare(args) => args.run(),
+        Command::Reproduce(args) => args.run(),
         Command::Report(args) => args.run(),
+        Command::Figure(args) => args.run(),
         Command::Fetch(args) => args.run(),
         Command::Devices(args) => args.run(),
         Command::Doctor(args) => args.run(),
+        Command::Completions(args) => args.run(),
+        Command::Manual(args) => args.run(),
     };
     match result {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::note!("error: {}", output::describe(&error));
+            output::write_error(&error);
             match error.downcast_ref() {
                 Some(SweepError::Stopped { signal, .. }) => ExitCode::from(128 + *signal as u8),
                 _ => ExitCode::from(2),

@@ -14,6 +14,7 @@ use crate::experiment::plan::{
 use crate::experiment::subject::calibrating::calibrate;
 use crate::experiment::subject::model::LoadedModel;
 use crate::experiment::subject::saved::models_for;
+use crate::experiment::sweep::OnFailure;
 use crate::network::onnx;
 use crate::quant::{Granularity, QuantizedNetwork};
 
@@ -94,6 +95,28 @@ impl EngineOptions {
     }
 }
 
+/// What a cell that cannot be made does to the others.
+#[derive(Args, Clone, Copy)]
+pub struct FailureOptions {
+    /// Stop at the first cell that cannot be made; refuse damaged images and networks that cannot be loaded
+    #[arg(long)]
+    strict: bool,
+    /// Try again what an earlier run of the same plan could not make
+    #[arg(long, conflicts_with = "strict")]
+    retry_failed: bool,
+}
+
+impl FailureOptions {
+    /// As a sweep takes it.
+    pub fn on_failure(self) -> OnFailure {
+        match (self.strict, self.retry_failed) {
+            (true, _) => OnFailure::Stop,
+            (_, true) => OnFailure::TryAgain,
+            _ => OnFailure::GoOn,
+        }
+    }
+}
+
 /// A network with weights.
 #[derive(Args, Clone)]
 pub struct ModelOptions {
@@ -132,12 +155,12 @@ impl ModelOptions {
 /// Tells on standard error what is done to pictures, and what the import had to say.
 pub fn tell(model: &LoadedModel) {
     note!("{}", model.pictures());
-    tell_notes(model);
+    tell_notes(&model.notes);
 }
 
 /// Tells on standard error what the import had to say.
-pub fn tell_notes(model: &LoadedModel) {
-    for note in &model.notes {
+pub fn tell_notes(notes: &[String]) {
+    for note in notes {
         note!("note: {note}");
     }
 }

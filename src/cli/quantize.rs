@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::ValueEnum;
 
 use super::Outcome;
 use super::options::{MethodOptions, ModelOptions};
-use super::output::{check_place, say};
+use super::output::{check_place, say, write_whole};
 use crate::experiment::plan::CalibrationSpec;
 use crate::experiment::subject::calibrating::calibrate;
 use crate::experiment::subject::model::LoadedModel;
@@ -83,8 +83,7 @@ impl Args {
 /// Writes an ONNX model, and reads back what was written.
 fn write_onnx(path: &Path, network: &Network, quantized: &QuantizedNetwork) -> anyhow::Result<()> {
     let made = export(network, quantized).map_err(anyhow::Error::msg)?;
-    std::fs::write(path, &made.bytes)
-        .with_context(|| format!("{}: cannot be written", path.display()))?;
+    write_whole(path, |part| std::fs::write(part, &made.bytes))?;
     let again = import_quantized_file(path, Some(network.input.h))?;
     let grids = again.grids.len();
     ensure!(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 
 use super::Outcome;
-use super::execution::{conclude, execute, from_flags};
+use super::execution::{conclude, execute, from_flags, outcome};
 use super::options::{EngineOptions, ImageOptions, MethodOptions, ModelOptions, count, run_dir};
 use super::output::say;
 use super::table;
@@ -37,6 +37,9 @@ pub struct Args {
     /// Images that share one full-precision pass
     #[arg(long, default_value_t = 20, value_parser = count)]
     batch: usize,
+    /// The rows at the output as JSON on standard output (results/schema.md, required_bits)
+    #[arg(long)]
+    json: bool,
     /// Run directory [default: results/runs/required-bits-<model>-<hash of settings and content>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -72,6 +75,14 @@ impl Args {
         let named = |settings: &str| run_dir("required-bits", &self.model.model, settings);
         let place = Place::of(self.out.as_deref(), &named);
         let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
+        if self.json {
+            let rows = at_the_output(&finished.out)?;
+            say!(
+                "{:#}",
+                serde_json::Value::from_iter(rows.iter().map(as_json))
+            );
+            return Ok(outcome(&finished));
+        }
         tails::print(&finished.out)?;
         say!("");
         print(&finished.out)?;
@@ -85,7 +96,8 @@ impl Args {
     }
 }
 
-fn print(run: &Path) -> anyhow::Result<()> {
+/// The rows of the last depth, without bounds that live off the range of an activation.
+fn at_the_output(run: &Path) -> anyhow::Result<Vec<RequiredBitsRow>> {
     let mut rows: Vec<RequiredBitsRow> = Vec::new();
     for_each_row(&run.join(file::REQUIRED_BITS), |row: RequiredBitsRow| {
         rows.push(row);
@@ -94,6 +106,27 @@ fn print(run: &Path) -> anyhow::Result<()> {
         bail!("no cell has a width that bits could be read off: quantize to one width at least");
     };
     rows.retain(|r| r.depth == last && facts::is_plain(&r.quantity));
+    Ok(rows)
+}
+
+fn as_json(row: &RequiredBitsRow) -> serde_json::Value {
+    serde_json::json!({
+        "model": row.model,
+        "quantizer": row.quantizer,
+        "granularity": row.granularity,
+        "quantity": row.quantity,
+        "tolerance": row.tolerance,
+        "depth": row.depth,
+        "layer": row.layer,
+        "bits": row.bits,
+        "kind": row.kind,
+        "swept_from": row.swept_from,
+        "swept_to": row.swept_to,
+    })
+}
+
+fn print(run: &Path) -> anyhow::Result<()> {
+    let rows = at_the_output(run)?;
     let lines: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {

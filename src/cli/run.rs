@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::Outcome;
-use super::execution::{conclude, execute, from_flags};
+use super::execution::{conclude, conclude_json, execute, from_flags};
 use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, count, run_dir};
 use super::table::{self, number};
 use crate::data::Labels;
@@ -36,6 +36,9 @@ pub struct Args {
     /// Also quantize each layer alone: which one hurts? (`quantbound layers` ranks them in words)
     #[arg(long)]
     isolated: bool,
+    /// JSON on standard output in the place of table and sentences: results/schema.md, summary.json
+    #[arg(long)]
+    json: bool,
     /// Run directory [default: results/runs/run-<model>-<hash of settings and content>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -68,6 +71,9 @@ impl Args {
         let named = |settings: &str| run_dir("run", &self.model.model, settings);
         let place = Place::of(self.out.as_deref(), &named);
         let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
+        if self.json {
+            return conclude_json(&finished);
+        }
         print_cells(&finished.summary)?;
         conclude(&finished)
     }

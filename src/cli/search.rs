@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Outcome;
 use super::options::{EngineOptions, ModelOptions, granularity, run_dir};
-use super::output::note;
+use super::output::{note, write_whole};
 use super::progress::counter;
 use super::table::{self, number};
 use crate::data::ImageSet;
@@ -207,8 +207,7 @@ impl Args {
         )?;
         let summary = out.join("search.json");
         let text = found.json(self, place.as_str(), &verdicts, png);
-        std::fs::write(&summary, format!("{text:#}\n"))
-            .with_context(|| format!("{}: cannot be written", summary.display()))?;
+        write_whole(&summary, |part| std::fs::write(part, format!("{text:#}\n")))?;
         files.push(summary);
         for file in &files {
             writeln!(stdout, "wrote  {}", file.display())?;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Outcome;
-use super::execution::{conclude, execute, execute_shard};
-use super::options::EngineOptions;
+use super::execution::{conclude, execute_all, execute_shard};
+use super::options::{EngineOptions, FailureOptions};
 use super::output::say;
 use crate::experiment::plan::Plan;
 use crate::experiment::share::Shard;
@@ -24,6 +24,8 @@ pub struct Args {
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
     #[command(flatten)]
+    failures: FailureOptions,
+    #[command(flatten)]
     engine: EngineOptions,
 }
 
@@ -40,14 +42,20 @@ impl Args {
             }
         };
         if let Some(shard) = self.shard {
-            let computed = execute_shard(&plan, &written, &self.engine, Place::At(&out), shard)?;
+            let on_failure = self.failures.on_failure();
+            let of = (&plan, written.as_str());
+            let (made, outcome) =
+                execute_shard(of, &self.engine, Place::At(&out), on_failure, shard)?;
             say!("results  {}", out.display());
             say!(
-                "shard {shard}: {computed} parts made now; `quantbound merge` judges when all shards are there"
+                "shard {shard}: {} parts made now; `quantbound merge` judges when all shards are there",
+                made.computed
             );
-            return Ok(Outcome::Fine);
+            return Ok(outcome);
         }
-        let finished = execute(&plan, &written, &self.engine, Place::At(&out))?;
+        let on_failure = self.failures.on_failure();
+        let of = (&plan, written.as_str());
+        let finished = execute_all(of, &self.engine, Place::At(&out), on_failure)?;
         conclude(&finished)
     }
 }

@@ -52,6 +52,9 @@ pub fn number(x: f64) -> String {
 
 /// Counts of verdicts, with what they are worth: how many come within a decade of another outcome, and how near.
 pub fn verdicts(c: &VerdictCounts) -> String {
+    if c.total() == 0 {
+        return "none: no bound was evaluated, so that nothing is judged".to_string();
+    }
     let mut text = format!("{} hold", c.holds);
     if c.cleared > 0 {
         text += &format!(" ({} of them in f64 only)", c.cleared);
@@ -132,6 +135,8 @@ mod tests {
             text.ends_with("smallest slack 0.12 decades") || text.ends_with("0.13 decades"),
             "{text}"
         );
+        let none = verdicts(&VerdictCounts::default());
+        assert!(none.contains("no bound was evaluated"), "{none}");
         counts.undecided = 1;
         counts.cleared = 3;
         let text = verdicts(&counts);

@@ -6,11 +6,13 @@ use anyhow::{Context, bail};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::Outcome;
-use super::options::{EngineOptions, ModelOptions, VariantOptions};
-use super::output::{check_place, say};
+use super::options::{EngineOptions, ModelOptions, VariantOptions, tell_notes};
+use super::output::{check_place, say, write_whole};
 use crate::data::ImageSet;
-use crate::experiment::subject::model::LoadedModel;
-use crate::network::checkpoint::safetensors::parse;
+use crate::experiment::plan::{Method, Quantize};
+use crate::experiment::subject::model::{LoadedModel, LoadedNetwork};
+use crate::network::Network;
+use crate::network::checkpoint::{self, safetensors::parse};
 use crate::quant::QuantizedNetwork;
 use crate::tensor::{Batch, Shape};
 
@@ -42,22 +44,17 @@ impl Args {
     /// Runs one pass and writes all of it.
     pub fn run(self) -> anyhow::Result<Outcome> {
         check_place(&self.out)?;
-        let model = self.model.load()?;
-        let input = match (&self.input, &self.images) {
-            (Some(file), _) => read_input(file, model.network.input)?,
-            (None, Some(dir)) => {
-                let images = ImageSet::open(dir, self.limit)?;
-                images.load(0..images.len(), &model.preprocessing)?
-            }
+        let (network, input, quantized) = match (&self.input, &self.images) {
+            (Some(file), _) => self.of_tensors(file)?,
+            (None, Some(dir)) => self.of_pictures(dir)?,
             (None, None) => bail!("give --images or --input"),
         };
-        let quantized = self.quantized(&model)?;
         let selected = self.engine.select()?;
-        let mut runner = selected.engine.prepare(&model.network)?;
+        let mut runner = selected.engine.prepare(&network)?;
         let variant = quantized.map(|q| runner.load(&q)).transpose()?;
         let values = runner.trace(&input, variant.as_ref())?;
         let wide = selected.engine.device().engine == "cpu-f64";
-        write(&self.out, &model, &input, &values, wide)?;
+        write(&self.out, &network, &input, &values, wide)?;
         say!(
             "{}: input and {} nodes of {} images",
             self.out.display(),
@@ -67,21 +64,59 @@ impl Args {
         Ok(Outcome::Fine)
     }
 
-    fn quantized(&self, model: &LoadedModel) -> anyhow::Result<Option<QuantizedNetwork>> {
-        let Some(table) = self.variants.table()? else {
-            return Ok(None);
+    /// The network, its input and what it is quantized to. Tensors need no rule for pictures, and fit networks of any number
+    /// of channels.
+    fn of_tensors(&self, file: &Path) -> anyhow::Result<Traced> {
+        let loaded = LoadedNetwork::load(&self.model.planned())?;
+        tell_notes(&loaded.notes);
+        let input = read_input(file, loaded.network.input)?;
+        let quantized = match self.table()? {
+            None => None,
+            Some(table) => match table.specs().next() {
+                Some(spec)
+                    if !matches!(spec.method, Method::Saved { .. } | Method::File { .. }) =>
+                {
+                    let quantizer = spec.build()?;
+                    match quantizer.needs_calibration() {
+                        false => Some(quantizer.quantize(&loaded.network)?),
+                        true => self.quantized(&LoadedModel::load(&self.model.planned(), None)?)?,
+                    }
+                }
+                _ => self.quantized(&LoadedModel::load(&self.model.planned(), None)?)?,
+            },
         };
-        if table.specs().count() > 1 {
+        Ok((loaded.network, input, quantized))
+    }
+
+    fn of_pictures(&self, folder: &Path) -> anyhow::Result<Traced> {
+        let model = self.model.load()?;
+        let images = ImageSet::open(folder, self.limit)?;
+        let input = images.load(0..images.len(), &model.preprocessing)?;
+        let quantized = self.quantized(&model)?;
+        Ok((model.network, input, quantized))
+    }
+
+    fn table(&self) -> anyhow::Result<Option<Quantize>> {
+        let table = self.variants.table()?;
+        if table.as_ref().is_some_and(|t| t.specs().count() > 1) {
             bail!("a trace is of one network: give one bit width and one granularity");
         }
+        Ok(table)
+    }
+
+    fn quantized(&self, model: &LoadedModel) -> anyhow::Result<Option<QuantizedNetwork>> {
+        let Some(table) = self.table()? else {
+            return Ok(None);
+        };
         let made = self.variants.quantize(&table, model)?.next().transpose()?;
         Ok(made.map(|(_, quantized)| quantized))
     }
 }
 
+type Traced = (Network, Batch, Option<QuantizedNetwork>);
+
 fn read_input(file: &Path, expected: Shape) -> anyhow::Result<Batch> {
-    let bytes =
-        std::fs::read(file).with_context(|| format!("{}: cannot be read", file.display()))?;
+    let bytes = checkpoint::read(file)?;
     let mut dict = parse(&bytes).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
     let Some(tensor) = dict.tensors.remove("input") else {
         bail!(
@@ -90,7 +125,12 @@ fn read_input(file: &Path, expected: Shape) -> anyhow::Result<Batch> {
         );
     };
     let dims = tensor.dims().to_vec();
-    if dims.len() != 4 || dims[1..] != [expected.c, expected.h, expected.w] || dims[0] == 0 {
+    let fits = match dims[..] {
+        [n, c] => n > 0 && Shape::vector(c) == expected,
+        [n, c, h, w] => n > 0 && Shape::new(c, h, w) == expected,
+        _ => false,
+    };
+    if !fits {
         bail!(
             "{}: `input` has shape {dims:?}, expected [N, {}, {}, {}]",
             file.display(),
@@ -105,7 +145,7 @@ fn read_input(file: &Path, expected: Shape) -> anyhow::Result<Batch> {
 /// Writes f32, or f64 when `wide`.
 fn write(
     file: &Path,
-    model: &LoadedModel,
+    network: &Network,
     input: &Batch,
     values: &[Batch<f64>],
     wide: bool,
@@ -117,7 +157,7 @@ fn write(
         dims(input.shape, input.images()),
         bytemuck::cast_slice(&input.data).to_vec(),
     )];
-    for (i, (node, value)) in model.network.nodes.iter().zip(values).enumerate() {
+    for (i, (node, value)) in network.nodes.iter().zip(values).enumerate() {
         let (dtype, bytes) = if wide {
             (Dtype::F64, bytemuck::cast_slice(&value.data).to_vec())
         } else {
@@ -133,6 +173,7 @@ fn write(
             Ok((name.as_str(), TensorView::new(*dtype, dims.clone(), bytes)?))
         })
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
-    safetensors::serialize_to_file(views, None, file)
-        .with_context(|| format!("{}: cannot be written", file.display()))
+    write_whole(file, |part| {
+        safetensors::serialize_to_file(views, None, part).map_err(std::io::Error::other)
+    })
 }

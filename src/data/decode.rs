@@ -68,6 +68,12 @@ pub fn converted(image: DynamicImage, channels: Channels) -> DynamicImage {
     }
 }
 
+/// Width and height of a PNG: its first chunk is the header, which begins with them.
+fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let number = |at: usize| Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
+    Some((number(16)?, number(20)?))
+}
+
 /// Decodes a JPEG or PNG by its content to RGB, or to RGBA where it has alpha. Palettes and CMYK become RGB, grey three
 /// equal channels, 16-bit samples keep their upper byte, and an EXIF orientation is not applied (as in torchvision).
 pub fn pixels(bytes: &[u8]) -> Result<DynamicImage, Fault> {
@@ -82,7 +88,12 @@ pub fn pixels(bytes: &[u8]) -> Result<DynamicImage, Fault> {
         }
         return jpeg::rgb(bytes).map(DynamicImage::ImageRgb8);
     }
-    let (width, height) = known.into_dimensions().map_err(|e| e.to_string())?;
+    let (width, height) = match (format, png_size(bytes)) {
+        // Asking the decoder would unpack colour profiles of any length.
+        (ImageFormat::Png, Some(size)) => size,
+        (ImageFormat::Png, None) => return Err("it ends within its header".into()),
+        _ => known.into_dimensions().map_err(|e| e.to_string())?,
+    };
     let most = size::check(width as usize, height as usize, bytes.len())?;
     let mut reader = reader().map_err(|e| e.to_string())?;
     let mut limits = Limits::default();

@@ -80,6 +80,23 @@ impl ImageSet {
         limit: Option<usize>,
         labels: Option<&Labels>,
     ) -> Result<Self, DataError> {
+        let (set, damaged) = Self::open_readable(directory, limit, labels)?;
+        match damaged.into_iter().next() {
+            None => Ok(set),
+            Some((_, error)) => Err(error),
+        }
+    }
+
+    /// [`ImageSet::open_labelled`] without the files that are no images or damaged ones, which are named beside it with
+    /// what is wrong. The set is the same as if those were not in the folder, but for `limit`, which counts them.
+    ///
+    /// # Errors
+    /// Those of [`ImageSet::open_labelled`]; damaged files where no other is left.
+    pub fn open_readable(
+        directory: &Path,
+        limit: Option<usize>,
+        labels: Option<&Labels>,
+    ) -> Result<(Self, Vec<(String, DataError)>), DataError> {
         let listing = list(directory)?;
         let source = match labels {
             Some(source) => source.clone(),
@@ -97,27 +114,43 @@ impl ImageSet {
         let covered: HashSet<&String> = found.iter().map(|(name, _)| name).collect();
         let passed = listing.images.iter().filter(|name| !covered.contains(name));
         let others = listing.others.iter().chain(passed).cloned().collect();
-        let images: Vec<Result<ImageFile, DataError>> = first(found, limit)
+        let read: Vec<Result<ImageFile, (String, DataError)>> = first(found, limit)
             .into_par_iter()
             .map(|(name, label)| {
                 let path = directory.join(&name);
-                let (image, hash) = decode::hashed(&path)?;
-                Ok(ImageFile {
-                    label,
-                    hash,
-                    size: [image.width(), image.height()],
-                    path,
-                    name,
-                })
+                match decode::hashed(&path) {
+                    Ok((image, hash)) => Ok(ImageFile {
+                        label,
+                        hash,
+                        size: [image.width(), image.height()],
+                        path,
+                        name,
+                    }),
+                    Err(error) => Err((name, error)),
+                }
             })
             .collect();
-        Ok(Self {
+        let (mut images, mut damaged) = (Vec::with_capacity(read.len()), Vec::new());
+        for one in read {
+            match one {
+                Ok(image) => images.push(image),
+                Err((name, error @ DataError::Decode { .. })) => damaged.push((name, error)),
+                Err((_, error)) => return Err(error),
+            }
+        }
+        if images.is_empty()
+            && let Some((_, error)) = damaged.pop()
+        {
+            return Err(error);
+        }
+        let set = Self {
             directory: directory.to_path_buf(),
-            images: images.into_iter().collect::<Result<_, _>>()?,
+            images,
             source: named,
             found: count,
             others,
-        })
+        };
+        Ok((set, damaged))
     }
 
     /// Where the labels come from, how many images have one, and what was left out; for logs and provenance.

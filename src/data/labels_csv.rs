@@ -1,9 +1,11 @@
 //! Tables of labels: CSV with a header, at least the columns `image` and `label`.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use super::DataError;
+use crate::tensor::memory;
 
 /// One line of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +20,10 @@ pub struct Row {
 /// anything else that is not of this form is an error that names the line.
 pub fn read(path: &Path) -> Result<BTreeMap<String, Row>, DataError> {
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|problem| DataError::Read {
+    let read = memory::read_file(path, "the table", 3).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|_| io::Error::other("no text in UTF-8"))
+    });
+    let text = read.map_err(|problem| DataError::Read {
         path: shown.clone(),
         problem,
     })?;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Channels, DataError, Interpolation, PerChannel, Preprocessing, Size};
+use crate::tensor::memory;
 
 /// `[model.preprocessing]` of a plan and the flags of the same names; every key may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -131,8 +132,8 @@ fn read(path: &Path) -> Result<Settings, DataError> {
             "{length} bytes, too long for a few settings"
         )));
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let json: Value = serde_json::from_str(&text).map_err(|e| wrong(format!("no JSON: {e}")))?;
+    let text = memory::read_file(path, "the settings", 2).map_err(unreadable)?;
+    let json: Value = serde_json::from_slice(&text).map_err(|e| wrong(format!("no JSON: {e}")))?;
     parse(&json).map_err(wrong)
 }
 

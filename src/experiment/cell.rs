@@ -41,6 +41,7 @@ pub struct Conditions {
 }
 
 /// One cell with what it takes to run it.
+#[derive(Clone, Debug)]
 pub struct Cell {
     /// What it is.
     pub spec: CellSpec,

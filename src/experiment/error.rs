@@ -64,6 +64,25 @@ pub enum SweepError {
         /// The cell, and what of it.
         first: String,
     },
+    /// A cell that the plan does not have.
+    #[error(
+        "cell {cell} is none of the {cells} cells of the plan with the networks, images and code that are here: one of \
+         them changed since the cell was listed; list the cells again (`quantbound cells`)"
+    )]
+    Strange {
+        /// Its id.
+        cell: String,
+        /// Cells of the plan.
+        cells: usize,
+    },
+    /// Every cell failed or was skipped.
+    #[error("none of {cells} cells could be made; the first: {first}")]
+    NoneMade {
+        /// Cells of the plan.
+        cells: usize,
+        /// Which, and why.
+        first: String,
+    },
     /// A bound that a plan asked for cannot be stated for a network.
     #[error("{model}: {source}")]
     Bound {
@@ -72,4 +91,30 @@ pub enum SweepError {
         /// The assumption that fails.
         source: BoundError,
     },
+}
+
+impl SweepError {
+    /// True for what is wrong with one cell or network, so that others can be made all the same; false for a run directory
+    /// that cannot be written, images that changed, a device that is gone, a signal.
+    pub fn is_of_a_cell(&self) -> bool {
+        match self {
+            Self::Network(_)
+            | Self::Quant(_)
+            | Self::Search(_)
+            | Self::Tail(_)
+            | Self::Bound { .. } => true,
+            Self::Engine(error) => !matches!(
+                error,
+                EngineError::Lost { .. } | EngineError::NoAdapter { .. }
+            ),
+            Self::Plan(_)
+            | Self::Data(_)
+            | Self::Store(_)
+            | Self::Identity(_)
+            | Self::Stopped { .. }
+            | Self::Unmade { .. }
+            | Self::Strange { .. }
+            | Self::NoneMade { .. } => false,
+        }
+    }
 }

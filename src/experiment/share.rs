@@ -1,6 +1,10 @@
 //! Several machines that share a sweep: which of them makes which part.
 
+use std::ops::Range;
+use std::path::PathBuf;
 use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 /// One of several machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,19 +41,64 @@ impl std::fmt::Display for Shard {
     }
 }
 
+/// One cell of a plan, or some of its batches, in a line: enough for any machine that has the plan, its networks and its
+/// images at the same paths.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CellSpecLine {
+    /// The plan; relative paths start at the working directory.
+    pub plan: PathBuf,
+    /// `model quantizer 8 bit per-channel`, for people.
+    pub cell: String,
+    /// Names its rows: other images, weights or code make another.
+    pub cell_id: String,
+    /// Names what it is.
+    pub spec_id: String,
+    /// The first batch and the one behind the last; all of them when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batches: Option<[u32; 2]>,
+}
+
+impl CellSpecLine {
+    /// Name of its run directory.
+    pub fn dir(&self) -> String {
+        match self.batches {
+            None => self.cell_id.clone(),
+            Some([first, end]) => format!("{}-{first}-{end}", self.cell_id),
+        }
+    }
+}
+
 /// What of a plan's parts this run makes.
 #[derive(Clone, Copy, Debug)]
-pub struct Share {
-    shard: Shard,
-    cells: usize,
-    batches: usize,
+pub enum Share {
+    /// That of one of several machines.
+    Shard {
+        /// The machine.
+        shard: Shard,
+        /// Cells of the plan.
+        cells: usize,
+        /// Of each cell.
+        batches: usize,
+    },
+    /// Some batches of one cell.
+    One {
+        /// Its number.
+        cell: usize,
+        /// The first batch.
+        first: u32,
+        /// The batch behind the last.
+        end: u32,
+        /// True for all batches.
+        whole: bool,
+    },
 }
 
 impl Share {
     /// The share of one machine of a plan with so many cells, each of so many batches. Whole cells go to each machine where
     /// there are enough of them; single batches otherwise.
     pub fn new(shard: Shard, cells: usize, batches: usize) -> Self {
-        Self {
+        Self::Shard {
             shard,
             cells,
             batches,
@@ -61,29 +110,59 @@ impl Share {
         Self::new(Shard { index: 0, of: 1 }, cells, batches)
     }
 
-    /// Whether every machine has whole cells.
-    fn by_cells(&self) -> bool {
-        self.shard.of <= self.cells
+    /// Some batches of the cell of this number, of `all` that it has. Its bounds are made with the first batch.
+    pub fn one(cell: usize, batches: Range<u32>, all: Range<u32>) -> Self {
+        Self::One {
+            cell,
+            first: batches.start,
+            end: batches.end.min(all.end),
+            whole: batches.start <= all.start && batches.end >= all.end,
+        }
     }
 
     /// Whether what is made of the batch of a cell, both by number, is made here.
     pub fn has_batch(&self, cell: usize, batch: u32) -> bool {
-        let unit = match self.by_cells() {
-            true => cell,
-            false => cell * self.batches + batch as usize,
-        };
-        unit % self.shard.of == self.shard.index
+        match *self {
+            // Whole cells to each machine where there are enough of them.
+            Self::Shard {
+                shard,
+                cells,
+                batches,
+            } => {
+                let unit = match shard.of <= cells {
+                    true => cell,
+                    false => cell * batches + batch as usize,
+                };
+                unit % shard.of == shard.index
+            }
+            Self::One {
+                cell: own,
+                first,
+                end,
+                ..
+            } => cell == own && (first..end).contains(&batch),
+        }
     }
 
     /// Whether the bounds of a cell are made here.
     pub fn has_bounds(&self, cell: usize) -> bool {
-        cell % self.shard.of == self.shard.index
+        match *self {
+            Self::Shard { shard, .. } => cell % shard.of == shard.index,
+            Self::One {
+                cell: own, first, ..
+            } => cell == own && first == 0,
+        }
     }
 
     /// Whether studies of the whole cell are made here: they may read all of its batches. Where those are on several
     /// machines, whoever merges makes them.
     pub fn has_studies(&self, cell: usize) -> bool {
-        self.by_cells() && self.has_bounds(cell)
+        match *self {
+            Self::Shard { shard, cells, .. } => shard.of <= cells && self.has_bounds(cell),
+            Self::One {
+                cell: own, whole, ..
+            } => cell == own && whole,
+        }
     }
 }
 
@@ -110,6 +189,23 @@ mod tests {
                 let all = (0..batches as u32).all(|b| shard.has_batch(cell, b));
                 assert!(!shard.has_studies(cell) || all);
             }
+        }
+    }
+
+    #[test]
+    fn the_batches_of_one_cell_are_parted_without_rest() {
+        let whole = 0..5;
+        for pieces in [vec![whole], vec![0..2, 2..4, 4..6]] {
+            let shares = pieces.iter().map(|p| Share::one(3, p.clone(), 0..5));
+            let shares: Vec<Share> = shares.collect();
+            let by = |f: &dyn Fn(&Share) -> bool| shares.iter().filter(|s| f(s)).count();
+            for batch in 0..5 {
+                assert_eq!(by(&|s| s.has_batch(3, batch)), 1);
+                assert_eq!(by(&|s| s.has_batch(2, batch)), 0);
+            }
+            assert_eq!(by(&|s| s.has_bounds(3)), 1);
+            assert_eq!(by(&|s| s.has_bounds(2)), 0);
+            assert_eq!(by(&|s| s.has_studies(3)), usize::from(pieces.len() == 1));
         }
     }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{At, Columns, QuantizedActivation, QuantizedLayer, QuantizedNetwork, Term};
 use crate::network::Network;
+use crate::tensor::memory;
 
 const KEY: &str = "quantbound";
 const VERSION: u32 = 3;
@@ -352,8 +353,11 @@ fn damaged(path: &Path, what: &str) -> SavedError {
     }
 }
 
+/// What reading takes for each byte of the file: the file, its tensors, and the layers made of them.
+const COPIES: usize = 3;
+
 fn bytes(path: &Path) -> Result<Vec<u8>, SavedError> {
-    std::fs::read(path).map_err(|source| SavedError::Io {
+    memory::read_file(path, "the quantized network", COPIES).map_err(|source| SavedError::Io {
         path: path.to_path_buf(),
         source,
     })

@@ -24,42 +24,109 @@ const BELOW_PANEL: f64 = 50.0;
 const LEGEND_LINE: f64 = 20.0;
 const LEGEND_KEY: f64 = 40.0;
 
+/// Where things stand.
+#[derive(Clone, Copy)]
+struct Layout {
+    /// Width of a panel.
+    panel: f64,
+    /// Is the title drawn?
+    titled: bool,
+    /// Does the legend stand under the panels, in two columns? Else right of them.
+    below: bool,
+}
+
+/// A file of its own.
+const FILE: Layout = Layout {
+    panel: PANEL_WIDTH,
+    titled: true,
+    below: false,
+};
+/// The page says the title itself.
+const PAGE: Layout = Layout {
+    titled: false,
+    ..FILE
+};
+
+/// A column of a paper, `width` units wide.
+fn printed(plot: &Plot, width: f64) -> Layout {
+    let panels = plot.rows.iter().flat_map(|r| &r.panels);
+    let has_bars = panels.into_iter().any(|p| !p.bars.is_empty());
+    Layout {
+        panel: (width - left(plot) - RIGHT).max(if has_bars { BARS } else { LEAST_PANEL }),
+        titled: false,
+        below: true,
+    }
+}
+
 /// The chart as a file of its own.
 pub fn svg(plot: &Plot) -> String {
-    open_tag(plot, true, " xmlns=\"http://www.w3.org/2000/svg\"")
+    open_tag(plot, &FILE, " xmlns=\"http://www.w3.org/2000/svg\"", None)
 }
 
 /// The chart for the page, which says the title itself: scales with its column, names no address.
 pub fn inline_svg(plot: &Plot) -> String {
-    let (width, _) = size(plot, false);
-    let least = width.min(760.0);
-    open_tag(
-        plot,
-        false,
-        &format!(" style=\"max-width:{width}px;min-width:{least}px\""),
-    )
+    let (width, _) = size(plot, &PAGE);
+    let least = width.min(LEAST);
+    let attributes = format!(
+        " style=\"max-width:{width}px;min-width:{least}px\" data-plot=\"{}\"",
+        plot_end(plot, &PAGE)
+    );
+    open_tag(plot, &PAGE, &attributes, None)
 }
+
+/// The chart for a column of a paper: `units` of drawing on `inches` of paper.
+pub fn column_svg(plot: &Plot, units: f64, inches: f64) -> String {
+    let layout = printed(plot, units);
+    let xmlns = " xmlns=\"http://www.w3.org/2000/svg\"";
+    open_tag(plot, &layout, xmlns, Some(inches))
+}
+
+/// The chart for a column of a paper, undrawn.
+pub fn column(plot: &Plot, units: f64) -> Scene {
+    scene(plot, &printed(plot, units))
+}
+
+/// The chart for a column of a paper in pixels, two to the unit.
+pub fn column_png(plot: &Plot, units: f64) -> Result<Vec<u8>, String> {
+    pixels(column(plot, units))
+}
+
+/// Narrower than this, a figure of the page scrolls.
+const LEAST: f64 = 640.0;
+/// Between panels and legend.
+const LEGEND_GAP: f64 = 18.0;
+/// Right of the panels of a column.
+const RIGHT: f64 = 10.0;
+/// The narrowest panel of a column, and the narrowest with bars and their notes.
+const LEAST_PANEL: f64 = 150.0;
+const BARS: f64 = 340.0;
 
 /// The chart in pixels, two to the unit.
 pub fn png(plot: &Plot) -> Result<Vec<u8>, String> {
-    let mut scene = scene(plot, true);
+    pixels(scene(plot, &FILE))
+}
+
+fn pixels(mut scene: Scene) -> Result<Vec<u8>, String> {
     // The rasterizer starts every segment with a new dash, which fills the gaps of curved lines.
     scene.elements = scene.elements.into_iter().flat_map(cut).collect();
     kuva::RasterBackend::new().render_scene(&scene)
 }
 
 /// The chart's SVG; the writer's opening tag is replaced by one with a view box and a name.
-fn open_tag(plot: &Plot, titled: bool, attributes: &str) -> String {
-    let svg = SvgBackend::new().render_scene(&scene(plot, titled));
-    let (width, height) = size(plot, titled);
+fn open_tag(plot: &Plot, layout: &Layout, attributes: &str, inches: Option<f64>) -> String {
+    let svg = SvgBackend::new().render_scene(&scene(plot, layout));
+    let (width, height) = size(plot, layout);
+    let (wide, high) = match inches {
+        Some(inches) => (
+            format!("{inches}in"),
+            format!("{:.3}in", inches * height / width),
+        ),
+        None => (width.to_string(), height.to_string()),
+    };
     let body = svg.split_once('>').map_or("", |(_, body)| body);
-    let title = plot
-        .title
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('"', "&quot;");
+    let title = escaped(&plot.title);
     format!(
-        "<svg{attributes} viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
+        "<svg{attributes} viewBox=\"0 0 {width} {height}\" width=\"{wide}\" height=\"{high}\" \
          font-family=\"{FONT}\" role=\"img\" aria-label=\"{title}\">{body}"
     )
 }
@@ -68,19 +135,41 @@ fn text_width(text: &str, size: f64) -> f64 {
     ADVANCE * size * text.chars().count() as f64
 }
 
-/// Width and height of the chart.
-fn size(plot: &Plot, titled: bool) -> (f64, f64) {
-    let columns = plot.rows.iter().map(|r| r.panels.len()).max().unwrap_or(1) as f64;
+/// Room of the widest entry of the legend.
+fn legend_width(plot: &Plot) -> f64 {
     let labels = plot.legend.iter().map(|e| text_width(&e.label, 12.0));
-    let legend = LEGEND_KEY + labels.fold(60.0, f64::max) + 24.0;
-    let width = left(plot) + columns * PANEL_WIDTH + (columns - 1.0) * PANEL_GAP + 18.0 + legend;
-    let rows: f64 = plot
-        .rows
-        .iter()
-        .map(|r| PANEL_TITLE + r.height + BELOW_PANEL)
-        .sum();
+    LEGEND_KEY + labels.fold(60.0, f64::max) + 24.0
+}
+
+/// Entries of the legend beside each other, where it stands under the panels.
+fn legend_columns(plot: &Plot, width: f64) -> usize {
+    if 2.0 * legend_width(plot) <= width {
+        2
+    } else {
+        1
+    }
+}
+
+/// Width and height of the chart.
+fn size(plot: &Plot, layout: &Layout) -> (f64, f64) {
+    let heights = plot.rows.iter();
+    let rows: f64 = heights.map(|r| PANEL_TITLE + r.height + BELOW_PANEL).sum();
+    let end = plot_end(plot, layout);
+    if layout.below {
+        let width = end + RIGHT;
+        let lines = plot.legend.len().div_ceil(legend_columns(plot, width));
+        let height = top(layout) + rows + lines as f64 * LEGEND_LINE;
+        return (width.ceil(), height.ceil());
+    }
+    let width = end + LEGEND_GAP + legend_width(plot);
     let legend = plot.legend.len() as f64 * LEGEND_LINE + PANEL_TITLE;
-    (width.ceil(), (top(titled) + rows.max(legend + 10.0)).ceil())
+    (width.ceil(), (top(layout) + rows.max(legend + 10.0)).ceil())
+}
+
+/// Where the last column of panels ends.
+fn plot_end(plot: &Plot, layout: &Layout) -> f64 {
+    let columns = plot.rows.iter().map(|r| r.panels.len()).max().unwrap_or(1) as f64;
+    left(plot) + columns * layout.panel + (columns - 1.0) * PANEL_GAP
 }
 
 /// Room left of the first column: for the axis title and the longest tick.
@@ -92,36 +181,44 @@ fn left(plot: &Plot) -> f64 {
 }
 
 /// Where the first row of panels begins.
-fn top(titled: bool) -> f64 {
-    if titled { TITLE } else { 0.0 }
+fn top(layout: &Layout) -> f64 {
+    if layout.titled { TITLE } else { 0.0 }
 }
 
-fn scene(plot: &Plot, titled: bool) -> Scene {
-    let (width, height) = size(plot, titled);
+fn scene(plot: &Plot, layout: &Layout) -> Scene {
+    let (width, height) = size(plot, layout);
     let mut scene = Scene::new(width, height);
     scene.text_color = Some(INK.to_string());
     let s = &mut scene;
-    if titled {
+    if layout.titled {
         text(s, 14.0, 24.0, &plot.title, 15, TextAnchor::Start, true, INK);
     }
-    let mut y = top(titled);
+    let mut y = top(layout);
     let margin = left(plot);
-    let mut right = margin;
     for row in &plot.rows {
         for (column, p) in row.panels.iter().enumerate() {
-            let x = margin + column as f64 * (PANEL_WIDTH + PANEL_GAP);
+            let x = margin + column as f64 * (layout.panel + PANEL_GAP);
             let frame = Frame {
                 x,
                 y: y + PANEL_TITLE,
-                width: PANEL_WIDTH,
+                width: layout.panel,
                 height: row.height,
             };
             panel(s, p, &frame, (column == 0).then_some(margin));
-            right = right.max(x + PANEL_WIDTH);
         }
         y += PANEL_TITLE + row.height + BELOW_PANEL;
     }
-    legend(s, &plot.legend, right + 18.0, top(titled) + PANEL_TITLE);
+    if layout.below {
+        let columns = legend_columns(plot, width);
+        let step = width / columns as f64;
+        let lines = plot.legend.len().div_ceil(columns).max(1);
+        for (i, entries) in plot.legend.chunks(lines).enumerate() {
+            legend(s, entries, 10.0 + i as f64 * step, y);
+        }
+    } else {
+        let x = plot_end(plot, layout) + LEGEND_GAP;
+        legend(s, &plot.legend, x, top(layout) + PANEL_TITLE);
+    }
     scene
 }
 
@@ -145,6 +242,13 @@ impl Frame {
 fn panel(s: &mut Scene, p: &Panel, frame: &Frame, margin: Option<f64>) {
     let (left, top) = (frame.x, frame.y);
     let (right, bottom) = (left + frame.width, top + frame.height);
+    open_group(
+        s,
+        format!(
+            "class=\"panel\" data-frame=\"{left} {top} {} {}\" data-x=\"{} {}\" data-y=\"{} {}\" data-log=\"{}\"",
+            frame.width, frame.height, p.x.min, p.x.max, p.y.min, p.y.max, p.y.log
+        ),
+    );
     text(
         s,
         left,
@@ -234,13 +338,33 @@ fn panel(s: &mut Scene, p: &Panel, frame: &Frame, margin: Option<f64>) {
             color: Some(INK.into()),
         });
     }
+    s.add(Primitive::GroupEnd);
+}
+
+/// Begins a group with these attributes, which the page's script reads.
+fn open_group(s: &mut Scene, attributes: String) {
+    s.add(Primitive::GroupStart {
+        transform: None,
+        title: None,
+        extra_attrs: Some(attributes),
+    });
+}
+
+/// A text as the value of an attribute.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('"', "&quot;")
 }
 
 fn curve(s: &mut Scene, p: &Panel, frame: &Frame, line: &Line) {
     s.add(Primitive::GroupStart {
         transform: None,
         title: Some(line.label.clone()),
-        extra_attrs: None,
+        extra_attrs: Some(format!(
+            "class=\"curve\" data-of=\"{}\"",
+            escaped(&line.label)
+        )),
     });
     for run in line.points.split(Option::is_none) {
         let points: Vec<(f64, f64)> = run.iter().flatten().map(|&q| frame.place(p, q)).collect();
@@ -303,6 +427,7 @@ fn area(s: &mut Scene, p: &Panel, frame: &Frame, band: &Band) {
         ));
     }
     d.push('Z');
+    open_group(s, "class=\"band\"".to_string());
     s.add(Primitive::Path(Box::new(PathData {
         d,
         fill: Some(band.colour.into()),
@@ -311,6 +436,7 @@ fn area(s: &mut Scene, p: &Panel, frame: &Frame, band: &Band) {
         opacity: Some(BAND_OPACITY),
         stroke_dasharray: None,
     })));
+    s.add(Primitive::GroupEnd);
 }
 
 const BAND_OPACITY: f64 = 0.22;
@@ -318,6 +444,7 @@ const BAND_OPACITY: f64 = 0.22;
 fn legend(s: &mut Scene, entries: &[Entry], x: f64, top: f64) {
     for (i, entry) in entries.iter().enumerate() {
         let y = top + 8.0 + i as f64 * LEGEND_LINE;
+        open_group(s, "class=\"key\"".to_string());
         match &entry.key {
             Key::Line(stroke, dots) => {
                 s.add(polyline(vec![(x, y), (x + 32.0, y)], *stroke));
@@ -353,6 +480,7 @@ fn legend(s: &mut Scene, entries: &[Entry], x: f64, top: f64) {
             false,
             INK,
         );
+        s.add(Primitive::GroupEnd);
     }
 }
 

@@ -10,10 +10,15 @@ mod draw;
 mod dynamics;
 mod figures;
 mod guarantees;
+mod history;
 mod isolated;
 mod ledger;
+mod most;
+mod night;
 mod number;
 mod page;
+pub mod paper;
+mod pdf;
 mod plot;
 mod required_bits;
 mod rescaling;
@@ -29,6 +34,9 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 pub use comparison::compared;
+use figures::{Figure, Kind};
+pub use history::history;
+pub use night::night;
 use section::Section;
 use style::Styles;
 
@@ -70,18 +78,30 @@ pub struct Built {
     pub figures: Vec<PathBuf>,
 }
 
+/// Figures of each kind, and of each study, that are drawn unless told otherwise: a page with thousands opens slowly.
+pub const FIGURES: usize = 24;
+
 /// Makes the report of a finished run and stores it in the run directory, replacing an older one.
 pub fn build(run_dir: impl AsRef<Path>) -> Result<Built, ReportError> {
-    build_at(&run_dir, run_dir.as_ref())
+    build_at(&run_dir, run_dir.as_ref(), FIGURES)
 }
 
-/// Makes the report of a finished run, which is left as it is, and stores it in the folder `out`.
-pub fn build_at(run_dir: impl AsRef<Path>, out: &Path) -> Result<Built, ReportError> {
+/// Makes the report of a finished run, which is left as it is, and stores it in the folder `out`, with at most so many
+/// `figures` of each kind.
+pub fn build_at(run_dir: impl AsRef<Path>, out: &Path, most: usize) -> Result<Built, ReportError> {
     let dir = run_dir.as_ref();
     let run = data::Run::read(dir)?;
     let styles = Styles::new(run.bound_ids());
     let mut figures = figures::all(&run, &styles);
     let mut sections = sections(dir, &run, &styles)?;
+    let mut undrawn = 0;
+    for kind in [Kind::Depth, Kind::Bits, Kind::Top1] {
+        undrawn += draw_at_most(most, &mut figures, |f| f.kind == kind);
+    }
+    for section in &mut sections {
+        undrawn += draw_at_most(most, &mut section.figures, |_| true);
+        most::rows(section);
+    }
     let studied = sections.iter_mut().flat_map(|s| &mut s.figures);
     name_apart(figures.iter_mut().chain(studied));
 
@@ -109,7 +129,7 @@ pub fn build_at(run_dir: impl AsRef<Path>, out: &Path) -> Result<Built, ReportEr
     let html = out.join("report.html");
     store::write_bytes(
         &html,
-        page::render(&run, &styles, (&figures, &sections), dir == out)?.as_bytes(),
+        page::render(&run, &styles, (&figures, &sections), (dir == out, undrawn))?.as_bytes(),
     )?;
     Ok(Built {
         html,
@@ -117,8 +137,19 @@ pub fn build_at(run_dir: impl AsRef<Path>, out: &Path) -> Result<Built, ReportEr
     })
 }
 
+/// Leaves out figures of a kind beyond `most`, those first that are not shown without a click; how many are left out.
+fn draw_at_most(most: usize, figures: &mut Vec<Figure>, kind: impl Fn(&Figure) -> bool) -> usize {
+    let of_kind = figures.iter().enumerate().filter(|(_, f)| kind(f));
+    let mut places: Vec<(bool, usize)> = of_kind.map(|(i, f)| (!f.first, i)).collect();
+    places.sort_unstable();
+    let left: HashSet<usize> = places.into_iter().skip(most).map(|(_, i)| i).collect();
+    let mut at = 0..;
+    figures.retain(|_| at.next().is_none_or(|i| !left.contains(&i)));
+    left.len()
+}
+
 /// Gives figures names of their own where two models are spelt alike but for signs that file names have not.
-fn name_apart<'a>(figures: impl Iterator<Item = &'a mut figures::Figure>) {
+fn name_apart<'a>(figures: impl Iterator<Item = &'a mut Figure>) {
     let mut names = HashSet::new();
     for figure in figures {
         let stem = figure.name.clone();

@@ -63,7 +63,7 @@ pub fn render(
     run: &Run,
     styles: &Styles,
     (figures, sections): (&[Figure], &[Section]),
-    beside: bool,
+    (beside, undrawn): (bool, usize),
 ) -> Result<String, minijinja::Error> {
     let mut env = Environment::new();
     env.add_template("report.html", include_str!("template.html"))?;
@@ -75,9 +75,22 @@ pub fn render(
     let models = distinct(run.cells.iter().map(|c| c.summary.key.model.clone()));
     let devices = distinct(run.cells.iter().map(|c| c.summary.device.clone()));
     let cells: Vec<CellRow> = run.cells.iter().map(cell_row).collect();
+    let (loose, loose_more) = first(loose_rows(run), 8);
+    let (verdicts, verdicts_more) = first(verdicts::rows(run), 4 + ids.len());
+    let (_, cells_more) = first((0..cells.len()).collect(), 12);
     let invalid_rows: usize = run.cells.iter().map(Cell::invalid_rows).sum();
     env.get_template("report.html")?.render(context! {
+        style => Value::from_safe_string(include_str!("page.css").to_string()),
+        script => Value::from_safe_string(include_str!("page.js").to_string()),
+        data => Value::from_safe_string(script_data(run)),
         models,
+        verdict => verdict(&run.summary.counts),
+        judged => run.summary.counts.total() > 0,
+        undrawn,
+        loose_more,
+        verdicts_more,
+        cells_more,
+        cells_shown => cells.len() - cells_more,
         counts => given(run.summary.counts),
         power => power(&run.summary.counts),
         cells => given(cells),
@@ -103,9 +116,9 @@ pub fn render(
         sections => given(sections.iter().map(section_view).collect::<Vec<_>>()),
         legend,
         ends_in_layer => run.cells.iter().all(|c| c.summary.final_layer.depth == c.last_depth()),
-        loose => given(loose_rows(run)),
+        loose => given(loose),
         bound_ids => ids,
-        verdicts => given(verdicts::rows(run)),
+        verdicts => given(verdicts),
         violations => given(findings(run, &run.summary.violations)),
         undecided => given(findings(run, &run.summary.undecided)),
         invalid => given(findings(run, &run.summary.invalid)),
@@ -113,8 +126,65 @@ pub fn render(
     })
 }
 
+/// Fields of a table that a page holds; more of them take long to lay out.
+const FIELDS: usize = 20_000;
+
+/// The first rows of a table of so many columns, and how many more there are.
+fn first<T>(mut rows: Vec<T>, columns: usize) -> (Vec<T>, usize) {
+    let shown = (FIELDS / columns.max(1)).min(rows.len());
+    let more = rows.len() - shown;
+    rows.truncate(shown);
+    (rows, more)
+}
+
+/// The run in a sentence.
+fn verdict(counts: &VerdictCounts) -> String {
+    let n = counts.total();
+    match (counts.violated, counts.invalid) {
+        _ if n == 0 => "No bound was evaluated: measurements alone.".to_string(),
+        (0, 0) if counts.undecided == 0 => {
+            format!("Every bound holds, in all {n} comparisons.")
+        }
+        (0, 0) => format!(
+            "No bound is violated in {n} comparisons; {} are within the rounding of f64.",
+            counts.undecided
+        ),
+        (0, invalid) => {
+            format!("No bound is violated, but {invalid} of {n} comparisons are invalid.")
+        }
+        (violated, _) => format!("Bounds are violated in {violated} of {n} comparisons."),
+    }
+}
+
+/// What the page's script knows: cells, and the names of the layers of each model.
+fn script_data(run: &Run) -> String {
+    let cells: Vec<_> = run
+        .cells
+        .iter()
+        .map(|c| {
+            let key = &c.summary.key;
+            let name = key.granularity.name();
+            serde_json::json!([key.cell_id, key.model, key.quantizer, key.bits, name])
+        })
+        .collect();
+    let mut layers = serde_json::Map::new();
+    for cell in &run.cells {
+        let model = &cell.summary.key.model;
+        if !layers.contains_key(model) {
+            let names: Vec<&str> = cell.depths.values().map(|d| d.layer.as_str()).collect();
+            layers.insert(model.clone(), names.into());
+        }
+    }
+    let data = serde_json::json!({"cells": cells, "layers": layers});
+    // No text ends the element that holds it.
+    data.to_string().replace('<', "\\u003c")
+}
+
 /// What counts of verdicts are worth: a bound far above the measurement would hold with a large error in it too.
 fn power(counts: &VerdictCounts) -> String {
+    if counts.total() == 0 {
+        return "No bound was evaluated".to_string();
+    }
     let cleared = match counts.cleared {
         0 => String::new(),
         n => format!("{n} hold in f64 only. "),
@@ -171,6 +241,7 @@ struct TableView {
     title: String,
     head: Vec<String>,
     rows: Vec<Vec<CellView>>,
+    more: usize,
 }
 
 /// A number, or text.
@@ -199,14 +270,17 @@ fn section_view(section: &Section) -> SectionView {
         tables: section
             .tables
             .iter()
-            .map(|t| TableView {
-                title: t.title.clone(),
-                head: t.head.clone(),
-                rows: t
-                    .rows
-                    .iter()
-                    .map(|r| r.iter().map(cell).collect())
-                    .collect(),
+            .map(|t| {
+                let (rows, more) = first(t.rows.iter().collect(), t.head.len());
+                TableView {
+                    title: t.title.clone(),
+                    head: t.head.clone(),
+                    rows: rows
+                        .into_iter()
+                        .map(|r| r.iter().map(cell).collect())
+                        .collect(),
+                    more,
+                }
             })
             .collect(),
     }

@@ -89,12 +89,14 @@ pub struct Band {
 }
 
 /// A line of the legend.
+#[derive(Clone)]
 pub struct Entry {
     pub label: String,
     pub key: Key,
 }
 
 /// What stands before a legend's label.
+#[derive(Clone)]
 pub enum Key {
     Line(Stroke, bool),
     Area(&'static str),

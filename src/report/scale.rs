@@ -13,6 +13,8 @@ pub struct Axis {
     pub max: f64,
     pub ticks: Vec<(f64, String)>,
     pub title: String,
+    /// Holds `log10` values.
+    pub log: bool,
 }
 
 /// `10ᵏ` for whole `k`.
@@ -84,6 +86,7 @@ impl Axis {
             max: max + margin,
             ticks: ticks.map(|t| (t, format!("{t}"))).collect(),
             title: title.to_string(),
+            log: false,
         }
     }
 
@@ -103,6 +106,7 @@ impl Axis {
             max: max + margin,
             ticks,
             title: title.to_string(),
+            log: false,
         }
     }
 
@@ -116,6 +120,7 @@ impl Axis {
                 .map(|(i, n)| (i as f64, n.as_ref().to_string()))
                 .collect(),
             title: title.to_string(),
+            log: false,
         }
     }
 
@@ -135,6 +140,7 @@ impl Axis {
             max,
             ticks: ticks.map(|t| (t, short(t))).collect(),
             title: title.to_string(),
+            log: false,
         }
     }
 
@@ -147,6 +153,7 @@ impl Axis {
                 .map(|i| (20.0 * f64::from(i), format!("{} %", 20 * i)))
                 .collect(),
             title: title.to_string(),
+            log: false,
         }
     }
 
@@ -179,6 +186,7 @@ impl Axis {
             max,
             ticks,
             title: title.to_string(),
+            log: true,
         }
     }
 

@@ -4,8 +4,10 @@
 pub mod answers;
 pub mod compare;
 pub mod headline;
+pub mod history;
 pub mod layer_ranking;
 pub mod provenance;
 pub mod schema;
+pub mod status;
 pub mod store;
 pub mod verdict;

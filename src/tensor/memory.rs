@@ -1,5 +1,8 @@
 //! How much memory the program may use: one budget, asked before anything large is allocated.
 
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes; zero until it is set or first asked for.
@@ -35,6 +38,40 @@ pub fn check(what: &str, bytes: usize) -> Result<(), String> {
         amount(bytes),
         amount(most)
     ))
+}
+
+/// The bytes of a file or pipe of which `copies` will be held; an error where that is more than the budget, before they are
+/// read where the length is known. A folder is no file, and a device may never end.
+pub fn read_file(path: &Path, what: &str, copies: usize) -> io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::Error::other("a folder, where a file is expected"));
+    }
+    if is_device(&metadata) {
+        return Err(io::Error::other("a device, where a file is expected"));
+    }
+    let most = (budget() / copies.max(1)) as u64;
+    let too_long = |length: u64| {
+        let bytes = usize::try_from(length).unwrap_or(usize::MAX);
+        check(what, bytes.saturating_mul(copies)).map_err(io::Error::other)
+    };
+    too_long(metadata.len())?;
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    too_long(bytes.len() as u64)?;
+    Ok(bytes)
+}
+
+#[cfg(unix)]
+fn is_device(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = metadata.file_type();
+    kind.is_char_device() || kind.is_block_device()
+}
+
+#[cfg(not(unix))]
+fn is_device(_: &Metadata) -> bool {
+    false
 }
 
 /// `12.3 GiB` and the like.

@@ -362,3 +362,127 @@ fn required_bits_say_what_most_images_need() {
     ]);
     assert!(refused.contains("tolerances: 0"), "{refused}");
 }
+
+#[test]
+fn papers_are_listed_with_what_they_take_and_unknown_ones_are_refused() {
+    let output = quantbound(&["reproduce", "--list", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let list = list.as_array().unwrap();
+    for paper in [
+        "gonon2023",
+        "houache2025",
+        "path-norm2024",
+        "gpfq",
+        "spfq",
+        "rex",
+        "dfq",
+        "adaround",
+        "yun2021",
+        "qebverif",
+        "houache2026",
+    ] {
+        assert!(list.iter().any(|e| e["paper"] == paper), "{paper}");
+    }
+    assert!(list.iter().all(|e| e["minutes"].as_f64() > Some(0.0)));
+    let error = refused(&["reproduce", "gpqf"]);
+    assert!(error.contains("did you mean gpfq"), "{error}");
+    let error = refused(&["reproduce", "gpfq", "--figure", "9"]);
+    assert!(error.contains("classes, decay"), "{error}");
+    let error = refused(&["reproduce", "qebverif"]);
+    assert!(
+        error.contains("qebverif_p1.safetensors") && error.contains("--weights-dir"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_figure_of_a_paper_stands_beside_what_it_reports() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().display().to_string();
+    let output = quantbound(&[
+        "reproduce",
+        "path-norm2024",
+        "--figure",
+        "norms",
+        "--out",
+        &out,
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("resnet18: synthetic weights"));
+    let page = std::fs::read_to_string(dir.path().join("norms/comparison.md")).unwrap();
+    assert!(page.contains("| L1 | L1, paper |"), "{page}");
+    // Published norms are those of trained weights, which are not here.
+    assert!(
+        page.contains("| resnet18 | not run | not run | 1.330e30 |"),
+        "{page}"
+    );
+    assert!(
+        page.lines()
+            .any(|l| l.starts_with("| resnet18 random:1 | 21 |") && l.contains("not seen")),
+        "{page}"
+    );
+}
+
+#[test]
+fn shells_and_manuals_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = quantbound(&["completions", shell]);
+        let script = text(&output.stdout);
+        assert!(
+            script.contains("reproduce") && script.contains("weights-dir"),
+            "{shell}"
+        );
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let output = quantbound(&["manual", &dir.path().display().to_string()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(dir.path().join("quantbound-run.1")).unwrap();
+    assert!(page.contains("isolated"), "{page}");
+}
+
+#[test]
+fn quiet_says_nothing_but_results_and_json_is_nothing_but_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run").display().to_string();
+    let images = asset("imagenet-samples");
+    let run = |more: &[&str]| {
+        let words = [
+            "run",
+            "--model",
+            "cifar_resnet20",
+            "--weights",
+            "random:1",
+            "--images",
+            &images,
+            "--limit",
+            "2",
+            "--bits",
+            "8",
+            "--bounds",
+            "none",
+            "--out",
+            &out,
+        ];
+        quantbound(&[&words, more].concat())
+    };
+    let output = run(&["--quiet", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["summary"]["cells"].as_array().unwrap().len(), 1);
+    let output = run(&[]);
+    let said = text(&output.stdout);
+    assert!(said.contains("no bound was evaluated"), "{said}");
+    assert!(
+        !said.contains('\u{1b}'),
+        "colours without a terminal: {said}"
+    );
+    // Nothing is said twice where no terminal takes the progress.
+    let lines = text(&output.stderr);
+    let lines: Vec<&str> = lines.lines().collect();
+    let mut once = lines.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), lines.len(), "{lines:?}");
+}

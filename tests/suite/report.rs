@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::common::parts;
 use crate::common::run_dir::{BOUNDS, Make};
-use quantbound::report::{Built, build};
+use quantbound::report::paper::{Format, Request, What, figures_for_print};
+use quantbound::report::{Built, build, build_at};
 use quantbound::results::schema::{BoundRow, MeasurementRow, OutputRow, file};
 use quantbound::results::store::{RunStore, for_each_row, read_summary};
 
@@ -368,4 +369,125 @@ fn equal_results_give_an_equal_report() {
         let same = std::fs::read(&path).unwrap() == std::fs::read(b.path().join(name)).unwrap();
         assert!(same, "{} differs", name.display());
     }
+}
+
+#[test]
+fn the_page_begins_with_a_verdict_and_tells_its_script_of_cells_and_layers() {
+    let (dir, _, html) = made(&Make::default());
+    let summary = read_summary(dir.path()).unwrap();
+    let said = html.split("class=\"verdict").nth(1).unwrap();
+    let said = said.split('<').next().unwrap();
+    let total = summary.counts.total();
+    assert!(
+        said.contains(&format!("in all {total} comparisons")),
+        "{said}"
+    );
+    assert!(html.find("class=\"verdict").unwrap() < html.find("class=\"cards\"").unwrap());
+    let data = html.split("id=\"run\">").nth(1).unwrap();
+    let data: serde_json::Value =
+        serde_json::from_str(data.split("</script>").next().unwrap()).unwrap();
+    assert_eq!(data["cells"].as_array().unwrap().len(), summary.cells.len());
+    let model = &summary.cells[0].key.model;
+    let names = data["layers"][model].as_array().unwrap();
+    let last = summary.cells[0].final_layer.clone();
+    assert_eq!(names[last.depth as usize - 1], last.layer.as_str());
+}
+
+#[test]
+fn figures_beyond_a_number_are_left_out_and_it_is_said() {
+    let make = Make {
+        bits: (2..=10).collect(),
+        ..Make::default()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    make.write(dir.path());
+    let whole = build(dir.path()).unwrap();
+    let few = build_at(dir.path(), dir.path(), 2).unwrap();
+    let depth = |built: &Built| {
+        let names = built.figures.iter().map(|f| f.display().to_string());
+        names
+            .filter(|f| f.contains("/depth-") && f.ends_with(".svg"))
+            .count()
+    };
+    assert_eq!((depth(&whole), depth(&few)), (9, 2));
+    // The bit width that most readers look for is among those that stay.
+    assert!(
+        few.figures
+            .iter()
+            .any(|f| f.ends_with("depth-mobilenet-v2-uniform-symmetric-8bit.svg"))
+    );
+    let html = std::fs::read_to_string(&few.html).unwrap();
+    assert!(html.contains("7 more figures are not drawn"));
+    let left = std::fs::read_dir(dir.path().join("figures"))
+        .unwrap()
+        .count();
+    assert_eq!(left, few.figures.len(), "those of the larger page are gone");
+}
+
+#[test]
+fn figures_for_print_have_their_width_and_the_numbers_behind_them() {
+    let make = Make::default();
+    let dir = tempfile::tempdir().unwrap();
+    make.write(dir.path());
+    let request = Request {
+        what: What::Depth,
+        formats: vec![
+            Format::Svg,
+            Format::Pdf,
+            Format::Png,
+            Format::Csv,
+            Format::Latex,
+            Format::Markdown,
+        ],
+        width: 3.3,
+        curves: vec!["layerwise".into()],
+        only: vec!["8 bits".into()],
+    };
+    let out = dir.path().join("print");
+    let files = figures_for_print(dir.path(), &out, &request).unwrap();
+    // Two panels, per tensor and per channel.
+    assert_eq!(files.len(), 12, "{files:?}");
+    let read = |ending: &str| {
+        let file = files
+            .iter()
+            .find(|f| f.extension().unwrap() == ending)
+            .unwrap();
+        std::fs::read(file).unwrap()
+    };
+    let svg = String::from_utf8(read("svg")).unwrap();
+    assert!(svg.contains("width=\"3.3in\""));
+    assert!(svg.contains("<title>layerwise</title>") && !svg.contains("<title>gonon2023</title>"));
+    assert!(String::from_utf8_lossy(&read("pdf")).contains("/MediaBox[0 0 237.600"));
+    let image = image::load_from_memory(&read("png")).unwrap();
+    assert!(image.width() > 600, "{}", image.width());
+    // Every depth of the bound, with the table's own number.
+    let mut stored = Vec::new();
+    let cells = read_summary(dir.path()).unwrap().cells;
+    let cell = cells.iter().find(|c| c.key.bits == 8).unwrap();
+    for_each_row(&dir.path().join(file::BOUNDS), |r: BoundRow| {
+        if r.cell_id == cell.key.cell_id && r.bound == "layerwise" {
+            stored.push((r.depth, r.log10_bound));
+        }
+    })
+    .unwrap();
+    let csv = String::from_utf8(read("csv")).unwrap();
+    for (depth, log10) in stored {
+        assert!(
+            csv.contains(&format!("\"layerwise\",\"{depth}\",{log10}\n")),
+            "{csv}"
+        );
+    }
+    let tex = String::from_utf8(read("tex")).unwrap();
+    assert!(
+        tex.contains("\\toprule") && tex.contains(" & layerwise"),
+        "{tex}"
+    );
+    let md = String::from_utf8(read("md")).unwrap();
+    assert!(md.contains("| at | "), "{md}");
+    let none = Request {
+        only: vec!["no such model".into()],
+        ..request
+    };
+    let error = figures_for_print(dir.path(), &out, &none).unwrap_err();
+    assert!(error.to_string().contains("no such figure"), "{error}");
 }

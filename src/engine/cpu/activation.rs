@@ -1,8 +1,8 @@
 //! Bias and activation, fused. NaN passes through every activation.
 
 use super::real::Real;
-use super::simd::{Kernel, dispatch};
 use crate::network::Activation;
+use crate::tensor::simd::{Kernel, dispatch};
 
 /// `activation(x)`.
 #[inline(always)]

@@ -3,11 +3,11 @@
 use super::buffers::Buffers;
 use super::conv::Params;
 use super::real::Real;
-use super::simd::{Kernel, dispatch};
 use super::split::{Split, Tile};
 use super::strided::inside;
 use crate::network::Conv;
 use crate::tensor::Shape;
+use crate::tensor::simd::{Kernel, dispatch};
 
 /// Pixels of one piece of work.
 const PIXELS: usize = 512;

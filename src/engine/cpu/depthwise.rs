@@ -8,10 +8,10 @@ use super::buffers::Buffers;
 use super::conv::Params;
 use super::layout::Layout;
 use super::real::Real;
-use super::simd::{Kernel, dispatch};
 use super::split::Split;
 use crate::network::{Activation, Conv};
 use crate::tensor::Shape;
+use crate::tensor::simd::{Kernel, dispatch};
 
 /// Sums kept in registers.
 const LANES: usize = 32;

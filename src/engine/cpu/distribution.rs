@@ -1,11 +1,11 @@
 //! [`Distribution::literal`] of one image's map, vectorized, with pieces that do not depend on the thread count.
 
 use super::real::Real;
-use super::simd::{Kernel, dispatch};
 use super::split::Split;
 use crate::engine::distribution::{ChannelMoments, Distribution};
 use crate::tensor::Shape;
 use crate::tensor::histogram::Bins;
+use crate::tensor::simd::{Kernel, dispatch};
 
 /// Partial results inside a channel.
 const LANES: usize = 16;

@@ -2,10 +2,10 @@
 
 use super::activation::{activate, activate_all};
 use super::real::Real;
-use super::simd::{Kernel, dispatch};
 use super::split::Split;
 use crate::network::{Activation, Function, ResponseNorm, Window};
 use crate::tensor::Shape;
+use crate::tensor::simd::{Kernel, dispatch};
 
 /// Elements of one piece of work.
 const ELEMENTS: usize = 1 << 15;

@@ -23,7 +23,6 @@ mod real;
 mod reduce;
 mod runner;
 mod sample;
-mod simd;
 mod split;
 mod strided;
 

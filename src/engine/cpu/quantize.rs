@@ -1,9 +1,9 @@
 //! Activations put on their grids.
 
 use super::real::Real;
-use super::simd::{Kernel, dispatch};
 use super::split::Split;
 use crate::quant::QuantizedActivation;
+use crate::tensor::simd::{Kernel, dispatch};
 
 /// Elements of one piece of work.
 const ELEMENTS: usize = 1 << 15;

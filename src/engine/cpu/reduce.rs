@@ -1,9 +1,9 @@
 //! [`TapStats::reduce`] in fixed blocks: vectorized, and the same for any number of threads.
 
 use super::real::Real;
-use super::simd::{Kernel, dispatch};
 use super::split::Split;
 use crate::engine::TapStats;
+use crate::tensor::simd::{Kernel, dispatch};
 
 /// Elements of one block.
 const BLOCK: usize = 1 << 12;

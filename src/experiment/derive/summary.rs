@@ -87,6 +87,8 @@ impl Judging {
             }
             judge.see(depth, image, measured);
         };
+        let layers = network.layers().count();
+        let mut allowance = None;
         let mut outputs: Vec<OutputRow> = Vec::new();
         let (mut spent, mut device) = (Vec::new(), String::new());
         for batch in 0..batches {
@@ -94,6 +96,9 @@ impl Judging {
             let measurements: Vec<MeasurementRow> = store.read(&part)?;
             let rows: Vec<OutputRow> = store.read(&part)?;
             for row in &measurements {
+                if row.depth as usize == layers {
+                    allowance = allowance.into_iter().chain(row.fp_allowance).reduce(worst);
+                }
                 see(row.depth, &row.image, row.max_abs_diff);
             }
             for row in &rows {
@@ -126,7 +131,6 @@ impl Judging {
             summary.counts += of_bound.counts;
         }
 
-        let layers = network.layers().count();
         let at = |depth: usize| -> Vec<BoundAt> {
             let measured = largest[depth - 1];
             let here = bounds.iter().filter(|b| b.depth as usize == depth);
@@ -154,11 +158,21 @@ impl Judging {
                 depth: layers as u32,
                 layer: last_layer.map_or(String::new(), |i| network.nodes[i].name.clone()),
                 max_abs_diff: largest[layers - 1],
+                fp_allowance: allowance,
                 bounds: at(layers),
             },
             output: output_summary(&outputs, largest[taps.len() - 1], at(taps.len())),
         });
         Ok(())
+    }
+}
+
+/// The larger of two; NaN stays.
+fn worst(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
     }
 }
 

@@ -33,27 +33,43 @@ pub struct LoadedModel {
     pub notes: Vec<String>,
 }
 
-impl LoadedModel {
-    /// Loads a checkpoint strictly, imports an ONNX file, or makes `random:SEED` weights. The batch-norm
-    /// statistics of the latter are measured on the first of `images`, or follow from the weights without them.
-    pub fn load(model: &Model, images: Option<&ImageSet>) -> Result<Self, SweepError> {
-        let mut loaded = Self::load_as_trained(model, images)?;
-        if let Some(Replacement::Relu) = model.activation {
-            loaded.network = without_caps(&loaded.network);
-            loaded.notes.push(
-                "every ReLU6 is a ReLU now: the reference is not the function that was trained"
-                    .into(),
-            );
-        }
-        loaded.content = loaded.network.content();
+/// A network by itself, which may take tensors that are no pictures.
+#[derive(Clone, Debug)]
+pub struct LoadedNetwork {
+    /// The folded full-precision network.
+    pub network: Network,
+    /// What the import of the file had to say.
+    pub notes: Vec<String>,
+    weights_sha256: String,
+    naming: Option<Naming>,
+}
+
+impl LoadedNetwork {
+    /// As [`LoadedModel::load`], for any number of input channels.
+    pub fn load(model: &Model) -> Result<Self, SweepError> {
+        let mut loaded = match synthetic::parse_label(&model.weights.to_string_lossy()) {
+            Some(seed) => {
+                let LoadedModel {
+                    network,
+                    notes,
+                    weights_sha256,
+                    ..
+                } = LoadedModel::synthetic(model, seed, None)?;
+                Self {
+                    network,
+                    notes,
+                    weights_sha256,
+                    naming: None,
+                }
+            }
+            None => Self::read(model)?,
+        };
+        replace(model, &mut loaded.network, &mut loaded.notes);
         Ok(loaded)
     }
 
-    fn load_as_trained(model: &Model, images: Option<&ImageSet>) -> Result<Self, SweepError> {
-        let weights = model.weights.to_string_lossy();
-        if let Some(seed) = synthetic::parse_label(&weights) {
-            return Self::synthetic(model, seed, images);
-        }
+    /// From a checkpoint or an ONNX file.
+    fn read(model: &Model) -> Result<Self, SweepError> {
         let (mut notes, mut naming) = (Vec::new(), None);
         // Read once: what is hashed is what is measured, whatever becomes of the file.
         let bytes = checkpoint::read(&model.weights)?;
@@ -72,13 +88,52 @@ impl LoadedModel {
             naming = Some(loaded.naming);
             loaded.network
         };
-        let sha256 = manifest::sha256_of(&bytes);
+        Ok(Self {
+            network,
+            notes,
+            weights_sha256: manifest::sha256_of(&bytes),
+            naming,
+        })
+    }
+}
+
+/// Replaces activations where that is asked for.
+fn replace(model: &Model, network: &mut Network, notes: &mut Vec<String>) {
+    if let Some(Replacement::Relu) = model.activation {
+        *network = without_caps(network);
+        notes.push(
+            "every ReLU6 is a ReLU now: the reference is not the function that was trained".into(),
+        );
+    }
+}
+
+impl LoadedModel {
+    /// Loads a checkpoint strictly, imports an ONNX file, or makes `random:SEED` weights. The batch-norm
+    /// statistics of the latter are measured on the first of `images`, or follow from the weights without them.
+    pub fn load(model: &Model, images: Option<&ImageSet>) -> Result<Self, SweepError> {
+        let mut loaded = Self::load_as_trained(model, images)?;
+        replace(model, &mut loaded.network, &mut loaded.notes);
+        loaded.content = loaded.network.content();
+        Ok(loaded)
+    }
+
+    fn load_as_trained(model: &Model, images: Option<&ImageSet>) -> Result<Self, SweepError> {
+        let weights = model.weights.to_string_lossy();
+        if let Some(seed) = synthetic::parse_label(&weights) {
+            return Self::synthetic(model, seed, images);
+        }
+        let LoadedNetwork {
+            network,
+            mut notes,
+            weights_sha256,
+            naming,
+        } = LoadedNetwork::read(model)?;
         let chosen = chosen(model, &network, naming, &mut notes)?;
         Ok(Self {
             preprocessing: chosen.preprocessing,
             preprocessing_from: chosen.reason,
             network,
-            weights_sha256: sha256,
+            weights_sha256,
             content: String::new(),
             notes,
         })

@@ -9,6 +9,10 @@ use crate::network::onnx::{QuantizedModel, import_quantized};
 use crate::quant::imported::{Fitted, fit, width};
 use crate::quant::saved::SavedError;
 use crate::quant::{Granularity, QuantError, QuantizedNetwork, Quantizer};
+use crate::tensor::memory;
+
+/// What reading takes for each byte of the file: the file, its tensors, and the layers made of them.
+const COPIES: usize = 3;
 
 /// An ONNX file of a quantized network.
 #[derive(Clone, Debug)]
@@ -35,8 +39,8 @@ impl QuantizedFile {
             path: path.to_path_buf(),
             source,
         };
-        let bytes = std::fs::read(path).map_err(io)?;
-        let found = manifest::sha256(path).map_err(io)?;
+        let bytes = memory::read_file(path, "the quantized network", COPIES).map_err(io)?;
+        let found = manifest::sha256_of(&bytes);
         if !sha256.is_empty() && sha256 != found {
             return Err(SavedError::Format {
                 path: path.to_path_buf(),

@@ -10,7 +10,7 @@ use crate::quant::{QuantError, QuantizedLayer, QuantizedNetwork, Walk};
 use crate::tensor::Batch;
 
 /// Images that isolated discrepancies are measured on, the first of the calibration set.
-const IMAGES: usize = 8;
+pub const IMAGES: usize = 8;
 /// The bound that stands for all.
 const BOUND: &str = facts::CHANNELWISE.id;
 

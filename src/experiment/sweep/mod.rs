@@ -1,35 +1,34 @@
 //! Runs a plan: every cell's measurements, bounds and verdicts, stored as they are made.
 
+mod failures;
 mod pass;
+mod prepare;
 mod schedule;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 
+use self::failures::Failures;
+pub use self::failures::OnFailure;
 use self::pass::Pass;
-use self::schedule::Scheduled;
-use crate::data::ImageSet;
+use self::prepare::Prepared;
 use crate::engine::Engine;
-use crate::experiment::cell::{Cell, CellSpec, Conditions, label};
+use crate::experiment::cell::{Cell, label};
 use crate::experiment::derive::summary::Judging;
 use crate::experiment::derive::tables;
 use crate::experiment::derive::tails;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
-use crate::experiment::plan::{CalibrationSpec, Plan, QuantizerSpec, Tails};
+use crate::experiment::plan::Plan;
 use crate::experiment::share::{Shard, Share};
 use crate::experiment::studies::Turn;
-use crate::experiment::subject::calibrating::Calibrating;
 use crate::experiment::subject::context::{Given, ModelContext};
-use crate::experiment::subject::images::open_images;
-use crate::experiment::subject::labels::{check_labels, doubt};
-use crate::experiment::subject::model::LoadedModel;
-use crate::experiment::subject::naming::tell_apart;
-use crate::experiment::subject::saved::models_for;
-use crate::results::provenance::{Machine, ModelProvenance, Provenance};
-use crate::results::schema::{CellKey, Summary, VerdictCounts};
-use crate::results::store::{Part, RunStore};
+use crate::experiment::subject::labels::doubt;
+use crate::results::provenance::{Machine, Provenance};
+use crate::results::schema::{Summary, VerdictCounts};
+use crate::results::status::Statuses;
 
 /// A sweep about to run.
 pub struct Sweep<'a> {
@@ -47,48 +46,8 @@ pub struct Sweep<'a> {
     pub out: Place<'a>,
     /// The signal that asks to stop after the part in flight; 0 for none.
     pub stop: &'a AtomicUsize,
-}
-
-/// What a sweep works on, loaded.
-struct Prepared {
-    out: PathBuf,
-    images: ImageSet,
-    calibrating: Calibrating,
-    models: Vec<LoadedModel>,
-    cells: Vec<Cell>,
-    batches: u32,
-    studies: Scheduled,
-    store: RunStore,
-    provenance: Provenance,
-}
-
-impl Prepared {
-    fn share(&self, shard: Option<Shard>) -> Share {
-        let (cells, batches) = (self.cells.len(), self.batches as usize);
-        match shard {
-            Some(shard) => Share::new(shard, cells, batches),
-            None => Share::whole(cells, batches),
-        }
-    }
-
-    fn parts(&self, plan: &Plan, cell: &Cell, share: &Share) -> Vec<Part> {
-        self.studies.parts(plan, cell, self.batches, share)
-    }
-
-    /// Tells how much there is to do, and returns how many parts are not stored.
-    fn planned(&self, plan: &Plan, share: &Share, tell: &mut dyn FnMut(Event)) -> usize {
-        let parts = self.cells.iter().map(|c| self.parts(plan, c, share));
-        let parts: Vec<Vec<Part>> = parts.collect();
-        let all = parts.iter().map(Vec::len).sum();
-        let done = parts.iter().flatten().filter(|p| self.store.has(p));
-        let done = done.count();
-        tell(Event::Planned {
-            cells: parts.iter().filter(|p| !p.is_empty()).count(),
-            parts: all,
-            done,
-        });
-        all - done
-    }
+    /// What a cell that cannot be made does to the others.
+    pub on_failure: OnFailure,
 }
 
 /// Roundings differ from processor to processor and from driver to driver.
@@ -137,23 +96,42 @@ pub struct Finished {
     pub searched: VerdictCounts,
     /// The statement for most images in words, where the plan asks for one.
     pub tails: Option<String>,
+    /// What became of every cell.
+    pub statuses: Statuses,
+}
+
+/// What a share of a sweep leaves.
+pub struct Made {
+    /// Parts that were not stored before.
+    pub computed: usize,
+    /// What became of its cells.
+    pub statuses: Statuses,
 }
 
 impl Sweep<'_> {
     /// Runs what is not stored yet, then merges and judges.
     pub fn run(&self, tell: &mut dyn FnMut(Event)) -> Result<Finished, SweepError> {
-        let prepared = self.prepare(tell)?;
-        let share = prepared.share(None);
-        self.make(&prepared, share, tell)
+        let lenient = self.on_failure != OnFailure::Stop;
+        let prepared = self.prepare(lenient, tell)?;
+        let share = prepared.whole();
+        let failures = self.failures(&prepared, &share)?;
+        self.make(&prepared, share, failures, tell)
+    }
+
+    /// The cells of the plan, in order, and the batches of each; nothing is written.
+    pub fn list(&self, tell: &mut dyn FnMut(Event)) -> Result<(Vec<Cell>, u32), SweepError> {
+        let loaded = self.load(false, tell)?;
+        Ok((loaded.cells, loaded.batches))
     }
 
     /// The same of parts that other machines made; none but studies of whole cells are made here.
     pub fn merge(&self, tell: &mut dyn FnMut(Event)) -> Result<Finished, SweepError> {
-        let prepared = self.prepare(tell)?;
-        let share = prepared.share(None);
-        let Prepared { cells, store, .. } = &prepared;
+        let prepared = self.prepare(false, tell)?;
+        let share = prepared.whole();
+        let failures = self.failures(&prepared, &share)?;
+        let store = &prepared.store;
         let (mut parts, mut missing, mut first) = (0, 0, String::new());
-        for cell in cells {
+        for cell in prepared.cells.iter().filter(|c| !failures.has(c)) {
             let late = prepared.studies.of_whole(Turn::Last, self.plan, cell);
             let all = prepared.parts(self.plan, cell, &share);
             for part in all.iter().filter(|p| !late.contains(p)) {
@@ -173,96 +151,70 @@ impl Sweep<'_> {
                 first,
             });
         }
-        self.make(&prepared, share, tell)
+        self.make(&prepared, share, failures, tell)
     }
 
-    /// Runs the parts of one of several machines that are not stored yet, and returns how many those were.
-    pub fn run_shard(
+    /// Runs the parts of one of several machines that are not stored yet.
+    pub fn run_shard(&self, shard: Shard, tell: &mut dyn FnMut(Event)) -> Result<Made, SweepError> {
+        let prepared = self.prepare(false, tell)?;
+        let share = Share::new(shard, prepared.cells.len(), prepared.batches as usize);
+        self.some(&prepared, share, tell)
+    }
+
+    /// Runs the parts of one cell, or of some of its batches, that are not stored yet.
+    ///
+    /// # Errors
+    /// [`SweepError::Strange`] for a cell that the plan does not have with the networks, images and code that are here.
+    pub fn run_cell(
         &self,
-        shard: Shard,
+        cell_id: &str,
+        batches: Option<Range<u32>>,
         tell: &mut dyn FnMut(Event),
-    ) -> Result<usize, SweepError> {
-        let prepared = self.prepare(tell)?;
-        let share = prepared.share(Some(shard));
-        let computed = prepared.planned(self.plan, &share, tell);
-        self.measure(&prepared, share, None, tell)?;
-        Ok(computed)
-    }
-
-    /// Loads everything and names the cells, before any work.
-    fn prepare(&self, tell: &mut dyn FnMut(Event)) -> Result<Prepared, SweepError> {
-        let images = open_images(&self.plan.images)?;
-        tell(Event::Note(images.labels()));
-        let calibration = self.plan.calibration.as_ref();
-        let calibration = calibration.map(CalibrationSpec::open).transpose()?;
-        if let (Some(_), Some(seen)) = (self.plan.studies.tails, &calibration) {
-            Tails::check_apart(&images, seen)?;
-        }
-        let calibrating = Calibrating::new(calibration)?;
-        let mut models = self
-            .plan
-            .model
-            .iter()
-            .map(|model| LoadedModel::load(model, Some(&images)))
-            .collect::<Result<Vec<_>, _>>()?;
-        tell_apart(&mut models, &self.plan.model)?;
-        let models = models;
-        check_labels(&models, &images, tell)?;
-        for model in &models {
-            images.check(&model.preprocessing)?;
-        }
-        for model in &models {
-            tell(Event::Note(model.pictures()));
-            for note in &model.notes {
-                tell(Event::Note(format!("note: {note}")));
-            }
-            if let Some((node, assumption)) = model.network.beyond_bounds() {
-                tell(Event::Note(format!(
-                    "{} has no bounds: node {}: {assumption}",
-                    model.network.name, node.name
-                )));
-            }
-        }
-        let cells = self.cells(&models, &images, &calibrating)?;
-        let resolved = self.plan.to_toml()?;
-        let out = match self.out {
-            Place::At(out) => out.to_path_buf(),
-            Place::Named(named) => {
-                let ids = cells.iter().map(|c| c.key.cell_id.as_str());
-                named(&ids.fold(resolved.clone(), |text, id| text + id))
-            }
+    ) -> Result<Made, SweepError> {
+        let loaded = self.load(false, tell)?;
+        let cell = loaded.cells.iter().find(|c| c.key.cell_id == cell_id);
+        let Some(number) = cell.map(|c| c.number) else {
+            return Err(SweepError::Strange {
+                cell: cell_id.to_string(),
+                cells: loaded.cells.len(),
+            });
         };
-        let store = RunStore::create_or_open(&out)?;
-        if store.resolved().is_some_and(|earlier| earlier != resolved) {
-            tell(Event::Note(format!(
-                "note: {} held the results of another plan: its tables and figures are replaced, its parts are kept and \
-                 found again when that plan returns",
-                out.display()
-            )));
-        }
-        store.write_plan(self.written)?;
-        store.write_resolved(&resolved)?;
-        let mut provenance = self.provenance(&models, &images);
-        provenance.calibration = calibrating.describe();
-        store.write_provenance(&provenance)?;
-        Ok(Prepared {
-            out,
-            batches: images.len().div_ceil(self.plan.batch) as u32,
-            studies: Scheduled::of(self.plan),
-            images,
-            calibrating,
-            models,
-            cells,
-            store,
-            provenance,
-        })
+        let all = 0..loaded.batches;
+        let share = Share::one(number, batches.unwrap_or(all.clone()), all);
+        let prepared = self.open(loaded, tell)?;
+        self.some(&prepared, share, tell)
     }
 
-    /// Makes the parts of a share that are not stored yet; where there is a judge, it judges every cell.
-    fn measure(
+    fn some(
         &self,
         prepared: &Prepared,
         share: Share,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Made, SweepError> {
+        let mut failures = self.failures(prepared, &share)?;
+        let computed = prepared.planned(self.plan, &share, tell);
+        let worked = self.measure(prepared, &share, &mut failures, None, tell);
+        let statuses = prepared.statuses(self.plan, &share, &failures);
+        let written = statuses.write(&prepared.store);
+        worked?;
+        written?;
+        Ok(Made { computed, statuses })
+    }
+
+    /// What failed before, where it is not tried again.
+    fn failures(&self, prepared: &Prepared, share: &Share) -> Result<Failures, SweepError> {
+        let earlier = Statuses::read(&prepared.out)?;
+        let parts = |cell: &Cell| prepared.parts(self.plan, cell, share);
+        let cells = &prepared.cells;
+        Ok(Failures::earlier(self.on_failure, earlier, cells, parts))
+    }
+
+    /// Makes the parts of a share that are not stored yet; where there is a judge, it judges every cell that was made.
+    fn measure(
+        &self,
+        prepared: &Prepared,
+        share: &Share,
+        failures: &mut Failures,
         mut judging: Option<&mut Judging>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
@@ -273,7 +225,7 @@ impl Sweep<'_> {
             images: &prepared.images,
             store: &prepared.store,
             calibrating: &prepared.calibrating,
-            share,
+            share: *share,
             stop: self.stop,
         };
         for (index, model) in prepared.models.iter().enumerate() {
@@ -286,12 +238,12 @@ impl Sweep<'_> {
                 studies: &prepared.studies,
                 cells: &mine,
             };
-            pass.cells(Turn::First, &mut context, tell)?;
-            pass.batches(&mut context, tell)?;
-            pass.cells(Turn::Last, &mut context, tell)?;
+            pass.cells(Turn::First, &mut context, failures, tell)?;
+            pass.batches(&mut context, failures, tell)?;
+            pass.cells(Turn::Last, &mut context, failures, tell)?;
             if let Some(judging) = judging.as_deref_mut() {
                 tell(Event::Now(format!("{} judging", model.network.name)));
-                for cell in &mine {
+                for cell in mine.iter().filter(|c| !failures.has(c)) {
                     judging.judge(cell, &mut context, tell)?;
                 }
             }
@@ -304,19 +256,31 @@ impl Sweep<'_> {
         &self,
         prepared: &Prepared,
         share: Share,
+        mut failures: Failures,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Finished, SweepError> {
         let computed = prepared.planned(self.plan, &share, tell);
+        let store = &prepared.store;
+        let statuses = |failures: &Failures| prepared.statuses(self.plan, &share, failures);
+        statuses(&failures).write(store)?;
         let mut judging = Judging::default();
-        self.measure(prepared, share, Some(&mut judging), tell)?;
+        let worked = self.measure(prepared, &share, &mut failures, Some(&mut judging), tell);
+        let statuses = statuses(&failures);
+        let written = statuses.write(store);
+        worked?;
+        written?;
 
-        let Prepared {
-            out,
-            models,
-            cells,
-            store,
-            ..
-        } = prepared;
+        let Prepared { out, models, .. } = prepared;
+        let made = prepared.cells.iter().filter(|c| !failures.has(c));
+        let made: Vec<Cell> = made.cloned().collect();
+        if made.is_empty() {
+            let first = statuses.complaints().into_iter().next();
+            return Err(SweepError::NoneMade {
+                cells: statuses.cells.len(),
+                first: first.unwrap_or_default(),
+            });
+        }
+        let cells = &made;
         tell(Event::Now("merging".into()));
         let batches = prepared.batches;
         prepared.studies.merge(self.plan, cells, batches, store)?;
@@ -339,86 +303,7 @@ impl Sweep<'_> {
             searched: tables::searched(store)?,
             computed,
             tails,
+            statuses,
         })
-    }
-
-    /// Every cell of the plan, model by model.
-    fn cells(
-        &self,
-        models: &[LoadedModel],
-        images: &ImageSet,
-        calibrating: &Calibrating,
-    ) -> Result<Vec<Cell>, SweepError> {
-        let how = Conditions {
-            engine: self.engine.device().engine,
-            batch: self.plan.batch,
-            f64_images: self.plan.f64_images,
-        };
-        let quantizers = self.plan.quantizers();
-        let cell = |number: usize, model: usize, quantizer: &QuantizerSpec| {
-            let loaded = &models[model];
-            let built = quantizer.build()?;
-            let calibration = calibrating.hash();
-            let spec = CellSpec {
-                model: loaded.network.name.clone(),
-                network: loaded.content.clone(),
-                preprocessing: loaded.preprocessing.clone(),
-                images: images.hash(),
-                quantizer: quantizer.clone(),
-                calibration: calibration.filter(|_| built.needs_calibration()),
-                mode: "accumulated",
-            };
-            let spec_id = spec.id()?;
-            let key = CellKey {
-                cell_id: how.cell_id(&spec)?,
-                model: spec.model.clone(),
-                quantizer: built.name(),
-                bits: quantizer.bits,
-                granularity: quantizer.granularity,
-            };
-            Ok(Cell {
-                spec,
-                spec_id,
-                key,
-                number,
-                model,
-            })
-        };
-        let mut pairs = Vec::new();
-        for quantizer in &quantizers {
-            pairs.extend(
-                models_for(quantizer, models)?
-                    .into_iter()
-                    .map(|m| (m, quantizer)),
-            );
-        }
-        // Model by model, in plan order.
-        pairs.sort_by_key(|&(m, _)| m);
-        let numbered = pairs.into_iter().enumerate();
-        numbered.map(|(i, (m, q))| cell(i, m, q)).collect()
-    }
-
-    fn provenance(&self, models: &[LoadedModel], images: &ImageSet) -> Provenance {
-        let mut record = Provenance::new(self.engine.device(), self.device_reason.clone());
-        record.images_dir = self.plan.images.dir.display().to_string();
-        record.images = images.len();
-        record.labels = images.labels();
-        record.images_hash = images.hash();
-        record.models = self
-            .plan
-            .model
-            .iter()
-            .zip(models)
-            .map(|(planned, loaded)| ModelProvenance {
-                model: loaded.network.name.clone(),
-                weights: planned.weights.display().to_string(),
-                weights_sha256: loaded.weights_sha256.clone(),
-                network: loaded.content.clone(),
-                preprocessing: loaded.preprocessing.clone(),
-                preprocessing_from: loaded.preprocessing_from.clone(),
-                domain_magnitude: loaded.domain().magnitude(),
-            })
-            .collect();
-        record
     }
 }

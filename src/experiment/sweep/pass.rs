@@ -1,12 +1,18 @@
 //! The forward passes of a sweep: one full-precision pass of a batch serves every cell and study that needs it.
 
+use std::ops::Range;
 use std::time::Instant;
 
+use super::failures::Failures;
 use super::schedule::Scheduled;
+use crate::engine::EngineError;
 use crate::experiment::cell::{Cell, label};
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
-use crate::experiment::studies::{BatchStudy, Chunk, Collecting, Found, Study, Subject, Turn};
+use crate::experiment::parts;
+use crate::experiment::studies::{
+    BatchStudy, CellStudy, Chunk, Collecting, Found, Study, Subject, Turn,
+};
 use crate::experiment::subject::context::{Given, ModelContext};
 use crate::experiment::subject::model::LoadedModel;
 use crate::quant::QuantizedNetwork;
@@ -34,17 +40,32 @@ struct Lacking<'a> {
     rows: Box<dyn Collecting>,
 }
 
+/// Some images of a batch beside their full-precision pass.
+struct Piece<'p> {
+    batch: u32,
+    /// The whole batch.
+    whole: &'p Batch,
+    outputs: &'p [Vec<f32>],
+    /// Indices into the image set.
+    images: Range<usize>,
+    /// A cell's share of the full-precision pass.
+    seconds: f64,
+    /// No more of the batch comes after it.
+    last: bool,
+}
+
 impl<'a> Pass<'a> {
     /// Runs the studies of batches, where they are not stored yet.
     pub fn batches(
         &self,
         context: &mut ModelContext<'a>,
+        failures: &mut Failures,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
         let (size, images) = (self.given.plan.batch, self.given.images);
         for batch in 0..images.len().div_ceil(size) {
             let range = batch * size..((batch + 1) * size).min(images.len());
-            let all = self.cells.iter();
+            let all = self.cells.iter().filter(|c| !failures.has(c));
             let mut pending: Vec<Pending<'_>> = all
                 .filter_map(|cell| self.pending(cell, batch as u32))
                 .collect();
@@ -56,36 +77,83 @@ impl<'a> Pass<'a> {
                 self.model.network.name
             )));
             let input = images.load(range.clone(), &self.model.preprocessing)?;
-            let chunks = chunk(&input, context.runner()?.max_batch());
+            let most = match context.runner() {
+                Ok(runner) => runner.max_batch(),
+                Err(error) => {
+                    give_up(&pending, error, failures, tell)?;
+                    continue;
+                }
+            };
+            let chunks = chunk(&input, most);
             let mut first = range.start;
             for (i, sub) in chunks.iter().enumerate() {
                 let here = first..first + sub.images();
                 first = here.end;
                 let started = Instant::now();
-                let outputs = context.runner()?.reference(sub)?;
-                // Every cell carries its share of the pass that served them all.
-                let share = started.elapsed().as_secs_f64() / pending.len() as f64;
-                for p in &mut pending {
-                    tell(Event::Now(label(p.cell)));
-                    let quantized = context.quantized(p.cell, tell)?;
-                    let variant = context.variant(p.cell, tell)?;
-                    let subject = self.subject(p.cell, &quantized);
-                    let runner = context.runner()?;
-                    let mut chunk = Chunk::new(runner, &variant, &outputs, here.clone(), share);
-                    for lacking in &mut p.lacking {
-                        lacking.rows.add(&subject, &mut chunk)?;
+                let outputs = match context.runner().and_then(|runner| runner.reference(sub)) {
+                    Ok(outputs) => outputs,
+                    Err(error) => {
+                        give_up(&pending, error, failures, tell)?;
+                        break;
                     }
-                    if i + 1 < chunks.len() {
+                };
+                // Every cell carries its share of the pass that served them all.
+                let seconds = started.elapsed().as_secs_f64() / pending.len() as f64;
+                let piece = Piece {
+                    batch: batch as u32,
+                    whole: &input,
+                    outputs: &outputs,
+                    images: here,
+                    seconds,
+                    last: i + 1 == chunks.len(),
+                };
+                for p in pending.iter_mut() {
+                    if failures.has(p.cell) {
                         continue;
                     }
-                    // What needs no more chunks is stored at once, so that cells finish one by one.
-                    for Lacking { study, part, rows } in &mut p.lacking {
-                        let found = rows.finish(&subject, batch as u32, &input, context, tell)?;
-                        self.store(*study, part, found, tell)?;
+                    if let Err(kept) = self.piece(p, &piece, context, tell) {
+                        let (part, error) = *kept;
+                        failures.keep(p.cell, part, error, tell)?;
                     }
                 }
             }
             context.forget_f64();
+        }
+        Ok(())
+    }
+
+    /// What one cell lacks of some images, stored with the last of the batch; an error comes with the part that it kept
+    /// from being made.
+    fn piece(
+        &self,
+        pending: &mut Pending<'a>,
+        piece: &Piece<'_>,
+        context: &mut ModelContext<'a>,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), Box<(Part, SweepError)>> {
+        let cell = pending.cell;
+        tell(Event::Now(label(cell)));
+        let first = pending.lacking.first().map(|l| l.part.clone());
+        let first = first.unwrap_or_else(|| parts::measured(cell, piece.batch));
+        let any = |error| Box::new((first.clone(), error));
+        let quantized = context.quantized(cell, tell).map_err(any)?;
+        let variant = context.variant(cell, tell).map_err(any)?;
+        let subject = self.subject(cell, &quantized);
+        let runner = context.runner().map_err(|e| any(e.into()))?;
+        let images = piece.images.clone();
+        let mut chunk = Chunk::new(runner, &variant, piece.outputs, images, piece.seconds);
+        for Lacking { part, rows, .. } in &mut pending.lacking {
+            let added = rows.add(&subject, &mut chunk);
+            added.map_err(|error| Box::new((part.clone(), error)))?;
+        }
+        if !piece.last {
+            return Ok(());
+        }
+        // What needs no more chunks is stored at once, so that cells finish one by one.
+        for Lacking { study, part, rows } in &mut pending.lacking {
+            let found = rows.finish(&subject, piece.batch, piece.whole, context, tell);
+            let stored = found.and_then(|found| self.store(*study, part, found, tell));
+            stored.map_err(|error| Box::new((part.clone(), error)))?;
         }
         Ok(())
     }
@@ -110,22 +178,37 @@ impl<'a> Pass<'a> {
         &self,
         turn: Turn,
         context: &mut ModelContext<'a>,
+        failures: &mut Failures,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
         let here = |cell: &&&Cell| turn.is_here(cell, &self.given.share);
         for cell in self.cells.iter().filter(here) {
             for study in self.studies.of_cells.iter().filter(|s| s.turn() == turn) {
                 let part = study.part(cell, self.given.plan, None);
-                if self.given.store.has(&part) {
+                if failures.has(cell) || self.given.store.has(&part) {
                     continue;
                 }
-                let quantized = context.quantized(cell, tell)?;
-                tell(Event::Now(format!("{} {}", label(cell), study.name())));
-                let tables = study.cell(&self.subject(cell, &quantized), context, tell)?;
-                self.store(study.as_ref(), &part, tables.into(), tell)?;
+                let made = self.whole(cell, study.as_ref(), &part, context, tell);
+                if let Err(error) = made {
+                    failures.keep(cell, part, error, tell)?;
+                }
             }
         }
         Ok(())
+    }
+
+    fn whole(
+        &self,
+        cell: &Cell,
+        study: &dyn CellStudy,
+        part: &Part,
+        context: &mut ModelContext<'a>,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), SweepError> {
+        let quantized = context.quantized(cell, tell)?;
+        tell(Event::Now(format!("{} {}", label(cell), study.name())));
+        let tables = study.cell(&self.subject(cell, &quantized), context, tell)?;
+        self.store(study, part, tables.into(), tell)
     }
 
     fn store(
@@ -150,6 +233,24 @@ impl<'a> Pass<'a> {
             quantized,
         }
     }
+}
+
+/// No cell of the model can be measured.
+fn give_up(
+    pending: &[Pending<'_>],
+    error: EngineError,
+    failures: &mut Failures,
+    tell: &mut dyn FnMut(Event),
+) -> Result<(), SweepError> {
+    let error = SweepError::from(error);
+    if !error.is_of_a_cell() {
+        return Err(error);
+    }
+    for p in pending.iter().filter(|p| !p.lacking.is_empty()) {
+        let again = EngineError::Usage(error.to_string());
+        failures.keep(p.cell, p.lacking[0].part.clone(), again.into(), tell)?;
+    }
+    Ok(())
 }
 
 /// Splits a batch into pieces of at most `most` images.

@@ -4,6 +4,7 @@ pub mod pytorch;
 pub mod safetensors;
 mod state_dict;
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::NetworkError;
@@ -16,17 +17,14 @@ const COPIES: usize = 3;
 
 /// The bytes of a file of weights; an error before they are read where more memory would be taken than may be used.
 pub fn read(path: &Path) -> Result<Vec<u8>, NetworkError> {
-    let file = |problem: String| NetworkError::File {
-        path: path.display().to_string(),
-        problem,
-    };
-    let unreadable = |e: std::io::Error| {
-        file(format!(
-            "cannot be read ({e}); scripts/fetch-assets gets the sample weights"
-        ))
-    };
-    let length = std::fs::metadata(path).map_err(unreadable)?.len();
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    memory::check("its weights", length.saturating_mul(COPIES)).map_err(file)?;
-    std::fs::read(path).map_err(unreadable)
+    memory::read_file(path, "its weights", COPIES).map_err(|e| {
+        let hint = match e.kind() {
+            ErrorKind::NotFound => "; scripts/fetch-assets gets the sample weights",
+            _ => "",
+        };
+        NetworkError::File {
+            path: path.display().to_string(),
+            problem: format!("cannot be read ({e}){hint}"),
+        }
+    })
 }

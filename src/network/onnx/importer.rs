@@ -7,6 +7,7 @@ use std::path::Path;
 use super::attributes::Attributes;
 use super::constant::{self, Constant, Kind};
 use super::decode::{self, decode};
+use super::fill::Fill;
 use super::fold::{Budget, Call, cast, evaluate};
 use super::matrix::Matrix;
 use super::quantized::record::{QuantizedModel, Record, weight_input};
@@ -37,8 +38,10 @@ pub struct Value {
     pub id: ValueId,
     /// Layout.
     pub view: View,
-    /// Zero padding that the ONNX tensor has around the value's map.
+    /// Padding that the ONNX tensor has around the value's map.
     pub pad: Pad,
+    /// What the padding holds.
+    pub fill: Fill,
     /// True when nothing else reads the value, so that its node may be changed.
     pub exclusive: bool,
     /// True after the `Min` with 6 of a ReLU6 whose `Max` with 0 is still to come.
@@ -355,8 +358,21 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// The value at input `i`, with any padding.
+    /// The value at input `i`, with any padding of zeros.
     pub fn padded_value(&self, node: &'a proto::Node, i: usize) -> Result<Value, String> {
+        let value = self.filled_value(node, i)?;
+        match value.pad == Pad::default() || value.fill == Fill::Zero {
+            true => Ok(value),
+            false => Err(format!(
+                "reads a map {}; only a max pool whose windows reach the pixels that are copied may, export with zero \
+                 padding",
+                value.fill.says()
+            )),
+        }
+    }
+
+    /// The value at input `i`, with any padding.
+    pub fn filled_value(&self, node: &'a proto::Node, i: usize) -> Result<Value, String> {
         let value = self.unfinished_value(node, i)?;
         match value.ceiling {
             _ if matches!(value.view, View::Matrix(_)) => Err(
@@ -533,6 +549,7 @@ impl Value {
             id,
             view,
             pad: Pad::default(),
+            fill: Fill::Zero,
             exclusive: true,
             ceiling: false,
         }

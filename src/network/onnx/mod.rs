@@ -2,7 +2,7 @@
 //!
 //! What is read: `Conv`, `Gemm`, `MatMul`, `BatchNormalization`, `Relu`, `Clip` and other spellings of ReLU and ReLU6,
 //! sums, products and quotients with constants, residual `Add`, `MaxPool`, `AveragePool`, global pooling, `ReduceMean`
-//! over pixels, `Flatten`, `Reshape`, `Squeeze`, `Transpose` between NCHW and NHWC, `Concat`, `Split`, `Slice` and shuffles of channels, zero `Pad`,
+//! over pixels, `Flatten`, `Reshape`, `Squeeze`, `Transpose` between NCHW and NHWC, `Concat`, `Split`, `Slice` and shuffles of channels, zero `Pad` (before a max pool also `edge` and `reflect`, where that is the same as none),
 //! `Dropout`, `Identity`; `Sigmoid`, `HardSigmoid`, `HardSwish`, products of computed maps and `LRN`, with which a network
 //! is measured but has no bounds; and a final `Softmax` or `Sigmoid`, which is dropped because quantization bounds speak of
 //! logits. Whatever follows from constants and shapes alone is evaluated ([`fold`]). Anything else is an error that
@@ -18,6 +18,7 @@ mod channels;
 mod constant;
 mod decode;
 mod dispatch;
+mod fill;
 mod fold;
 mod geometry;
 mod importer;
@@ -25,6 +26,7 @@ mod input;
 mod layers;
 mod layout;
 mod matrix;
+mod padding;
 mod pooling;
 mod proto;
 mod quantized;
@@ -62,6 +64,8 @@ const LARGEST_MAP: usize = 1 << 26;
 const LARGEST_SUM: usize = 1 << 29;
 /// Bytes that constants may take beside what the file's size warrants.
 const ROOM: usize = 64 << 20;
+/// Of the memory that may be used, the share that constants may take: reading one holds it twice, and layers are made of them.
+const COPIES: usize = 3;
 /// Bytes that constants may take for each byte of the file: integers are widened, and arithmetic on weights copies.
 const GROWTH: usize = 16;
 
@@ -101,7 +105,8 @@ pub struct Imported {
 /// True for a file that holds an ONNX model, or that is named as one.
 pub fn is_model(path: &Path) -> bool {
     is_named(path)
-        || begins_as_model(path) && std::fs::read(path).is_ok_and(|bytes| wire::is_model(&bytes))
+        || begins_as_model(path)
+            && memory::read_file(path, "the model", 1).is_ok_and(|bytes| wire::is_model(&bytes))
 }
 
 /// The same of a file whose bytes are known.
@@ -195,7 +200,7 @@ fn read(
 
     let network = Network::new(graph.name.as_deref().unwrap_or("onnx"), layout.shape);
     let room = bytes.len().saturating_mul(GROWTH).saturating_add(ROOM);
-    let budget = Budget::new(room.min(memory::budget()));
+    let budget = Budget::new(room, memory::budget() / COPIES);
     let mut importer = Importer::new(network, folder, notes, budget);
     importer.batch = layout.batch;
     importer.opset = opset;

@@ -1,6 +1,6 @@
-//! Pooling, means over pixels, and zero padding.
+//! Pooling, and means over pixels.
 
-use super::attributes::{Attributes, sizes};
+use super::attributes::Attributes;
 use super::constant::normalize_axes;
 use super::geometry;
 use super::importer::{Importer, Value, View};
@@ -10,9 +10,8 @@ use crate::network::graph::INPUT;
 use crate::network::op::{Activation, Op, Pad, Window};
 
 impl<'a> Importer<'a> {
-    /// Input 0 as an NCHW map with its padding, and the window over the padded map.
-    fn pooled(&self, node: &'a proto::Node) -> Result<(Value, Window, Window), String> {
-        let value = self.padded_value(node, 0)?;
+    /// The window over input 0, an NCHW map with its padding, as the file has it and with its last outputs.
+    fn pooled(&self, node: &'a proto::Node, value: Value) -> Result<(Window, Window), String> {
         if value.view != View::Map {
             return Err("its input is no NCHW map".into());
         }
@@ -27,19 +26,16 @@ impl<'a> Importer<'a> {
         } else {
             geometry.window
         };
-        Ok((value, geometry.window, window))
+        Ok((geometry.window, window))
     }
 
     pub(super) fn max_pool(&mut self, node: &'a proto::Node) -> Result<(), String> {
-        let (value, _, window) = self.pooled(node)?;
+        let value = self.filled_value(node, 0)?;
+        let (_, window) = self.pooled(node, value)?;
         let nonnegative =
             value.id != INPUT && self.network.nodes[value.id - 1].activation.is_nonnegative();
-        if value.pad != Pad::default() && !nonnegative {
-            return Err(
-                "pools over zero padding that may win over negative values; only after a ReLU is it \
-                 the same as pooling with padding"
-                    .into(),
-            );
+        if value.pad != Pad::default() {
+            value.fill.never_wins(nonnegative, value.pad, window)?;
         }
         let window = Window {
             pad: sum(window.pad, value.pad),
@@ -55,7 +51,8 @@ impl<'a> Importer<'a> {
     }
 
     pub(super) fn average_pool(&mut self, node: &'a proto::Node) -> Result<(), String> {
-        let (value, plain, window) = self.pooled(node)?;
+        let value = self.padded_value(node, 0)?;
+        let (plain, window) = self.pooled(node, value)?;
         let attributes = Attributes(&node.attribute);
         let counted = attributes.flag("count_include_pad") && plain.pad != Pad::default();
         let before = value.pad != Pad::default();
@@ -148,66 +145,6 @@ impl<'a> Importer<'a> {
             &[value.id],
             Activation::Identity,
             view,
-        )
-    }
-
-    pub(super) fn pad(&mut self, node: &'a proto::Node) -> Result<(), String> {
-        let value = self.padded_value(node, 0)?;
-        let attributes = Attributes(&node.attribute);
-        let mode = attributes.text("mode");
-        if !matches!(mode.as_deref(), None | Some("constant")) {
-            return Err("only padding with zeros is known".into());
-        }
-        let fill = match self.optional(node, 2)? {
-            Some(c) => c.floats().and_then(|f| f.first().copied()).unwrap_or(0.0),
-            None => attributes.float("value").unwrap_or(0.0),
-        };
-        let mut pads = match self.input(node, 1) {
-            Some(_) => self.integers(node, 1)?,
-            None => attributes.ints("pads").unwrap_or_default().to_vec(),
-        };
-        if self.input(node, 3).is_some() {
-            let axes = self.integers(node, 3)?;
-            let axes = normalize_axes(&axes, 4)?;
-            if pads.len() != 2 * axes.len() {
-                return Err(format!("{} pads for {} axes", pads.len(), axes.len()));
-            }
-            let mut all = vec![0; 8];
-            for (i, &axis) in axes.iter().enumerate() {
-                all[axis] = pads[i];
-                all[axis + 4] = pads[axes.len() + i];
-            }
-            pads = all;
-        }
-        let pads: [usize; 8] = sizes(&pads).ok_or_else(|| {
-            format!("pads are {pads:?}; 8 numbers that are not negative are needed")
-        })?;
-        if pads == [0; 8] {
-            return self.set(node, value);
-        }
-        if fill != 0.0 {
-            return Err(format!("pads with {fill}; only zeros are known"));
-        }
-        let (channel, row, column) = match value.view {
-            View::Map => (1, 2, 3),
-            View::ChannelsLast => (3, 1, 2),
-            _ => return Err("its input is no map".into()),
-        };
-        if pads[0] + pads[4] + pads[channel] + pads[channel + 4] > 0 {
-            return Err("pads images or channels; only rows and columns are known".into());
-        }
-        let pad = Pad {
-            top: pads[row],
-            left: pads[column],
-            bottom: pads[row + 4],
-            right: pads[column + 4],
-        };
-        self.set(
-            node,
-            Value {
-                pad: sum(value.pad, pad),
-                ..value
-            },
         )
     }
 }

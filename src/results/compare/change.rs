@@ -176,6 +176,29 @@ impl Change {
         }
     }
 
+    /// Bound, depth and image, as far as the change is of one.
+    pub fn place(&self) -> String {
+        let depth = self.depth.map(|d| format!("depth {d}"));
+        let parts = [self.bound.clone(), depth, self.image.clone()];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    /// All of it in one line.
+    pub fn line(&self) -> String {
+        let (base, new) = Said::texts(self.base.as_ref(), self.new.as_ref());
+        let place = self.place();
+        let mut line = format!("{} {}: {}", self.level.name(), self.what.name(), self.cell);
+        if !place.is_empty() {
+            line += &format!(", {place}");
+        }
+        match (base.is_empty(), new.is_empty()) {
+            (true, true) => {}
+            (true, false) => line += &format!(": {new}"),
+            _ => line += &format!(": {base} -> {new}"),
+        }
+        line
+    }
+
     /// The same, from one thing to another.
     pub fn from_to(what: What, cell: &CellSummary, base: Said, new: Said) -> Self {
         Self {

@@ -40,6 +40,20 @@ impl Comparison {
         self.changes.iter().filter(|c| c.level == level).count()
     }
 
+    /// The verdict on the whole, in one line.
+    pub fn sentence(&self) -> String {
+        let cells = format!("{} cells in both", self.cells);
+        if self.changes.is_empty() {
+            return format!("nothing changed: {cells}");
+        }
+        format!(
+            "{} failures, {} warnings, {} notes: {cells}",
+            self.count(Level::Fail),
+            self.count(Level::Warn),
+            self.count(Level::Note)
+        )
+    }
+
     /// True when something changed that must not.
     pub fn failed(&self) -> bool {
         self.count(Level::Fail) > 0
@@ -63,7 +77,7 @@ pub fn compare(base: &Path, new: &Path) -> Result<Comparison, StoreError> {
     let mut numbers = Numbers::read(&base, &new, &pairs)?;
     for cell in &base.summary.cells {
         let Some(at) = pairs.iter().position(|p| p.base.spec_id == cell.spec_id) else {
-            found.changes.push(Change::of_cell(What::MissingCell, cell));
+            found.changes.push(new.missing(cell));
             continue;
         };
         let pair = &pairs[at];

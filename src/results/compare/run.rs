@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::change::{Change, Said, What};
 use crate::results::schema::{CellSummary, Summary, file};
+use crate::results::status::{CellStatus, Statuses};
 use crate::results::store::{StoreError, read_json, read_summary};
 
 /// The fewest batches whose paces say how even a run is.
@@ -16,6 +17,8 @@ pub struct Run {
     pub summary: Summary,
     /// As it is on disk: versions of all ages are compared.
     pub provenance: serde_json::Value,
+    /// What became of its cells.
+    statuses: Statuses,
 }
 
 impl Run {
@@ -39,10 +42,29 @@ impl Run {
             });
         }
         Ok(Self {
+            statuses: Statuses::read(dir)?.unwrap_or_default(),
             provenance: read_json(&dir.join(file::PROVENANCE))?,
             dir: dir.to_path_buf(),
             summary,
         })
+    }
+}
+
+impl Run {
+    /// A cell of the other run that is not in this one, with what became of it.
+    pub fn missing(&self, cell: &CellSummary) -> Change {
+        let known = self.statuses.cells.iter();
+        let change = Change::of_cell(What::MissingCell, cell);
+        let skipped = |c: &&CellStatus| c.spec_id.is_empty() && c.cell == change.cell;
+        let mut known = known.filter(|c| c.spec_id == cell.spec_id || skipped(c));
+        let became = known.next().map(|c| {
+            let why = c.why.as_deref().map(|why| format!(": {why}"));
+            Said::Words(c.state.name().to_string() + &why.unwrap_or_default())
+        });
+        Change {
+            new: became,
+            ..change
+        }
     }
 }
 

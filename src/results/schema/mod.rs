@@ -69,6 +69,8 @@ pub mod file {
     pub const RESOLVED: &str = "plan.resolved.toml";
     /// Devices, versions, hashes.
     pub const PROVENANCE: &str = "provenance.json";
+    /// What became of every cell.
+    pub const CELLS: &str = "cells.json";
     /// [`super::MeasurementRow`]s.
     pub const MEASUREMENTS: &str = "measurements.parquet";
     /// [`super::OutputRow`]s.

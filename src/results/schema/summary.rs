@@ -188,6 +188,13 @@ pub struct FinalLayer {
     /// Largest `||y' - y||_inf` over the images; NaN when one is.
     #[serde(with = "float")]
     pub max_abs_diff: f64,
+    /// The floating-point allowance there; absent where none is recorded.
+    #[serde(
+        with = "float::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub fp_allowance: Option<f64>,
     /// In registry order.
     pub bounds: Vec<BoundAt>,
 }

@@ -42,6 +42,9 @@ fn write_through(
     content: impl FnOnce(&mut BufWriter<File>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let fail = |e: std::io::Error| write_error(path, e);
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(write_error(path, "it is a folder, a device or a pipe"));
+    }
     let mut out = BufWriter::new(File::create(temporary).map_err(fail)?);
     content(&mut out).map_err(|e| match e {
         StoreError::Write { path: inner, cause } if inner.as_os_str().is_empty() => {

@@ -11,9 +11,11 @@ mod part;
 mod table;
 mod take;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -89,6 +91,8 @@ const STATE: &str = "state";
 #[derive(Debug)]
 pub struct RunStore {
     dir: PathBuf,
+    /// Parts that were seen to be intact, or were written, since the directory was opened: the lock keeps others away.
+    intact: Mutex<HashSet<Part>>,
     /// Holds the lock; the system frees it with the process, so a dead owner's lock is free.
     _lock: File,
 }
@@ -101,7 +105,11 @@ impl RunStore {
         std::fs::create_dir_all(&parts).map_err(|e| atomic::write_error(&parts, e))?;
         let lock = lock(&dir)?;
         atomic::remove_leftovers(&dir)?;
-        Ok(Self { dir, _lock: lock })
+        Ok(Self {
+            dir,
+            intact: Mutex::default(),
+            _lock: lock,
+        })
     }
 
     /// The run directory.
@@ -111,12 +119,26 @@ impl RunStore {
 
     /// Whether this part is stored and intact.
     pub fn has(&self, part: &Part) -> bool {
-        self.files(part).is_ok_and(|files| files.marker().is_some())
+        if self.known().contains(part) {
+            return true;
+        }
+        let intact = self.files(part).is_ok_and(|files| files.marker().is_some());
+        if intact {
+            self.known().insert(part.clone());
+        }
+        intact
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashSet<Part>> {
+        self.intact.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was noted with a part that is stored and intact.
     pub fn meta(&self, part: &Part) -> Option<PartMeta> {
-        self.files(part).ok()?.marker()?.meta
+        if !self.has(part) {
+            return None;
+        }
+        self.files(part).ok()?.written()?.meta
     }
 
     /// The parts of a cell that are stored and intact, in order of their stems.
@@ -135,12 +157,14 @@ impl RunStore {
         meta: Option<&PartMeta>,
     ) -> Result<(), StoreError> {
         let files = self.make(part)?;
+        self.known().remove(part);
         files.begin()?;
         let encoded = tables.iter().map(|(table, batches)| {
             let path = files.table(table);
             Ok((path.clone(), table::encode_batches(batches, &path)?))
         });
         files.commit(&encoded.collect::<Result<Vec<_>, StoreError>>()?, meta)?;
+        self.known().insert(part.clone());
         let state = files.path(STATE);
         atomic::removed(&state, std::fs::remove_dir_all(&state))
     }
@@ -160,7 +184,7 @@ impl RunStore {
         let mut paths = Vec::with_capacity(parts.len());
         for part in parts {
             let files = self.files(part)?;
-            if files.marker().is_none() {
+            if !self.has(part) {
                 return Err(StoreError::Incomplete {
                     cell_id: part.cell_id().to_string(),
                     what: format!("its {table} ({}) are missing or damaged", part.stem()),
@@ -220,7 +244,8 @@ impl RunStore {
         self.write_json(file::SUMMARY, summary)
     }
 
-    fn write_json(&self, name: &str, value: &impl serde::Serialize) -> Result<(), StoreError> {
+    /// Writes a value as a JSON file of this name.
+    pub fn write_json(&self, name: &str, value: &impl serde::Serialize) -> Result<(), StoreError> {
         let path = self.dir.join(name);
         let mut bytes =
             serde_json::to_vec_pretty(value).map_err(|e| atomic::write_error(&path, e))?;
@@ -242,8 +267,13 @@ impl RunStore {
 
     fn make(&self, part: &Part) -> Result<Files, StoreError> {
         let dir = self.cell_dir(part.cell_id())?;
-        std::fs::create_dir_all(&dir).map_err(|e| atomic::write_error(&dir, e))?;
-        Ok(Files::new(dir, part.stem()))
+        // Not the folders above: a run directory that went away does not come back in halves.
+        match std::fs::create_dir(&dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(atomic::write_error(&dir, e))
+            }
+            _ => Ok(Files::new(dir, part.stem())),
+        }
     }
 }
 

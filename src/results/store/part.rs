@@ -152,9 +152,14 @@ impl Files {
         atomic::write_bytes(&path, &bytes)
     }
 
+    /// The marker as it is there, whatever became of the files.
+    pub fn written(&self) -> Option<Marker> {
+        serde_json::from_slice(&std::fs::read(self.path(DONE)).ok()?).ok()
+    }
+
     /// The marker, if it is there and every file is as it was written.
     pub fn marker(&self) -> Option<Marker> {
-        let marker: Marker = serde_json::from_slice(&std::fs::read(self.path(DONE)).ok()?).ok()?;
+        let marker = self.written()?;
         let intact = marker.files.iter().all(|(name, content)| {
             std::fs::read(self.dir.join(name))
                 .is_ok_and(|bytes| blake3::hash(&bytes).to_string() == content.blake3)

@@ -18,3 +18,4 @@ pub mod random_network;
 pub mod rows;
 pub mod run_dir;
 pub mod subjects;
+pub mod tiny;

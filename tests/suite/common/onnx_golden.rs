@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use quantbound::network::onnx::Imported;
+use quantbound::network::{INPUT, Network, Node, Op};
 use quantbound::tensor::Shape;
 use quantbound::tensor::tolerance::{UNIT_F32, gamma};
 
@@ -42,16 +43,91 @@ fn position(i: usize, dims: &[usize], shape: Shape) -> usize {
     }
 }
 
+/// A bound on what rounding to f32 can do to each node, from the largest value of what it reads: errors made here, and those of
+/// the inputs carried on. It grows with depth as the norms of rows do, and is there for shallow networks whose sums cancel:
+/// NaN where no such bound is known, or one of more than a ten-thousandth of what is read.
+fn roundings(network: &Network, traced: &[Vec<f64>]) -> Vec<f64> {
+    let largest = |id: usize| match id {
+        INPUT => 1.0,
+        id => traced[id - 1].iter().fold(0f64, |m, v| m.max(v.abs())),
+    };
+    // The input is exact.
+    let mut bounds = vec![0.0];
+    for node in &network.nodes {
+        let read: Vec<(f64, f64)> = node
+            .inputs
+            .iter()
+            .map(|&i| (largest(i), bounds[i]))
+            .collect();
+        let (value, error) = read[0];
+        let own = |k: usize, size: f64| gamma(k, UNIT_F32) * size;
+        bounds.push(match &node.op {
+            Op::Conv(_) | Op::Linear(_) => {
+                let affine = node.affine().unwrap();
+                let sum = |o: usize| {
+                    affine
+                        .row(o)
+                        .iter()
+                        .map(|w| f64::from(w.abs()))
+                        .sum::<f64>()
+                };
+                let row = (0..affine.out).map(sum).fold(0.0, f64::max);
+                let bias = affine
+                    .bias
+                    .iter()
+                    .fold(0f64, |m, b| m.max(f64::from(b.abs())));
+                // Eight more for what was folded.
+                own(affine.fan_in() + 12, row * (value + error) + bias) + row * error
+            }
+            Op::Add => {
+                let size: f64 = read.iter().map(|r| r.0 + r.1).sum();
+                own(read.len(), size) + read.iter().map(|r| r.1).sum::<f64>()
+            }
+            Op::AvgPool { window, .. } => {
+                own(window.kernel[0] * window.kernel[1] + 2, value + error) + error
+            }
+            Op::GlobalAvgPool => {
+                let pixels = match node.inputs[0] {
+                    INPUT => network.input.pixels(),
+                    id => network.nodes[id - 1].shape.pixels(),
+                };
+                own(pixels + 2, value + error) + error
+            }
+            Op::MaxPool(_) | Op::Flatten | Op::Concat | Op::Channels(_) => {
+                read.iter().map(|r| r.1).fold(0.0, f64::max)
+            }
+            Op::Product => {
+                let (other, more) = read[1];
+                own(2, (value + error) * (other + more)) + error * (other + more) + value * more
+            }
+            Op::Function(_) | Op::ResponseNorm(_) => f64::NAN,
+        });
+    }
+    let small = |(node, bound): (&Node, f64)| {
+        let read = node.inputs.iter().map(|&i| largest(i)).fold(0.0, f64::max);
+        if bound <= 1e-4 * read {
+            bound
+        } else {
+            f64::NAN
+        }
+    };
+    let nodes = network.nodes.iter();
+    nodes.zip(bounds.into_iter().skip(1)).map(small).collect()
+}
+
 /// Compares all nodes that have a golden value; returns how many, and the largest error over its tolerance.
 ///
 /// An output of a chain of layers carries the roundings of all of them. A backward error of `gamma(k)` per layer
-/// of fan-in `k`, on activations that keep their size, adds up to `gamma(sum k)` of the largest activation.
+/// of fan-in `k`, on activations that keep their size, adds up to `gamma(sum k)` of the largest activation. Where sums cancel
+/// they do not keep it: there the bound of [`roundings`] is the tolerance, if it is the larger.
 pub fn compare(imported: &Imported, golden: &Golden, traced: &[Vec<f64>]) -> (usize, f64) {
     let network = &imported.network;
     assert_eq!(traced.len(), network.nodes.len());
-    let (mut compared, mut worst, mut roundings) = (0, 0f64, 8);
-    for ((node, tensor), y) in network.nodes.iter().zip(&imported.tensors).zip(traced) {
-        roundings += node.affine().map_or(node.inputs.len(), |a| a.fan_in() + 4);
+    let (mut compared, mut worst, mut count) = (0, 0f64, 8);
+    let bounds = roundings(network, traced);
+    let nodes = network.nodes.iter().zip(&imported.tensors).zip(traced);
+    for (((node, tensor), y), bound) in nodes.zip(bounds) {
+        count += node.affine().map_or(node.inputs.len(), |a| a.fan_in() + 4);
         let summary = golden.tensors.get(tensor);
         let summary = summary.unwrap_or_else(|| panic!("{}: no golden for {tensor:?}", node.name));
         let images = summary.dims[0];
@@ -64,7 +140,9 @@ pub fn compare(imported: &Imported, golden: &Golden, traced: &[Vec<f64>]) -> (us
             summary.dims,
             node.shape
         );
-        let tolerance = gamma(roundings, UNIT_F32) * summary.max_abs.max(f64::MIN_POSITIVE);
+        let size = summary.max_abs.max(f64::MIN_POSITIVE);
+        // The larger, and the first where there is no second.
+        let tolerance = (gamma(count, UNIT_F32) * size).max(bound);
         let last = summary.values.len().saturating_sub(1).max(1);
         for (k, &expected) in summary.values.iter().enumerate() {
             let i = k * (len - 1) / last;

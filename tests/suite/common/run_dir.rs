@@ -274,6 +274,7 @@ impl Make {
                 depth: layers,
                 layer: layer_name(layers, layers),
                 max_abs_diff: worst(layers),
+                fp_allowance: Some(1e-6 * worst(layers)),
                 bounds: bounds_at(layers),
             },
             output: OutputSummary {

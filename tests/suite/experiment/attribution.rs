@@ -66,6 +66,7 @@ fn both_parts_add_up_to_what_is_measured() {
         device_reason: "test".into(),
         out: Place::At(&out),
         stop: &Default::default(),
+        on_failure: quantbound::experiment::sweep::OnFailure::Stop,
     };
     sweep.run(&mut |_| ()).unwrap();
     let mut rows: Vec<AttributionRow> = Vec::new();

@@ -95,6 +95,38 @@ fn runs_without_a_directory_are_kept_apart_by_settings_and_content() {
     assert_eq!(names(&runs).len(), 4);
 }
 
+/// Weights in a file beside the model: the model's own bytes do not change with them.
+#[test]
+fn weights_beside_the_model_are_part_of_what_is_measured() {
+    let folder = folder();
+    let weights = folder.path().join("external.weights");
+    fs::copy(fixture("external"), folder.path().join("w.onnx")).unwrap();
+    fs::copy(fixture("external").with_extension("weights"), &weights).unwrap();
+    let measured = |out: &str| {
+        let said = fine(&run(folder.path(), &["--bits", "4", "--out", out]));
+        let line = said
+            .lines()
+            .find(|l| l.starts_with("measured at the output"));
+        let provenance: Provenance =
+            read_json(&folder.path().join(out).join("provenance.json")).unwrap();
+        let model = &provenance.models[0];
+        let names = (model.weights_sha256.clone(), model.network.clone());
+        (line.unwrap().to_string(), names)
+    };
+    let (before, (file, network)) = measured("one");
+    // The first row of the classifier, four times as large.
+    let mut bytes = fs::read(&weights).unwrap();
+    for value in bytes[..128].as_chunks_mut::<4>().0 {
+        *value = (4.0 * f32::from_le_bytes(*value)).to_le_bytes();
+    }
+    fs::write(&weights, bytes).unwrap();
+    let (after, (same_file, other_network)) = measured("one");
+    assert_eq!(file, same_file);
+    assert_ne!(network, other_network);
+    assert_ne!(before, after);
+    assert_eq!(measured("fresh"), (after, (file, other_network)));
+}
+
 #[test]
 fn a_models_name_is_no_path() {
     let folder = folder();
@@ -432,6 +464,139 @@ mod unix {
             error.contains("w\u{fffd}.onnx: the plan cannot be written"),
             "{error}"
         );
+    }
+
+    /// A device has no end, and a folder no bytes.
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let folder = folder();
+        for (flag, command) in [
+            ("--weights", "inspect"),
+            ("--quantized", "bounds"),
+            ("--preprocessing", "bounds"),
+        ] {
+            for (path, says) in [("/dev/zero", "a device"), ("images", "a folder")] {
+                let mut process = Command::new(BINARY);
+                process.args([command, "--model", "x", flag, path]);
+                if flag != "--weights" {
+                    process.args(["--weights", "w.onnx"]);
+                }
+                if flag == "--preprocessing" {
+                    process.args(["--bits", "8"]);
+                }
+                let error = refused(&process.current_dir(folder.path()).output().unwrap());
+                assert!(
+                    error.contains(path) && error.contains(says),
+                    "{flag}: {error}"
+                );
+            }
+        }
+    }
+
+    /// Renaming a finished file to its name would replace a device by it.
+    #[test]
+    fn what_is_no_file_is_not_written_over() {
+        let folder = folder();
+        let pipe = folder.path().join("pipe");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+        for (command, more) in [
+            ("quantize", &["--bits", "8"][..]),
+            ("quantize", &["--bits", "8", "--format", "qdq-onnx"]),
+            ("trace", &["--images", "images"]),
+        ] {
+            for (out, says) in [("pipe", "a device or a pipe"), ("images", "a folder")] {
+                let output = quantbound(folder.path(), command)
+                    .args(more)
+                    .args(["--out", out])
+                    .output();
+                let error = refused(&output.unwrap());
+                assert!(
+                    error.contains(out) && error.contains(says),
+                    "{command}: {error}"
+                );
+            }
+        }
+        assert!(!fs::metadata(&pipe).unwrap().is_file());
+        let store = quantbound::results::store::write_bytes(&pipe, b"x");
+        assert!(
+            store
+                .unwrap_err()
+                .to_string()
+                .contains("a device or a pipe")
+        );
+    }
+
+    /// Files may not grow beyond a few blocks here, which is to a program what a full disk is.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_does_not_fit_leaves_nothing_and_what_was_there() {
+        for (command, more) in [
+            ("quantize", "--bits 8"),
+            ("quantize", "--bits 8 --format qdq-onnx"),
+            ("trace", "--images images --backend cpu"),
+        ] {
+            let folder = folder();
+            fs::write(folder.path().join("out"), b"before").unwrap();
+            // SIGXFSZ is ignored, so that the write itself fails.
+            let script = format!(
+                "trap '' XFSZ; ulimit -f 1; exec \"$0\" {command} --model x --weights w.onnx {more} --out out"
+            );
+            let output = Command::new("bash")
+                .args(["-c", &script, BINARY])
+                .current_dir(folder.path())
+                .output();
+            let error = refused(&output.unwrap());
+            assert!(error.contains("out"), "{error}");
+            assert_eq!(
+                names(folder.path()),
+                ["images", "out", "w.onnx"],
+                "{command} {more}"
+            );
+            assert_eq!(fs::read(folder.path().join("out")).unwrap(), b"before");
+        }
+    }
+
+    /// 300 MB of nothing as the colour profile of a picture of 16 x 16, in 0.3 MB: read in less than that.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_colour_profile_is_not_unpacked() {
+        use image::ImageEncoder;
+        let folder = folder();
+        let file = fs::File::create(folder.path().join("images/profile.png")).unwrap();
+        let mut encoder = image::codecs::png::PngEncoder::new(file);
+        encoder.set_icc_profile(vec![0; 300 << 20]).unwrap();
+        let pixels = [90; 16 * 16 * 3];
+        encoder
+            .write_image(&pixels, 16, 16, image::ExtendedColorType::Rgb8)
+            .unwrap();
+        let script = "ulimit -v 300000; exec \"$0\" trace --model x --weights w.onnx --images images \
+                      --backend cpu --threads 1 --out out";
+        let output = Command::new("bash")
+            .args(["-c", script, BINARY])
+            .current_dir(folder.path())
+            .output();
+        fine(&output.unwrap());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn help_that_cannot_be_printed_is_an_error() {
+        for arguments in [&["--help"][..], &["sweep", "--help"], &["--version"]] {
+            let full = fs::File::options().write(true).open("/dev/full").unwrap();
+            let output = Command::new(BINARY).args(arguments).stdout(full).output();
+            let error = refused(&output.unwrap());
+            assert!(error.contains("standard output: No space left"), "{error}");
+        }
+        // Wrong usage is said on the other stream.
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(BINARY).arg("no-such").stderr(full).output();
+        refused(&output.unwrap());
     }
 
     #[cfg(target_os = "linux")]

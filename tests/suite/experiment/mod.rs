@@ -2,10 +2,13 @@
 
 mod attribution;
 mod code;
+mod failures;
+mod faults;
 mod golden;
 mod judge;
 mod ledger;
 mod leftovers;
+mod nightly;
 mod search;
 mod shards;
 mod store;

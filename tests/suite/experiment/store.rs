@@ -274,7 +274,9 @@ fn a_damaged_part_is_not_there() {
         let part = measured("a", 0);
         assert!(store.has(&part));
         let name = format!("{}.{name}", part.stem());
+        drop(store);
         damage(&dir.path().join(file::PARTS).join("a").join(&name));
+        let store = RunStore::create_or_open(dir.path()).unwrap();
         assert!(!store.has(&part), "damaged {name} was trusted");
         let error = finish(&store, &[("a", 1)]).unwrap_err().to_string();
         let said = format!("cell a: its measurements ({})", part.stem());

@@ -297,7 +297,7 @@ fn a_corrupt_image_is_named_before_any_work_and_finished_work_is_kept() {
     run(sweep(&plan, &out));
     fs::write(images.join("zz_1.jpg"), b"\xff\xd8\xff no picture").unwrap();
     for (out, parts) in [(&out, 8), (&fresh, 0)] {
-        let output = sweep(&plan, out).output().unwrap();
+        let output = sweep(&plan, out).arg("--strict").output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains("zz_1.jpg"), "{error}");
@@ -456,7 +456,7 @@ fn a_search_in_a_killed_sweep_goes_on_to_the_same_end() {
     // It is read: a damaged one is named, not passed over.
     let good = fs::read(&state).unwrap();
     fs::write(&state, &good[..good.len() / 2]).unwrap();
-    let output = sweep(&plan, &killed).output().unwrap();
+    let output = sweep(&plan, &killed).arg("--strict").output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("state-gradient.safetensors"), "{error}");

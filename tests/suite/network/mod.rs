@@ -4,3 +4,4 @@ mod architectures;
 mod load_report;
 pub mod onnx;
 mod readers;
+mod tensors;

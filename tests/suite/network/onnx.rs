@@ -119,6 +119,8 @@ pub mod by_hand {
         pub name: Option<String>,
         #[prost(int64, optional, tag = "3")]
         pub i: Option<i64>,
+        #[prost(bytes, optional, tag = "4")]
+        pub s: Option<Vec<u8>>,
         #[prost(int64, repeated, tag = "8")]
         pub ints: Vec<i64>,
     }
@@ -182,6 +184,7 @@ pub mod by_hand {
                 .map(|(name, ints)| Attribute {
                     name: Some(name.to_string()),
                     i: ints.first().copied(),
+                    s: None,
                     ints: ints.to_vec(),
                 })
                 .collect(),
@@ -342,6 +345,44 @@ fn what_cannot_be_imported_is_named_with_a_way_out() {
         for part in parts {
             assert!(message.contains(part), "{part:?} is not in {message:?}");
         }
+    }
+}
+
+/// Where a max pool would see the copies, or another operation does, padding with them is no padding with zeros.
+#[test]
+fn padding_with_copies_is_refused_where_it_shows() {
+    let imported = |mode: &str, pad: i64, nodes: Vec<by_hand::Node>| {
+        let mut padded = node("Pad", &["x"], "p", &[("pads", &[0, 0, pad, 0, 0, 0, 0, 0])]);
+        padded.attribute.push(by_hand::Attribute {
+            name: Some("mode".into()),
+            s: Some(mode.into()),
+            ..by_hand::Attribute::default()
+        });
+        let nodes = [vec![padded], nodes].concat();
+        onnx::import(&model(&IMAGE, nodes).encode_to_vec(), None, None).map_err(|e| e.to_string())
+    };
+    let pool = |k: i64| vec![node("MaxPool", &["p"], "y", &[("kernel_shape", &[k, k])])];
+    for (mode, pad, k) in [("edge", 2, 3), ("reflect", 1, 3), ("reflect", 2, 5)] {
+        imported(mode, pad, pool(k)).unwrap_or_else(|e| panic!("{mode} {pad} {k}: {e}"));
+    }
+    let conv = vec![node("Conv", &["p", "w"], "y", &[])];
+    let mean = vec![node(
+        "AveragePool",
+        &["p"],
+        "y",
+        &[("kernel_shape", &[3, 3])],
+    )];
+    for (mode, pad, nodes, expected) in [
+        ("edge", 3, pool(3), "does not always reach"),
+        ("reflect", 2, pool(4), "does not always reach"),
+        ("edge", 1, conv.clone(), "copies of its edge (mode edge)"),
+        ("reflect", 1, conv, "mirror image (mode reflect)"),
+        ("edge", 1, mean, "copies of its edge (mode edge)"),
+        ("wrap", 1, pool(3), "mode is \"wrap\""),
+        ("reflect", 8, pool(17), "mirrors more pixels"),
+    ] {
+        let error = imported(mode, pad, nodes).unwrap_err();
+        assert!(error.contains(expected), "{mode} {pad}: {error}");
     }
 }
 
@@ -682,13 +723,32 @@ fn external_weights_are_files_and_no_links_out() {
     );
     assert!(import("out").unwrap_err().contains("not beside the model"));
     assert!(import("pipe").unwrap_err().contains("expected a file"));
+
+    // A file of holes warrants any weights, but not more than there is memory.
+    let holes = std::fs::File::create(models.join("holes")).unwrap();
+    holes.set_len(1 << 40).unwrap();
+    let mut model = model(&IMAGE, vec![node("Conv", &["x", "w"], "y", &[])]);
+    model.graph.as_mut().unwrap().initializer[0] = by_hand::Tensor {
+        location: Some(1),
+        external: vec![Entry {
+            key: Some("location".into()),
+            value: Some("holes".into()),
+        }],
+        ..tensor("w", &[1 << 34, 2, 3, 3], vec![])
+    };
+    std::fs::write(models.join("m.onnx"), model.encode_to_vec()).unwrap();
+    let error = onnx::import_file(&models.join("m.onnx"), None).unwrap_err();
+    assert!(
+        error.to_string().contains("constants would take"),
+        "{error}"
+    );
 }
 
 proptest::proptest! {
     /// Damaged files give an error or a network that fits together, never a panic.
     #[test]
     fn damage_never_panics(
-        name in proptest::sample::select(vec!["conv", "pooling", "dense", "preactivation", "channels_last", "shapes", "opset7", "opset22", "weights_double", "folded", "reported_static_script"]),
+        name in proptest::sample::select(vec!["conv", "pooling", "padded_pools", "dense", "preactivation", "channels_last", "shapes", "opset7", "opset22", "weights_double", "folded", "reported_static_script"]),
         cut in proptest::option::of(0usize..6000),
         flips in proptest::collection::vec((0usize..6000, 0u8..8), 0..6),
     ) {

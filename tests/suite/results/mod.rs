@@ -2,4 +2,5 @@
 
 mod compare;
 mod headline;
+mod history;
 mod schema_page;

@@ -19,14 +19,17 @@ use super::constant::{Constant, Kind, product};
 pub struct Budget {
     left: usize,
     all: usize,
+    most: usize,
 }
 
 impl Budget {
-    /// A budget of `bytes`.
-    pub fn new(bytes: usize) -> Self {
+    /// A budget of `bytes`, which can be extended to `most`.
+    pub fn new(bytes: usize, most: usize) -> Self {
+        let bytes = bytes.min(most);
         Self {
             left: bytes,
             all: bytes,
+            most,
         }
     }
 
@@ -49,8 +52,9 @@ impl Budget {
 
     /// Makes room for what a file of `bytes` beside the model may hold.
     pub fn extend(&mut self, bytes: usize) {
-        self.left = self.left.saturating_add(bytes);
-        self.all = self.all.saturating_add(bytes);
+        let more = bytes.min(self.most - self.all);
+        self.left += more;
+        self.all += more;
     }
 
     /// Room for a tensor of these extents.

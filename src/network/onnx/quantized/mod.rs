@@ -15,7 +15,7 @@ use std::path::Path;
 
 pub use self::record::{Grid, QuantizedModel, Steps};
 use super::OnnxError;
-use crate::network::NetworkError;
+use crate::network::{NetworkError, checkpoint};
 
 /// Imports the quantized model at `path`; `side` as for [`super::import_file`].
 pub fn import_quantized_file(
@@ -26,7 +26,7 @@ pub fn import_quantized_file(
         path: path.display().to_string(),
         problem,
     };
-    let bytes = std::fs::read(path).map_err(|e| file(format!("cannot be read ({e})")))?;
+    let bytes = checkpoint::read(path)?;
     let mut model =
         import_quantized(&bytes, path.parent(), side).map_err(|e| file(e.to_string()))?;
     if let Some(stem) = path.file_stem() {

@@ -66,6 +66,7 @@ fn sweep_telling(
         device_reason: "a test".into(),
         out: Place::At(out),
         stop: &Default::default(),
+        on_failure: quantbound::experiment::sweep::OnFailure::Stop,
     };
     sweep.run(tell).unwrap()
 }

@@ -1,0 +1,201 @@
+//! Upper bounds on the largest eigenvalues of symmetric matrices: a Cholesky factorization that runs to its end
+//! proves that the matrix it started from is nearly positive definite, whatever it rounds.
+
+use super::dense::{Dense, Strided, subtract_product};
+use super::lanczos;
+use super::rounding::{UNDERFLOW, frobenius, up_gamma};
+use super::scaled::{Up, inflate};
+use crate::tensor::tolerance::UNIT_F64;
+
+/// Rows that are eliminated together.
+const BLOCK: usize = 32;
+/// Smaller pivots end the factorization, long before anything underflows.
+const LEAST_PIVOT: f64 = 1e-200;
+/// How often an estimate that was too low is raised before the Frobenius norm has to do.
+const ATTEMPTS: usize = 12;
+
+/// What no eigenvalue of the matrices shown to it exceeds.
+pub(super) struct Ceiling {
+    /// Each matrix was factored below this, or a smaller number before it.
+    shift: f64,
+    /// What the shift leaves out: rounding errors.
+    slack: Up,
+    work: Vec<f64>,
+}
+
+impl Ceiling {
+    /// Above nothing yet.
+    pub fn new() -> Self {
+        Self {
+            shift: 0.0,
+            slack: Up::ZERO,
+            work: Vec::new(),
+        }
+    }
+
+    /// The ceiling.
+    pub fn height(&self) -> Up {
+        Up::new(self.shift) + self.slack
+    }
+
+    /// Raises the ceiling above the eigenvalues of every matrix within `error` (in the 2-norm) of the computed Gram matrix
+    /// `gram`: symmetric, with diagonal entries not below zero.
+    pub fn cover(&mut self, gram: &Dense, error: Up) {
+        let whole = frobenius(gram).to_f64();
+        if whole <= self.shift {
+            self.slack = self.slack.max(error);
+            return;
+        }
+        if self.shift > 0.0 && self.is_below(gram, self.shift, error) {
+            return;
+        }
+        let (estimate, off) = lanczos::largest(gram);
+        let mut above = (4.0 * off).max(4.0 * gram.rows as f64 * UNIT_F64);
+        for _ in 0..ATTEMPTS {
+            let shift = self.shift.max(estimate * (1.0 + above));
+            if shift.partial_cmp(&whole) != Some(std::cmp::Ordering::Less) {
+                break;
+            }
+            if self.is_below(gram, shift, error) {
+                self.shift = shift;
+                return;
+            }
+            above *= 16.0;
+        }
+        self.shift = self.shift.max(whole);
+        self.slack = self.slack.max(error);
+    }
+
+    /// Tries to prove that `shift` is above `gram`, and notes up to which errors.
+    fn is_below(&mut self, gram: &Dense, shift: f64, error: Up) -> bool {
+        let n = gram.rows;
+        self.work.clear();
+        self.work.extend(gram.data.iter().map(|x| -x));
+        let mut trace = 0.0;
+        for i in 0..n {
+            let entry = shift - gram.data[i * n + i];
+            self.work[i * n + i] = entry;
+            trace += entry.abs();
+        }
+        if !factor(&mut self.work, n) {
+            return false;
+        }
+        let own = factor_error(n, inflate(trace, n)) + Up::new(4.0 * UNIT_F64 * shift);
+        self.slack = self.slack.max(error + own);
+        true
+    }
+}
+
+/// With `M` of this trace and `R` from [`factor`], `||R^T R - M||_2` is not more.
+pub(super) fn factor_error(n: usize, trace: f64) -> Up {
+    let floor = Up::new(UNDERFLOW) * Up::new((n * n + 1) as f64);
+    up_gamma(n + 8) * Up::new(trace) + floor
+}
+
+/// Replaces the upper triangle of a symmetric `n x n` matrix `M` by `R` with `R^T R` near `M`. False when a pivot is
+/// not safely above zero. The lower triangle is not read, and left as it is.
+pub(super) fn factor(matrix: &mut [f64], n: usize) -> bool {
+    for first in (0..n).step_by(BLOCK) {
+        let end = (first + BLOCK).min(n);
+        if first > 0 {
+            let (done, rest) = matrix.split_at_mut(first * n);
+            subtract_product(
+                (end - first, first, n - first),
+                Strided {
+                    data: &done[first..],
+                    row: 1,
+                    column: n,
+                },
+                Strided {
+                    data: &done[first..],
+                    row: n,
+                    column: 1,
+                },
+                (&mut rest[first..], n),
+            );
+        }
+        for j in first..end {
+            let (done, rest) = matrix.split_at_mut(j * n);
+            let row = &mut rest[j..n];
+            for p in first..j {
+                let former = &done[p * n + j..(p + 1) * n];
+                let factor = former[0];
+                for (x, f) in row.iter_mut().zip(former) {
+                    *x -= factor * f;
+                }
+            }
+            if !(row[0] > LEAST_PIVOT && row[0] < f64::MAX) {
+                return false;
+            }
+            let root = row[0].sqrt();
+            row[0] = root;
+            row[1..].iter_mut().for_each(|x| *x /= root);
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(n: usize, seed: u64) -> Dense {
+        let entry = |r: usize, c: usize| {
+            let mix = (seed ^ (r * 8191 + c) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            ((mix >> 40) as f64 / (1u64 << 23) as f64) - 1.0
+        };
+        Dense::from_fn(n, n + 3, entry)
+    }
+
+    #[test]
+    fn factors_multiply_to_the_matrix_across_blocks() {
+        for n in [1, 2, 31, 32, 33, 70] {
+            let mut gram = sample(n, 5).gram();
+            (0..n).for_each(|i| gram.data[i * n + i] += 1.0);
+            let mut r = gram.clone();
+            assert!(factor(&mut r.data, n));
+            let upper = Dense::from_fn(n, n, |i, j| if j < i { 0.0 } else { r.data[i * n + j] });
+            let back = upper.transposed().times(&upper);
+            let trace = (0..n).map(|i| gram.data[i * n + i]).sum();
+            let limit = factor_error(n, trace).to_f64();
+            for (a, b) in back.data.iter().zip(&gram.data) {
+                assert!((a - b).abs() <= limit, "{a} {b} {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn indefinite_matrices_are_refused() {
+        for n in [2, 40] {
+            let mut m = sample(n, 9).gram();
+            m.data[(n - 1) * n + n - 1] = 0.0;
+            assert!(!factor(&mut m.data, n));
+        }
+    }
+
+    #[test]
+    fn ceilings_are_just_above_the_largest_of_all_matrices() {
+        let diagonal = |entries: &[f64]| {
+            let n = entries.len();
+            Dense::from_fn(n, n, |r, c| if r == c { entries[r] } else { 0.0 })
+        };
+        let mut ceiling = Ceiling::new();
+        ceiling.cover(&diagonal(&[3.0, 2.0, 2.0]), Up::ZERO);
+        assert!(ceiling.slack.to_f64() >= 3.0 * UNIT_F64, "roundings count");
+        for (entries, largest) in [
+            ([3.0, 2.0, 2.0], 3.0),
+            ([1.0, 2.9, 2.9], 3.0),
+            ([1.0, 4.0, 4.0], 4.0),
+            ([0.0, 0.0, 0.0], 4.0),
+        ] {
+            ceiling.cover(&diagonal(&entries), Up::ZERO);
+            let height = ceiling.height().to_f64();
+            assert!(
+                height >= largest && height < largest * (1.0 + 1e-12),
+                "{height} {largest}"
+            );
+        }
+        ceiling.cover(&diagonal(&[0.0; 3]), Up::new(0.5));
+        assert!(ceiling.height().to_f64() >= 4.5);
+    }
+}

@@ -1,0 +1,213 @@
+//! Our numbers, read off the stored tables of a finished run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::side_by_side::Row;
+use crate::experiment::studies::guarantees::TABLE;
+use crate::results::schema::{
+    CellKey, DynamicsRow, GuaranteeRow, RequiredBitsRow, Row as _, Summary, file,
+};
+use crate::results::store::for_each_row;
+
+fn names(key: &CellKey) -> [(&'static str, String); 4] {
+    [
+        ("model", key.model.clone()),
+        ("quantizer", key.quantizer.clone()),
+        ("bits", key.bits.to_string()),
+        ("granularity", key.granularity.name().to_string()),
+    ]
+}
+
+/// The measurement and bounds at the output, in log10.
+pub fn ladder(summary: &Summary, bounds: &[String]) -> Vec<Row> {
+    let cells = summary.cells.iter();
+    cells
+        .map(|cell| {
+            let mut values = vec![
+                ("layers".to_string(), f64::from(cell.final_layer.depth)),
+                (
+                    "log10 measured".to_string(),
+                    cell.output.max_abs_diff.log10(),
+                ),
+            ];
+            for id in bounds {
+                let found = cell.output.bounds.iter().find(|b| b.bound == *id);
+                values.push((id.clone(), found.map_or(f64::NAN, |b| b.log10_bound)));
+            }
+            Row::new(names(&cell.key), values)
+        })
+        .collect()
+}
+
+/// Images that are right and that keep their class, in percent; NaN without logits or labels.
+pub fn classes(summary: &Summary) -> Vec<Row> {
+    let percent = |part: Option<u64>, of: u64| match part {
+        Some(part) if of > 0 => 100.0 * part as f64 / of as f64,
+        _ => f64::NAN,
+    };
+    let cells = summary.cells.iter();
+    cells
+        .map(|cell| {
+            let out = &cell.output;
+            let values = [
+                ("top-1 %", percent(out.top1_quant_right, out.labelled)),
+                (
+                    "full precision %",
+                    percent(out.top1_ref_right, out.labelled),
+                ),
+                ("kept %", percent(out.top1_agree, cell.images)),
+                ("images", cell.images as f64),
+                ("measured", out.max_abs_diff),
+            ];
+            let values = values.map(|(k, v)| (k.to_string(), v)).to_vec();
+            Row::new(names(&cell.key), values)
+        })
+        .collect()
+}
+
+/// How many promises held, and how near the nearest came.
+pub fn guarantees(run: &Path) -> anyhow::Result<Vec<Row>> {
+    /// Counts by verdict, the largest share of a promise that was used, and the values of those that nothing is promised of.
+    #[derive(Default)]
+    struct Found {
+        holds: f64,
+        violated: f64,
+        open: f64,
+        nearest: f64,
+        observed: Vec<f64>,
+    }
+    let mut found: BTreeMap<[String; 5], Found> = BTreeMap::new();
+    for_each_row(
+        &run.join(format!("{TABLE}.parquet")),
+        |row: GuaranteeRow| {
+            let key = [
+                row.model,
+                row.quantizer,
+                row.bits.to_string(),
+                row.granularity,
+                row.guarantee,
+            ];
+            let found = found.entry(key).or_default();
+            match row.verdict.as_str() {
+                "holds" => found.holds += 1.0,
+                "violated" => found.violated += 1.0,
+                "observed" => found.observed.push(row.measured),
+                _ => found.open += 1.0,
+            }
+            if let (Some(promised), "holds") = (row.promised, row.verdict.as_str())
+                && promised > 0.0
+            {
+                found.nearest = found.nearest.max(row.measured / promised);
+            }
+        },
+    )?;
+    let rows = found.into_iter().map(|(key, found)| {
+        let [model, quantizer, bits, granularity, promise] = key;
+        let values = [
+            ("holds", found.holds),
+            ("violated", found.violated),
+            ("does not apply", found.open),
+            ("most of a promise used", found.nearest),
+            ("median observed", median(found.observed)),
+        ];
+        Row::new(
+            [
+                ("model", model),
+                ("quantizer", quantizer),
+                ("bits", bits),
+                ("granularity", granularity),
+                ("promise", promise),
+            ],
+            values.map(|(k, v)| (k.to_string(), v)).to_vec(),
+        )
+    });
+    Ok(rows.collect())
+}
+
+/// Medians over layers of one kind.
+pub fn dynamics(run: &Path) -> anyhow::Result<Vec<Row>> {
+    let mut found: BTreeMap<[String; 6], [Vec<f64>; 4]> = BTreeMap::new();
+    let table = format!("{}.parquet", DynamicsRow::TABLE);
+    for_each_row(&run.join(table), |row: DynamicsRow| {
+        let key = [
+            row.model,
+            row.quantizer,
+            row.bits.to_string(),
+            row.granularity,
+            row.tensor,
+            row.kind,
+        ];
+        let values = [row.fluctuation, row.precision, row.sqnr_db, row.kl];
+        let lists = found.entry(key).or_default();
+        for (list, value) in lists.iter_mut().zip(values) {
+            list.push(value);
+        }
+    })?;
+    let rows = found.into_iter().map(|(key, lists)| {
+        let [model, quantizer, bits, granularity, tensor, kind] = key;
+        let layers = lists[0].len() as f64;
+        let titles = [
+            "octaves of channels",
+            "mean precision",
+            "SQNR dB",
+            "KL nats",
+        ];
+        let medians = titles.iter().zip(lists);
+        let medians = medians.map(|(title, list)| (title.to_string(), median(list)));
+        let values = [("layers".to_string(), layers)].into_iter().chain(medians);
+        Row::new(
+            [
+                ("model", model),
+                ("quantizer", quantizer),
+                ("bits", bits),
+                ("granularity", granularity),
+                ("tensor", tensor),
+                ("kind", kind),
+            ],
+            values.collect(),
+        )
+    });
+    Ok(rows.collect())
+}
+
+/// Bits at the output, for each tolerance.
+pub fn bits(run: &Path, quantities: &[String]) -> anyhow::Result<Vec<Row>> {
+    let mut rows: Vec<RequiredBitsRow> = Vec::new();
+    for_each_row(&run.join(file::REQUIRED_BITS), |row: RequiredBitsRow| {
+        rows.push(row);
+    })?;
+    let last = |model: &str| {
+        let mine = rows.iter().filter(|r| r.model == model);
+        mine.map(|r| r.depth).max()
+    };
+    let mut found: Vec<Row> = Vec::new();
+    for row in &rows {
+        if Some(row.depth) != last(&row.model) || !quantities.contains(&row.quantity) {
+            continue;
+        }
+        let bits = row.bits.map_or(f64::NAN, f64::from);
+        let value = (format!("{}, bits", row.quantity), bits);
+        let names = [
+            ("model", row.model.clone()),
+            ("granularity", row.granularity.clone()),
+            ("tolerance", row.tolerance.to_string()),
+        ];
+        let new = Row::new(names, vec![("layers".into(), f64::from(row.depth))]);
+        let at = match found.iter().position(|r| r.names == new.names) {
+            Some(at) => at,
+            None => {
+                found.push(new);
+                found.len() - 1
+            }
+        };
+        found[at].values.push(value);
+    }
+    Ok(found)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len().saturating_sub(1) / 2;
+    values.get(middle).copied().unwrap_or(f64::NAN)
+}

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use rayon::prelude::*;
 
 use super::layer_norms::{SpectralFacts, spectral_facts};
-use super::reference_norms::{Memo, ReferenceNorms};
+use super::reference_norms::{Memo, ProductKey, ReferenceNorms};
 use super::rescaling::{Rescaling, divided_up};
 use super::scaled::{Up, UpVec, inflate};
 use super::sums::{repeated, row_sums};
@@ -121,7 +121,7 @@ pub struct Setting<'a> {
     /// Dear to compute, and only some bounds need them.
     spectral: Vec<OnceLock<Option<SpectralFacts>>>,
     rows: Vec<OnceLock<Option<Vec<[Up; 3]>>>>,
-    products: Memo<[Up; 3]>,
+    products: Memo<ProductKey, [Up; 3]>,
     fused: OnceLock<[Series; 2]>,
 }
 
@@ -253,7 +253,7 @@ impl<'a> Setting<'a> {
     }
 
     /// Norms of products of matrices, of `W`, of `W'` and of their change.
-    pub(super) fn products(&self) -> &Memo<[Up; 3]> {
+    pub(super) fn products(&self) -> &Memo<ProductKey, [Up; 3]> {
         &self.products
     }
 

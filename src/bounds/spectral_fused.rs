@@ -64,31 +64,40 @@ impl Bound for SpectralFused {
     }
 
     fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
-        prepare(setting);
-        let nodes = &setting.network().nodes;
-        let mut values = vec![Known {
-            norms: Norms::of_input(setting),
-            terms: None,
-            weighted: None,
-        }];
-        let mut errors = no_peaks(setting);
-        let mut series = Vec::new();
-        for (i, node) in nodes.iter().enumerate() {
-            let mut known = chain_node(setting, i, &values);
-            let plain: Vec<Norms> = values.iter().map(|v| v.norms).collect();
-            known.norms = known
-                .norms
-                .zip(before_activation(setting, i, node, &plain), Up::min);
-            known.norms = known.norms.activated(setting, i, self.cap);
-            if node.activation != Activation::Identity {
-                known.terms = None;
-            }
-            errors.push(peaks(setting, i, &plain, &errors, known.norms.error));
-            series.push(reported(setting, i, &errors[i + 1], self.cap));
-            values.push(known);
-        }
-        Ok(Series::of(series))
+        Ok(recursion(setting, self.cap, |_, norms, _| norms))
     }
+}
+
+/// The recursion, with what `sharper` makes of the norms of a node before its activation, given those of all values before it.
+pub(super) fn recursion(
+    setting: &Setting,
+    cap: bool,
+    mut sharper: impl FnMut(usize, Norms, &[Norms]) -> Norms,
+) -> Series {
+    prepare(setting);
+    let nodes = &setting.network().nodes;
+    let mut values = vec![Known {
+        norms: Norms::of_input(setting),
+        terms: None,
+        weighted: None,
+    }];
+    let mut errors = no_peaks(setting);
+    let mut series = Vec::new();
+    for (i, node) in nodes.iter().enumerate() {
+        let mut known = chain_node(setting, i, &values);
+        let plain: Vec<Norms> = values.iter().map(|v| v.norms).collect();
+        let least = known
+            .norms
+            .zip(before_activation(setting, i, node, &plain), Up::min);
+        known.norms = sharper(i, least, &plain).activated(setting, i, cap);
+        if node.activation != Activation::Identity {
+            known.terms = None;
+        }
+        errors.push(peaks(setting, i, &plain, &errors, known.norms.error));
+        series.push(reported(setting, i, &errors[i + 1], cap));
+        values.push(known);
+    }
+    Series::of(series)
 }
 
 /// True for a layer of one tap without padding: a matrix over channels, pixel by pixel.

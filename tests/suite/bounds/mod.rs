@@ -9,3 +9,4 @@ mod probabilistic;
 mod rescaling;
 mod soundness;
 mod structures;
+mod worked;

@@ -63,7 +63,7 @@ impl Bound for SpectralFused {
         }
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
         prepare(setting);
         let nodes = &setting.network().nodes;
         let mut values = vec![Known {

@@ -23,7 +23,7 @@ impl Bound for SpectralAveraged {
         &facts::SPECTRAL_AVERAGED
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
         let reference = setting.reference().balanced();
         let setting = Setting::sharing(&reference, setting.quantized(), setting.domain())?;
         prepare(&reference);

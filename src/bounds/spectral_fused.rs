@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 
+use super::composite::Link;
 use super::dense::Dense;
 use super::layer_norms::rescaled;
 use super::reference_norms::ProductKey;
@@ -15,7 +16,7 @@ use super::spectral::{
 use super::spectral_norm::{product_norm, spectral_norm};
 use super::{Bound, BoundError, Series, Setting, Weights};
 use crate::facts::{self, BoundFacts};
-use crate::network::{Activation, Op, Pad};
+use crate::network::{Activation, Op};
 use crate::tensor::tolerance::{UNIT_F64, gamma};
 
 /// A value without an activation is kept as a sum of single-tap layers over earlier values.
@@ -63,7 +64,7 @@ impl Bound for SpectralFused {
         }
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
         Ok(recursion(setting, self.cap, |_, norms, _| norms))
     }
 }
@@ -100,13 +101,9 @@ pub(super) fn recursion(
     Series::of(series)
 }
 
-/// True for a layer of one tap without padding: a matrix over channels, pixel by pixel.
+/// True for a matrix over channels, pixel by pixel.
 fn is_matrix(setting: &Setting, node: usize) -> bool {
-    let single = setting
-        .affine(node)
-        .is_some_and(|(a, _)| a.taps == 1 && a.groups == 1);
-    let op = &setting.network().nodes[node].op;
-    single && !matches!(op, Op::Conv(c) if c.pad != Pad::default())
+    Link::of(setting.network(), node) == Some(Link::Matrix)
 }
 
 /// The depthwise gains that every reader of value `index + 1` applies first: those of its one reader.

@@ -3,6 +3,7 @@
 pub mod cpu;
 pub mod distribution;
 pub mod gpu;
+pub mod grid;
 pub mod reductions;
 pub mod sample;
 pub mod select;
@@ -149,17 +150,23 @@ pub trait PerSample {
     /// Bounds, from the reference activations, on the discrepancy that [`Runner::run`] would find: by image, then by tap
     /// as [`Network::taps`] lists them. With a `radius` above 0 they hold for every image within that distance, element
     /// by element. Theorem: docs/bounds.md, `sample` and `ball`.
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] for a variant whose activations are quantized, where [`PerSample::knows_grids`] is false.
     fn bounds(
         &mut self,
         variant: &Variant,
         radius: f64,
     ) -> Result<Vec<Vec<SampleBound>>, EngineError>;
+    /// True where bounds are known for variants whose activations are quantized too.
+    fn knows_grids(&self) -> bool {
+        false
+    }
     /// The discrepancy with the part of it that is not rounding: by image, then by tap. Theorem: docs/bounds.md, "When a
     /// bound is violated".
     ///
     /// # Errors
-    /// [`EngineError::Usage`] on engines that have no bound on their own rounding, and for a variant whose activations
-    /// are quantized.
+    /// [`EngineError::Usage`] on engines that have no bound on their own rounding.
     fn exact(&mut self, _variant: &Variant) -> Result<Vec<Vec<Exact>>, EngineError> {
         Err(EngineError::Usage(
             "this engine has no bound on its own rounding; ask the processor's f64 engine".into(),

@@ -15,7 +15,7 @@ use super::real::Real;
 use super::reduce::reduce;
 use super::sample::SamplePass;
 use super::split::Split;
-use crate::engine::sample::{check_activations, check_network, check_radius, drifting};
+use crate::engine::sample::{check_network, check_radius, drifting};
 use crate::engine::{
     Distribution, EngineError, Exact, Owner, PerSample, Reduced, Reductions, Runner, SampleBound,
     TapStats, Variant,
@@ -253,10 +253,10 @@ impl<T: Real> PerSample for CpuRunner<'_, T> {
         let model = self.variant(variant)?;
         let mut images = self.current()?;
         check_network(self.network)?;
-        check_activations(model.quantizes_activations())?;
         let drifts = drifting(self.network, |i| {
             let params = self.reference.params(i).zip(model.params(i));
-            params.is_some_and(|(a, b)| a.weight != b.weight || a.bias != b.bias)
+            let moved = params.is_some_and(|(a, b)| a.weight != b.weight || a.bias != b.bias);
+            moved || model.rounds(i)
         });
         Ok(self.each(&mut images, |_, image, split| {
             let pass = SamplePass {
@@ -270,11 +270,14 @@ impl<T: Real> PerSample for CpuRunner<'_, T> {
         }))
     }
 
+    fn knows_grids(&self) -> bool {
+        true
+    }
+
     fn exact(&mut self, variant: &Variant) -> Result<Vec<Vec<Exact>>, EngineError> {
         let model = self.variant(variant)?;
         let mut images = self.current()?;
         check_network(self.network)?;
-        check_activations(model.quantizes_activations())?;
         Ok(self.each(&mut images, |_, image, split| {
             let pass = ExactPass {
                 pass: self.pass(&self.reference, &[], split),

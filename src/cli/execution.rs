@@ -129,7 +129,7 @@ pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
     match rounded.count() {
         0 => {}
         n => say!(
-            "{n} cells with activations quantized: bounds on weights do not apply, no verdicts"
+            "{n} cells with activations quantized: bounds that speak of weights alone do not apply and are left out"
         ),
     }
     for finding in (summary.violations.iter())
@@ -155,16 +155,23 @@ pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
     Ok(outcome(finished))
 }
 
-/// The same as one JSON object on standard output: `summary.json`, where the files are, and the answers in words.
-pub fn conclude_json(finished: &Finished) -> anyhow::Result<Outcome> {
+/// The same as one JSON object on standard output: `summary.json`, where the files are, the answers in words, and what
+/// the command adds under names of its own.
+pub fn conclude_json<const N: usize>(
+    finished: &Finished,
+    more: [(&str, serde_json::Value); N],
+) -> anyhow::Result<Outcome> {
     let built = report::build(&finished.out)?;
-    let object = serde_json::json!({
+    let mut object = serde_json::json!({
         "results": finished.out,
         "report": built.html,
         "answers": answers(&finished.summary),
         "cells": finished.statuses.counts(),
         "summary": finished.summary,
     });
+    for (name, value) in more {
+        object[name] = value;
+    }
     say!("{object:#}");
     Ok(outcome(finished))
 }

@@ -68,7 +68,7 @@ const fn known(
 
 /// The ladder of bounds, loosest first; colours stay apart under the common colour-vision deficiencies, and no two
 /// ids share both colour and dashes.
-const LADDER: [Known; 20] = [
+const LADDER: [Known; 21] = [
     known(
         "gonon2023",
         "#882255",
@@ -182,6 +182,12 @@ const LADDER: [Known; 20] = [
         "#661100",
         DASHED,
         "Per sample, around a ball of inputs.",
+    ),
+    known(
+        "sample-stochastic",
+        "#aa4466",
+        LONG,
+        "Per sample, before weights are rounded at random: false with at most the probability named.",
     ),
     known(
         "measured",

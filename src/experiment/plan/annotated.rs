@@ -337,6 +337,12 @@ const LINES: &[Line] = &[
     ),
     line(
         "studies",
+        "stochastic",
+        "1e-6",
+        "bounds before weights are rounded at random, false with such a probability",
+    ),
+    line(
+        "studies",
         "isolated",
         "true",
         "each layer quantized alone: which layer hurts?",

@@ -277,7 +277,7 @@ const LINES: &[Line] = &[
         "mixed",
         "by",
         r#""measured""#,
-        "measured or bound: what says how sensitive a layer is",
+        "measured, bound, local or tails: what says how sensitive a layer is",
     ),
     line(
         "mixed",

@@ -282,6 +282,14 @@ pub const SPECTRAL_FUSED_RESCALED: BoundFacts = BoundFacts {
     ..THEOREM
 };
 
+/// Spectral norms of chains through activations.
+pub const SPECTRAL_AVERAGED: BoundFacts = BoundFacts {
+    id: "spectral-averaged",
+    title: "spectral norms of chains through activations, of which half is linear",
+    source: "derived (docs/bounds.md, spectral-averaged); after Combettes, Pesquet 2020, arXiv 1903.01014",
+    ..THEOREM
+};
+
 /// The smallest of all unclamped bounds.
 pub const BEST: BoundFacts = BoundFacts {
     id: "best",
@@ -350,6 +358,7 @@ pub const ALL: &[&BoundFacts] = &[
     &SPECTRAL_FUSED,
     &SPECTRAL_FUSED_CAP,
     &SPECTRAL_FUSED_RESCALED,
+    &SPECTRAL_AVERAGED,
     &BEST,
     &BEST_CAP,
     &SAMPLE,

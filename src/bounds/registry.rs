@@ -13,6 +13,7 @@ use super::layer_sum::{LayerSum, Perturbation};
 use super::layerwise::Layerwise;
 use super::path_metric::PathMetric;
 use super::spectral::Spectral;
+use super::spectral_averaged::SpectralAveraged;
 use super::spectral_fused::SpectralFused;
 use super::spectral_fused_rescaled::SpectralFusedRescaled;
 use super::{Bound, BoundError, Series, Setting};
@@ -62,6 +63,7 @@ static THEOREMS: &[&dyn Bound] = &[
     &SpectralFused { cap: false },
     &SpectralFused { cap: true },
     &SpectralFusedRescaled,
+    &SpectralAveraged,
 ];
 
 /// Of all theorems.

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::grid::Rounding;
 use super::layer_norms::{SpectralFacts, spectral_facts};
-use super::reference_norms::{Memo, ReferenceNorms};
+use super::reference_norms::{Memo, ProductKey, ReferenceNorms};
 use super::rescaling::{Rescaling, divided_up};
 use super::scaled::{Up, UpVec, inflate};
 use super::sums::{repeated, row_sums};
@@ -125,7 +125,7 @@ pub struct Setting<'a> {
     /// Dear to compute, and only some bounds need them.
     spectral: Vec<OnceLock<Option<SpectralFacts>>>,
     rows: Vec<OnceLock<Option<Vec<[Up; 3]>>>>,
-    products: Memo<[Up; 3]>,
+    products: Memo<ProductKey, [Up; 3]>,
     fused: OnceLock<[Series; 2]>,
 }
 
@@ -288,7 +288,7 @@ impl<'a> Setting<'a> {
     }
 
     /// Norms of products of matrices, of `W`, of `W'` and of their change.
-    pub(super) fn products(&self) -> &Memo<[Up; 3]> {
+    pub(super) fn products(&self) -> &Memo<ProductKey, [Up; 3]> {
         &self.products
     }
 

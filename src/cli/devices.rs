@@ -2,20 +2,37 @@
 
 use std::io::Write;
 
+use serde_json::json;
+
 use super::Outcome;
+use super::output::say;
 use super::table;
 use crate::engine::gpu::adapter::list_adapters;
 use crate::engine::select::{Backend, select};
 
 /// Arguments of `devices`.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// JSON on standard output in the place of a table (results/schema.md, --json)
+    #[arg(long)]
+    json: bool,
+}
 
 impl Args {
     /// Lists adapters and the choice of `auto`.
     pub fn run(self) -> anyhow::Result<Outcome> {
-        let mib = |bytes: u64| (bytes >> 20).to_string();
         let adapters = list_adapters();
+        let auto = select(Backend::Auto, None, None)?;
+        let device = auto.engine.device();
+        if self.json {
+            let object = json!({
+                "adapters": adapters,
+                "auto": { "device": device, "reason": auto.reason },
+            });
+            say!("{object:#}");
+            return Ok(Outcome::Fine);
+        }
+        let mib = |bytes: u64| (bytes >> 20).to_string();
         let rows: Vec<Vec<String>> = adapters
             .iter()
             .map(|a| {
@@ -52,8 +69,6 @@ impl Args {
         } else {
             table::print(&mut out, &header, &rows)?;
         }
-        let auto = select(Backend::Auto, None, None)?;
-        let device = auto.engine.device();
         writeln!(
             out,
             "auto takes {} ({}, {} threads): {}",

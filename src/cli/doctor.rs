@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::doctor_findings::{Findings, Mark};
 use super::options::{EngineOptions, tell};
-use super::output::say;
 use super::preprocessing::PreprocessingOptions;
 use super::{Outcome, doctor_images, doctor_networks};
 use crate::data::{ImageSet, Labels, Manifest, reference};
@@ -37,6 +37,9 @@ pub struct Args {
     /// Use only so many images, of class folders the first ones of each
     #[arg(long, default_value_t = 100, value_name = "N", requires = "images")]
     limit: usize,
+    /// JSON on standard output in the place of lines (results/schema.md, --json)
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     pictures: PreprocessingOptions,
     #[command(flatten)]
@@ -49,6 +52,7 @@ const EXPECTED_RIGHT: usize = 18;
 impl Args {
     /// Runs every check, tells each outcome, and fails when one does.
     pub fn run(self) -> anyhow::Result<Outcome> {
+        let mut found = Findings::new(self.json);
         if let (Some(images), Some(name), Some(weights)) =
             (&self.images, &self.model, &self.weights)
         {
@@ -63,29 +67,40 @@ impl Args {
             tell(&model);
             let engine = self.engine.select()?.engine;
             let labels = self.labels.as_ref();
-            let fine = doctor_images::check(&model, images, labels, self.limit, engine.as_ref())?;
+            doctor_images::check(
+                &model,
+                images,
+                labels,
+                self.limit,
+                engine.as_ref(),
+                &mut found,
+            )?;
             let chosen = (images.as_path(), labels, self.limit);
-            let fine = doctor_networks::check(&planned, &model, chosen, engine.as_ref())? && fine;
-            return Ok(if fine { Outcome::Fine } else { Outcome::Failed });
+            doctor_networks::check(&planned, &model, chosen, engine.as_ref(), &mut found)?;
+            return Ok(found.finish()?);
         }
         let usual = Path::new("datasets");
         let here = usual.is_dir().then_some(usual);
-        let datasets = self.datasets.as_deref().or(here);
-        let mut fine = told("devices", devices())?;
-        if let Some(datasets) = datasets {
-            for (name, check) in SAMPLED {
-                fine &= told(name, check(datasets))?;
+        told(&mut found, "devices", devices())?;
+        match self.datasets.as_deref().or(here) {
+            Some(datasets) => {
+                for (name, check) in SAMPLED {
+                    told(&mut found, name, check(datasets))?;
+                }
+            }
+            None => {
+                for (name, _) in SAMPLED {
+                    let why = "no folder datasets here, which the project's source has; give --datasets DIR";
+                    found.tell(Mark::Skip, name, &format!("{name}: {why}"))?;
+                }
+                found.tell(
+                    Mark::Note,
+                    "images",
+                    "one's own images and weights are checked by --images DIR --model M --weights F",
+                )?;
             }
         }
-        if datasets.is_none() {
-            for (name, _) in SAMPLED {
-                say!(
-                    "skip  {name}: no folder datasets here, which the project's source has; give --datasets DIR"
-                );
-            }
-            say!("one's own images and weights are checked by --images DIR --model M --weights F");
-        }
-        Ok(if fine { Outcome::Fine } else { Outcome::Failed })
+        Ok(found.finish()?)
     }
 }
 
@@ -101,19 +116,13 @@ const SAMPLED: [(&str, Check); 3] = [
     ("top-1", accuracy),
 ];
 
-/// Tells a check's outcome; true when it is fine.
-fn told(name: &str, checked: Checked) -> anyhow::Result<bool> {
+/// Tells a check's outcome.
+fn told(found: &mut Findings, name: &str, checked: Checked) -> std::io::Result<()> {
     match checked {
-        Ok(lines) => {
-            for line in lines {
-                say!("ok    {name}: {line}");
-            }
-            Ok(true)
-        }
-        Err(error) => {
-            say!("FAIL  {name}: {error:#}");
-            Ok(false)
-        }
+        Ok(lines) => lines
+            .iter()
+            .try_for_each(|line| found.tell(Mark::Ok, name, &format!("{name}: {line}"))),
+        Err(error) => found.tell(Mark::Fail, name, &format!("{name}: {error:#}")),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::output::say;
+use serde_json::json;
+
+use super::doctor_findings::{Findings, Mark};
 use super::table;
 use crate::data::{ImageFile, ImageSet, Labels};
 use crate::engine::Engine;
@@ -16,21 +18,22 @@ use crate::tensor::Batch;
 /// Images of one forward pass.
 const BATCH: usize = 20;
 
-/// Evaluates the variants and tells what they say; `true` when nothing is wrong.
+/// Evaluates the variants and tells what they say.
 pub fn check(
     model: &LoadedModel,
     directory: &Path,
     labels: Option<&Labels>,
     limit: usize,
     engine: &dyn Engine,
-) -> anyhow::Result<bool> {
+    found: &mut Findings,
+) -> anyhow::Result<()> {
     anyhow::ensure!(
         model.has_logits(),
         "{} has no classifier in this checkpoint, so no answers to judge; take a checkpoint with one",
         model.network.name
     );
     let images = ImageSet::open_labelled(directory, Some(limit), labels)?;
-    say!("{}", images.labels());
+    found.tell(Mark::Note, "labels", &images.labels().to_string())?;
     let labelled: Vec<(&ImageFile, u32)> = images
         .images
         .iter()
@@ -55,10 +58,27 @@ pub fn check(
     let variants = variants(&model.preprocessing);
     let outputs = outputs(model, &variants, &labelled, engine)?;
     let diagnosis = diagnose(&outputs, &known);
-    print(&diagnosis, &variants)?;
+    let scores = diagnosis.scores.iter().map(|score| {
+        json!({
+            "images": variants[score.variant].name,
+            "labels": shift_name(score.shift),
+            "right": score.right,
+            "of": diagnosis.images,
+            "log_likelihood": table::json(score.log_likelihood),
+        })
+    });
+    found.table("scores", scores.collect(), || print(&diagnosis, &variants))?;
     let (fine, text) = conclusion(&diagnosis, &variants, classes);
-    say!("{}  {text}", if fine { "ok  " } else { "FAIL" });
-    Ok(fine)
+    let mark = if fine { Mark::Ok } else { Mark::Fail };
+    Ok(found.tell(mark, "images", &text)?)
+}
+
+fn shift_name(shift: i64) -> &'static str {
+    match shift {
+        0 => "as given",
+        1 => "minus one",
+        _ => "plus one",
+    }
 }
 
 /// Logits per variant and image.
@@ -103,11 +123,7 @@ fn print(diagnosis: &Diagnosis, variants: &[Variant]) -> std::io::Result<()> {
         .map(|score| {
             vec![
                 variants[score.variant].name.to_string(),
-                match score.shift {
-                    0 => "as given".into(),
-                    1 => "minus one".into(),
-                    _ => "plus one".into(),
-                },
+                shift_name(score.shift).to_string(),
                 format!("{}/{}", score.right, diagnosis.images),
                 format!("{:.2}", score.log_likelihood),
             ]

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::output::say;
+use serde_json::json;
+
+use super::doctor_findings::{Findings, Mark};
+use super::output::write_line;
 use crate::data::{ImageSet, Labels, Preprocessing};
 use crate::engine::Engine;
 use crate::experiment::plan::{Model, Replacement};
@@ -21,13 +24,14 @@ struct Rival {
     model: LoadedModel,
 }
 
-/// Evaluates the networks that the checkpoint fits as well as `model`; `false` when one has far more images right.
+/// Evaluates the networks that the checkpoint fits as well as `model`; fails when one has far more images right.
 pub fn check(
     planned: &Model,
     model: &LoadedModel,
     (directory, labels, limit): (&Path, Option<&Labels>, usize),
     engine: &dyn Engine,
-) -> anyhow::Result<bool> {
+    found: &mut Findings,
+) -> anyhow::Result<()> {
     let rivals = rivals(planned, model)?;
     let images = ImageSet::open_labelled(directory, Some(limit), labels)?;
     let classes = model.network.output().c;
@@ -36,7 +40,7 @@ pub fn check(
         .filter(|l| (l.1 as usize) < classes)
         .collect();
     if rivals.is_empty() || known.is_empty() {
-        return Ok(true);
+        return Ok(());
     }
     let models = [model].into_iter().chain(rivals.iter().map(|r| &r.model));
     let outputs = models
@@ -51,10 +55,18 @@ pub fn check(
             .find(|s| s.variant == variant && s.shift == 0)
             .map_or(0, |s| s.right)
     };
-    for (i, rival) in rivals.iter().enumerate() {
-        say!("      with {}: {} of {n} right", rival.ask, right(i + 1));
-    }
-    match &diagnosis.finding {
+    let others = || rivals.iter().enumerate();
+    let counts = others().map(|(i, r)| json!({"with": r.ask, "right": right(i + 1), "of": n}));
+    found.table("networks", counts.collect(), || {
+        others().try_for_each(|(i, rival)| {
+            write_line(format_args!(
+                "      with {}: {} of {n} right",
+                rival.ask,
+                right(i + 1)
+            ))
+        })
+    })?;
+    let (mark, text) = match &diagnosis.finding {
         Finding::Better(best) | Finding::Suspect(best) if best.variant > 0 && best.shift == 0 => {
             let sure = matches!(diagnosis.finding, Finding::Better(_));
             let doubt = if sure {
@@ -62,24 +74,25 @@ pub fn check(
             } else {
                 " (probably: give more images to be sure)"
             };
-            say!(
-                "FAIL  {} of {n} right as {}, {} with {}{doubt}: the checkpoint is of that network, which has the same \
+            let text = format!(
+                "{} of {n} right as {}, {} with {}{doubt}: the checkpoint is of that network, which has the same \
                  names and shapes",
                 right(0),
                 planned.name,
                 best.right,
                 rivals[best.variant - 1].ask
             );
-            Ok(false)
+            (Mark::Fail, text)
         }
         _ => {
-            say!(
-                "ok    no other network with these names and shapes has more images right than {}",
+            let text = format!(
+                "no other network with these names and shapes has more images right than {}",
                 planned.name
             );
-            Ok(true)
+            (Mark::Ok, text)
         }
-    }
+    };
+    Ok(found.tell(mark, "networks", &text)?)
 }
 
 /// The other networks that the checkpoint may be of.

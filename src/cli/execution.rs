@@ -155,16 +155,23 @@ pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
     Ok(outcome(finished))
 }
 
-/// The same as one JSON object on standard output: `summary.json`, where the files are, and the answers in words.
-pub fn conclude_json(finished: &Finished) -> anyhow::Result<Outcome> {
+/// The same as one JSON object on standard output: `summary.json`, where the files are, the answers in words, and what
+/// the command adds under names of its own.
+pub fn conclude_json<const N: usize>(
+    finished: &Finished,
+    more: [(&str, serde_json::Value); N],
+) -> anyhow::Result<Outcome> {
     let built = report::build(&finished.out)?;
-    let object = serde_json::json!({
+    let mut object = serde_json::json!({
         "results": finished.out,
         "report": built.html,
         "answers": answers(&finished.summary),
         "cells": finished.statuses.counts(),
         "summary": finished.summary,
     });
+    for (name, value) in more {
+        object[name] = value;
+    }
     say!("{object:#}");
     Ok(outcome(finished))
 }

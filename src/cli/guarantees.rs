@@ -4,15 +4,18 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use serde_json::{Value, json};
 
 use super::Outcome;
-use super::execution::{conclude, execute, from_flags};
+use super::execution::{conclude, conclude_json, execute, from_flags};
 use super::options::{CalibrationOptions, EngineOptions, ImageOptions, ModelOptions, run_dir};
 use super::output::say;
+use super::table;
 use super::tails::{self, TailOptions};
 use crate::experiment::plan::{Plan, Studies};
 use crate::experiment::studies::guarantees::TABLE;
 use crate::experiment::sweep::Place;
+use crate::results::promises::{Collector, Promise};
 use crate::results::schema::GuaranteeRow;
 use crate::results::store::for_each_row;
 
@@ -27,6 +30,9 @@ pub struct Args {
     calibration: CalibrationOptions,
     #[command(flatten)]
     tails: TailOptions,
+    /// JSON on standard output in the place of sentences (results/schema.md, --json)
+    #[arg(long)]
+    json: bool,
     /// Run directory [default: results/runs/guarantees-<model>-<hash of settings and content>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -57,32 +63,60 @@ impl Args {
         let named = |settings: &str| run_dir("guarantees", &self.model.model, settings);
         let place = Place::of(self.out.as_deref(), &named);
         let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
-        let broken = print_counts(&finished.out)?;
-        if plan.studies.tails.is_some() {
-            tails::print(&finished.out)?;
-        }
-        let outcome = conclude(&finished)?;
+        let promises = promises(&finished.out)?;
+        let broken = promises.iter().any(|p| p.violated > 0);
+        let outcome = if self.json {
+            let stated = match plan.studies.tails {
+                Some(_) => tails::as_json(&finished.out)?,
+                None => Value::Null,
+            };
+            conclude_json(
+                &finished,
+                [("guarantees", as_json(&promises)), ("tails", stated)],
+            )?
+        } else {
+            let sum = |of: fn(&Promise) -> u64| promises.iter().map(of).sum::<u64>();
+            say!(
+                "guarantees {} hold, {} violated, {} do not apply",
+                sum(|p| p.holds),
+                sum(|p| p.violated),
+                sum(|p| p.does_not_apply)
+            );
+            if plan.studies.tails.is_some() {
+                tails::print(&finished.out)?;
+            }
+            conclude(&finished)?
+        };
         Ok(if broken { Outcome::Failed } else { outcome })
     }
 }
 
-/// Says how many promises were kept; true when one was not.
-fn print_counts(out: &Path) -> anyhow::Result<bool> {
-    let mut counts = [("holds", 0), ("violated", 0), ("does-not-apply", 0)];
+fn promises(out: &Path) -> anyhow::Result<Vec<Promise>> {
+    let mut collector = Collector::default();
     for_each_row(
         &out.join(format!("{TABLE}.parquet")),
         |row: GuaranteeRow| {
-            let known = counts
-                .iter_mut()
-                .find(|(verdict, _)| *verdict == row.verdict);
-            known.into_iter().for_each(|(_, n)| *n += 1);
+            collector.see(row);
         },
     )?;
-    say!(
-        "guarantees {} hold, {} violated, {} do not apply",
-        counts[0].1,
-        counts[1].1,
-        counts[2].1
-    );
-    Ok(counts[1].1 > 0)
+    Ok(collector.promises())
+}
+
+fn as_json(promises: &[Promise]) -> Value {
+    let objects = promises.iter().map(|p| {
+        json!({
+            "cell_id": p.cell_id,
+            "model": p.model,
+            "quantizer": p.quantizer,
+            "bits": p.bits,
+            "granularity": p.granularity,
+            "guarantee": p.guarantee,
+            "holds": p.holds,
+            "violated": p.violated,
+            "does_not_apply": p.does_not_apply,
+            "observed": p.observed.iter().map(|&v| table::json(v)).collect::<Vec<_>>(),
+            "most_used": p.most_used.map(table::json),
+        })
+    });
+    objects.collect()
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::Outcome;
-use super::execution::{conclude, merge};
+use super::execution::{conclude, conclude_json, merge};
 use super::options::EngineOptions;
 use super::output::{note, say};
 use crate::experiment::plan::Plan;
@@ -23,6 +23,9 @@ pub struct Args {
     /// Run directory to make; one that is there already goes on
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// JSON on standard output in the place of sentences (results/schema.md, --json)
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     engine: EngineOptions,
 }
@@ -64,14 +67,21 @@ impl Args {
                     );
                 }
             }
-            say!(
+            let taken = format!(
                 "{copied} parts taken from {} directories, {same} there already",
                 from.len()
             );
+            match self.json {
+                true => note!("{taken}"),
+                false => say!("{taken}"),
+            }
             failed.write(&store)?;
         }
         let finished = merge(&plan, &written, &self.engine, Place::At(&self.out))?;
-        conclude(&finished)
+        match self.json {
+            true => conclude_json(&finished, []),
+            false => conclude(&finished),
+        }
     }
 }
 

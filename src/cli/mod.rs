@@ -10,6 +10,7 @@ mod completions;
 mod devices;
 mod diff;
 mod doctor;
+mod doctor_findings;
 mod doctor_images;
 mod doctor_networks;
 mod dynamics;

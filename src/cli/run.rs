@@ -72,7 +72,7 @@ impl Args {
         let place = Place::of(self.out.as_deref(), &named);
         let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
         if self.json {
-            return conclude_json(&finished);
+            return conclude_json(&finished, []);
         }
         print_cells(&finished.summary)?;
         conclude(&finished)

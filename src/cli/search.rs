@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Outcome;
 use super::options::{EngineOptions, ModelOptions, granularity, run_dir};
-use super::output::{note, write_whole};
+use super::output::{note, say, write_whole};
 use super::progress::counter;
 use super::table::{self, number};
 use crate::data::ImageSet;
@@ -57,6 +57,9 @@ pub struct Args {
     /// Depth of the layer to search at [default: the output]
     #[arg(long, value_name = "L")]
     depth: Option<usize>,
+    /// search.json on standard output in the place of tables (results/schema.md, --json)
+    #[arg(long)]
+    json: bool,
     /// Where state and results go; the same command goes on from there
     /// [default: results/runs/search-<model>-<hash of the settings>]
     #[arg(long, value_name = "DIR")]
@@ -173,7 +176,10 @@ impl Args {
         } else {
             format!("the output ({layer})")
         };
-        let mut stdout = super::output::stdout();
+        let mut stdout: Box<dyn Write> = match self.json {
+            true => Box::new(std::io::sink()),
+            false => Box::new(super::output::stdout()),
+        };
         writeln!(
             stdout,
             "{}, {} bit {}: max |y' - y| at {place}, inputs up to {:.4}",
@@ -223,6 +229,9 @@ impl Args {
             number(worst),
             best.map_or("-".to_string(), |b| format!("10^{:.2}", b.1))
         )?;
+        if self.json {
+            say!("{text:#}");
+        }
         let bad = |v: &Verdict| matches!(v, Verdict::Violated | Verdict::Invalid);
         Ok(if !verdicts.iter().any(|v| bad(&v.2)) {
             Outcome::Fine

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Outcome;
-use super::execution::{conclude, execute_all, execute_shard};
+use super::execution::{conclude, conclude_json, execute_all, execute_shard};
 use super::options::{EngineOptions, FailureOptions};
 use super::output::say;
 use crate::experiment::plan::Plan;
@@ -23,6 +23,9 @@ pub struct Args {
     /// Make the parts of one of N machines alone, as in 2/5; `quantbound merge` puts them together
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
+    /// JSON on standard output in the place of sentences (results/schema.md, --json)
+    #[arg(long, conflicts_with = "shard")]
+    json: bool,
     #[command(flatten)]
     failures: FailureOptions,
     #[command(flatten)]
@@ -56,6 +59,9 @@ impl Args {
         let on_failure = self.failures.on_failure();
         let of = (&plan, written.as_str());
         let finished = execute_all(of, &self.engine, Place::At(&out), on_failure)?;
-        conclude(&finished)
+        match self.json {
+            true => conclude_json(&finished, []),
+            false => conclude(&finished),
+        }
     }
 }

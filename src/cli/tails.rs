@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
+use serde_json::{Value, json};
+
 use super::table::{self, number};
 use crate::experiment::derive::tails::{FLIP, MAX};
 use crate::experiment::plan::Tails;
@@ -37,9 +39,8 @@ impl TailOptions {
     }
 }
 
-/// Prints, for every cell of a run, what its output stays under (docs/bounds.md, T1) and how often its label flips at
-/// most (T4).
-pub fn print(run: &Path) -> anyhow::Result<()> {
+/// What every cell of a run stays under at its output (docs/bounds.md, T1), and how often its label flips at most (T4).
+fn stated(run: &Path) -> anyhow::Result<Vec<TailRow>> {
     let mut stated: Vec<TailRow> = Vec::new();
     for_each_row(&run.join(file::TAILS), |row: TailRow| {
         let max = row.theorem == "tolerance" && row.statistic == MAX;
@@ -47,13 +48,37 @@ pub fn print(run: &Path) -> anyhow::Result<()> {
             stated.push(row);
         }
     })?;
-    let Some(last) = stated.iter().map(|r| r.depth).max() else {
-        return Ok(());
-    };
+    let last = stated.iter().map(|r| r.depth).max();
+    stated.retain(|r| r.statistic == FLIP || Some(r.depth) == last);
+    Ok(stated)
+}
+
+/// The statements as JSON, under the names of their columns.
+pub fn as_json(run: &Path) -> anyhow::Result<Value> {
+    let objects = stated(run)?.into_iter().map(|row| {
+        json!({
+            "cell_id": row.cell_id,
+            "model": row.model,
+            "quantizer": row.quantizer,
+            "bits": row.bits,
+            "granularity": row.granularity,
+            "theorem": row.theorem,
+            "statistic": row.statistic,
+            "value": table::json(row.value),
+            "coverage": row.coverage,
+            "confidence": row.confidence,
+            "n": row.n,
+            "needed": row.needed,
+        })
+    });
+    Ok(objects.collect())
+}
+
+/// Prints the statements, a line for each cell.
+pub fn print(run: &Path) -> anyhow::Result<()> {
+    let stated = stated(run)?;
     let percent = |p: f64| format!("{:.2} %", 100.0 * p);
-    let at_output = stated
-        .iter()
-        .filter(|r| r.depth == last && r.statistic == MAX);
+    let at_output = stated.iter().filter(|r| r.statistic == MAX);
     let rows: Vec<Vec<String>> = at_output
         .map(|row| {
             let flips = |r: &&TailRow| r.cell_id == row.cell_id && r.statistic == FLIP;
@@ -82,6 +107,9 @@ pub fn print(run: &Path) -> anyhow::Result<()> {
         "images needed",
         "flips at most",
     ];
+    if rows.is_empty() {
+        return Ok(());
+    }
     let mut out = super::output::stdout();
     table::print(&mut out, &header, &rows)?;
     Ok(out.flush()?)

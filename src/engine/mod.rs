@@ -57,6 +57,9 @@ pub enum EngineError {
         /// What is not possible, and what to do.
         problem: String,
     },
+    /// More memory than may be used.
+    #[error("{0}")]
+    Memory(String),
     /// A call out of order or with the wrong shapes.
     #[error("{0}")]
     Usage(String),
@@ -83,7 +86,15 @@ pub struct DeviceInfo {
 pub trait Engine: Send + Sync {
     /// Where it runs.
     fn device(&self) -> DeviceInfo;
+    /// An error where one image of the network would take more memory than may be used: asked before any work.
+    ///
+    /// # Errors
+    /// [`EngineError::Memory`].
+    fn check(&self, network: &Network) -> Result<(), EngineError>;
     /// Uploads a network's full-precision weights.
+    ///
+    /// # Errors
+    /// As of [`Engine::check`], and what the device refuses.
     fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError>;
 }
 

@@ -4,6 +4,10 @@ use kuva::backend::svg::SvgBackend;
 use kuva::render::color::Color;
 use kuva::render::render::{PathData, Primitive, Scene, TextAnchor};
 
+use super::layout::{
+    BELOW_PANEL, FILE, LEGEND_GAP, LEGEND_KEY, LEGEND_LINE, Layout, PAGE, PANEL_GAP, PANEL_TITLE,
+    legend_columns, text_width,
+};
 use super::plot::{Band, Bar, Entry, Key, Line, Panel, Plot};
 use super::style::Stroke;
 
@@ -12,51 +16,6 @@ const INK: &str = "#222222";
 const FAINT: &str = "#e4e4e4";
 const FRAME: &str = "#8a8a8a";
 const INVALID: &str = "#d0021b";
-/// Average advance of a letter, as a share of the font size, on the wide side.
-const ADVANCE: f64 = 0.62;
-
-const LEFT: f64 = 78.0;
-const TITLE: f64 = 40.0;
-const PANEL_WIDTH: f64 = 372.0;
-const PANEL_GAP: f64 = 62.0;
-const PANEL_TITLE: f64 = 24.0;
-const BELOW_PANEL: f64 = 50.0;
-const LEGEND_LINE: f64 = 20.0;
-const LEGEND_KEY: f64 = 40.0;
-
-/// Where things stand.
-#[derive(Clone, Copy)]
-struct Layout {
-    /// Width of a panel.
-    panel: f64,
-    /// Is the title drawn?
-    titled: bool,
-    /// Does the legend stand under the panels, in two columns? Else right of them.
-    below: bool,
-}
-
-/// A file of its own.
-const FILE: Layout = Layout {
-    panel: PANEL_WIDTH,
-    titled: true,
-    below: false,
-};
-/// The page says the title itself.
-const PAGE: Layout = Layout {
-    titled: false,
-    ..FILE
-};
-
-/// A column of a paper, `width` units wide.
-fn printed(plot: &Plot, width: f64) -> Layout {
-    let panels = plot.rows.iter().flat_map(|r| &r.panels);
-    let has_bars = panels.into_iter().any(|p| !p.bars.is_empty());
-    Layout {
-        panel: (width - left(plot) - RIGHT).max(if has_bars { BARS } else { LEAST_PANEL }),
-        titled: false,
-        below: true,
-    }
-}
 
 /// The chart as a file of its own.
 pub fn svg(plot: &Plot) -> String {
@@ -65,25 +24,25 @@ pub fn svg(plot: &Plot) -> String {
 
 /// The chart for the page, which says the title itself: scales with its column, names no address.
 pub fn inline_svg(plot: &Plot) -> String {
-    let (width, _) = size(plot, &PAGE);
+    let (width, _) = PAGE.size(plot);
     let least = width.min(LEAST);
     let attributes = format!(
         " style=\"max-width:{width}px;min-width:{least}px\" data-plot=\"{}\"",
-        plot_end(plot, &PAGE)
+        PAGE.plot_end(plot)
     );
     open_tag(plot, &PAGE, &attributes, None)
 }
 
 /// The chart for a column of a paper: `units` of drawing on `inches` of paper.
 pub fn column_svg(plot: &Plot, units: f64, inches: f64) -> String {
-    let layout = printed(plot, units);
+    let layout = Layout::printed(plot, units);
     let xmlns = " xmlns=\"http://www.w3.org/2000/svg\"";
     open_tag(plot, &layout, xmlns, Some(inches))
 }
 
 /// The chart for a column of a paper, undrawn.
 pub fn column(plot: &Plot, units: f64) -> Scene {
-    scene(plot, &printed(plot, units))
+    scene(plot, &Layout::printed(plot, units))
 }
 
 /// The chart for a column of a paper in pixels, two to the unit.
@@ -93,13 +52,6 @@ pub fn column_png(plot: &Plot, units: f64) -> Result<Vec<u8>, String> {
 
 /// Narrower than this, a figure of the page scrolls.
 const LEAST: f64 = 640.0;
-/// Between panels and legend.
-const LEGEND_GAP: f64 = 18.0;
-/// Right of the panels of a column.
-const RIGHT: f64 = 10.0;
-/// The narrowest panel of a column, and the narrowest with bars and their notes.
-const LEAST_PANEL: f64 = 150.0;
-const BARS: f64 = 340.0;
 
 /// The chart in pixels, two to the unit.
 pub fn png(plot: &Plot) -> Result<Vec<u8>, String> {
@@ -115,7 +67,7 @@ fn pixels(mut scene: Scene) -> Result<Vec<u8>, String> {
 /// The chart's SVG; the writer's opening tag is replaced by one with a view box and a name.
 fn open_tag(plot: &Plot, layout: &Layout, attributes: &str, inches: Option<f64>) -> String {
     let svg = SvgBackend::new().render_scene(&scene(plot, layout));
-    let (width, height) = size(plot, layout);
+    let (width, height) = layout.size(plot);
     let (wide, high) = match inches {
         Some(inches) => (
             format!("{inches}in"),
@@ -131,70 +83,16 @@ fn open_tag(plot: &Plot, layout: &Layout, attributes: &str, inches: Option<f64>)
     )
 }
 
-fn text_width(text: &str, size: f64) -> f64 {
-    ADVANCE * size * text.chars().count() as f64
-}
-
-/// Room of the widest entry of the legend.
-fn legend_width(plot: &Plot) -> f64 {
-    let labels = plot.legend.iter().map(|e| text_width(&e.label, 12.0));
-    LEGEND_KEY + labels.fold(60.0, f64::max) + 24.0
-}
-
-/// Entries of the legend beside each other, where it stands under the panels.
-fn legend_columns(plot: &Plot, width: f64) -> usize {
-    if 2.0 * legend_width(plot) <= width {
-        2
-    } else {
-        1
-    }
-}
-
-/// Width and height of the chart.
-fn size(plot: &Plot, layout: &Layout) -> (f64, f64) {
-    let heights = plot.rows.iter();
-    let rows: f64 = heights.map(|r| PANEL_TITLE + r.height + BELOW_PANEL).sum();
-    let end = plot_end(plot, layout);
-    if layout.below {
-        let width = end + RIGHT;
-        let lines = plot.legend.len().div_ceil(legend_columns(plot, width));
-        let height = top(layout) + rows + lines as f64 * LEGEND_LINE;
-        return (width.ceil(), height.ceil());
-    }
-    let width = end + LEGEND_GAP + legend_width(plot);
-    let legend = plot.legend.len() as f64 * LEGEND_LINE + PANEL_TITLE;
-    (width.ceil(), (top(layout) + rows.max(legend + 10.0)).ceil())
-}
-
-/// Where the last column of panels ends.
-fn plot_end(plot: &Plot, layout: &Layout) -> f64 {
-    let columns = plot.rows.iter().map(|r| r.panels.len()).max().unwrap_or(1) as f64;
-    left(plot) + columns * layout.panel + (columns - 1.0) * PANEL_GAP
-}
-
-/// Room left of the first column: for the axis title and the longest tick.
-fn left(plot: &Plot) -> f64 {
-    let first = plot.rows.iter().filter_map(|r| r.panels.first());
-    let ticks = first.flat_map(|p| &p.y.ticks);
-    let widest = ticks.map(|(_, label)| text_width(label, 11.0));
-    widest.fold(0.0, f64::max).max(LEFT - 40.0) + 40.0
-}
-
-/// Where the first row of panels begins.
-fn top(layout: &Layout) -> f64 {
-    if layout.titled { TITLE } else { 0.0 }
-}
-
 fn scene(plot: &Plot, layout: &Layout) -> Scene {
-    let (width, height) = size(plot, layout);
+    let (width, height) = layout.size(plot);
     let mut scene = Scene::new(width, height);
     scene.text_color = Some(INK.to_string());
     let s = &mut scene;
     if layout.titled {
         text(s, 14.0, 24.0, &plot.title, 15, TextAnchor::Start, true, INK);
     }
-    let mut y = top(layout);
-    let margin = left(plot);
+    let mut y = layout.top();
+    let margin = layout.left(plot);
     for row in &plot.rows {
         for (column, p) in row.panels.iter().enumerate() {
             let x = margin + column as f64 * (layout.panel + PANEL_GAP);
@@ -203,8 +101,10 @@ fn scene(plot: &Plot, layout: &Layout) -> Scene {
                 y: y + PANEL_TITLE,
                 width: layout.panel,
                 height: row.height,
+                named_inside: layout.named_inside,
             };
-            panel(s, p, &frame, (column == 0).then_some(margin));
+            let titled = column == 0 && !layout.named_inside;
+            panel(s, p, &frame, titled.then_some(margin));
         }
         y += PANEL_TITLE + row.height + BELOW_PANEL;
     }
@@ -216,8 +116,8 @@ fn scene(plot: &Plot, layout: &Layout) -> Scene {
             legend(s, entries, 10.0 + i as f64 * step, y);
         }
     } else {
-        let x = plot_end(plot, layout) + LEGEND_GAP;
-        legend(s, &plot.legend, x, top(layout) + PANEL_TITLE);
+        let x = layout.plot_end(plot) + LEGEND_GAP;
+        legend(s, &plot.legend, x, layout.top() + PANEL_TITLE);
     }
     scene
 }
@@ -227,6 +127,7 @@ struct Frame {
     y: f64,
     width: f64,
     height: f64,
+    named_inside: bool,
 }
 
 impl Frame {
@@ -259,7 +160,8 @@ fn panel(s: &mut Scene, p: &Panel, frame: &Frame, margin: Option<f64>) {
         true,
         INK,
     );
-    for (at, label) in &p.y.ticks {
+    let beside = p.y.ticks.iter().filter(|_| !frame.named_inside);
+    for (at, label) in beside {
         let (_, y) = frame.place(p, (p.x.min, *at));
         rule(s, (left, y), (right, y), FAINT);
         text(
@@ -273,10 +175,15 @@ fn panel(s: &mut Scene, p: &Panel, frame: &Frame, margin: Option<f64>) {
             INK,
         );
     }
-    for (at, label) in &p.x.ticks {
+    for (at, _) in &p.x.ticks {
         let (x, _) = frame.place(p, (*at, p.y.min));
         rule(s, (x, top), (x, bottom), FAINT);
         rule(s, (x, bottom), (x, bottom + 4.0), FRAME);
+    }
+    // The page may write names of layers in their place.
+    open_group(s, "class=\"ticks\"".to_string());
+    for (at, label) in &p.x.ticks {
+        let (x, _) = frame.place(p, (*at, p.y.min));
         text(
             s,
             x,
@@ -288,8 +195,12 @@ fn panel(s: &mut Scene, p: &Panel, frame: &Frame, margin: Option<f64>) {
             INK,
         );
     }
+    s.add(Primitive::GroupEnd);
     for bar in &p.bars {
         rectangle(s, p, frame, bar);
+    }
+    if frame.named_inside {
+        names_inside(s, p, frame);
     }
     for band in &p.bands {
         area(s, p, frame, band);
@@ -315,6 +226,7 @@ fn panel(s: &mut Scene, p: &Panel, frame: &Frame, margin: Option<f64>) {
         let (x, y) = (left + frame.width / 2.0, top + frame.height / 2.0);
         text(s, x, y, note, 12, TextAnchor::Middle, false, FRAME);
     }
+    open_group(s, "class=\"along\"".to_string());
     let middle = left + frame.width / 2.0;
     text(
         s,
@@ -326,6 +238,7 @@ fn panel(s: &mut Scene, p: &Panel, frame: &Frame, margin: Option<f64>) {
         false,
         INK,
     );
+    s.add(Primitive::GroupEnd);
     if let Some(margin) = margin {
         s.add(Primitive::Text {
             x: left - margin + 18.0,
@@ -387,8 +300,17 @@ fn curve(s: &mut Scene, p: &Panel, frame: &Frame, line: &Line) {
 
 fn rectangle(s: &mut Scene, p: &Panel, frame: &Frame, bar: &Bar) {
     let (a, b) = (frame.place(p, bar.from), frame.place(p, bar.to));
-    let (x, y) = (a.0.min(b.0), a.1.min(b.1));
-    let (width, height) = ((a.0 - b.0).abs(), (a.1 - b.1).abs());
+    let (x, width) = (a.0.min(b.0), (a.0 - b.0).abs());
+    let (mut y, mut height) = (a.1.min(b.1), (a.1 - b.1).abs());
+    let end = x + width + NOTE_GAP;
+    let (mut note, mut anchor) = (end, TextAnchor::Start);
+    if frame.named_inside {
+        // The upper half of a row is its name's.
+        (y, height) = (y + 0.6 * height, 0.4 * height);
+        if end + text_width(&bar.note, 11.0) > frame.x + frame.width {
+            (note, anchor) = (x - NOTE_GAP, TextAnchor::End);
+        }
+    }
     s.add(Primitive::Rect {
         x,
         y,
@@ -401,17 +323,19 @@ fn rectangle(s: &mut Scene, p: &Panel, frame: &Frame, bar: &Bar) {
     });
     if !bar.note.is_empty() {
         let middle = y + height / 2.0 + 4.0;
-        let anchor = TextAnchor::Start;
-        text(
-            s,
-            x + width + 5.0,
-            middle,
-            &bar.note,
-            11,
-            anchor,
-            false,
-            INK,
-        );
+        text(s, note, middle, &bar.note, 11, anchor, false, INK);
+    }
+}
+
+/// Between a bar and its note.
+const NOTE_GAP: f64 = 5.0;
+
+/// The names of rows of bars, over them.
+fn names_inside(s: &mut Scene, p: &Panel, frame: &Frame) {
+    for (at, label) in &p.y.ticks {
+        let (_, y) = frame.place(p, (p.x.min, *at));
+        let x = frame.x + NOTE_GAP;
+        text(s, x, y - 1.0, label, 11, TextAnchor::Start, false, INK);
     }
 }
 

@@ -146,7 +146,60 @@
       entries.forEach((key) => key.remove());
       figure.after(legend);
     }
-    hover(figure, svg, curves);
+    const panels = panelsOf(svg);
+    hover(figure, svg, curves, panels);
+    if (isOnDepth(panels) && names(figure).length && entries.length) {
+      legend.append(namer(svg, panels, names(figure)));
+    }
+  };
+
+  const panelsOf = (svg) => all("g.panel", svg).map((g) => {
+    const [left, top, width, height] = g.dataset.frame.split(" ").map(Number);
+    const [x0, x1] = g.dataset.x.split(" ").map(Number), [y0, y1] = g.dataset.y.split(" ").map(Number);
+    return { g: g, left: left, top: top, width: width, height: height, x0: x0, x1: x1, y0: y0, y1: y1, log: g.dataset.log === "true", down: 0 };
+  });
+  const isOnDepth = (panels) => panels.length > 0 && panels.every((p) => /^depth/.test(p.g.querySelector(".along").textContent));
+
+  // --- Names of layers in the place of depths.
+  const namer = (svg, panels, layers) => {
+    const button = document.createElement("button");
+    button.type = "button"; button.className = "plain"; button.textContent = "layer names";
+    const box = svg.getAttribute("viewBox").split(" ").map(Number);
+    const tops = Array.from(new Set(panels.map((p) => p.top))).sort((a, b) => a - b);
+    const pitch = panels[0].width / (panels[0].x1 - panels[0].x0), every = Math.ceil(6.5 / pitch);
+    const size = Math.min(11, every * pitch);
+    const room = Math.max(0, 0.6 * size * Math.max(...layers.map((name) => name.length)) - 10);
+    const written = (p) => {
+      const group = document.createElementNS(svg.namespaceURI, "g");
+      group.setAttribute("class", "ticks named");
+      layers.forEach((name, i) => {
+        const at = i + 1, x = p.left + (at - p.x0) / (p.x1 - p.x0) * p.width;
+        if (i % every || at < p.x0 || at > p.x1) { return; }
+        const text = document.createElementNS(svg.namespaceURI, "text");
+        text.setAttribute("transform", "translate(" + (x + 0.35 * size) + " " + (p.top + p.height + 8) + ") rotate(-90)");
+        text.setAttribute("text-anchor", "end"); text.setAttribute("font-size", size); text.setAttribute("fill", "#222222");
+        text.textContent = name;
+        group.append(text);
+      });
+      return group;
+    };
+    const set = (on) => {
+      button.setAttribute("aria-pressed", on ? "true" : "false");
+      panels.forEach((p) => {
+        p.down = on ? room * tops.indexOf(p.top) : 0;
+        p.g.setAttribute("transform", "translate(0 " + p.down + ")");
+        p.named = p.named || written(p);
+        if (on) { p.g.append(p.named); } else { p.named.remove(); }
+        p.g.querySelector(".ticks").classList.toggle("off", on);
+        p.g.querySelector(".along").setAttribute("transform", "translate(0 " + (on ? room : 0) + ")");
+      });
+      const height = box[3] + (on ? room * tops.length : 0);
+      svg.setAttribute("viewBox", [box[0], box[1], box[2], height].join(" "));
+      svg.setAttribute("height", height);
+    };
+    button.addEventListener("click", () => set(button.getAttribute("aria-pressed") !== "true"));
+    button.setAttribute("aria-pressed", "false");
+    return button;
   };
 
   // --- What stands at a place of a figure.
@@ -158,13 +211,8 @@
     const model = titled(figure.closest("details").dataset.title).model;
     return run.layers[model] || [];
   };
-  const hover = (figure, svg, curves) => {
-    const panels = all("g.panel", svg).map((g) => {
-      const [left, top, width, height] = g.dataset.frame.split(" ").map(Number);
-      const [x0, x1] = g.dataset.x.split(" ").map(Number), [y0, y1] = g.dataset.y.split(" ").map(Number);
-      return { g: g, left: left, top: top, width: width, height: height, x0: x0, x1: x1, y0: y0, y1: y1, log: g.dataset.log === "true" };
-    });
-    const onDepth = panels.length && /^depth/.test(all("text", panels[0].g).map((t) => t.textContent).find((t) => /^depth/.test(t)) || "");
+  const hover = (figure, svg, curves, panels) => {
+    const onDepth = isOnDepth(panels.slice(0, 1));
     const cursor = document.createElementNS(svg.namespaceURI, "line");
     cursor.setAttribute("class", "cursor");
     const points = (shape) => shape.tagName === "circle" ? [[+shape.getAttribute("cx"), +shape.getAttribute("cy")]] :
@@ -215,8 +263,8 @@
     const hide = () => { tip.hidden = true; cursor.remove(); };
     svg.addEventListener("pointermove", (event) => {
       const p = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
-      const panel = panels.find((q) => p.x >= q.left && p.x <= q.left + q.width && p.y >= q.top && p.y <= q.top + q.height);
-      if (panel) { show(panel, p.x, p.y, [event.clientX, event.clientY]); } else { hide(); }
+      const panel = panels.find((q) => p.x >= q.left && p.x <= q.left + q.width && p.y - q.down >= q.top && p.y - q.down <= q.top + q.height);
+      if (panel) { show(panel, p.x, p.y - panel.down, [event.clientX, event.clientY]); } else { hide(); }
     });
     svg.addEventListener("pointerleave", hide);
     figure.addEventListener("blur", hide);
@@ -229,7 +277,7 @@
       const xs = Array.from(new Set(placed(panel).flatMap((c) => c.at.map((q) => q[0])))).sort((a, b) => a - b);
       const now = figure.dataset.at === undefined ? -1 : xs.findIndex((x) => Math.abs(x - figure.dataset.at) < 0.02);
       const next = xs[Math.max(0, Math.min(xs.length - 1, now + step))];
-      const m = svg.getScreenCTM(), spot = new DOMPoint(next, panel.top).matrixTransform(m);
+      const m = svg.getScreenCTM(), spot = new DOMPoint(next, panel.top + panel.down).matrixTransform(m);
       show(panel, next, null, [spot.x, spot.y]);
     });
   };

@@ -135,7 +135,7 @@ fn made(plot: &Plot, name: &str, format: Format, width: f64) -> Result<Vec<u8>, 
     Ok(match format {
         Format::Svg => draw::column_svg(plot, units, width).into_bytes(),
         Format::Png => draw::column_png(plot, units).map_err(fail)?,
-        Format::Pdf => pdf::page(&draw::column(plot, units), width * POINTS),
+        Format::Pdf => pdf::page(&draw::column(plot, units), width * POINTS).map_err(fail)?,
         Format::Csv => csv(plot).into_bytes(),
         Format::Latex => latex(plot).into_bytes(),
         Format::Markdown => markdown(plot).into_bytes(),
@@ -170,6 +170,11 @@ fn columns(figure: Figure, request: &Request) -> Vec<(String, Plot)> {
             let values: Vec<f64> = lines.map(|q| q.1).chain(ends).collect();
             if panel.y.log && !values.is_empty() {
                 panel.y = Axis::log(&panel.y.title.clone(), values.into_iter(), 6.0);
+            }
+            if panel.x.log && !panel.bars.is_empty() {
+                // Notes need no room beside the longest bars: they stand where there is some.
+                let ends = panel.bars.iter().flat_map(|b| [b.from.0, b.to.0]);
+                panel.x = Axis::log(&panel.x.title.clone(), ends, 5.0);
             }
             let part = panel.title.split(':').next().unwrap_or_default();
             let whole = match request.what {

@@ -1,65 +1,71 @@
-//! A drawn scene as a page of PDF: lines, areas and text in Helvetica, which every reader of PDF has.
+//! A drawn scene as a page of PDF: lines, areas and text, with the letters that it has.
 
 use std::fmt::Write as _;
 
 use kuva::render::color::Color;
 use kuva::render::render::{Primitive, Scene, TextAnchor};
 
-/// Widths of the characters from space to `~` of Helvetica, in thousandths of its size.
-const WIDTHS: [u16; 95] = [
-    278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278, 556, 556, 556,
-    556, 556, 556, 556, 556, 556, 556, 278, 278, 584, 584, 584, 556, 1015, 667, 667, 722, 722, 667,
-    611, 778, 722, 278, 500, 667, 556, 833, 722, 778, 667, 778, 722, 667, 611, 722, 667, 944, 667,
-    667, 611, 278, 278, 278, 469, 556, 333, 556, 556, 500, 556, 556, 278, 556, 556, 222, 222, 500,
-    222, 833, 556, 556, 556, 556, 333, 500, 278, 556, 500, 722, 500, 500, 500, 334, 260, 334, 584,
-];
-/// Size and lift of raised digits, as shares of the text's size.
-const RAISED: (f64, f64) = (0.7, 0.35);
+use super::font::{Font, Weight, stream};
 
 /// The scene on a page of `width` points, as high as it comes to.
-pub fn page(scene: &Scene, width: f64) -> Vec<u8> {
+///
+/// # Errors
+/// A font that cannot be read or cut.
+pub fn page(scene: &Scene, width: f64) -> Result<Vec<u8>, String> {
     let scale = width / scene.width;
     let height = scene.height * scale;
+    let mut fonts = [Font::new(Weight::Regular)?, Font::new(Weight::Bold)?];
     let mut content = format!("{scale:.5} 0 0 {:.5} 0 {height:.3} cm 1 J 1 j\n", -scale);
     for element in &scene.elements {
-        draw(&mut content, element);
+        draw(&mut content, element, &mut fonts);
     }
-    let font = |name: &str| {
-        format!("<</Type/Font/Subtype/Type1/BaseFont/{name}/Encoding/WinAnsiEncoding>>")
-    };
-    let objects = [
-        "<</Type/Catalog/Pages 2 0 R>>".to_string(),
-        "<</Type/Pages/Kids[3 0 R]/Count 1>>".to_string(),
-        format!(
-            "<</Type/Page/Parent 2 0 R/MediaBox[0 0 {width:.3} {height:.3}]/Contents 4 0 R/Resources<</Font<</F 5 0 R/B 6 0 \
-             R>>/ExtGState<</Full<</ca 1>>/Pale<</ca 0.22>>>>>>>>"
-        ),
-        format!("<</Length {}>>\nstream\n{content}endstream", content.len()),
-        font("Helvetica"),
-        font("Helvetica-Bold"),
+    let mut objects = vec![
+        b"<</Type/Catalog/Pages 2 0 R>>".to_vec(),
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>".to_vec(),
+        Vec::new(),
+        stream("", content.as_bytes()),
     ];
-    let mut file = "%PDF-1.4\n".to_string();
-    let mut places = Vec::new();
-    for (i, object) in objects.iter().enumerate() {
-        places.push(file.len());
-        let _ = write!(file, "{} 0 obj\n{object}\nendobj\n", i + 1);
+    let mut named = String::new();
+    for (font, name) in fonts.iter().zip(NAMES) {
+        if font.is_used() {
+            let first = objects.len() + 1;
+            let _ = write!(named, "/{name} {first} 0 R");
+            objects.extend(font.objects(first)?);
+        }
     }
-    let table = file.len();
-    let _ = write!(file, "xref\n0 {}\n0000000000 65535 f \n", places.len() + 1);
-    for place in &places {
-        // Twenty bytes each, the end of the line included.
-        let _ = writeln!(file, "{place:010} 00000 n ");
-    }
-    let _ = write!(
-        file,
-        "trailer\n<</Size {}/Root 1 0 R>>\nstartxref\n{table}\n%%EOF\n",
-        places.len() + 1
-    );
-    // Text is WinAnsi; everything else is ASCII.
-    file.chars().map(|c| c as u32 as u8).collect()
+    objects[2] = format!(
+        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 {width:.3} {height:.3}]/Contents 4 0 R/Resources<</Font<<{named}>>/ExtGState\
+         <</Full<</ca 1>>/Pale<</ca 0.22>>>>>>>>"
+    )
+    .into_bytes();
+    Ok(file(&objects))
 }
 
-fn draw(out: &mut String, element: &Primitive) {
+/// Names of the fonts on a page.
+const NAMES: [char; 2] = ['F', 'B'];
+
+/// The objects in their places, the first of which is the catalog.
+fn file(objects: &[Vec<u8>]) -> Vec<u8> {
+    // Bytes over 127 in a note tell that the file is no text.
+    let mut file = b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n".to_vec();
+    let mut table = format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1);
+    for (i, object) in objects.iter().enumerate() {
+        // Twenty bytes each, the end of the line included.
+        let _ = writeln!(table, "{:010} 00000 n ", file.len());
+        file.extend(format!("{} 0 obj\n", i + 1).into_bytes());
+        file.extend(object);
+        file.extend(b"\nendobj\n");
+    }
+    let end = format!(
+        "{table}trailer\n<</Size {}/Root 1 0 R>>\nstartxref\n{}\n%%EOF\n",
+        objects.len() + 1,
+        file.len()
+    );
+    file.extend(end.into_bytes());
+    file
+}
+
+fn draw(out: &mut String, element: &Primitive, fonts: &mut [Font; 2]) {
     match element {
         Primitive::Line {
             x1,
@@ -141,11 +147,8 @@ fn draw(out: &mut String, element: &Primitive) {
             let black = Color::Rgb(0, 0, 0);
             ink(out, color.as_ref().unwrap_or(&black), "rg");
             let size = f64::from(*size);
-            let pieces = pieces(&content.replace("\\$", "$"));
-            let width: f64 = pieces
-                .iter()
-                .map(|(text, up)| advance(text, size, *up))
-                .sum();
+            let (codes, ems) = fonts[usize::from(*bold)].write(&content.replace("\\$", "$"));
+            let width = ems * size;
             let back = match anchor {
                 TextAnchor::Start => 0.0,
                 TextAnchor::Middle => width / 2.0,
@@ -155,25 +158,14 @@ fn draw(out: &mut String, element: &Primitive) {
             let angle = rotate.unwrap_or(0.0).to_radians();
             let (sin, cos) = angle.sin_cos();
             let start = (x - back * cos, y - back * sin);
-            let _ = write!(
+            let _ = writeln!(
                 out,
-                "BT {cos:.4} {sin:.4} {sin:.4} {:.4} {:.2} {:.2} Tm ",
-                -cos, start.0, start.1
+                "BT {cos:.4} {sin:.4} {sin:.4} {:.4} {:.2} {:.2} Tm /{} {size:.2} Tf <{codes}> Tj ET",
+                -cos,
+                start.0,
+                start.1,
+                NAMES[usize::from(*bold)]
             );
-            for (text, up) in &pieces {
-                let (share, lift) = if *up { RAISED } else { (1.0, 0.0) };
-                let font = if *bold { 'B' } else { 'F' };
-                let _ = write!(
-                    out,
-                    "/{font} {:.2} Tf {:.2} Ts ({}) Tj ",
-                    size * share,
-                    size * lift,
-                    text.replace('\\', "\\\\")
-                        .replace('(', "\\(")
-                        .replace(')', "\\)")
-                );
-            }
-            out.push_str("ET\n");
         }
         _ => {}
     }
@@ -233,46 +225,6 @@ fn ink(out: &mut String, colour: &Color, operator: &str) -> bool {
     }
 }
 
-/// The text in WinAnsi, cut where digits are raised or not.
-fn pieces(text: &str) -> Vec<(String, bool)> {
-    let mut pieces: Vec<(String, bool)> = Vec::new();
-    for c in text.chars() {
-        let (c, up) = plain(c);
-        match pieces.last_mut() {
-            Some((piece, same)) if *same == up => piece.push(c),
-            _ => pieces.push((c.to_string(), up)),
-        }
-    }
-    pieces
-}
-
-/// A character that WinAnsi has, and whether it is raised.
-fn plain(c: char) -> (char, bool) {
-    match c {
-        '⁰' => ('0', true),
-        '¹' => ('1', true),
-        '²' => ('2', true),
-        '³' => ('3', true),
-        '⁴'..='⁹' => (char::from(b'4' + (c as u32 - '⁴' as u32) as u8), true),
-        '⁻' => ('-', true),
-        '′' => ('\'', false),
-        '−' | '–' => ('\u{96}', false),
-        '’' => ('\u{92}', false),
-        '→' => ('>', false),
-        ' '..='~' | '\u{a0}'..='\u{ff}' => (c, false),
-        _ => ('?', false),
-    }
-}
-
-fn advance(text: &str, size: f64, up: bool) -> f64 {
-    let width = |c: char| {
-        let known = (c as usize).checked_sub(32).and_then(|i| WIDTHS.get(i));
-        known.copied().map_or(556.0, f64::from)
-    };
-    let size = if up { size * RAISED.0 } else { size };
-    text.chars().map(width).sum::<f64>() / 1000.0 * size
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,20 +248,25 @@ mod tests {
             stroke_width: 1.5,
             stroke_dasharray: Some("4 2".into()),
         });
-        let file = page(&scene, 200.0);
+        let file = page(&scene, 200.0).unwrap();
         let text = String::from_utf8_lossy(&file);
         assert!(text.starts_with("%PDF-1.4") && text.ends_with("%%EOF\n"));
         assert!(text.contains("/MediaBox[0 0 200.000 100.000]"), "{text}");
-        assert!(text.contains("(10) Tj"), "{text}");
-        assert!(text.contains("7.00 Tf 3.50 Ts (-5) Tj"), "{text}");
-        assert!(text.contains("( \\(y'\\)) Tj"), "{text}");
+        // Nine characters, none of them without a glyph; bold is not there, as nothing is bold.
+        assert!(
+            text.contains("/F 10.00 Tf <00010002000300040005000600070008"),
+            "{text}"
+        );
+        assert!(text.contains("/Font<</F 5 0 R>>"), "{text}");
+        assert!(text.contains("/FontFile2 8 0 R"), "{text}");
         assert!(
             text.contains("1.000 0.000 0.000 RG 1.50 w [4 2] 0 d"),
             "{text}"
         );
         // Every object stands where the table of places says.
-        let table = text.split("xref\n").nth(1).unwrap();
-        for (i, line) in table.lines().skip(2).take(6).enumerate() {
+        let table = file.windows(6).rposition(|w| w == b"\nxref\n").unwrap();
+        let table = String::from_utf8_lossy(&file[table + 1..]);
+        for (i, line) in table.lines().skip(3).take(9).enumerate() {
             let place: usize = line[..10].parse().unwrap();
             assert!(file[place..].starts_with(format!("{} 0 obj", i + 1).as_bytes()));
         }

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod headline;
 pub mod history;
 pub mod layer_ranking;
+pub mod promises;
 pub mod provenance;
 pub mod schema;
 pub mod status;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::side_by_side::Row;
 use crate::experiment::studies::guarantees::TABLE;
+use crate::results::promises::Collector;
 use crate::results::schema::{
     CellKey, DynamicsRow, GuaranteeRow, RequiredBitsRow, Row as _, Summary, file,
 };
@@ -68,56 +69,31 @@ pub fn classes(summary: &Summary) -> Vec<Row> {
 
 /// How many promises held, and how near the nearest came.
 pub fn guarantees(run: &Path) -> anyhow::Result<Vec<Row>> {
-    /// Counts by verdict, the largest share of a promise that was used, and the values of those that nothing is promised of.
-    #[derive(Default)]
-    struct Found {
-        holds: f64,
-        violated: f64,
-        open: f64,
-        nearest: f64,
-        observed: Vec<f64>,
-    }
-    let mut found: BTreeMap<[String; 5], Found> = BTreeMap::new();
+    let mut collector = Collector::default();
     for_each_row(
         &run.join(format!("{TABLE}.parquet")),
         |row: GuaranteeRow| {
-            let key = [
-                row.model,
-                row.quantizer,
-                row.bits.to_string(),
-                row.granularity,
-                row.guarantee,
-            ];
-            let found = found.entry(key).or_default();
-            match row.verdict.as_str() {
-                "holds" => found.holds += 1.0,
-                "violated" => found.violated += 1.0,
-                "observed" => found.observed.push(row.measured),
-                _ => found.open += 1.0,
-            }
-            if let (Some(promised), "holds") = (row.promised, row.verdict.as_str())
-                && promised > 0.0
-            {
-                found.nearest = found.nearest.max(row.measured / promised);
-            }
+            collector.see(row);
         },
     )?;
-    let rows = found.into_iter().map(|(key, found)| {
-        let [model, quantizer, bits, granularity, promise] = key;
+    let rows = collector.promises().into_iter().map(|promise| {
         let values = [
-            ("holds", found.holds),
-            ("violated", found.violated),
-            ("does not apply", found.open),
-            ("most of a promise used", found.nearest),
-            ("median observed", median(found.observed)),
+            ("holds", promise.holds as f64),
+            ("violated", promise.violated as f64),
+            ("does not apply", promise.does_not_apply as f64),
+            (
+                "most of a promise used",
+                promise.most_used.unwrap_or(f64::NAN),
+            ),
+            ("median observed", median(promise.observed)),
         ];
         Row::new(
             [
-                ("model", model),
-                ("quantizer", quantizer),
-                ("bits", bits),
-                ("granularity", granularity),
-                ("promise", promise),
+                ("model", promise.model),
+                ("quantizer", promise.quantizer),
+                ("bits", promise.bits.to_string()),
+                ("granularity", promise.granularity),
+                ("promise", promise.guarantee),
             ],
             values.map(|(k, v)| (k.to_string(), v)).to_vec(),
         )

@@ -17,7 +17,7 @@ fn dense(out: usize, weight: &[f32], bias: &[f32]) -> Op {
 }
 
 /// The example of the technical report of Zhang, Song, Sun 2022 with ten times its weights, which f32 holds.
-fn example() -> (Pair, Inputs) {
+pub(super) fn example() -> (Pair, Inputs) {
     let network = |hidden: [f32; 4], output: [f32; 2]| {
         let mut net = Network::new("example", Shape::vector(2));
         net.push(

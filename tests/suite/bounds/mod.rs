@@ -10,3 +10,4 @@ mod probabilistic;
 mod rescaling;
 mod soundness;
 mod structures;
+mod worked;

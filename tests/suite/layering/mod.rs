@@ -74,6 +74,7 @@ const STRANGERS: [(&str, &[&str]); 3] = [
     (
         "cli",
         &[
+            "doctor_findings",
             "doctor_images",
             "doctor_networks",
             "execution",
@@ -93,8 +94,8 @@ const STRANGERS: [(&str, &[&str]); 3] = [
     (
         "report",
         &[
-            "data", "draw", "figures", "most", "number", "pdf", "plot", "scale", "section",
-            "style", "verdicts",
+            "data", "draw", "figures", "font", "layout", "most", "number", "pdf", "plot", "scale",
+            "section", "style", "verdicts",
         ],
     ),
 ];

@@ -191,6 +191,12 @@ const LADDER: [Known; 21] = [
         "Per sample, around a ball of inputs.",
     ),
     known(
+        "sample-stochastic",
+        "#aa4466",
+        LONG,
+        "Per sample, before weights are rounded at random: false with at most the probability named.",
+    ),
+    known(
         "measured",
         "#000000",
         SOLID,

@@ -56,6 +56,7 @@ const TABLES: [&str; 44] = [
     "method = \"mixed\"\nbits = [4]",
     "method = \"mixed\"\nbits = [4]\nby = \"bound\"",
     "method = \"mixed\"\nbits = [4]\nby = \"local\"",
+    "method = \"mixed\"\nbits = [4]\nby = \"tails\"",
     "method = \"mixed\"\nbits = [4]\ncandidates = [2, 4, 8]",
     "method = \"mixed\"\nbits = [4]\nbias_correction = true",
 ];

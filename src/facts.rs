@@ -49,6 +49,8 @@ pub struct BoundFacts {
     pub sees_units: bool,
     /// It reads the certified spectral norms of its setting.
     pub reads_spectral_norms: bool,
+    /// It holds too where the quantized network rounds its activations to grids.
+    pub rounds_activations: bool,
     /// What follows the colon in ids of this kind, where one does.
     pub parameter: Option<&'static str>,
 }
@@ -66,6 +68,7 @@ const THEOREM: BoundFacts = BoundFacts {
     is_monotone: false,
     sees_units: false,
     reads_spectral_norms: false,
+    rounds_activations: false,
     parameter: None,
 };
 
@@ -194,6 +197,7 @@ pub const CHANNELWISE: BoundFacts = BoundFacts {
     source: "derived (docs/bounds.md, channelwise)",
     rung: Some("one number for all channels"),
     is_monotone: true,
+    rounds_activations: true,
     ..THEOREM
 };
 
@@ -209,6 +213,7 @@ pub const INTERVAL: BoundFacts = BoundFacts {
     id: "interval",
     title: "signed intervals for values and differences",
     source: "derived; after Zhang, Song, Sun 2022, arXiv 2212.02781 (differential reachability)",
+    rounds_activations: true,
     ..THEOREM
 };
 
@@ -277,6 +282,14 @@ pub const SPECTRAL_FUSED_RESCALED: BoundFacts = BoundFacts {
     ..THEOREM
 };
 
+/// Spectral norms of chains through activations.
+pub const SPECTRAL_AVERAGED: BoundFacts = BoundFacts {
+    id: "spectral-averaged",
+    title: "spectral norms of chains through activations, of which half is linear",
+    source: "derived (docs/bounds.md, spectral-averaged); after Combettes, Pesquet 2020, arXiv 1903.01014",
+    ..THEOREM
+};
+
 /// The smallest of all unclamped bounds.
 pub const BEST: BoundFacts = BoundFacts {
     id: "best",
@@ -285,6 +298,7 @@ pub const BEST: BoundFacts = BoundFacts {
     is_intersection: true,
     rung: Some("intervals, l2 norms, paths and rescaling not used"),
     sees_units: true,
+    rounds_activations: true,
     ..THEOREM
 };
 
@@ -298,6 +312,7 @@ pub const SAMPLE: BoundFacts = BoundFacts {
     source: "derived (docs/bounds.md, sample)",
     certifies: Certifies::PerSample,
     speaks_of: Arithmetic::Engine,
+    rounds_activations: true,
     ..THEOREM
 };
 
@@ -334,6 +349,7 @@ pub const ALL: &[&BoundFacts] = &[
     &SPECTRAL_FUSED,
     &SPECTRAL_FUSED_CAP,
     &SPECTRAL_FUSED_RESCALED,
+    &SPECTRAL_AVERAGED,
     &BEST,
     &BEST_CAP,
     &SAMPLE,
@@ -366,6 +382,12 @@ pub fn is_for_all_inputs(id: &str) -> bool {
 /// The bounds that hold for a whole ball of weights.
 pub fn monotone() -> impl Iterator<Item = &'static BoundFacts> {
     ALL.iter().copied().filter(|f| f.is_monotone)
+}
+
+/// The bounds on every input that hold too where activations are rounded.
+pub fn rounding_activations() -> impl Iterator<Item = &'static BoundFacts> {
+    let rounding = |f: &&BoundFacts| f.rounds_activations && f.certifies == Certifies::ForAllInputs;
+    ALL.iter().copied().filter(rounding)
 }
 
 impl Arithmetic {

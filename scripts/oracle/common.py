@@ -1,12 +1,15 @@
 """What the oracle scripts share: paths, torchvision's geometry, a writer for small safetensors files."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
+# The folder with the programs: quantbound, and examples/compare_onnx below it.
+PROGRAMS = Path(os.environ.get("PROGRAMS", ROOT / "target/release"))
 GOLDENS = ROOT / "tests" / "goldens"
 SAMPLES = ROOT / "datasets" / "imagenet-samples"
 

@@ -5,6 +5,7 @@
   export_onnx.py --golden M.onnx G.json the golden of one model, e.g. datasets/opennsfw/open-nsfw.onnx
   export_onnx.py --full FOLDER          torchvision models in full size with random weights, and their goldens;
                                         compare with: cargo run --release --example compare_onnx -- FOLDER
+                                        --exporter dynamo or torchscript for one of them, --models A B ... for some
 
 Needs torch, torchvision, onnx, onnxruntime and numpy. Inputs and weights follow from a counter by splitmix64, so
 that the tests make the same numbers without storing them. Graph optimizations are off: every tensor keeps its name.
@@ -22,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 FIXTURES = Path(__file__).resolve().parents[2] / "tests" / "fixtures" / "onnx"
 VALUES = 16
+EXPORTERS = ("torchscript", "dynamo")
 LARGEST = 300 * 1024
 
 
@@ -381,14 +383,14 @@ def torch_models():
     yield "regnet", 33, RegNet(params, num_classes=10, stem_width=8)
 
 
-def full_models():
+def full_models(wanted):
     import torchvision.models as tv
 
     names = (
         "resnet18 resnet50 resnext50_32x4d mobilenet_v2 vgg11_bn googlenet squeezenet1_1 regnet_x_400mf densenet121 "
         "inception_v3 mnasnet1_0 shufflenet_v2_x1_0 alexnet mobilenet_v3_small efficientnet_b0"
     )
-    for name in names.split():
+    for name in wanted or names.split():
         options = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
         yield name, 299 if name == "inception_v3" else 224, getattr(tv, name)(weights=None, **options)
 
@@ -453,7 +455,7 @@ def fixtures(folder):
     goldens = {}
     for name, model in corners():
         write(folder, name, model, goldens)
-    for exporter in ("torchscript", "dynamo"):
+    for exporter in EXPORTERS:
         for name, side, module in torch_models():
             path = folder / f"{name}_{exporter}.onnx"
             export(module, side, path, exporter)
@@ -471,10 +473,10 @@ def fixtures(folder):
     (folder / "goldens.json").write_text("{\n" + text + "\n}\n")
 
 
-def full(folder):
+def full(folder, exporters, models):
     folder.mkdir(parents=True, exist_ok=True)
-    for exporter in ("torchscript", "dynamo"):
-        for name, side, module in full_models():
+    for exporter in exporters:
+        for name, side, module in full_models(models):
             path = folder / f"{name}_{exporter}.onnx"
             export(module, side, path, exporter)
             (folder / f"{path.stem}.json").write_text(json.dumps(golden(onnx.load(path), folder)))
@@ -484,13 +486,15 @@ def full(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", type=Path, metavar="FOLDER")
+    parser.add_argument("--exporter", choices=EXPORTERS)
+    parser.add_argument("--models", nargs="+", metavar="NAME")
     parser.add_argument("--golden", nargs=2, type=Path, metavar=("MODEL", "JSON"))
     arguments = parser.parse_args()
     if arguments.golden:
         model, out = arguments.golden
         out.write_text(json.dumps(golden(onnx.load(model))) + "\n")
     elif arguments.full:
-        full(arguments.full)
+        full(arguments.full, [arguments.exporter] if arguments.exporter else EXPORTERS, arguments.models)
     else:
         fixtures(FIXTURES)
 

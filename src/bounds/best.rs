@@ -31,8 +31,10 @@ impl Bound for Best {
         }
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
-        intersection(&evaluate_each(&self.parts(), setting))
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
+        let mut parts = self.parts();
+        parts.retain(|b| b.facts().rounds_activations || !setting.rounds_activations());
+        intersection(&evaluate_each(&parts, setting))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Norms of convolutions over a torus that their kernel cannot wrap around, from its frequency responses: a rigorous
-//! bound for zero padding.
+//! bound for zero padding. A stride folds frequencies onto each other: what one of the coarse torus hears is the mean of
+//! several, so that a kernel which blurs has a smaller norm than it has at stride 1.
 
 use super::definite::Ceiling;
 use super::dense::Dense;
@@ -17,6 +18,7 @@ pub(super) struct Torus {
     rows: usize,
     columns: usize,
     kernel: [usize; 2],
+    stride: [usize; 2],
     vertical: Side,
     horizontal: Side,
 }
@@ -56,81 +58,126 @@ impl Side {
 /// What all frequencies of a group of `rows x n` kernels may cost: the responses, and a norm of each.
 fn cost(frequencies: usize, (rows, n): (usize, usize), taps: usize) -> Option<usize> {
     let small = rows.min(n);
-    let squarings = match small {
-        0..=160 => 6,
-        161..=512 => 5,
-        _ => 4,
-    };
     let norm = match small {
         1 => rows.max(n),
-        _ => 8 * small * small * (rows.max(n) + squarings * small) + 256,
+        _ => 4 * small * small * (rows.max(n) + small) + 256,
     };
     frequencies.checked_mul(rows * n * taps * 4 + norm)
 }
 
 impl Torus {
-    /// The torus of a layer whose groups have `rows` and `n` channels; `None` where its frequencies would cost too much.
-    pub fn of(conv: &Conv, input: Shape, (rows, n): (usize, usize)) -> Option<Self> {
+    /// The torus of a layer, for `kernels` of `rows x n` channels each; `None` where their frequencies would cost too much. Where
+    /// the stride makes them so, they are taken as if it were 1.
+    pub fn of(
+        conv: &Conv,
+        input: Shape,
+        (rows, n): (usize, usize),
+        kernels: usize,
+    ) -> Option<Self> {
         let kernel = conv.kernel();
-        let size = |extent: usize, i: usize| extent + conv.dilation[i] * (kernel[i] - 1);
-        let (height, width) = (size(input.h, 0), size(input.w, 1));
-        let frequencies = (height / 2 + 1) * width;
-        let cost = cost(frequencies, (rows, n), kernel[0] * kernel[1])?;
-        (cost <= FREQUENCY_BUDGET / conv.groups).then(|| Self {
-            rows,
-            columns: n,
-            kernel,
-            vertical: Side::new(height, kernel[0], conv.dilation[0]),
-            horizontal: Side::new(width, kernel[1], conv.dilation[1]),
-        })
+        let with = |stride: [usize; 2]| {
+            // The outputs lie on every `stride`-th place of a torus whose extent is a multiple of the stride.
+            let size = |extent: usize, i: usize| {
+                (extent + conv.dilation[i] * (kernel[i] - 1)).next_multiple_of(stride[i])
+            };
+            let (height, width) = (size(input.h, 0), size(input.w, 1));
+            let frequencies = (height / stride[0] / 2 + 1) * (width / stride[1]);
+            let folded = n * stride[0] * stride[1];
+            let cost = cost(frequencies, (rows, folded), kernel[0] * kernel[1])?;
+            (cost <= FREQUENCY_BUDGET / kernels).then(|| Self {
+                rows,
+                columns: n,
+                kernel,
+                stride,
+                vertical: Side::new(height, kernel[0], conv.dilation[0]),
+                horizontal: Side::new(width, kernel[1], conv.dilation[1]),
+            })
+        };
+        with(conv.stride).or_else(|| with([1, 1]))
     }
 
     /// The largest norm of the frequency responses of a kernel (`rows x columns x taps`); `sums` are its magnitudes summed
     /// over taps.
     pub fn norm(&self, kernel: &[f64], sums: &Dense) -> Up {
-        let flat = Dense {
-            rows: 1,
-            cols: kernel.len(),
-            data: kernel.to_vec(),
-        };
-        let (scaled, unit) = normalised(&flat);
-        let [kh, kw] = self.kernel;
-        // Sines are within 20 u, their products within 120 u; the rest are roundings of sums.
-        let slack = frobenius(sums) * Up::new((256 + 8 * kh * kw) as f64 * UNIT_F64);
+        let (scaled, unit) = normalised(&flat(kernel));
         let lost = Up::new((kernel.len() * kernel.len()) as f64 * UNDERFLOW);
-        (self.largest(&scaled.data).sqrt() + lost) * unit + slack
+        (self.largest(&scaled.data).sqrt() + lost) * unit + self.slack(sums)
+    }
+
+    /// What roundings move the norm of a response by: sines are within `20 u`, their products within `120 u`; the rest are
+    /// roundings of sums.
+    fn slack(&self, sums: &Dense) -> Up {
+        let [kh, kw] = self.kernel;
+        frobenius(sums) * Up::new((256 + 8 * kh * kw) as f64 * UNIT_F64)
+    }
+
+    /// Of the kernel of one channel, with entries near 1, the norms of its responses at all frequencies, from above and always
+    /// in the same order.
+    pub fn gains(&self, kernel: &[f64]) -> Vec<f64> {
+        let sums = Dense {
+            rows: 1,
+            cols: 1,
+            data: vec![kernel.iter().map(|w| w.abs()).sum()],
+        };
+        let lost = (self.slack(&sums) + Up::new(kernel.len() as f64 * UNDERFLOW)).to_f64();
+        let folded = (self.stride[0] * self.stride[1]) as f64;
+        let mut gains = Vec::new();
+        self.visit(kernel, |response| {
+            let square = inflate(sum_of_squares(response), 2 * response.len() + 4);
+            gains.push(((square / folded).sqrt().next_up().next_up() + lost).next_up());
+        });
+        gains
     }
 
     /// An upper bound of the largest squared norm, for entries near 1.
     fn largest(&self, kernel: &[f64]) -> Up {
-        let (width, pairs) = (self.horizontal.extent, self.rows * self.columns);
-        let mut row = vec![[0.0; 2]; pairs * self.kernel[1]];
-        let mut response = vec![[0.0; 2]; 0];
-        let (mut re, mut im) = (vec![0.0; pairs * width], vec![0.0; pairs * width]);
+        let folded = self.stride[0] * self.stride[1];
+        let extents = (self.rows, self.columns * folded);
         let mut peak = 0.0f64;
         let mut ceiling = Ceiling::new();
-        let frequencies = self.vertical.extent / 2 + 1;
+        self.visit(kernel, |response| {
+            if self.rows == 1 || extents.1 == 1 {
+                peak = peak.max(sum_of_squares(response));
+            } else {
+                cover(response, extents, &mut ceiling);
+            }
+        });
+        let peak = Up::new(inflate(peak, 2 * extents.0 * extents.1 + 2));
+        ceiling.height().max(peak).over(Up::new(folded as f64))
+    }
+
+    /// Shows the response to every frequency, times the root of the stride's area.
+    ///
+    /// With stride `s x t` the places that are kept make a torus of `1/s x 1/t` the extents, and its frequency
+    /// `(u, v)` hears all that differ from it by multiples of the coarse extents: their responses side by side, `rows x (columns s t)`, over the
+    /// root of `s t`.
+    fn visit(&self, kernel: &[f64], mut show: impl FnMut(&[[f64; 2]])) {
+        let (width, pairs) = (self.horizontal.extent, self.rows * self.columns);
+        let [s, t] = self.stride;
+        let (high, wide) = (self.vertical.extent / s, width / t);
+        let mut row = vec![[0.0; 2]; pairs * self.kernel[1]];
+        let mut response = Vec::new();
+        let mut maps = vec![[vec![0.0; pairs * width], vec![0.0; pairs * width]]; s];
+        let frequencies = high / 2 + 1;
         for step in 0..frequencies {
             // Neighbours have norms alike: in leaps the largest is met early, and seldom rises after.
             let u = step * leap(frequencies) % frequencies;
-            self.down(kernel, u, &mut row);
-            self.across(&row, &mut re, &mut im);
-            if self.rows.min(self.columns) == 1 {
-                for v in 0..width {
-                    let places = (v..pairs * width).step_by(width);
-                    let square: f64 = places.map(|i| re[i] * re[i] + im[i] * im[i]).sum();
-                    peak = peak.max(square);
-                }
-                continue;
+            for (a, [re, im]) in maps.iter_mut().enumerate() {
+                self.down(kernel, u + a * high, &mut row);
+                self.across(&row, re, im);
             }
-            for v in 0..width {
-                let v = v * leap(width) % width;
+            for v in 0..wide {
+                let v = v * leap(wide) % wide;
                 response.clear();
-                response.extend((0..pairs).map(|k| [re[k * width + v], im[k * width + v]]));
-                self.cover(&response, &mut ceiling);
+                for k in 0..pairs {
+                    for [re, im] in &maps {
+                        let places = (k * width + v..(k + 1) * width).step_by(wide);
+                        response.extend(places.map(|i| [re[i], im[i]]));
+                    }
+                }
+                show(&response);
             }
         }
-        ceiling.height().max(Up::new(inflate(peak, 2 * pairs + 2)))
     }
 
     /// The kernel's responses to the vertical frequency `u`, by pair of channels and column of the kernel.
@@ -164,46 +211,70 @@ impl Torus {
             }
         }
     }
+}
 
-    /// Raises the ceiling above the square of one response's norm.
-    fn cover(&self, response: &[[f64; 2]], ceiling: &mut Ceiling) {
-        let (rows, columns) = (self.rows, self.columns);
-        let (small, large) = (rows.min(columns), rows.max(columns));
-        let at = |i: usize, k: usize| match rows <= columns {
-            true => response[i * columns + k],
-            // The transposed matrix has the same norm.
-            false => response[k * columns + i],
-        };
-        // The Hermitian `X + iY` has the eigenvalues of `[X, -Y; Y, X]`.
-        let mut gram = Dense::zeros(2 * small, 2 * small);
-        let mut trace = 0.0;
-        for i in 0..small {
-            for j in 0..=i {
-                let (mut x, mut y) = (0.0, 0.0);
-                for k in 0..large {
-                    let ([a, b], [c, d]) = (at(i, k), at(j, k));
-                    x += a * c + b * d;
-                    y += b * c - a * d;
-                }
-                if i == j {
-                    (trace, y) = (trace + x, 0.0);
-                }
-                let mut put = |r: usize, c: usize, value: f64| {
-                    gram.data[r * 2 * small + c] = value;
-                    gram.data[c * 2 * small + r] = value;
-                };
-                put(i, j, x);
-                put(small + i, small + j, x);
-                put(i, small + j, -y);
-                put(j, small + i, y);
-            }
-        }
-        let size = Up::new(2.0 * inflate(trace, 2 * large + small));
-        ceiling.cover(
-            &gram,
-            size * up_gamma(2 * large + 4) + Up::new((large * small) as f64 * UNDERFLOW),
-        );
+fn flat(kernel: &[f64]) -> Dense {
+    Dense {
+        rows: 1,
+        cols: kernel.len(),
+        data: kernel.to_vec(),
     }
+}
+
+fn sum_of_squares(response: &[[f64; 2]]) -> f64 {
+    response.iter().map(|[x, y]| x * x + y * y).sum()
+}
+
+/// Raises the ceiling above the square of one response's norm, `rows x columns` complex numbers.
+fn cover(response: &[[f64; 2]], (rows, columns): (usize, usize), ceiling: &mut Ceiling) {
+    let (small, large) = (rows.min(columns), rows.max(columns));
+    let at = |i: usize, k: usize| {
+        if rows <= columns {
+            response[i * columns + k]
+        } else {
+            // The transposed matrix has the same norm.
+            response[k * columns + i]
+        }
+    };
+    // `A = X + iY` has `A A* = (X X^T + Y Y^T) + i (Y X^T - X Y^T)`.
+    let side_by_side = Dense::from_fn(small, 2 * large, |i, k| at(i, k % large)[k / large]);
+    let turned = Dense::from_fn(small, 2 * large, |i, k| {
+        if k < large {
+            at(i, k)[1]
+        } else {
+            -at(i, k - large)[0]
+        }
+    });
+    let (real, imaginary) = (
+        side_by_side.gram(),
+        turned.times(&side_by_side.transposed()),
+    );
+    // The Hermitian `P + iQ` has the eigenvalues of `[P, -Q; Q, P]`.
+    let mut gram = Dense::zeros(2 * small, 2 * small);
+    for i in 0..small {
+        for j in 0..=i {
+            let x = real.data[i * small + j];
+            let y = if i == j {
+                0.0
+            } else {
+                imaginary.data[i * small + j]
+            };
+            let mut put = |r: usize, c: usize, value: f64| {
+                gram.data[r * 2 * small + c] = value;
+                gram.data[c * 2 * small + r] = value;
+            };
+            put(i, j, x);
+            put(small + i, small + j, x);
+            put(i, small + j, -y);
+            put(j, small + i, y);
+        }
+    }
+    let trace: f64 = (0..small).map(|i| real.data[i * small + i]).sum();
+    let size = Up::new(2.0 * inflate(trace, 2 * large + small));
+    ceiling.cover(
+        &gram,
+        size * up_gamma(2 * large + 4) + Up::new((large * small) as f64 * UNDERFLOW),
+    );
 }
 
 /// A step near the golden ratio of `n` that meets all of `0..n`.

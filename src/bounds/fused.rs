@@ -51,7 +51,7 @@ impl Bound for Fused {
         }
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
         Ok(both(setting)[usize::from(self.cap)].clone())
     }
 }

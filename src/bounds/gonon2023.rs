@@ -19,7 +19,7 @@ impl Bound for Gonon2023 {
         &facts::GONON2023
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
         let readings = readings(setting);
         let nodes = 0..setting.network().nodes.len();
         Ok(Series::of(nodes.map(|n| {

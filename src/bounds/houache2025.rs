@@ -45,7 +45,7 @@ impl Bound for Houache2025 {
         }
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
         let biased = is_biased(setting);
         let norms: Vec<Option<Up>> = (0..setting.network().nodes.len())
             .map(|i| {

@@ -32,7 +32,7 @@ impl Bound for LayerSum {
         }
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
         let nodes = &setting.network().nodes;
         let biased = is_biased(setting);
         // One network before the layer that changes, the other behind it: which one is which, is free.

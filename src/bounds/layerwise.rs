@@ -38,7 +38,7 @@ impl Bound for Layerwise {
         }
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
         let magnitude = Up::new(setting.domain().magnitude());
         let mut states = vec![State {
             error: Up::ZERO,

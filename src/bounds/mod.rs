@@ -1,13 +1,14 @@
-//! A-priori bounds on the discrepancy of two networks that differ in their parameters only.
+//! A-priori bounds on the discrepancy of two networks that differ in their parameters, and in what one of them rounds.
 //!
-//! A [`Bound`] takes a [`Setting`] (a network, its quantized form, a [`Domain`] of inputs) and returns, for
-//! every node, a number that `max |y' - y|` over the node's feature map never exceeds, for any input of the
+//! A [`Bound`] takes a [`Setting`] (a network, its quantized form, a [`Domain`] of inputs, and the grids that activations
+//! are rounded to, where they are) and returns, for every node, a number that `max |y' - y|` over the node's feature map never exceeds, for any input of the
 //! domain, in exact real arithmetic. Each file holds one theorem; `docs/bounds.md` has statements, proofs and
 //! sources. Nothing here sees a measurement. Numbers are rounded upward and leave as decimal logarithms.
 
 mod ball;
 mod best;
 mod channelwise;
+mod composite;
 mod definite;
 mod dense;
 pub mod enclosure;
@@ -15,12 +16,14 @@ mod expression;
 mod frequency;
 mod fused;
 mod gonon2023;
+mod grid;
 mod houache2025;
 mod interval;
 mod lanczos;
 mod layer_norms;
 mod layer_sum;
 mod layerwise;
+mod near;
 mod parametrization;
 mod path_metric;
 pub mod probabilistic;
@@ -32,6 +35,7 @@ mod rounding;
 pub mod scaled;
 mod setting;
 mod spectral;
+mod spectral_averaged;
 mod spectral_fused;
 mod spectral_fused_rescaled;
 mod spectral_norm;
@@ -47,7 +51,7 @@ pub use rescaling::{ChannelClasses, Rescaling};
 pub use rescaling_search::{channel_path_norm, norm_product};
 pub use setting::{Domain, LayerFacts, Setting, Weights};
 
-use crate::facts::BoundFacts;
+use crate::facts::{self, BoundFacts};
 use scaled::Up;
 
 /// What keeps a bound from being evaluated.
@@ -102,6 +106,27 @@ impl Series {
 pub trait Bound: Sync {
     /// What it is.
     fn facts(&self) -> &'static BoundFacts;
+    /// The bound at every node of a setting that the theorem speaks of; [`Bound::evaluate`] asks.
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError>;
+
     /// The bound at every node.
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError>;
+    ///
+    /// # Errors
+    /// [`BoundError::Assumption`] where activations are rounded and the theorem speaks of weights alone; what else it
+    /// assumes, and numbers beyond the range that it keeps them in.
+    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+        let facts = self.facts();
+        if setting.rounds_activations() && !facts.rounds_activations {
+            let known: Vec<&str> = facts::rounding_activations().map(|f| f.id).collect();
+            return Err(BoundError::Assumption {
+                node: "activations".into(),
+                why: format!(
+                    "{} speaks of quantized weights, and activations are quantized too; known for these: {}",
+                    facts.id,
+                    known.join(", ")
+                ),
+            });
+        }
+        self.series(setting)
+    }
 }

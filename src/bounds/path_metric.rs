@@ -13,10 +13,11 @@ impl Bound for PathMetric {
         &facts::PATH_METRIC
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
         let mut values = vec![Vectors::of_input(setting)];
         for (i, node) in setting.network().nodes.iter().enumerate() {
-            values.push(before_activation(setting, i, node, &values));
+            let inputs: Vec<&Vectors> = node.inputs.iter().map(|&v| &values[v]).collect();
+            values.push(before_activation(setting, i, node, &inputs));
         }
         Ok(Series::of(values[1..].iter().map(|v| v.error.max_entry())))
     }

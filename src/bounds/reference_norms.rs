@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::composite::chain_norm;
 use super::layer_norms::{LayerNorms, layer_norms};
 use super::rescaling::{ChannelClasses, Rescaling};
 use super::rescaling_search::balanced;
@@ -14,17 +15,17 @@ pub(super) type ProductKey = (usize, Option<usize>, u8);
 
 /// Values computed on first use, each by one thread while others wait for it.
 #[derive(Debug)]
-pub(super) struct Memo<V>(Mutex<BTreeMap<ProductKey, Arc<OnceLock<V>>>>);
+pub(super) struct Memo<K, V>(Mutex<BTreeMap<K, Arc<OnceLock<V>>>>);
 
-impl<V> Default for Memo<V> {
+impl<K, V> Default for Memo<K, V> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<V: Copy> Memo<V> {
+impl<K: Ord, V: Copy> Memo<K, V> {
     /// The value stored under `key`, computed on first use.
-    pub fn get(&self, key: ProductKey, compute: impl FnOnce() -> V) -> V {
+    pub fn get(&self, key: K, compute: impl FnOnce() -> V) -> V {
         let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let cell = Arc::clone(values.entry(key).or_default());
         drop(values);
@@ -37,7 +38,8 @@ impl<V: Copy> Memo<V> {
 struct InUnits {
     rescaling: Rescaling,
     layers: Vec<OnceLock<Option<LayerNorms>>>,
-    products: Memo<Up>,
+    products: Memo<ProductKey, Up>,
+    chains: Memo<Vec<usize>, Option<Up>>,
     /// The same network's in the units of `spectral-fused-rescaled`.
     balanced: OnceLock<Arc<Self>>,
 }
@@ -48,6 +50,7 @@ impl InUnits {
             rescaling,
             layers: network.nodes.iter().map(|_| OnceLock::new()).collect(),
             products: Memo::default(),
+            chains: Memo::default(),
             balanced: OnceLock::new(),
         })
     }
@@ -105,7 +108,13 @@ impl<'a> ReferenceNorms<'a> {
     }
 
     /// Norms of products of the reference network's matrices.
-    pub(super) fn products(&self) -> &Memo<Up> {
+    pub(super) fn products(&self) -> &Memo<ProductKey, Up> {
         &self.here.products
+    }
+
+    /// The norm of a chain of layers, see [`chain_norm`].
+    pub(super) fn chain(&self, layers: &[usize]) -> Option<Up> {
+        let compute = || chain_norm(self.network, self.rescaling(), layers);
+        self.here.chains.get(layers.to_vec(), compute)
     }
 }

@@ -13,6 +13,7 @@ use super::layer_sum::{LayerSum, Perturbation};
 use super::layerwise::Layerwise;
 use super::path_metric::PathMetric;
 use super::spectral::Spectral;
+use super::spectral_averaged::SpectralAveraged;
 use super::spectral_fused::SpectralFused;
 use super::spectral_fused_rescaled::SpectralFusedRescaled;
 use super::{Bound, BoundError, Series, Setting};
@@ -62,6 +63,7 @@ static THEOREMS: &[&dyn Bound] = &[
     &SpectralFused { cap: false },
     &SpectralFused { cap: true },
     &SpectralFusedRescaled,
+    &SpectralAveraged,
 ];
 
 /// Of all theorems.
@@ -132,12 +134,25 @@ pub(super) fn parts_of(id: &str) -> Option<Vec<&'static str>> {
 }
 
 /// Evaluates the bounds of the given ids, or all, in the order of `ids` or of the registry; each theorem once,
-/// in parallel.
+/// in parallel. Where activations are rounded, those that know of it: the others are evaluated, and fail, only where
+/// nothing else was asked for.
 pub fn ladder(setting: &Setting, ids: Option<&[&str]>) -> Ladder {
     let all: Vec<&str> = registry().iter().map(|b| b.facts().id).collect();
-    let wanted = ids.unwrap_or(&all);
+    let asked = ids.unwrap_or(&all);
+    let speaks = |id: &str| match find(id) {
+        Ok(bound) => bound.facts().rounds_activations || !setting.rounds_activations(),
+        Err(_) => true,
+    };
+    let knowing: Vec<&str> = asked.iter().copied().filter(|id| speaks(id)).collect();
+    let wanted = match knowing.is_empty() {
+        true => asked,
+        false => &knowing,
+    };
     let mut done: BTreeMap<&str, Result<Series, BoundError>> = BTreeMap::new();
     let mut theorems: Vec<&dyn Bound> = Vec::new();
+    let parts_of = |id: &str| -> Option<Vec<&'static str>> {
+        Some(parts_of(id)?.into_iter().filter(|p| speaks(p)).collect())
+    };
     for &id in wanted {
         for part in parts_of(id).unwrap_or_else(|| vec![id]) {
             match find(part) {

@@ -330,6 +330,16 @@ impl UpVec {
         self.zip(other, f64::max)
     }
 
+    /// How far each entry is beyond `end`; 0 where it is not.
+    pub fn beyond(&self, end: f64) -> Self {
+        // What is raised to the smallest entry may be less than that.
+        self.zip(&Self::splat(self.len(), end), |x, end| match end {
+            _ if end <= TINY => x,
+            _ if x <= end => 0.0,
+            _ => (x - end).next_up(),
+        })
+    }
+
     /// Elementwise product with nonnegative f64 factors of magnitude `2^-450..=2^450` or zero.
     pub fn times(&self, factors: impl IntoIterator<Item = f64>) -> Self {
         let values = self.values.iter().zip(factors);
@@ -469,6 +479,12 @@ mod tests {
                 prop_assert_eq!(sum.get(i).is_zero(), x[i] == 0.0 && y[i] == 0.0);
             }
             prop_assert!(u.norm_l2().order() >= u.max_entry().order());
+            for i in 0..x.len() {
+                for end in [y[i], x[i], 0.0] {
+                    let over = u.beyond(end).get(i);
+                    prop_assert!((over + Up::new(end)).order() >= Up::new(x[i]).order());
+                }
+            }
         }
     }
 

@@ -4,13 +4,15 @@ use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
+use super::grid::Rounding;
 use super::layer_norms::{SpectralFacts, spectral_facts};
-use super::reference_norms::{Memo, ReferenceNorms};
+use super::reference_norms::{Memo, ProductKey, ReferenceNorms};
 use super::rescaling::{Rescaling, divided_up};
 use super::scaled::{Up, UpVec, inflate};
 use super::sums::{repeated, row_sums};
 use super::{BoundError, Series};
 use crate::network::{Activation, Affine, Network, Node, Op, ValueId};
+use crate::quant::{At, QuantizedActivation};
 
 /// The inputs a bound speaks of: every pixel of channel `c` lies in `[lo[c], hi[c]]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,13 +117,15 @@ pub struct Setting<'a> {
     domain: &'a Domain,
     /// Instead of the quantized network's weights: by node, how far each output channel's may be from the reference's.
     radii: Option<&'a [Vec<f64>]>,
+    /// By node: what the quantized network rounds there, in the order in which it does.
+    roundings: Vec<Vec<(At, Rounding)>>,
     layers: Vec<Option<LayerFacts>>,
     nonnegative: Vec<bool>,
     reference: Arc<ReferenceNorms<'a>>,
     /// Dear to compute, and only some bounds need them.
     spectral: Vec<OnceLock<Option<SpectralFacts>>>,
     rows: Vec<OnceLock<Option<Vec<[Up; 3]>>>>,
-    products: Memo<[Up; 3]>,
+    products: Memo<ProductKey, [Up; 3]>,
     fused: OnceLock<[Series; 2]>,
 }
 
@@ -173,6 +177,7 @@ impl<'a> Setting<'a> {
             quantized,
             domain,
             radii,
+            roundings: vec![Vec::new(); network.nodes.len()],
             layers: Vec::new(),
             nonnegative,
             reference: Arc::clone(reference),
@@ -184,6 +189,36 @@ impl<'a> Setting<'a> {
         let facts = (0..network.nodes.len()).map(|node| setting.facts(node));
         setting.layers = facts.collect();
         Ok(setting)
+    }
+
+    /// The same for a quantized network that puts values on these grids too. Only bounds that know them may be evaluated
+    /// ([`rounds_activations`](crate::facts::BoundFacts::rounds_activations)).
+    ///
+    /// # Errors
+    /// [`BoundError::Assumption`] for a grid that does not fit the network.
+    pub fn rounding(mut self, grids: &[QuantizedActivation]) -> Result<Self, BoundError> {
+        for grid in grids {
+            grid.fits(self.network)
+                .map_err(|why| BoundError::Assumption {
+                    node: grid.node.to_string(),
+                    why,
+                })?;
+            self.roundings[grid.node].push((grid.at, Rounding::of(grid)));
+        }
+        Ok(self)
+    }
+
+    /// True when the quantized network puts any values on a grid.
+    pub fn rounds_activations(&self) -> bool {
+        self.roundings.iter().any(|grids| !grids.is_empty())
+    }
+
+    /// The grids of node `node` at a place, in the order in which they apply.
+    pub(super) fn roundings(&self, node: usize, at: At) -> impl Iterator<Item = &Rounding> {
+        let grids = self.roundings[node].iter();
+        grids
+            .filter(move |(place, _)| *place == at)
+            .map(|(_, grid)| grid)
     }
 
     /// The reference network.
@@ -253,7 +288,7 @@ impl<'a> Setting<'a> {
     }
 
     /// Norms of products of matrices, of `W`, of `W'` and of their change.
-    pub(super) fn products(&self) -> &Memo<[Up; 3]> {
+    pub(super) fn products(&self) -> &Memo<ProductKey, [Up; 3]> {
         &self.products
     }
 

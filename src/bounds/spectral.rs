@@ -179,7 +179,7 @@ impl Bound for Spectral {
         }
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
         let mut states = vec![Norms::of_input(setting)];
         let mut errors = no_peaks(setting);
         let mut series = Vec::new();

@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 
+use super::composite::Link;
 use super::dense::Dense;
 use super::layer_norms::rescaled;
 use super::reference_norms::ProductKey;
@@ -15,7 +16,7 @@ use super::spectral::{
 use super::spectral_norm::{product_norm, spectral_norm};
 use super::{Bound, BoundError, Series, Setting, Weights};
 use crate::facts::{self, BoundFacts};
-use crate::network::{Activation, Op, Pad};
+use crate::network::{Activation, Op};
 use crate::tensor::tolerance::{UNIT_F64, gamma};
 
 /// A value without an activation is kept as a sum of single-tap layers over earlier values.
@@ -63,41 +64,46 @@ impl Bound for SpectralFused {
         }
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
-        prepare(setting);
-        let nodes = &setting.network().nodes;
-        let mut values = vec![Known {
-            norms: Norms::of_input(setting),
-            terms: None,
-            weighted: None,
-        }];
-        let mut errors = no_peaks(setting);
-        let mut series = Vec::new();
-        for (i, node) in nodes.iter().enumerate() {
-            let mut known = chain_node(setting, i, &values);
-            let plain: Vec<Norms> = values.iter().map(|v| v.norms).collect();
-            known.norms = known
-                .norms
-                .zip(before_activation(setting, i, node, &plain), Up::min);
-            known.norms = known.norms.activated(setting, i, self.cap);
-            if node.activation != Activation::Identity {
-                known.terms = None;
-            }
-            errors.push(peaks(setting, i, &plain, &errors, known.norms.error));
-            series.push(reported(setting, i, &errors[i + 1], self.cap));
-            values.push(known);
-        }
-        Ok(Series::of(series))
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
+        Ok(recursion(setting, self.cap, |_, norms, _| norms))
     }
 }
 
-/// True for a layer of one tap without padding: a matrix over channels, pixel by pixel.
+/// The recursion, with what `sharper` makes of the norms of a node before its activation, given those of all values before it.
+pub(super) fn recursion(
+    setting: &Setting,
+    cap: bool,
+    mut sharper: impl FnMut(usize, Norms, &[Norms]) -> Norms,
+) -> Series {
+    prepare(setting);
+    let nodes = &setting.network().nodes;
+    let mut values = vec![Known {
+        norms: Norms::of_input(setting),
+        terms: None,
+        weighted: None,
+    }];
+    let mut errors = no_peaks(setting);
+    let mut series = Vec::new();
+    for (i, node) in nodes.iter().enumerate() {
+        let mut known = chain_node(setting, i, &values);
+        let plain: Vec<Norms> = values.iter().map(|v| v.norms).collect();
+        let least = known
+            .norms
+            .zip(before_activation(setting, i, node, &plain), Up::min);
+        known.norms = sharper(i, least, &plain).activated(setting, i, cap);
+        if node.activation != Activation::Identity {
+            known.terms = None;
+        }
+        errors.push(peaks(setting, i, &plain, &errors, known.norms.error));
+        series.push(reported(setting, i, &errors[i + 1], cap));
+        values.push(known);
+    }
+    Series::of(series)
+}
+
+/// True for a matrix over channels, pixel by pixel.
 fn is_matrix(setting: &Setting, node: usize) -> bool {
-    let single = setting
-        .affine(node)
-        .is_some_and(|(a, _)| a.taps == 1 && a.groups == 1);
-    let op = &setting.network().nodes[node].op;
-    single && !matches!(op, Op::Conv(c) if c.pad != Pad::default())
+    Link::of(setting.network(), node) == Some(Link::Matrix)
 }
 
 /// The depthwise gains that every reader of value `index + 1` applies first: those of its one reader.

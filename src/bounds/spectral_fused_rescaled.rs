@@ -13,7 +13,7 @@ impl Bound for SpectralFusedRescaled {
         &facts::SPECTRAL_FUSED_RESCALED
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
         let reference = setting.reference().balanced();
         let balanced = Setting::sharing(&reference, setting.quantized(), setting.domain())?;
         SpectralFused { cap: false }.evaluate(&balanced)

@@ -123,7 +123,7 @@ pub(super) fn group_norms(
         };
         return groups.map(|g| spectral_norm(&matrix(g))).collect();
     };
-    let torus = Torus::of(conv, input, (rows, n));
+    let torus = Torus::of(conv, input, (rows, n), affine.groups);
     let norm = |g| kernel_norm(kernel(g), (rows, n, taps), torus.as_ref());
     groups.map(norm).collect()
 }

@@ -1,5 +1,6 @@
 //! Per-channel bounds on a value in both networks, and how nodes change them.
 
+use super::grid::Rounding;
 use super::scaled::UpVec;
 use super::setting::{Setting, Weights, capped};
 use crate::network::{Activation, Node, Op};
@@ -74,12 +75,50 @@ impl Vectors {
             ..self
         };
         if cap {
-            v.error = v.error.min(&match setting.is_nonnegative(node + 1) {
-                true => v.reference.max(&v.quantized),
-                false => v.reference.add(&v.quantized),
-            });
+            v.cap(setting.is_nonnegative(node + 1));
         }
         v
+    }
+
+    /// Holds the error to what the magnitudes allow, of values that are never negative in either network or of any.
+    fn cap(&mut self, nonnegative: bool) {
+        self.error = self.error.min(&match nonnegative {
+            true => self.reference.max(&self.quantized),
+            false => self.reference.add(&self.quantized),
+        });
+    }
+
+    /// After the quantized network has put this value on grids. A value is rounded by half a step at most, zero by nothing,
+    /// and what lies outside the grid, in either network, is moved to its end.
+    pub fn rounded<'g>(
+        self,
+        grids: impl Iterator<Item = &'g Rounding>,
+        nonnegative: bool,
+        cap: bool,
+    ) -> Self {
+        grids.fold(self, |x, grid| {
+            let (inner, outer) = (grid.inner(), grid.outer());
+            let (inner, outer) = match nonnegative {
+                true => (inner.1, outer.1),
+                false => (inner.1.min(-inner.0), outer.1.max(-outer.0)),
+            };
+            let half = (0..x.quantized.len()).map(|c| match x.quantized.get(c).is_zero() {
+                true => 0.0,
+                false => grid.half,
+            });
+            let half = UpVec::new(half.collect());
+            let quantized = x.quantized.add(&half);
+            let outside = x.reference.beyond(inner).min(&quantized.beyond(inner));
+            let mut v = Self {
+                error: x.error.add(&half).add(&outside),
+                quantized: quantized.min(&UpVec::splat(quantized.len(), outer)),
+                reference: x.reference,
+            };
+            if cap {
+                v.cap(nonnegative);
+            }
+            v
+        })
     }
 }
 
@@ -115,19 +154,17 @@ pub(super) fn affine(setting: &Setting, node: usize, x: &Vectors) -> Vectors {
     }
 }
 
-/// Bounds on the output of any node before its activation, from those of all values before it.
+/// Bounds on the output of any node before its activation, from those of its inputs.
 pub(super) fn before_activation(
     setting: &Setting,
     index: usize,
     node: &Node,
-    values: &[Vectors],
+    inputs: &[&Vectors],
 ) -> Vectors {
-    let inputs: Vec<&Vectors> = node.inputs.iter().map(|&v| &values[v]).collect();
-    let x = inputs[0];
     match &node.op {
-        Op::Conv(_) | Op::Linear(_) => affine(setting, index, x),
-        Op::Add => Vectors::sum(&inputs),
-        _ => rearranged(setting, node, &inputs),
+        Op::Conv(_) | Op::Linear(_) => affine(setting, index, inputs[0]),
+        Op::Add => Vectors::sum(inputs),
+        _ => rearranged(setting, node, inputs),
     }
 }
 

@@ -65,14 +65,15 @@ impl Args {
         for variant in self.variants.quantize(&table, &model)? {
             let (spec, quantized) = variant?;
             let name = spec.build()?.name();
+            let grids = quantized.activations.clone();
             anyhow::ensure!(
-                quantized.activations.is_empty(),
-                "{name}: activations are quantized too, and bounds on weights do not speak of that; leave out `activations`"
+                grids.is_empty() || parametrizations.is_none(),
+                "{name}: activations are quantized too, on grids in the network's own units; leave out --rescale or `activations`"
             );
             let on_images = images.as_ref().map(|i| i.bounds(&quantized)).transpose()?;
             let on_images = on_images.unwrap_or_default();
             let quantized = quantized.dequantize(&model.network);
-            let setting = Setting::sharing(&norms, &quantized, &domain)?;
+            let setting = Setting::sharing(&norms, &quantized, &domain)?.rounding(&grids)?;
             let Some(parametrizations) = &parametrizations else {
                 let mut ladder = bounds::standing(bounds::ladder(&setting, only.as_deref()), note)?;
                 ladder.extend(on_images.ladder);

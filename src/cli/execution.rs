@@ -129,7 +129,7 @@ pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
     match rounded.count() {
         0 => {}
         n => say!(
-            "{n} cells with activations quantized: bounds on weights do not apply, no verdicts"
+            "{n} cells with activations quantized: bounds that speak of weights alone do not apply and are left out"
         ),
     }
     for finding in (summary.violations.iter())

@@ -14,7 +14,7 @@ use crate::experiment::subject::model::{LoadedModel, LoadedNetwork};
 use crate::network::Network;
 use crate::network::checkpoint::{self, safetensors::parse};
 use crate::quant::QuantizedNetwork;
-use crate::tensor::{Batch, Shape};
+use crate::tensor::{Batch, Shape, memory};
 
 /// Arguments of `trace`; with options of a quantizer, that network is traced in place of the full-precision one.
 #[derive(clap::Args)]
@@ -50,6 +50,11 @@ impl Args {
             (None, None) => bail!("give --images or --input"),
         };
         let selected = self.engine.select()?;
+        let values: usize = network.nodes.iter().map(|n| n.shape.len()).sum();
+        // As the engine holds them, and as they are written.
+        let bytes = input.images().saturating_mul(values * 2 * size_of::<f64>());
+        let what = format!("the trace of {} images", input.images());
+        memory::check(&what, bytes).map_err(anyhow::Error::msg)?;
         let mut runner = selected.engine.prepare(&network)?;
         let variant = quantized.map(|q| runner.load(&q)).transpose()?;
         let values = runner.trace(&input, variant.as_ref())?;

@@ -3,6 +3,7 @@
 pub mod cpu;
 pub mod distribution;
 pub mod gpu;
+pub mod grid;
 pub mod reductions;
 pub mod sample;
 pub mod select;
@@ -56,6 +57,9 @@ pub enum EngineError {
         /// What is not possible, and what to do.
         problem: String,
     },
+    /// More memory than may be used.
+    #[error("{0}")]
+    Memory(String),
     /// A call out of order or with the wrong shapes.
     #[error("{0}")]
     Usage(String),
@@ -82,7 +86,15 @@ pub struct DeviceInfo {
 pub trait Engine: Send + Sync {
     /// Where it runs.
     fn device(&self) -> DeviceInfo;
+    /// An error where one image of the network would take more memory than may be used: asked before any work.
+    ///
+    /// # Errors
+    /// [`EngineError::Memory`].
+    fn check(&self, network: &Network) -> Result<(), EngineError>;
     /// Uploads a network's full-precision weights.
+    ///
+    /// # Errors
+    /// As of [`Engine::check`], and what the device refuses.
     fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError>;
 }
 
@@ -139,17 +151,23 @@ pub trait PerSample {
     /// Bounds, from the reference activations, on the discrepancy that [`Runner::run`] would find: by image, then by tap
     /// as [`Network::taps`] lists them. With a `radius` above 0 they hold for every image within that distance, element
     /// by element. Theorem: docs/bounds.md, `sample` and `ball`.
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] for a variant whose activations are quantized, where [`PerSample::knows_grids`] is false.
     fn bounds(
         &mut self,
         variant: &Variant,
         radius: f64,
     ) -> Result<Vec<Vec<SampleBound>>, EngineError>;
+    /// True where bounds are known for variants whose activations are quantized too.
+    fn knows_grids(&self) -> bool {
+        false
+    }
     /// The discrepancy with the part of it that is not rounding: by image, then by tap. Theorem: docs/bounds.md, "When a
     /// bound is violated".
     ///
     /// # Errors
-    /// [`EngineError::Usage`] on engines that have no bound on their own rounding, and for a variant whose activations
-    /// are quantized.
+    /// [`EngineError::Usage`] on engines that have no bound on their own rounding.
     fn exact(&mut self, _variant: &Variant) -> Result<Vec<Vec<Exact>>, EngineError> {
         Err(EngineError::Usage(
             "this engine has no bound on its own rounding; ask the processor's f64 engine".into(),

@@ -35,11 +35,13 @@ pub fn check_radius(radius: f64) -> Result<(), EngineError> {
     }
 }
 
-/// Refuses a variant whose activations are quantized: the bounds speak of weights alone.
+/// Refuses a variant whose activations are quantized, on an engine whose bounds know nothing of that.
 pub fn check_activations(quantized: bool) -> Result<(), EngineError> {
     if quantized {
         Err(EngineError::Usage(
-            "bounds speak of quantized weights; this variant quantizes activations too".into(),
+            "this engine's bounds speak of quantized weights, and this variant quantizes activations too; \
+             the processor's engines know bounds for it"
+                .into(),
         ))
     } else {
         Ok(())

@@ -39,6 +39,20 @@ impl QuantizedActivation {
         (-zero, ((1u32 << self.bits) - 1) as f32 - zero)
     }
 
+    /// Smallest and largest value.
+    pub fn ends(&self) -> (f64, f64) {
+        let (low, high) = self.levels();
+        ((low * self.scale).into(), (high * self.scale).into())
+    }
+
+    /// How far a value between the ends is moved at most, as engines compute it: the quotient by the scale and each product
+    /// are rounded to f32, which WGSL may do to either neighbour.
+    pub fn half_step(&self) -> f64 {
+        let (lo, hi) = self.ends();
+        let scale = f64::from(self.scale);
+        0.5 * scale + (hi.max(-lo) + scale) * 2f64.powi(-21)
+    }
+
     /// The value that takes the place of `x`: `scale * clip(round(x / scale))`, ties to even, each operation rounded
     /// to f32. NaN and infinities stay what they are, so that nothing hides them.
     pub fn apply(&self, x: f32) -> f32 {

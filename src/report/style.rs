@@ -16,6 +16,7 @@ pub struct Stroke {
 
 const SOLID: &[f64] = &[];
 const DOTTED: &[f64] = &[1.5, 3.5];
+const LONG_DASHED: &[f64] = &[14.0, 4.0];
 const DASHED: &[f64] = &[7.0, 4.0];
 const DASH_DOT: &[f64] = &[9.0, 3.0, 1.5, 3.0];
 const LONG: &[f64] = &[14.0, 4.0];
@@ -68,7 +69,7 @@ const fn known(
 
 /// The ladder of bounds, loosest first; colours stay apart under the common colour-vision deficiencies, and no two
 /// ids share both colour and dashes.
-const LADDER: [Known; 20] = [
+const LADDER: [Known; 21] = [
     known(
         "gonon2023",
         "#882255",
@@ -146,6 +147,12 @@ const LADDER: [Known; 20] = [
         "#117733",
         SOLID,
         "The channelwise recursion with linear layers composed where no activation stands between them.",
+    ),
+    known(
+        "spectral-averaged",
+        "#ee7733",
+        LONG_DASHED,
+        "The same through activations: half of an activation's output is its input, so that layers compose across it.",
     ),
     known(
         "spectral-fused-rescaled",

@@ -11,6 +11,15 @@ static BUDGET: AtomicUsize = AtomicUsize::new(0);
 /// Where the machine does not say what it has.
 const UNKNOWN: usize = 4 << 30;
 
+/// Files up to this length are read whatever they hold.
+const SMALL: u64 = 64 << 20;
+/// A longer one is read where at least one page in so many holds anything.
+const SPARSE: u64 = 16;
+/// Bytes of a page.
+const PAGE: usize = 4096;
+/// Bytes that are read of a file at a time.
+const PART: u64 = 1 << 20;
+
 /// Sets the budget in bytes.
 pub fn set_budget(bytes: usize) {
     BUDGET.store(bytes.max(1), Ordering::Relaxed);
@@ -50,16 +59,79 @@ pub fn read_file(path: &Path, what: &str, copies: usize) -> io::Result<Vec<u8>> 
     if is_device(&metadata) {
         return Err(io::Error::other("a device, where a file is expected"));
     }
-    let most = (budget() / copies.max(1)) as u64;
     let too_long = |length: u64| {
         let bytes = usize::try_from(length).unwrap_or(usize::MAX);
         check(what, bytes.saturating_mul(copies)).map_err(io::Error::other)
     };
     too_long(metadata.len())?;
-    let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    too_long(bytes.len() as u64)?;
-    Ok(bytes)
+    let mut file = File::open(path)?;
+    let (mut watch, mut bytes) = (Watch::of(&metadata), Vec::new());
+    bytes.reserve_exact(usize::try_from(metadata.len()).unwrap_or_default());
+    loop {
+        let before = bytes.len();
+        file.by_ref().take(PART).read_to_end(&mut bytes)?;
+        watch.see(&bytes[before..])?;
+        too_long(bytes.len() as u64)?;
+        if bytes.len() == before {
+            return Ok(bytes);
+        }
+    }
+}
+
+/// Watches what is read of a long file that takes little of the disk: hardly more than holes, as an unfinished download and a
+/// forged file are, its bytes take no room there, and their whole number in memory.
+///
+/// File systems tell what a file takes of the disk, but not all do: what counts is what reading finds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watch {
+    /// Length of a file that does not take it of the disk; 0 for any other.
+    length: u64,
+    read: u64,
+    /// In pages that hold something.
+    holding: u64,
+}
+
+impl Watch {
+    /// Over the reading of a file.
+    pub fn of(metadata: &Metadata) -> Self {
+        let length = metadata.len();
+        let whole = length <= SMALL || on_disk(metadata).saturating_mul(SPARSE) >= length;
+        Self {
+            length: if whole { 0 } else { length },
+            ..Self::default()
+        }
+    }
+
+    /// An error once the parts that were read are hardly more than holes.
+    pub fn see(&mut self, part: &[u8]) -> io::Result<()> {
+        if self.length == 0 {
+            return Ok(());
+        }
+        self.read += part.len() as u64;
+        let pages = part.chunks(PAGE);
+        let holding = pages.filter(|page| **page != [0; PAGE][..page.len()]);
+        self.holding += holding.map(|page| page.len() as u64).sum::<u64>();
+        if self.read <= SMALL || self.holding.saturating_mul(SPARSE) >= self.read {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
+            "hardly more than holes: of its {}, {} were read, of which {} hold anything; an unfinished download? fetch it again",
+            amount(self.length as usize),
+            amount(self.read as usize),
+            amount(self.holding as usize)
+        )))
+    }
+}
+
+/// Bytes of the disk that a file takes, its length where the system does not tell.
+#[cfg(unix)]
+fn on_disk(metadata: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(metadata).saturating_mul(512)
+}
+
+#[cfg(not(unix))]
+fn on_disk(metadata: &Metadata) -> u64 {
+    metadata.len()
 }
 
 #[cfg(unix)]

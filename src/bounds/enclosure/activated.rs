@@ -1,8 +1,8 @@
 //! What an activation, and a rounding behind it in the quantized network, leaves of intervals.
 
 use super::Enclosure;
+use super::Rounding;
 use super::range::Range;
-use super::rounding::Rounding;
 use crate::network::Activation;
 
 /// The range of an activation: each one is a clamp to it.

@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 
 use super::Inputs;
+use super::Rounding;
 use super::activated::clamp_of;
 use super::matrix::Matrix;
 use super::range::Range;
-use super::rounding::Rounding;
 use crate::network::Activation;
 use crate::tensor::tolerance::{UNIT_F64, gamma};
 

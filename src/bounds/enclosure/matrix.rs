@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::Rounding;
 use super::range::Range;
-use super::rounding::Rounding;
 use crate::bounds::BoundError;
 use crate::network::{Activation, Node, Op};
 use crate::tensor::Shape;

@@ -9,11 +9,10 @@ mod activated;
 mod forms;
 mod matrix;
 mod range;
-mod rounding;
 
+pub use super::grid::Rounding;
 pub use matrix::LARGEST;
 pub use range::Range;
-pub use rounding::Rounding;
 
 use super::BoundError;
 use crate::network::{Activation, Network, Op};

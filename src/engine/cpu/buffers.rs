@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use super::real::Real;
 
 /// A buffer with unspecified contents until written.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Buffer<T> {
     data: Vec<T>,
     len: usize,

@@ -1,14 +1,19 @@
 //! Both networks on one image, with a bound on what rounding has done to every element: how far apart they surely are
 //! in real arithmetic. Theorem: docs/bounds.md, "When a bound is violated".
 
+use std::borrow::Cow;
+
 use super::activation::activate;
 use super::buffers::{Buffer, Buffers};
 use super::conv::Params;
 use super::model::{Model, Pass, apply};
+use super::quantize::quantize;
 use super::real::Real;
+use super::split::Split;
 use crate::engine::Exact;
 use crate::engine::sample::{pruned, roundings};
-use crate::network::{Activation, INPUT, Node, Tap};
+use crate::network::{Activation, INPUT, Tap};
+use crate::quant::{At, QuantizedActivation};
 use crate::tensor::Shape;
 use crate::tensor::tolerance::{UNIT_F64, gamma};
 
@@ -16,14 +21,14 @@ use crate::tensor::tolerance::{UNIT_F64, gamma};
 pub struct ExactPass<'a, T> {
     /// The reference network.
     pub pass: Pass<'a, T>,
-    /// Parameters of the other one.
+    /// Parameters and grids of the other one.
     pub variant: &'a Model<T>,
     /// Where to compare.
     pub taps: &'a [Tap],
 }
 
 /// A value of the graph in one network: as computed, and how far each element may be from real arithmetic.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Value<T> {
     y: Buffer<T>,
     error: Buffer<f64>,
@@ -47,7 +52,7 @@ impl<T: Real> ExactPass<'_, T> {
         let mut found = Vec::with_capacity(self.taps.len());
         for (i, node) in network.nodes.iter().enumerate() {
             let models = [self.pass.model, self.variant];
-            let both = [0, 1].map(|n| self.node(node, models[n].params(i), n, &values, &wide));
+            let both = [0, 1].map(|n| self.node(i, models[n], n, &values, &wide));
             if self.taps.iter().any(|t| t.node == i) {
                 found.push(apart(&both));
             }
@@ -64,17 +69,28 @@ impl<T: Real> ExactPass<'_, T> {
         found
     }
 
-    /// One node in network `n`.
+    /// Node `i` in network `n`.
     fn node(
         &self,
-        node: &Node,
-        params: Option<&Params<T>>,
+        i: usize,
+        model: &Model<T>,
         n: usize,
         values: &[[Value<T>; 2]],
         wide: &Buffers<f64>,
     ) -> Value<T> {
         let (split, buffers) = (self.pass.split, self.pass.buffers);
-        let inputs: Vec<&Value<T>> = node.inputs.iter().map(|&v| &values[v][n]).collect();
+        let (node, params) = (&self.pass.network.nodes[i], model.params(i));
+        let read = node.inputs.iter().enumerate().map(|(k, &v)| {
+            let value = &values[v][n];
+            let mut grids = model.grids(i, At::Input(k)).peekable();
+            match grids.peek() {
+                Some(_) => {
+                    Cow::Owned(grids.fold(value.clone(), |value, grid| value.on(grid, split)))
+                }
+                None => Cow::Borrowed(value),
+            }
+        });
+        let inputs: Vec<Cow<'_, Value<T>>> = read.collect();
         let shapes = node.inputs.iter().map(|&v| self.pass.network.shape(v));
         let shapes: Vec<Shape> = shapes.collect();
         let linear = Activation::Identity;
@@ -102,22 +118,35 @@ impl<T: Real> ExactPass<'_, T> {
             0 => 1.0,
             n => 1.0 + 4.0 * gamma(n + 16, UNIT_F64),
         };
-        for (y, e) in y.iter_mut().zip(error.iter_mut()) {
+        error.iter_mut().for_each(|e| *e = up * (*e + floor));
+        let before = Value { y, error };
+        let on = |value: Value<T>, at| model.grids(i, at).fold(value, |v, g| v.on(g, split));
+        let mut value = on(before, At::Inner);
+        for (y, e) in value.y.iter_mut().zip(value.error.iter_mut()) {
             let p: f64 = (*y).into();
             // A number with more digits than f64 lies between its neighbours.
-            *e = pruned(
-                node.activation,
-                p.next_down(),
-                p.next_up(),
-                up * (*e + floor),
-            );
+            *e = pruned(node.activation, p.next_down(), p.next_up(), *e);
             *y = activate(node.activation, *y);
         }
-        Value { y, error }
+        on(value, At::Output)
     }
 }
 
 impl<T: Real> Value<T> {
+    /// On a grid. Any rounding of half a step at most that keeps the side of zero is one that bounds speak of, so one as far
+    /// from the exact value's as that is from this one; or zero, where the exact value's side is not known.
+    fn on(mut self, grid: &QuantizedActivation, split: Split) -> Self {
+        let before = self.y.to_vec();
+        quantize(&mut self.y, grid, split);
+        for ((&z, &x), e) in self.y.iter().zip(&before).zip(self.error.iter_mut()) {
+            let (z, x): (f64, f64) = (z.into(), x.into());
+            if x.abs().next_down() <= *e {
+                *e = e.max(z.abs().next_up());
+            }
+        }
+        self
+    }
+
     /// `e + unit |y|`
     fn spread(&self, unit: f64, wide: &Buffers<f64>) -> Buffer<f64> {
         let mut out = wide.take(self.y.len());

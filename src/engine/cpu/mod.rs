@@ -18,6 +18,7 @@ mod gradient;
 mod kernels;
 mod layout;
 mod model;
+mod needs;
 mod quantize;
 mod real;
 mod reduce;
@@ -31,10 +32,12 @@ pub use gradient::Gradient;
 pub use real::Real;
 pub use runner::CpuRunner;
 
+use self::needs::Needs;
 use super::{DeviceInfo, Engine, EngineError, Runner};
 use crate::network::Network;
+use crate::tensor::memory;
 
-/// Memory for the full-precision taps of a batch unless told otherwise, in bytes.
+/// Memory for the full-precision taps of a batch unless told otherwise, in bytes; less where less may be used.
 pub const DEFAULT_MEMORY_BUDGET: usize = 1 << 30;
 
 /// Runs networks on the processor in `f32` or `f64`.
@@ -130,7 +133,14 @@ impl<T: Real> Engine for CpuEngine<T> {
         }
     }
 
+    fn check(&self, network: &Network) -> Result<(), EngineError> {
+        let what = format!("one image through {} ({})", network.name, T::ENGINE);
+        let needs = Needs::of::<T>(network, self.threads());
+        memory::check(&what, needs.one()).map_err(EngineError::Memory)
+    }
+
     fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError> {
+        self.check(network)?;
         Ok(Box::new(CpuRunner::new(self, network)))
     }
 }

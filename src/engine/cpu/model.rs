@@ -73,9 +73,15 @@ impl<T: Real> Model<T> {
         Ok(model)
     }
 
-    /// True when any node's values are rounded to a grid.
-    pub fn quantizes_activations(&self) -> bool {
-        self.activations.iter().any(|grids| !grids.is_empty())
+    /// The grids that values at node `i` are put on at a place, in the order in which they apply.
+    pub fn grids(&self, i: usize, at: At) -> impl Iterator<Item = &QuantizedActivation> + Clone {
+        let grids = self.activations[i].iter();
+        grids.filter(move |grid| grid.at == at)
+    }
+
+    /// True when node `i` puts any values on a grid.
+    pub fn rounds(&self, i: usize) -> bool {
+        !self.activations[i].is_empty()
     }
 
     /// The parameters of node `i`, if it is a layer.

@@ -10,18 +10,19 @@ use super::buffers::Buffers;
 use super::distribution::distribution;
 use super::exact::ExactPass;
 use super::model::{Base, Model, Pass, Values};
+use super::needs::Needs;
 use super::real::Real;
 use super::reduce::reduce;
 use super::sample::SamplePass;
 use super::split::Split;
-use crate::engine::sample::{check_activations, check_network, check_radius, drifting};
+use crate::engine::sample::{check_network, check_radius, drifting};
 use crate::engine::{
     Distribution, EngineError, Exact, Owner, PerSample, Reduced, Reductions, Runner, SampleBound,
     TapStats, Variant,
 };
 use crate::network::{Network, Tap};
 use crate::quant::QuantizedNetwork;
-use crate::tensor::Batch;
+use crate::tensor::{Batch, memory};
 
 /// One network on the CPU.
 pub struct CpuRunner<'a, T> {
@@ -35,6 +36,7 @@ pub struct CpuRunner<'a, T> {
     owner: Owner,
     images: Vec<Reference<T>>,
     max_batch: usize,
+    room: u64,
 }
 
 /// One image of the current batch.
@@ -48,21 +50,21 @@ struct Reference<T> {
 impl<'a, T: Real> CpuRunner<'a, T> {
     /// Converts the weights once.
     pub fn new(engine: &'a CpuEngine<T>, network: &'a Network) -> Self {
-        let taps = network.taps();
-        let last_uses = network.last_uses();
-        let stored: usize = network.nodes.iter().map(|n| n.shape.len()).sum();
-        let working = engine.threads() * peak(network, &last_uses);
-        let room = (engine.budget / size_of::<T>()).saturating_sub(working);
+        let needs = Needs::of::<T>(network, engine.threads());
+        // Half of what is left is for batches, half for variants that stay loaded.
+        let left = memory::budget().saturating_sub(needs.fixed);
+        let room = engine.budget.min(left / 2);
         Self {
             engine,
             network,
-            last_uses,
+            last_uses: network.last_uses(),
             buffers: (0..engine.threads()).map(|_| Buffers::default()).collect(),
             reference: Model::new(network),
             owner: Owner::default(),
             images: Vec::new(),
-            max_batch: (room / (stored + network.input.len()).max(1)).max(1),
-            taps,
+            max_batch: (room / needs.image.max(1)).max(1),
+            room: room as u64,
+            taps: network.taps(),
         }
     }
 
@@ -165,7 +167,7 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
     }
 
     fn room(&self) -> u64 {
-        self.engine.budget as u64
+        self.room
     }
 
     fn load(&mut self, quantized: &QuantizedNetwork) -> Result<Variant, EngineError> {
@@ -251,10 +253,10 @@ impl<T: Real> PerSample for CpuRunner<'_, T> {
         let model = self.variant(variant)?;
         let mut images = self.current()?;
         check_network(self.network)?;
-        check_activations(model.quantizes_activations())?;
         let drifts = drifting(self.network, |i| {
             let params = self.reference.params(i).zip(model.params(i));
-            params.is_some_and(|(a, b)| a.weight != b.weight || a.bias != b.bias)
+            let moved = params.is_some_and(|(a, b)| a.weight != b.weight || a.bias != b.bias);
+            moved || model.rounds(i)
         });
         Ok(self.each(&mut images, |_, image, split| {
             let pass = SamplePass {
@@ -268,11 +270,14 @@ impl<T: Real> PerSample for CpuRunner<'_, T> {
         }))
     }
 
+    fn knows_grids(&self) -> bool {
+        true
+    }
+
     fn exact(&mut self, variant: &Variant) -> Result<Vec<Vec<Exact>>, EngineError> {
         let model = self.variant(variant)?;
         let mut images = self.current()?;
         check_network(self.network)?;
-        check_activations(model.quantizes_activations())?;
         Ok(self.each(&mut images, |_, image, split| {
             let pass = ExactPass {
                 pass: self.pass(&self.reference, &[], split),
@@ -364,23 +369,4 @@ fn output<T: Real>(input: &[T], values: &Values<T>) -> Vec<f32> {
         n => &values.0[n - 1],
     };
     last.iter().map(|x| x.narrow()).collect()
-}
-
-/// Most elements alive at one time in a pass that keeps nothing.
-fn peak(network: &Network, last_uses: &[Option<usize>]) -> usize {
-    let (mut alive, mut peak) = (0, 0);
-    for (i, node) in network.nodes.iter().enumerate() {
-        alive += node.shape.len();
-        peak = peak.max(alive);
-        let mut dead: Vec<usize> = node.inputs.iter().copied().filter(|&v| v > 0).collect();
-        dead.sort_unstable();
-        dead.dedup();
-        for v in dead.into_iter().filter(|&v| last_uses[v] == Some(i)) {
-            alive -= network.shape(v).len();
-        }
-        if last_uses[i + 1].is_none() {
-            alive -= node.shape.len();
-        }
-    }
-    peak
 }

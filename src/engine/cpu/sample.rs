@@ -2,14 +2,16 @@
 //! element's error and, around a ball, on its distance from the centre's. Bounds are f64 on every engine, rounded
 //! upward; the arithmetic that they speak of is the engine's.
 
-use super::activation::activate_all;
+use super::activation::{activate, activate_all};
 use super::buffers::{Buffer, Buffers};
 use super::conv::Params;
 use super::model::{Model, Pass, apply};
 use super::real::Real;
 use crate::engine::SampleBound;
+use crate::engine::grid::{on_grid, widest};
 use crate::engine::sample::{pruned, roundings, says_nothing};
 use crate::network::{Activation, INPUT, Node};
+use crate::quant::At;
 use crate::tensor::Shape;
 use crate::tensor::tolerance::{UNIT_F64, gamma};
 
@@ -20,7 +22,7 @@ const ELEMENTS: usize = 1 << 14;
 pub struct SamplePass<'a, T> {
     /// The reference network.
     pub pass: Pass<'a, T>,
-    /// Parameters of the other one.
+    /// Parameters and grids of the other one.
     pub variant: &'a Model<T>,
     /// Values that can differ between them.
     pub drifts: &'a [bool],
@@ -208,7 +210,11 @@ impl<T: Real> SamplePass<'_, T> {
         };
         let reach = with_reach.then(|| through(|s| &s.reach, derived(|w, _| w.abs(), none)));
         let error = with_error.then(|| {
-            let mut error = through(|s| &s.error, derived(|_, q| q.abs(), none));
+            let maps: Vec<Buffer<f64>> = (inputs.iter().enumerate())
+                .map(|(k, s)| self.read(i, k, s, wide))
+                .collect();
+            let mut error = run(derived(|_, q| q.abs(), none).as_ref(), &maps);
+            free(maps);
             let changed = pair.filter(|(a, b)| a.weight != b.weight || a.bias != b.bias);
             let local = changed.is_some().then(|| {
                 let widened = inputs.iter().map(|s| s.widened(wide)).collect::<Vec<_>>();
@@ -232,11 +238,23 @@ impl<T: Real> SamplePass<'_, T> {
                             ((p - r).next_down(), (p + r).next_up())
                         }
                     };
-                    *e = match (p.is_finite(), m < terms.limit) {
+                    let linear = Activation::Identity;
+                    let before = self
+                        .variant
+                        .grids(i, At::Inner)
+                        .fold(before, |e, grid| on_grid(grid, linear, (low, high), e));
+                    let after = match (p.is_finite(), m < terms.limit) {
                         (true, true) => pruned(node.activation, low, high, before),
                         (true, false) => node.activation.cap().unwrap_or(f64::INFINITY),
                         (false, _) => f64::NAN,
                     };
+                    let ends = [low, high].map(|p| activate(node.activation, p));
+                    let mut range = node.activation;
+                    *e = self.variant.grids(i, At::Output).fold(after, |e, grid| {
+                        // A second grid may reach beyond the activation's range.
+                        let range = std::mem::replace(&mut range, linear);
+                        on_grid(grid, range, (ends[0], ends[1]), e)
+                    });
                 }
             });
             free(local.into_iter().chain(spread).collect());
@@ -259,11 +277,29 @@ impl<T: Real> SamplePass<'_, T> {
         });
         free(magnitudes.into_iter().collect());
         activate_all(&mut y, node.activation);
+        let range = widest(node.activation, self.variant.grids(i, At::Output));
+        let (cap, len) = (node.activation.cap(), node.shape.len());
         State {
             y,
-            error: Spread::of(error, lost, node, wide),
-            reach: Spread::of(reach, lost_reach, node, wide),
+            error: Spread::of(error, lost, (range, len), wide),
+            reach: Spread::of(reach, lost_reach, (cap, len), wide),
         }
+    }
+
+    /// The errors of what node `i` reads as input `k`: with grids of its own there, those of values on them.
+    fn read(&self, i: usize, k: usize, state: &State<T>, wide: &Buffers<f64>) -> Buffer<f64> {
+        let mut error = state.error.map(state.y.len(), wide);
+        for grid in self.variant.grids(i, At::Input(k)) {
+            for (j, e) in error.iter_mut().enumerate() {
+                let y: f64 = state.y[j].into();
+                let (low, high) = match &state.reach {
+                    Spread::Map(reach) => ((y - reach[j]).next_down(), (y + reach[j]).next_up()),
+                    Spread::Zero | Spread::Unbounded => (y, y),
+                };
+                *e = on_grid(grid, Activation::Identity, (low, high), *e);
+            }
+        }
+        error
     }
 }
 
@@ -302,16 +338,21 @@ impl<T: Real> State<T> {
 }
 
 impl Spread {
-    /// What a node leaves: its map, or nothing but the range of its activation when `lost`.
-    fn of(map: Option<Buffer<f64>>, lost: bool, node: &Node, wide: &Buffers<f64>) -> Self {
-        match (map, lost, node.activation.cap()) {
+    /// What a node leaves: its map, or nothing but the range of its values, where that is finite, when `lost`.
+    fn of(
+        map: Option<Buffer<f64>>,
+        lost: bool,
+        (range, len): (Option<f64>, usize),
+        wide: &Buffers<f64>,
+    ) -> Self {
+        match (map, lost, range) {
             (Some(map), _, _) if map.contains(&f64::INFINITY) => {
                 wide.give(map);
                 Self::Unbounded
             }
             (Some(map), _, _) => Self::Map(map),
             (None, true, Some(cap)) => {
-                let mut map = wide.take(node.shape.len());
+                let mut map = wide.take(len);
                 map.fill(cap);
                 Self::Map(map)
             }

@@ -91,6 +91,11 @@ impl Engine for GpuEngine {
         }
     }
 
+    /// The device has memory of its own, and says itself when it is full.
+    fn check(&self, _network: &Network) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError> {
         Ok(Box::new(runner::GpuRunner::new(&self.gpu, network)?))
     }

@@ -21,6 +21,8 @@ pub enum Digits {
 /// One cell under judgement: a verdict for every bound at every depth, over all images.
 #[derive(Debug, Default)]
 pub struct Judge {
+    /// An evaluation with more digits rounds activations otherwise: it proves that a bound is violated, and clears none.
+    pub rounds_activations: bool,
     places: Vec<Place>,
     /// Bound and depth to place.
     known: HashMap<(String, u32), usize>,
@@ -149,6 +151,9 @@ impl Judge {
                 for case in place.above.iter_mut().filter(|c| c.is_open(digits)) {
                     let at = evaluated.get(&case.image).and_then(|e| e.get(depth));
                     case.settle(at.copied().unwrap_or(Exact::UNKNOWN));
+                    if self.rounds_activations && case.verdict == Verdict::Holds {
+                        case.verdict = Verdict::Undecided;
+                    }
                 }
             }
         }

@@ -28,6 +28,8 @@ pub struct Family<'a> {
     pub quantizer: &'a str,
     /// Scales per tensor or per channel.
     pub granularity: Granularity,
+    /// Activations are rounded too, to grids that no width of the weights makes finer.
+    pub rounds_activations: bool,
     /// By bit width: what is known at each depth.
     pub swept: BTreeMap<u32, &'a BTreeMap<u32, Known>>,
 }
@@ -114,7 +116,8 @@ pub fn required_bits(
                     let series = by_id.get(id)?;
                     nodes.get(&depth).and_then(|&node| series[t][node])
                 });
-                let bound = of(at_widest).filter(|b| b.is_finite() && facts::is_plain(id));
+                let halves = facts::is_plain(id) && !family.rounds_activations;
+                let bound = of(at_widest).filter(|b| b.is_finite() && halves);
                 match (proven, bound) {
                     (Some(bits), _) => push(id, Some(bits), "a-priori"),
                     (None, Some(bound)) => {

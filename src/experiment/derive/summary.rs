@@ -74,7 +74,9 @@ impl Judging {
         let network = &model.network;
         let id = &cell.key.cell_id;
         let bounds: Vec<BoundRow> = store.read(&parts::bounds(cell, given.plan))?;
+        let activation_bits = activation_bits(&cell.spec.quantizer)?;
         let mut judge = Judge::default();
+        judge.rounds_activations = activation_bits.is_some();
         for row in &bounds {
             judge.state(row, Arithmetic::of(&row.bound));
         }
@@ -138,11 +140,6 @@ impl Judging {
                 .collect()
         };
         let last_layer = network.layers().last();
-        let activation_bits = if bounds.is_empty() {
-            activation_bits(&cell.spec.quantizer)?
-        } else {
-            None
-        };
         let seen = spent.iter().map(|(images, _)| images).sum();
         let seconds: f64 = spent.iter().map(|(_, seconds)| seconds).sum();
         summary.cells.push(CellSummary {
@@ -190,7 +187,7 @@ fn count(machines: &mut Vec<Machine>, meta: PartMeta) {
 }
 
 /// The width that a quantizer rounds activations to, where it does.
-fn activation_bits(spec: &QuantizerSpec) -> Result<Option<u32>, QuantError> {
+pub(super) fn activation_bits(spec: &QuantizerSpec) -> Result<Option<u32>, QuantError> {
     let activations = match &spec.method {
         Method::File { file, sha256 } => {
             return Ok(QuantizedFile::open_same(file, sha256)?.activation_bits);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::ledger::{Known, ledger};
 use super::required_bits::{Family, required_bits};
+use super::summary::activation_bits;
 use super::tails::MAX;
 use crate::bounds::probabilistic::tolerance;
 use crate::experiment::cell::Cell;
@@ -38,7 +39,7 @@ pub fn write(
     store.write_table(&rows)?;
 
     let mut rows = Vec::new();
-    for family in families(models, cells, &known) {
+    for family in families(models, cells, &known)? {
         rows.extend(required_bits(&family, tolerances)?);
     }
     Ok(store.write_table(&rows)?)
@@ -69,7 +70,7 @@ fn families<'a>(
     models: &'a [LoadedModel],
     cells: &'a [Cell],
     known: &'a [Depths],
-) -> Vec<Family<'a>> {
+) -> Result<Vec<Family<'a>>, SweepError> {
     let mut families: Vec<Family<'a>> = Vec::new();
     for (cell, depths) in cells.iter().zip(known) {
         let key = &cell.key;
@@ -84,13 +85,14 @@ fn families<'a>(
                     model: &models[cell.model],
                     quantizer: &key.quantizer,
                     granularity: key.granularity,
+                    rounds_activations: activation_bits(&cell.spec.quantizer)?.is_some(),
                     swept: BTreeMap::from([(key.bits, depths)]),
                 });
                 None
             }
         };
     }
-    families
+    Ok(families)
 }
 
 /// The largest of what was seen so far; NaN stays.

@@ -202,7 +202,7 @@ const LINES: &[Line] = &[
         "activations",
         "bits",
         "8",
-        "bits per activation, 2 to 8; bounds on weights do not apply to such cells",
+        "bits per activation, 2 to 8; bounds that speak of weights alone do not apply to such cells",
     ),
     line(
         "activations",

@@ -41,21 +41,12 @@ impl Task {
         Ok(self.evaluate(runner.as_mut(), &variant, inputs)?)
     }
 
-    /// `max |y' - y|` of single inputs on an engine of f64 or more digits, with what of it is no rounding; where activations
-    /// are quantized, rounding may have made all of it.
+    /// `max |y' - y|` of single inputs on an engine of f64 or more digits, with what of it is no rounding.
     pub fn exact(
         &self,
         engine: &dyn Engine,
         inputs: &[Vec<f32>],
     ) -> Result<Vec<Exact>, SearchError> {
-        if !self.quantized.activations.is_empty() {
-            let as_computed = |max_abs_diff| Exact {
-                max_abs_diff,
-                at_least: f64::NEG_INFINITY,
-            };
-            let values = self.values(engine, inputs)?;
-            return Ok(values.into_iter().map(as_computed).collect());
-        }
         let mut runner = engine.prepare(&self.network)?;
         let variant = runner.load(&self.quantized)?;
         let mut found = Vec::with_capacity(inputs.len());
@@ -102,8 +93,7 @@ pub fn counts(verdicts: &Verdicts, found: &Exact) -> VerdictCounts {
 
 /// Holds a discrepancy found at `node` against every bound, or those of the given ids, in ladder order. It was found in
 /// f64, and the bounds speak of real arithmetic: what rounding may have made is taken off before one is violated. A
-/// bound whose assumptions fail, or whose numbers leave their range, is left out; where activations are quantized, every
-/// bound is, for they speak of weights.
+/// bound whose assumptions fail, or whose numbers leave their range, is left out.
 ///
 /// # Errors
 /// When no bound can be stated for the network, or an id is unknown.
@@ -115,11 +105,8 @@ pub fn verdicts(
     found: &Exact,
     ids: Option<&[&str]>,
 ) -> Result<Verdicts, BoundError> {
-    if !quantized.activations.is_empty() {
-        return Ok(Vec::new());
-    }
-    let quantized = quantized.dequantize(network);
-    let setting = Setting::new(network, &quantized, domain)?;
+    let dequantized = quantized.dequantize(network);
+    let setting = Setting::new(network, &dequantized, domain)?.rounding(&quantized.activations)?;
     let assumed = |rung: &(String, Result<_, BoundError>)| {
         !matches!(rung.1, Err(BoundError::Assumption { .. }))
     };

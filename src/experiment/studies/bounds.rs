@@ -10,6 +10,7 @@ use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
 use crate::experiment::subject::context::ModelContext;
 use crate::experiment::{code, parts};
+use crate::facts;
 use crate::results::schema::BoundRow;
 use crate::results::store::Part;
 
@@ -50,8 +51,7 @@ impl CellStudy for Bounds {
         tell: &mut dyn FnMut(Event),
     ) -> Result<Vec<RecordBatch>, SweepError> {
         let (network, cell) = (&subject.model.network, subject.cell);
-        // A bound on the error of weights says nothing of a network whose activations are rounded too.
-        if network.beyond_bounds().is_some() || !subject.quantized.activations.is_empty() {
+        if network.beyond_bounds().is_some() {
             return Ok(vec![encode::<BoundRow>(&[])?]);
         }
         let quantized = subject.quantized.dequantize(network);
@@ -60,8 +60,19 @@ impl CellStudy for Bounds {
             model: network.name.clone(),
             source,
         };
-        let setting = Setting::sharing(context.norms(), &quantized, &domain).map_err(stated)?;
+        let setting = Setting::sharing(context.norms(), &quantized, &domain)
+            .and_then(|setting| setting.rounding(&subject.quantized.activations))
+            .map_err(stated)?;
         let ids = subject.given.plan.bound_ids();
+        let speaks = |id: &&str| facts::of(id).is_some_and(|f| f.rounds_activations);
+        if setting.rounds_activations()
+            && ids
+                .as_ref()
+                .is_some_and(|ids| !ids.iter().any(|id| speaks(id)))
+        {
+            // All that was asked for speaks of weights alone.
+            return Ok(vec![encode::<BoundRow>(&[])?]);
+        }
         let ladder = ladder(&setting, ids.as_deref());
         let note = |note| tell(Event::Note(format!("{}: {note}", label(cell))));
         let taps = network.taps();

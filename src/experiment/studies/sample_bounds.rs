@@ -1,6 +1,7 @@
 //! Bounds from the activations of each image: `sample`, and `ball` around it, beside what was measured.
 
 use super::{BatchStudy, Chunk, Collecting, Found, Study, StudyTable, Subject, encode};
+use crate::experiment::cell::label;
 use crate::experiment::code;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
@@ -70,6 +71,7 @@ impl BatchStudy for SampleBounds {
         Box::new(Bounded {
             radii: self.radii.clone(),
             rows: Vec::new(),
+            unknown: false,
         })
     }
 }
@@ -78,13 +80,16 @@ impl BatchStudy for SampleBounds {
 struct Bounded {
     radii: Vec<f64>,
     rows: Vec<SampleBoundRow>,
+    /// The engine knows no bounds for quantized activations.
+    unknown: bool,
 }
 
 impl Collecting for Bounded {
     fn add(&mut self, subject: &Subject<'_>, chunk: &mut Chunk<'_, '_>) -> Result<(), SweepError> {
         let network = &subject.model.network;
-        if !subject.quantized.activations.is_empty() {
-            // A bound on the error of weights says nothing of a network whose activations are rounded too.
+        let rounds = !subject.quantized.activations.is_empty();
+        if rounds && !chunk.runner.samples()?.knows_grids() {
+            self.unknown = true;
             return Ok(());
         }
         let taps = network.taps();
@@ -120,12 +125,18 @@ impl Collecting for Bounded {
 
     fn finish(
         &mut self,
-        _: &Subject<'_>,
+        subject: &Subject<'_>,
         _: u32,
         _: &Batch,
         _: &mut ModelContext<'_>,
-        _: &mut dyn FnMut(Event),
+        tell: &mut dyn FnMut(Event),
     ) -> Result<Found, SweepError> {
+        if self.unknown {
+            tell(Event::Note(format!(
+                "{}: no bounds of samples, this engine knows none for quantized activations; backend = \"cpu-f32\" does",
+                label(subject.cell)
+            )));
+        }
         Ok(vec![encode(&self.rows)?].into())
     }
 }

@@ -1,5 +1,7 @@
 //! A model of a plan, loaded: network, preprocessing and what identifies the weights.
 
+use prost::bytes::Bytes;
+
 use super::preprocessing::{Chosen, choose};
 use crate::bounds::Domain;
 use crate::data::{DataError, ImageSet, Preprocessing, manifest};
@@ -9,9 +11,9 @@ use crate::experiment::error::SweepError;
 use crate::experiment::plan::{Model, Replacement};
 use crate::network::architectures::naming::Naming;
 use crate::network::synthetic::{self, Synthetic};
-use crate::network::{Network, Op, checkpoint, onnx, zoo};
+use crate::network::{Network, NetworkError, Op, checkpoint, onnx, zoo};
 use crate::quant::equalize::without_caps;
-use crate::tensor::Batch;
+use crate::tensor::{Batch, memory};
 
 /// Images that set the batch-norm statistics of synthetic weights.
 const CALIBRATION_IMAGES: usize = 8;
@@ -72,11 +74,12 @@ impl LoadedNetwork {
     fn read(model: &Model) -> Result<Self, SweepError> {
         let (mut notes, mut naming) = (Vec::new(), None);
         // Read once: what is hashed is what is measured, whatever becomes of the file.
-        let bytes = checkpoint::read(&model.weights)?;
+        let bytes = Bytes::from(checkpoint::read(&model.weights)?);
+        let weights_sha256 = manifest::sha256_of(&bytes);
         let network = if onnx::holds_model(&model.weights, &bytes) {
             let crop = model.preprocessing.as_ref().and_then(|p| p.crop);
             let side = crop.map(|crop| crop.both()[0]);
-            let imported = onnx::import_read(&model.weights, &bytes, side)?;
+            let imported = onnx::import_read(&model.weights, bytes, side)?;
             notes.extend(imported.notes);
             Network {
                 name: model.name.clone(),
@@ -91,7 +94,7 @@ impl LoadedNetwork {
         Ok(Self {
             network,
             notes,
-            weights_sha256: manifest::sha256_of(&bytes),
+            weights_sha256,
             naming,
         })
     }
@@ -141,12 +144,14 @@ impl LoadedModel {
 
     fn synthetic(model: &Model, seed: u64, images: Option<&ImageSet>) -> Result<Self, SweepError> {
         let blueprint = zoo::Model::find(&model.name)?.standard();
+        let skeleton = blueprint.skeleton()?;
+        check_weights(model, &skeleton)?;
         let mut notes = vec!["synthetic weights: shapes and depth are real, values are not".into()];
         let Chosen {
             preprocessing,
             reason,
             ..
-        } = chosen(model, &blueprint.skeleton()?, None, &mut notes)?;
+        } = chosen(model, &skeleton, None, &mut notes)?;
         let Synthetic { network, label } = match images {
             None => synthetic::random_network(&blueprint, seed)?,
             Some(images) => {
@@ -224,6 +229,15 @@ impl LoadedModel {
         let last = self.network.nodes.last();
         last.is_some_and(|n| matches!(n.op, Op::Linear(_)))
     }
+}
+
+/// What weights take before and after their batch norms are folded: an error where that is more than may be used.
+fn check_weights(model: &Model, skeleton: &Network) -> Result<(), NetworkError> {
+    let bytes = 2 * size_of::<f32>() * skeleton.totals().weights;
+    memory::check("its weights", bytes).map_err(|problem| NetworkError::File {
+        path: format!("{} {}", model.name, model.weights.display()),
+        problem,
+    })
 }
 
 /// The output of a network, on an engine of f32.

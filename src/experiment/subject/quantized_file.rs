@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use prost::bytes::Bytes;
+
 use super::model::LoadedModel;
 use crate::data::manifest;
 use crate::network::Network;
@@ -18,7 +20,7 @@ const COPIES: usize = 3;
 #[derive(Clone, Debug)]
 pub struct QuantizedFile {
     path: PathBuf,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     /// Of the file.
     pub sha256: String,
     /// The width that most of its weights have.
@@ -40,6 +42,7 @@ impl QuantizedFile {
             source,
         };
         let bytes = memory::read_file(path, "the quantized network", COPIES).map_err(io)?;
+        let bytes = Bytes::from(bytes);
         let found = manifest::sha256_of(&bytes);
         if !sha256.is_empty() && sha256 != found {
             return Err(SavedError::Format {
@@ -50,7 +53,7 @@ impl QuantizedFile {
                 ),
             });
         }
-        let model = import(path, &bytes, None)?;
+        let model = import(path, bytes.clone(), None)?;
         let network = &model.imported.network;
         let mut weights = [0usize; 33];
         for (&node, steps) in &model.steps {
@@ -82,7 +85,7 @@ impl QuantizedFile {
 
     /// As a quantized form of `network`, with what was matched by what.
     pub fn fit(&self, network: &Network) -> Result<Fitted, SavedError> {
-        let model = import(&self.path, &self.bytes, Some(network.input.h))?;
+        let model = import(&self.path, self.bytes.clone(), Some(network.input.h))?;
         fit(network, &model).map_err(|problem| SavedError::Fit {
             path: self.path.clone(),
             model: network.name.clone(),
@@ -91,7 +94,7 @@ impl QuantizedFile {
     }
 }
 
-fn import(path: &Path, bytes: &[u8], side: Option<usize>) -> Result<QuantizedModel, SavedError> {
+fn import(path: &Path, bytes: Bytes, side: Option<usize>) -> Result<QuantizedModel, SavedError> {
     let mut model =
         import_quantized(bytes, path.parent(), side).map_err(|e| SavedError::Format {
             path: path.to_path_buf(),

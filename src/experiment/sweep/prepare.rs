@@ -163,7 +163,7 @@ impl Sweep<'_> {
         let (mut models, mut planned, mut out_of_it) = (Vec::new(), Vec::new(), Vec::new());
         let mut first = None;
         for model in &self.plan.model {
-            match LoadedModel::load(model, Some(&images)) {
+            match self.loaded(model, &images) {
                 Ok(loaded) => {
                     models.push(loaded);
                     planned.push(model.clone());
@@ -217,6 +217,14 @@ impl Sweep<'_> {
             skipped: out_of_it,
             unreadable: unreadable.collect(),
         })
+    }
+
+    /// A network, which must fit the memory that may be used on both engines.
+    fn loaded(&self, model: &Model, images: &ImageSet) -> Result<LoadedModel, SweepError> {
+        let loaded = LoadedModel::load(model, Some(images))?;
+        self.engine.check(&loaded.network)?;
+        self.reference.check(&loaded.network)?;
+        Ok(loaded)
     }
 
     /// Opens the run directory of what was loaded.

@@ -75,6 +75,15 @@ impl Kind {
         matches!(self, Kind::F32 | Kind::F64 | Kind::F16 | Kind::BF16)
     }
 
+    /// No elements.
+    pub fn nothing(self) -> Data {
+        match self {
+            Kind::F32 | Kind::F16 | Kind::BF16 => Data::Floats(vec![]),
+            Kind::F64 => Data::Doubles(vec![]),
+            _ => Data::Ints(vec![]),
+        }
+    }
+
     /// An f32 result in this type.
     pub fn round(self, x: f32) -> f32 {
         match self {
@@ -113,6 +122,26 @@ impl Data {
             Data::Floats(v) => v.len(),
             Data::Doubles(v) => v.len(),
             Data::Ints(v) => v.len(),
+        }
+    }
+
+    /// Makes room for `len` elements in all.
+    pub fn reserve(&mut self, len: usize) {
+        let more = len.saturating_sub(self.len());
+        match self {
+            Data::Floats(v) => v.reserve_exact(more),
+            Data::Doubles(v) => v.reserve_exact(more),
+            Data::Ints(v) => v.reserve_exact(more),
+        }
+    }
+
+    /// Adds elements of the same type; others are left out, so that they are missed.
+    pub fn append(&mut self, other: Data) {
+        match (self, other) {
+            (Data::Floats(all), Data::Floats(more)) => all.extend(more),
+            (Data::Doubles(all), Data::Doubles(more)) => all.extend(more),
+            (Data::Ints(all), Data::Ints(more)) => all.extend(more),
+            _ => {}
         }
     }
 
@@ -175,6 +204,14 @@ impl Constant {
             Data::Floats(v) => Some(Cow::Borrowed(v)),
             Data::Doubles(v) => Some(Cow::Owned(v.iter().map(|&x| x as f32).collect())),
             Data::Ints(_) => None,
+        }
+    }
+
+    /// The values as f32, if they are floats; not a copy where they are.
+    pub fn into_floats(self) -> Option<Vec<f32>> {
+        match self.data {
+            Data::Floats(v) => Some(v),
+            _ => self.floats().map(Cow::into_owned),
         }
     }
 

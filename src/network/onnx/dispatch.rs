@@ -38,6 +38,12 @@ impl<'a> Importer<'a> {
 
     /// As in a model that is not quantized.
     pub(super) fn dispatch_plain(&mut self, op: &str, node: &'a proto::Node) -> Result<(), String> {
+        if op == "Cast"
+            && let Some(tensor) = self.turned(node, 0)
+        {
+            self.set_stored(node, tensor, true);
+            return Ok(());
+        }
         if let Some(values) = self.folded(op, node)? {
             self.set_constants(node, values);
             return Ok(());
@@ -157,7 +163,8 @@ impl<'a> Importer<'a> {
     fn constant_node(&mut self, node: &'a proto::Node) -> Result<(), String> {
         let attributes = Attributes(&node.attribute);
         let constant = if let Some(tensor) = attributes.get("value").and_then(|a| a.t.as_ref()) {
-            self.read(tensor)?
+            self.set_stored(node, tensor, false);
+            return Ok(());
         } else if let Some(x) = attributes.float("value_float") {
             Constant::new(Kind::F32, vec![], Data::Floats(vec![x]))?
         } else if let Some(i) = attributes.int("value_int") {

@@ -5,16 +5,17 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::attributes::Attributes;
-use super::constant::{self, Constant, Kind};
-use super::decode::{self, decode};
+use super::constant::{self, Constant, Data, Kind};
 use super::fill::Fill;
 use super::fold::{Budget, Call, cast, evaluate};
 use super::matrix::Matrix;
 use super::quantized::record::{QuantizedModel, Record, weight_input};
-use super::{GROWTH, Imported, LABEL, LARGEST_MAP, LARGEST_SUM, OnnxError, proto, short};
+use super::stored::Stored;
+use super::{Imported, LABEL, LARGEST_MAP, LARGEST_SUM, OnnxError, proto, short};
 use crate::network::graph::{INPUT, Network, ValueId};
 use crate::network::op::{Activation, Op, Pad};
-use crate::tensor::{Shape, memory};
+use crate::tensor::Shape;
+use crate::tensor::memory::{self, Watch};
 
 /// How an ONNX tensor lays out a network value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,7 +57,7 @@ pub enum Item<'a> {
     /// A constant.
     Constant(Constant),
     /// A constant of the file that nothing has read yet.
-    Stored(&'a proto::Tensor),
+    Stored(Stored<'a>),
     /// A constant that cannot be read, with the reason; an error only where it is used.
     Unreadable(String),
 }
@@ -66,15 +67,15 @@ pub struct Importer<'a> {
     /// The network so far.
     pub network: Network,
     tensors: Vec<String>,
-    items: HashMap<&'a str, Item<'a>>,
-    uses: HashMap<&'a str, usize>,
+    pub(super) items: HashMap<&'a str, Item<'a>>,
+    pub(super) uses: HashMap<&'a str, usize>,
     /// How many readers of each tensor are still to come.
     ahead: HashMap<&'a str, usize>,
     names: HashSet<String>,
     copies: HashMap<String, usize>,
-    budget: Budget,
-    /// Files of external constants that the budget knows.
-    files: HashSet<&'a str>,
+    pub(super) budget: Budget,
+    /// Files of external constants that the budget knows, and what was found in them so far.
+    pub(super) files: HashMap<&'a str, Watch>,
     /// Elements of all feature maps so far.
     elements: usize,
     /// Where constants kept outside the file are.
@@ -113,7 +114,7 @@ impl<'a> Importer<'a> {
             names: HashSet::new(),
             copies: HashMap::new(),
             budget,
-            files: HashSet::new(),
+            files: HashMap::new(),
             elements,
             folder,
             notes,
@@ -144,38 +145,8 @@ impl<'a> Importer<'a> {
     pub fn set_constant(&mut self, tensor: &'a proto::Tensor) {
         let name = tensor.name.as_deref().unwrap_or_default();
         if self.uses.contains_key(name) {
-            self.items.insert(name, Item::Stored(tensor));
+            self.items.insert(name, Item::Stored(Stored::plain(tensor)));
         }
-    }
-
-    /// Reads the stored constants among a node's inputs.
-    pub fn fetch(&mut self, node: &'a proto::Node) -> Result<(), String> {
-        for name in &node.input {
-            if let Some(&Item::Stored(tensor)) = self.items.get(name.as_str()) {
-                let item = match self.read(tensor) {
-                    Ok(constant) => Item::Constant(constant),
-                    Err(why) => Item::Unreadable(why),
-                };
-                self.items.insert(name, item);
-            }
-        }
-        Ok(())
-    }
-
-    /// A constant of the file, charged to the budget.
-    pub fn read(&mut self, tensor: &'a proto::Tensor) -> Result<Constant, String> {
-        if let Some((location, size)) = decode::external_file(tensor, self.folder)
-            && self.files.insert(location)
-        {
-            self.budget.extend(size.saturating_mul(GROWTH));
-        }
-        let (_, _, bytes) = decode::measure(tensor)?;
-        self.budget.take(bytes)?;
-        let read = decode(tensor, self.folder);
-        if read.is_err() {
-            self.budget.give(bytes);
-        }
-        read
     }
 
     /// Lets go of constants that no later node reads.
@@ -223,6 +194,30 @@ impl<'a> Importer<'a> {
     /// Charges `bytes` of constants to the budget.
     pub fn take(&mut self, bytes: usize) -> Result<(), String> {
         self.budget.take(bytes)
+    }
+
+    /// Gives `bytes` back to the budget.
+    pub fn give(&mut self, bytes: usize) {
+        self.budget.give(bytes);
+    }
+
+    /// Extents and values of the float constant at input `i`: not a copy where no later node reads it.
+    pub fn take_floats(
+        &mut self,
+        node: &'a proto::Node,
+        i: usize,
+    ) -> Result<(Vec<usize>, Vec<f32>), String> {
+        let name = self.input(node, i).unwrap_or_default();
+        if self.ahead.get(name) == Some(&1)
+            && let Some(Item::Constant(constant)) = self.items.get_mut(name)
+            && let Data::Floats(values) = &mut constant.data
+        {
+            let values = std::mem::take(values);
+            self.budget.give(size_of_val(&values[..]));
+            return Ok((std::mem::take(&mut constant.dims), values));
+        }
+        let (dims, values) = self.floats(node, i)?;
+        Ok((dims.to_vec(), values.into_owned()))
     }
 
     /// A constant in another element type.

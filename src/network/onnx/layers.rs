@@ -2,7 +2,7 @@
 
 use super::attributes::Attributes;
 use super::geometry;
-use super::importer::{Importer, Value, View};
+use super::importer::{Importer, Item, Value, View};
 use super::proto;
 use crate::network::fold::BatchNorm;
 use crate::network::op::{Activation, Conv, Linear, Op, Pad};
@@ -30,14 +30,13 @@ pub fn sum(a: Pad, b: Pad) -> Pad {
 impl<'a> Importer<'a> {
     pub(super) fn conv(&mut self, node: &'a proto::Node) -> Result<(), String> {
         let value = self.padded_value(node, 0)?;
-        let (dims, weights) = self.floats(node, 1)?;
-        let (dims, weights) = (dims.to_vec(), weights.into_owned());
+        let (dims, weights) = self.take_floats(node, 1)?;
         let out = dims.first().copied().unwrap_or(0);
         let bias = match self.input(node, 2) {
             Some(_) => self.vector(node, 2, out)?,
             None => vec![0.0; out],
         };
-        self.convolution(node, value, &dims, &weights, bias)
+        self.convolution(node, value, &dims, weights, bias)
     }
 
     /// A convolution with weights `[out, in / groups, kh, kw]`.
@@ -46,7 +45,7 @@ impl<'a> Importer<'a> {
         node: &'a proto::Node,
         value: Value,
         dims: &[usize],
-        weights: &[f32],
+        weights: Vec<f32>,
         bias: Vec<f32>,
     ) -> Result<(), String> {
         if value.view != View::Map {
@@ -151,10 +150,9 @@ impl<'a> Importer<'a> {
     }
 
     /// The weight matrix at input 1 as `[out, in]`.
-    fn matrix(&self, node: &'a proto::Node, transposed: bool) -> Result<Tensor, String> {
-        let constant = self.constant(node, 1)?;
-        let values = constant.floats().ok_or("its weights must be floats")?;
-        matrix_of(&constant.dims, &values, transposed)
+    fn matrix(&mut self, node: &'a proto::Node, transposed: bool) -> Result<Tensor, String> {
+        let (dims, values) = self.take_floats(node, 1)?;
+        matrix_of(&dims, values, transposed)
     }
 
     /// Constant `i` as `len` values, a single one repeated.
@@ -245,14 +243,28 @@ impl<'a> Importer<'a> {
         self.push(node, Op::Add, &ids, Activation::Identity, first.view)
     }
 
-    /// A constant that broadcasts over everything but the channels.
-    fn per_channel(
+    /// An error where the node combines a computed value with a constant of extents `dims`, its input `i`, that does not
+    /// broadcast over everything but the value's channels.
+    pub(super) fn check_broadcast(
         &self,
         node: &'a proto::Node,
         i: usize,
-        value: Value,
-    ) -> Result<Vec<f64>, String> {
-        let (dims, values) = self.floats(node, i)?;
+        dims: &[usize],
+    ) -> Result<(), String> {
+        let arithmetic = matches!(
+            node.op_type.as_deref(),
+            Some("Add" | "Sub" | "Mul" | "Div" | "Sum")
+        );
+        if !arithmetic || node.input.len() != 2 || i > 1 {
+            return Ok(());
+        }
+        match self.item(node, 1 - i) {
+            Ok(&Item::Value(value)) => self.check_extents(dims, value),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_extents(&self, dims: &[usize], value: Value) -> Result<(), String> {
         let c = self.shape(value).c;
         let (rank, channel) = match value.view {
             View::Map => (4, 1),
@@ -266,14 +278,30 @@ impl<'a> Importer<'a> {
                 .iter()
                 .enumerate()
                 .all(|(axis, &d)| d == 1 || (lead + axis == channel && d == c));
-        match &values[..] {
-            _ if values.iter().any(|x| !x.is_finite()) => Err(format!("input {i} is not finite")),
-            [x] => Ok(vec![f64::from(*x); c]),
-            _ if fits => Ok(values.iter().map(|&x| f64::from(x)).collect()),
-            _ => Err(format!(
+        match fits || dims.iter().all(|&d| d == 1) {
+            true => Ok(()),
+            false => Err(format!(
                 "a constant of shape {dims:?} does not broadcast over {c} channels"
             )),
         }
+    }
+
+    /// A constant that broadcasts over everything but the channels.
+    fn per_channel(
+        &self,
+        node: &'a proto::Node,
+        i: usize,
+        value: Value,
+    ) -> Result<Vec<f64>, String> {
+        let (dims, values) = self.floats(node, i)?;
+        self.check_extents(dims, value)?;
+        if values.iter().any(|x| !x.is_finite()) {
+            return Err(format!("input {i} is not finite"));
+        }
+        Ok(match &values[..] {
+            [x] => vec![f64::from(*x); self.shape(value).c],
+            _ => values.iter().map(|&x| f64::from(x)).collect(),
+        })
     }
 
     /// The target of a `Reshape` and the like, as integers.
@@ -286,7 +314,7 @@ impl<'a> Importer<'a> {
 }
 
 /// A weight matrix as `[out, in]`; it comes so where it is `transposed`.
-pub fn matrix_of(dims: &[usize], values: &[f32], transposed: bool) -> Result<Tensor, String> {
+pub fn matrix_of(dims: &[usize], values: Vec<f32>, transposed: bool) -> Result<Tensor, String> {
     let &[rows, columns] = dims else {
         return Err(format!(
             "its weights have the shape {dims:?}; a matrix is needed"
@@ -295,18 +323,18 @@ pub fn matrix_of(dims: &[usize], values: &[f32], transposed: bool) -> Result<Ten
     if transposed {
         return tensor(&[rows, columns], values);
     }
-    let turned: Vec<f32> = (0..columns)
-        .flat_map(|c| (0..rows).map(move |r| (r, c)))
-        .map(|(r, c)| values[r * columns + c])
-        .collect();
-    tensor(&[columns, rows], &turned)
+    let mut turned = Vec::with_capacity(values.len());
+    for c in 0..columns {
+        turned.extend((0..rows).map(|r| values[r * columns + c]));
+    }
+    tensor(&[columns, rows], turned)
 }
 
-fn tensor(dims: &[usize], values: &[f32]) -> Result<Tensor, String> {
+fn tensor(dims: &[usize], values: Vec<f32>) -> Result<Tensor, String> {
     if let Some(i) = values.iter().position(|x| !x.is_finite()) {
         return Err(format!("its weights hold {} at {i}", values[i]));
     }
-    Tensor::new(dims, values.to_vec()).ok_or_else(|| "the weights do not fit their shape".into())
+    Tensor::new(dims, values).ok_or_else(|| "the weights do not fit their shape".into())
 }
 
 /// Columns for an NHWC-flattened map in the order of the NCHW-flattened one.

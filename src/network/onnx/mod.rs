@@ -32,6 +32,7 @@ mod proto;
 mod quantized;
 mod scaling;
 mod smooth;
+mod stored;
 mod wire;
 mod writer;
 
@@ -40,6 +41,7 @@ use std::io::Read;
 use std::path::Path;
 
 use prost::Message;
+use prost::bytes::Bytes;
 
 use self::fold::Budget;
 use self::importer::Importer;
@@ -129,19 +131,22 @@ fn begins_as_model(path: &Path) -> bool {
 
 /// Imports the model at `path`. `side` is the input's height and width where the file leaves them open.
 pub fn import_file(path: &Path, side: Option<usize>) -> Result<Imported, NetworkError> {
-    import_read(path, &checkpoint::read(path)?, side)
+    import_read(path, checkpoint::read(path)?.into(), side)
 }
 
 /// Imports the model at `path`, whose bytes are known.
 pub fn import_read(
     path: &Path,
-    bytes: &[u8],
+    bytes: Bytes,
     side: Option<usize>,
 ) -> Result<Imported, NetworkError> {
-    let mut imported = import(bytes, path.parent(), side).map_err(|e| NetworkError::File {
-        path: path.display().to_string(),
-        problem: e.to_string(),
-    })?;
+    let read = read(bytes, path.parent(), side, false);
+    let mut imported = read
+        .map(|model| model.imported)
+        .map_err(|e| NetworkError::File {
+            path: path.display().to_string(),
+            problem: e.to_string(),
+        })?;
     if let Some(stem) = path.file_stem() {
         imported.network.name = stem.to_string_lossy().into_owned();
     }
@@ -154,25 +159,25 @@ pub fn import(
     folder: Option<&Path>,
     side: Option<usize>,
 ) -> Result<Imported, OnnxError> {
-    Ok(read(bytes, folder, side, false)?.imported)
+    Ok(read(Bytes::copy_from_slice(bytes), folder, side, false)?.imported)
 }
 
 /// Imports a model; one that is `quantized` only where that is said.
 fn read(
-    bytes: &[u8],
+    bytes: Bytes,
     folder: Option<&Path>,
     side: Option<usize>,
     quantized: bool,
 ) -> Result<QuantizedModel, OnnxError> {
     let malformed = |problem: String| OnnxError::Malformed(problem);
-    let size = wire::decoded_size(bytes)
+    let length = bytes.len();
+    let size = wire::decoded_size(&bytes)
         .ok_or_else(|| malformed("is no ONNX model, or a damaged one: fetch it again".into()))?;
-    let room = bytes.len().saturating_mul(4).saturating_add(ROOM);
+    let room = length.saturating_mul(4).saturating_add(ROOM);
     if size > room {
         return Err(malformed(format!(
-            "would take {size} bytes in memory, where {room} are in proportion to its {}: it holds a great many \
-             empty parts",
-            bytes.len()
+            "would take {size} bytes in memory, where {room} are in proportion to its {length}: it holds a great many \
+             empty parts"
         )));
     }
     let model = proto::Model::decode(bytes)
@@ -199,7 +204,7 @@ fn read(
     let layout = input::input_layout(input, channels_last, side, &mut notes)?;
 
     let network = Network::new(graph.name.as_deref().unwrap_or("onnx"), layout.shape);
-    let room = bytes.len().saturating_mul(GROWTH).saturating_add(ROOM);
+    let room = length.saturating_mul(GROWTH).saturating_add(ROOM);
     let budget = Budget::new(room, memory::budget() / COPIES);
     let mut importer = Importer::new(network, folder, notes, budget);
     importer.batch = layout.batch;

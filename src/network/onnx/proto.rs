@@ -2,6 +2,7 @@
 //! Unknown fields are skipped, as protobuf asks.
 
 use prost::Message;
+use prost::bytes::Bytes;
 
 /// A model: a graph and the operator versions it is written for.
 #[derive(Clone, PartialEq, Message)]
@@ -96,8 +97,9 @@ pub struct Tensor {
     pub int64_data: Vec<i64>,
     #[prost(string, optional, tag = "8")]
     pub name: Option<String>,
-    #[prost(bytes = "vec", optional, tag = "9")]
-    pub raw_data: Option<Vec<u8>>,
+    /// A part of the file's bytes, not a copy.
+    #[prost(bytes = "bytes", optional, tag = "9")]
+    pub raw_data: Option<Bytes>,
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,
     #[prost(uint64, repeated, tag = "11")]

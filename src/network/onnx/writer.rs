@@ -55,7 +55,7 @@ impl Writer {
             dims: dims.iter().map(|&d| d as i64).collect(),
             data_type: Some(kind),
             name: Some(name.clone()),
-            raw_data: Some(bytes),
+            raw_data: Some(bytes.into()),
             ..proto::Tensor::default()
         });
         name

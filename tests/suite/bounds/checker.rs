@@ -29,7 +29,7 @@ impl Bound for Flawed {
         &facts::LAYERWISE
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
         let flaw = self.0;
         let mut values = vec![(0.0, setting.domain().magnitude())];
         for (i, node) in setting.network().nodes.iter().enumerate() {

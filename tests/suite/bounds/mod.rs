@@ -5,6 +5,7 @@ mod checker;
 mod enclosure;
 mod exact;
 mod facts;
+mod grids;
 mod probabilistic;
 mod rescaling;
 mod soundness;

@@ -8,6 +8,7 @@ pub mod dyadic;
 pub mod goldens;
 pub mod gpu_checks;
 pub mod gpu_problems;
+pub mod grids;
 pub mod naive;
 pub mod networks;
 pub mod onnx_golden;

@@ -118,13 +118,17 @@ fn roundings(network: &Network, traced: &[Vec<f64>]) -> Vec<f64> {
 /// Compares all nodes that have a golden value; returns how many, and the largest error over its tolerance.
 ///
 /// An output of a chain of layers carries the roundings of all of them. A backward error of `gamma(k)` per layer
-/// of fan-in `k`, on activations that keep their size, adds up to `gamma(sum k)` of the largest activation. Where sums cancel
-/// they do not keep it: there the bound of [`roundings`] is the tolerance, if it is the larger.
+/// of fan-in `k`, on activations that keep their size, adds up to `gamma(sum k)` of the largest activation. Where values cancel
+/// they do not keep it. What averages or moves values hands their errors on, however small its result is, and a sum adds
+/// those of its terms: neither is held to less than what it reads. Elsewhere the bound of [`roundings`] is the tolerance, if
+/// it is the larger.
 pub fn compare(imported: &Imported, golden: &Golden, traced: &[Vec<f64>]) -> (usize, f64) {
     let network = &imported.network;
     assert_eq!(traced.len(), network.nodes.len());
     let (mut compared, mut worst, mut count) = (0, 0f64, 8);
     let bounds = roundings(network, traced);
+    // By value; the input is exact.
+    let mut tolerances = vec![0.0];
     let nodes = network.nodes.iter().zip(&imported.tensors).zip(traced);
     for (((node, tensor), y), bound) in nodes.zip(bounds) {
         count += node.affine().map_or(node.inputs.len(), |a| a.fan_in() + 4);
@@ -141,8 +145,22 @@ pub fn compare(imported: &Imported, golden: &Golden, traced: &[Vec<f64>]) -> (us
             node.shape
         );
         let size = summary.max_abs.max(f64::MIN_POSITIVE);
-        // The larger, and the first where there is no second.
-        let tolerance = (gamma(count, UNIT_F32) * size).max(bound);
+        let read = node.inputs.iter().map(|&i| tolerances[i]);
+        let handed_on = match node.op {
+            Op::Add => read.sum(),
+            Op::Conv(_) | Op::Linear(_) | Op::Product | Op::Function(_) | Op::ResponseNorm(_) => {
+                0.0
+            }
+            Op::MaxPool(_)
+            | Op::AvgPool { .. }
+            | Op::GlobalAvgPool
+            | Op::Flatten
+            | Op::Concat
+            | Op::Channels(_) => read.fold(0.0, f64::max),
+        };
+        // The largest; a bound that is none does not count.
+        let tolerance = (gamma(count, UNIT_F32) * size).max(handed_on).max(bound);
+        tolerances.push(tolerance);
         let last = summary.values.len().saturating_sub(1).max(1);
         for (k, &expected) in summary.values.iter().enumerate() {
             let i = k * (len - 1) / last;

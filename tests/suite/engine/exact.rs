@@ -1,17 +1,21 @@
 //! What of a discrepancy is surely no rounding: against the theorem evaluated literally, and against real arithmetic.
 
 use proptest::prelude::*;
+use quantbound::bounds::{Setting, ladder};
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::engine::{Engine, EngineError, Exact};
 use quantbound::network::{Activation, Network, Op};
-use quantbound::quant::QuantizedNetwork;
+use quantbound::quant::uniform::{Scheme, Uniform};
+use quantbound::quant::{Granularity, QuantizedNetwork, Quantizer};
 use quantbound::tensor::tolerance::{UNIT_F32, UNIT_F64, gamma};
 use quantbound::tensor::{Batch, Shape};
 
 use super::sample_bounds::case::Case;
 use crate::common::checker::{rounding_errors, runner};
+use crate::common::grids::grids;
 use crate::common::naive;
 use crate::common::problems::Problem;
+use crate::common::random_network::{Random as Dice, cases, sample_input};
 use crate::common::rows;
 
 fn exact(
@@ -249,4 +253,68 @@ fn numbers_beyond_the_range_are_no_discrepancy() {
         runner.samples().unwrap().exact(&id),
         Err(EngineError::Usage(_))
     ));
+}
+
+/// What surely is no rounding is at most any bound, whatever of the roundings to grids the engine's own numbers chose.
+#[test]
+fn what_is_no_rounding_stays_under_bounds_where_activations_are_rounded() {
+    let engines: [Box<dyn Engine>; 2] = [
+        Box::new(CpuEngine::f32(Some(2)).unwrap()),
+        Box::new(CpuEngine::f64(Some(2)).unwrap()),
+    ];
+    let found = std::cell::Cell::new([0usize; 2]);
+    runner(150)
+        .run(&cases(6), |case| {
+            let mut random = Dice(case.seed);
+            let x = sample_input(&case.domain, case.network.input, &mut random);
+            let values = naive::forward(&case.network, &x);
+            let quantizer = Uniform::new(3, Granularity::PerTensor, Scheme::Symmetric).unwrap();
+            let quantized = QuantizedNetwork {
+                activations: grids(&case.network, &values, &mut random),
+                ..quantizer.quantize(&case.network).unwrap()
+            };
+            let other = quantized.dequantize(&case.network);
+            let setting = Setting::new(&case.network, &other, &case.domain).unwrap();
+            let setting = setting.rounding(&quantized.activations).unwrap();
+            let bounds = ladder(&setting, None);
+            // A corner of the box may lie between two numbers of f32.
+            let within = |(i, &x): (usize, &f64)| {
+                let c = i / case.network.input.pixels();
+                let near = x as f32;
+                match f64::from(near) {
+                    wide if wide < case.domain.lo[c] => near.next_up(),
+                    wide if wide > case.domain.hi[c] => near.next_down(),
+                    _ => near,
+                }
+            };
+            let data: Vec<f32> = x.iter().enumerate().map(within).collect();
+            let inside = |(i, &x): (usize, &f32)| {
+                let c = i / case.network.input.pixels();
+                let (lo, hi) = (case.domain.lo[c], case.domain.hi[c]);
+                lo <= f64::from(x) && f64::from(x) <= hi
+            };
+            prop_assume!(data.iter().enumerate().all(inside));
+            let input = Batch::new(case.network.input, data).unwrap();
+            for engine in &engines {
+                let taps = exact(engine.as_ref(), &case.network, &quantized, &input);
+                for (tap, exact) in case.network.taps().iter().zip(&taps[0]) {
+                    let mut seen = found.get();
+                    seen[0] += 1;
+                    seen[1] += usize::from(exact.at_least > 0.0);
+                    found.set(seen);
+                    for (id, series) in &bounds {
+                        let bound = 10f64.powf(series.as_ref().unwrap().log10[tap.node]);
+                        prop_assert!(
+                            exact.at_least <= bound * (1.0 + 1e-12),
+                            "{id} at {}: {exact:?} above {bound:e}",
+                            tap.node
+                        );
+                    }
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+    let [all, sure] = found.get();
+    assert!(sure * 3 > all, "{sure} of {all} have a sure part");
 }

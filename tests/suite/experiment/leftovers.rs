@@ -348,6 +348,45 @@ fn memory_is_asked_for_before_it_is_taken() {
         "{error}"
     );
     assert!(!error.contains("fetch"), "{error}");
+    // 270 000 weights: drawn, then beside those of a variant on the engine.
+    for (budget, what) in [
+        ("1M", "cifar_resnet20 random:1: its weights would take"),
+        ("3M", "one image through cifar_resnet20"),
+    ] {
+        let output = Command::new(BINARY)
+            .args(["run", "--model", "cifar_resnet20", "--weights", "random:1"])
+            .args(["--images", "images", "--bits", "8", "--backend", "cpu"])
+            .args(["--threads", "1", "--memory", budget])
+            .current_dir(folder.path())
+            .output();
+        let error = refused(&output.unwrap());
+        assert!(
+            error.contains(what) && error.contains("raise --memory"),
+            "{error}"
+        );
+    }
+    fs::remove_file(folder.path().join("images/large.png")).unwrap();
+    let out = folder.path().join("t.safetensors");
+    let trace = |budget: &str| {
+        quantbound(folder.path(), "trace")
+            .args(["--images", "images", "--backend", "cpu", "--threads", "1"])
+            .args(["--memory", budget, "--out", "t.safetensors"])
+            .output()
+            .unwrap()
+    };
+    fine(&trace("8M"));
+    fs::remove_file(&out).unwrap();
+    for i in 0..600 {
+        let name = format!("{i}.png");
+        fs::copy(
+            folder.path().join("images/a.png"),
+            folder.path().join("images").join(name),
+        )
+        .unwrap();
+    }
+    let error = refused(&trace("8M"));
+    assert!(error.contains("603 images"), "{error}");
+    assert!(!out.exists());
 }
 
 #[test]

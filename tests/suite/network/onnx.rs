@@ -134,6 +134,8 @@ pub mod by_hand {
         pub floats: Vec<f32>,
         #[prost(string, optional, tag = "8")]
         pub name: Option<String>,
+        #[prost(bytes = "vec", optional, tag = "9")]
+        pub raw: Option<Vec<u8>>,
         #[prost(message, repeated, tag = "13")]
         pub external: Vec<Entry>,
         #[prost(int32, optional, tag = "14")]
@@ -742,6 +744,89 @@ fn external_weights_are_files_and_no_links_out() {
         error.to_string().contains("constants would take"),
         "{error}"
     );
+
+    // One that there is memory for, but that nobody ever wrote: 72 MiB of zeros.
+    let model_of = |name: &str| {
+        let mut model = by_hand::model(&IMAGE, vec![node("Conv", &["x", "w"], "y", &[])]);
+        model.graph.as_mut().unwrap().initializer[0] = by_hand::Tensor {
+            location: Some(1),
+            external: vec![Entry {
+                key: Some("location".into()),
+                value: Some(name.into()),
+            }],
+            ..tensor("w", &[1 << 20, 2, 3, 3], vec![])
+        };
+        std::fs::write(models.join("m.onnx"), model.encode_to_vec()).unwrap();
+        onnx::import_file(&models.join("m.onnx"), None).map_err(|e| e.to_string())
+    };
+    holes.set_len(72 << 20).unwrap();
+    let error = model_of("holes").unwrap_err();
+    assert!(
+        error.contains("holes: hardly more than holes: of its 72.0 MiB"),
+        "{error}"
+    );
+    // A sixteenth of it holds something.
+    let ones: Vec<u8> = std::iter::repeat_n(1f32.to_le_bytes(), (5 << 20) / 4)
+        .flatten()
+        .collect();
+    std::fs::write(models.join("holes"), &ones).unwrap();
+    let file = std::fs::File::options()
+        .append(true)
+        .open(models.join("holes"));
+    file.unwrap().set_len(72 << 20).unwrap();
+    let imported = model_of("holes").unwrap();
+    let affine = imported.network.nodes[0].affine().unwrap();
+    assert_eq!(affine.weight.len(), 18 << 20);
+    assert_eq!(
+        (affine.weight[0], affine.weight[(18 << 20) - 1]),
+        (1.0, 0.0)
+    );
+    assert!(affine.weight.iter().filter(|w| **w == 1.0).count() == (5 << 20) / 4);
+}
+
+/// Integers that are only turned into floats are read in parts; here there are several parts, and half a byte at the end.
+#[test]
+fn four_bit_weights_are_read_as_they_are_turned() {
+    let kernel = [1usize, 1, 363, 397];
+    let len: usize = kernel.iter().product();
+    assert!(len % 2 == 1 && len / 2 > 1 << 16);
+    let code = |i: usize| (i * 7 + i / 16) % 16;
+    let bytes: Vec<u8> = (0..len.div_ceil(2))
+        .map(|i| (code(2 * i) | code(2 * i + 1) << 4) as u8)
+        .collect();
+    for (kind, signed) in [(21, false), (22, true)] {
+        let cast = node("Cast", &["q"], "w", &[("to", &[1])]);
+        let mut model = model(
+            &[1, 1, 400, 400],
+            vec![cast, node("Conv", &["x", "w"], "y", &[])],
+        );
+        let graph = model.graph.as_mut().unwrap();
+        graph.initializer.retain(|t| t.name.as_deref() != Some("w"));
+        graph.initializer.push(by_hand::Tensor {
+            kind: Some(kind),
+            raw: Some(bytes.clone()),
+            ..tensor("q", &kernel.map(|d| d as i64), vec![])
+        });
+        let imported = onnx::import(&model.encode_to_vec(), None, None).unwrap();
+        let affine = imported.network.nodes[0].affine().unwrap();
+        let value = |i: usize| match code(i) as f32 {
+            c if signed && c > 7.0 => c - 16.0,
+            c => c,
+        };
+        assert_eq!(affine.weight.len(), len);
+        assert!((0..len).all(|i| affine.weight[i] == value(i)));
+        // One byte less.
+        let graph = model.graph.as_mut().unwrap();
+        graph
+            .initializer
+            .last_mut()
+            .unwrap()
+            .raw
+            .as_mut()
+            .unwrap()
+            .pop();
+        assert!(error(&model).to_string().contains("values of 4 bits"));
+    }
 }
 
 proptest::proptest! {

@@ -207,8 +207,8 @@ fn an_export_comes_back_as_it_was() {
     for form in &forms {
         let made = export(&network, form).unwrap();
         assert_eq!((made.coded, made.floats), (network.layers().count(), 0));
-        let file =
-            onnx::import_quantized(&made.bytes, None, None).unwrap_or_else(|e| panic!("{e}"));
+        let file = onnx::import_quantized(made.bytes.clone().into(), None, None)
+            .unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(file.grids.len(), form.activations.len());
         let again = fit(&network, &file)
             .unwrap_or_else(|e| panic!("{e}"))

@@ -3,6 +3,7 @@
 use super::{Budget, Call};
 use crate::network::onnx::constant::{Constant, Data, Kind, index};
 use crate::network::onnx::decode::decode;
+use crate::tensor::memory::Watch;
 
 /// The value of a node that changes types, or tells of shapes.
 pub fn evaluate(call: &Call<'_>, budget: &mut Budget) -> Option<Result<Constant, String>> {
@@ -87,7 +88,7 @@ fn filled(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
         .collect();
     let dims = dims.ok_or("an extent is negative")?;
     let value = match call.attributes.get("value").and_then(|a| a.t.as_ref()) {
-        Some(tensor) => decode(tensor, None)?,
+        Some(tensor) => decode(tensor, None, &mut Watch::default())?,
         None => Constant::new(Kind::F32, vec![], Data::Floats(vec![0.0]))?,
     };
     if value.data.len() != 1 {

@@ -86,21 +86,23 @@ impl<'a> Importer<'a> {
             ));
         }
         let inner: usize = axis.map_or(values.len(), |a| constant.dims[a + 1..].iter().product());
-        self.take(8 * values.len())?;
-        let code = |(i, x): (usize, &f32)| {
-            let at = i / inner.max(1) % scale.len();
-            let level = (x / scale[at] + zero[at] as f32).clamp(low as f32, high as f32);
-            level.round_ties_even() as i64
-        };
-        let codes = values.iter().enumerate().map(code).collect();
-        let codes = Constant::new(Kind::I64, constant.dims.clone(), Data::Ints(codes))?;
+        self.take(size_of::<f32>() * values.len())?;
         let p = Parameters {
             scale,
             zero,
             axis,
             kind: None,
         };
-        let floats = self.dequantized(&codes, &p)?;
+        let floats = {
+            let float = p.float(&constant.dims);
+            let put = |(i, x): (usize, &f32)| {
+                let at = i / inner.max(1) % p.scale.len();
+                let level = (x / p.scale[at] + p.zero[at] as f32).clamp(low as f32, high as f32);
+                float(i, level.round_ties_even() as i64)
+            };
+            values.iter().enumerate().map(put).collect()
+        };
+        let floats = Constant::new(Kind::F32, constant.dims.clone(), Data::Floats(floats))?;
         let origin = self.input(node, 0).unwrap_or_default().to_string();
         if let (Some(record), Some(name)) = (&mut self.record, node.output.first()) {
             let steps = Steps {

@@ -2,6 +2,7 @@
 
 use super::super::attributes::Attributes;
 use super::super::constant::{Constant, Data, Kind, index, product};
+use super::super::decode::measure;
 use super::super::importer::Importer;
 use super::super::proto;
 use super::record::{Grid, Steps, Stored};
@@ -16,6 +17,21 @@ pub struct Parameters {
     pub axis: Option<usize>,
     /// Element type of the zero points, where there are any.
     pub kind: Option<Kind>,
+}
+
+impl Parameters {
+    /// What a code at a position of a tensor of extents `dims` stands for: `(code - zero) * scale`, each step rounded to f32
+    /// as runtimes do.
+    pub fn float<'p>(&'p self, dims: &[usize]) -> impl Fn(usize, i64) -> f32 + use<'p> {
+        let inner = match self.axis {
+            None => usize::MAX,
+            Some(axis) => product(&dims[axis + 1..]).unwrap_or(0).max(1),
+        };
+        move |i, code| {
+            let at = i / inner % self.scale.len();
+            code.saturating_sub(self.zero[at]) as f32 * self.scale[at]
+        }
+    }
 }
 
 /// Codes that an integer type has.
@@ -106,20 +122,38 @@ impl<'a> Importer<'a> {
         })
     }
 
-    /// The floats that codes stand for: `(code - zero) * scale`, each step rounded to f32 as runtimes do.
-    pub fn dequantized(&mut self, codes: &Constant, p: &Parameters) -> Result<Constant, String> {
-        let values = codes
-            .integers()
-            .ok_or("dequantizes floats; integer codes are needed")?;
-        let inner = match p.axis {
-            None => values.len().max(1),
-            Some(axis) => product(&codes.dims[axis + 1..]).unwrap_or(0).max(1),
-        };
-        self.take(4 * values.len())?;
-        let at = |i: usize| i / inner % p.scale.len();
-        let float = |(i, &c): (usize, &i64)| (c - p.zero[at(i)]) as f32 * p.scale[at(i)];
-        let floats = values.iter().enumerate().map(float).collect();
-        Constant::new(Kind::F32, codes.dims.clone(), Data::Floats(floats))
+    /// Extents and element type of the codes at input `i`, which may not have been read.
+    pub fn codes(&self, node: &'a proto::Node, i: usize) -> Result<(Vec<usize>, Kind), String> {
+        if let Some(tensor) = self.turned(node, i) {
+            let (dims, kind, _) = measure(tensor)?;
+            return Ok((dims, kind));
+        }
+        let codes = self.constant(node, i)?;
+        Ok((codes.dims.clone(), codes.kind))
+    }
+
+    /// The floats that the codes at input `i` stand for.
+    pub fn dequantized(
+        &mut self,
+        node: &'a proto::Node,
+        i: usize,
+        p: &Parameters,
+    ) -> Result<Constant, String> {
+        let (dims, _) = self.codes(node, i)?;
+        let float = p.float(&dims);
+        if let Some(tensor) = self.turned(node, i) {
+            return self.turn(tensor, float);
+        }
+        let codes = self.constant(node, i)?.integers();
+        let codes = codes.ok_or("dequantizes floats; integer codes are needed")?;
+        let bytes = size_of::<f32>() * codes.len();
+        let floats = codes
+            .iter()
+            .enumerate()
+            .map(|(i, &c)| float(i, c))
+            .collect();
+        self.take(bytes)?;
+        Constant::new(Kind::F32, dims, Data::Floats(floats))
     }
 
     /// Remembers that the float constant `name` is made of the codes at input `i` of a node.

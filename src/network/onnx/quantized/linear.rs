@@ -73,11 +73,11 @@ impl<'a> Importer<'a> {
             self.computes(value.id, node);
             return self.set(node, value);
         }
-        let codes = self.constant(node, 0)?.clone();
-        let p = self.parameters(node, 1, Some(&codes.dims), axis(node))?;
-        let floats = self.dequantized(&codes, &p)?;
+        let (dims, kind) = self.codes(node, 0)?;
+        let p = self.parameters(node, 1, Some(&dims), axis(node))?;
+        let floats = self.dequantized(node, 0, &p)?;
         if let Some(name) = node.output.first() {
-            self.remember(name, (node, 0), (codes.kind, p))?;
+            self.remember(name, (node, 0), (kind, p))?;
         }
         self.set_constants(node, vec![floats]);
         Ok(())

@@ -13,6 +13,8 @@ mod take;
 
 use std::path::Path;
 
+use prost::bytes::Bytes;
+
 pub use self::record::{Grid, QuantizedModel, Steps};
 use super::OnnxError;
 use crate::network::{NetworkError, checkpoint};
@@ -27,8 +29,8 @@ pub fn import_quantized_file(
         problem,
     };
     let bytes = checkpoint::read(path)?;
-    let mut model =
-        import_quantized(&bytes, path.parent(), side).map_err(|e| file(e.to_string()))?;
+    let read = import_quantized(bytes.into(), path.parent(), side);
+    let mut model = read.map_err(|e| file(e.to_string()))?;
     if let Some(stem) = path.file_stem() {
         model.imported.network.name = stem.to_string_lossy().into_owned();
     }
@@ -37,7 +39,7 @@ pub fn import_quantized_file(
 
 /// Imports a quantized model from its bytes; one without any codes or grids is a plain network.
 pub fn import_quantized(
-    bytes: &[u8],
+    bytes: Bytes,
     folder: Option<&Path>,
     side: Option<usize>,
 ) -> Result<QuantizedModel, OnnxError> {

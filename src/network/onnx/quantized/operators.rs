@@ -27,15 +27,16 @@ impl<'a> Importer<'a> {
 
     /// The weights whose codes are input 3: extents, values, and the scale of each of the `rows` along `axis`.
     fn coded_weights(&mut self, node: &'a proto::Node, axis: i64) -> Result<Weights, String> {
-        let codes = self.constant(node, 3)?.clone();
-        let p = self.parameters(node, 4, Some(&codes.dims), axis)?;
-        let floats = self.dequantized(&codes, &p)?;
+        let (dims, kind) = self.codes(node, 3)?;
+        let p = self.parameters(node, 4, Some(&dims), axis)?;
+        let floats = self.dequantized(node, 3, &p)?;
         let scale = p.scale.clone();
         if let Some(name) = node.input.get(3) {
-            self.remember(name, (node, 3), (codes.kind, p))?;
+            self.remember(name, (node, 3), (kind, p))?;
         }
-        let values = floats.floats().unwrap_or_default().into_owned();
-        Ok((codes.dims, values, scale))
+        // The layer is charged for them.
+        self.give(floats.bytes());
+        Ok((dims, floats.into_floats().unwrap_or_default(), scale))
     }
 
     /// Bias `i` of `out` channels, in units of the input's scale times the weights'.
@@ -70,14 +71,14 @@ impl<'a> Importer<'a> {
         let (dims, weights, scale) = self.coded_weights(node, 0)?;
         let out = *dims.first().ok_or("its weights are a single number")?;
         let bias = self.coded_bias(node, 8, (out, input, &scale))?;
-        self.convolution(node, value, &dims, &weights, bias)?;
+        self.convolution(node, value, &dims, weights, bias)?;
         self.put_on_grid(node, 6)
     }
 
     pub(super) fn qlinear_matmul(&mut self, node: &'a proto::Node) -> Result<(), String> {
         let (value, _) = self.operand(node, 0)?;
         let (dims, weights, _) = self.coded_weights(node, 1)?;
-        let matrix = super::super::layers::matrix_of(&dims, &weights, false)?;
+        let matrix = super::super::layers::matrix_of(&dims, weights, false)?;
         let out = matrix.dims()[0];
         self.dense(node, value, matrix, vec![0.0; out])?;
         self.put_on_grid(node, 6)
@@ -91,7 +92,7 @@ impl<'a> Importer<'a> {
         let transposed = attributes.flag("transB");
         let (value, input) = self.operand(node, 0)?;
         let (dims, weights, scale) = self.coded_weights(node, i64::from(!transposed))?;
-        let matrix = super::super::layers::matrix_of(&dims, &weights, transposed)?;
+        let matrix = super::super::layers::matrix_of(&dims, weights, transposed)?;
         let bias = self.coded_bias(node, 6, (matrix.dims()[0], input, &scale))?;
         self.dense(node, value, matrix, bias)?;
         match self.input(node, 7) {

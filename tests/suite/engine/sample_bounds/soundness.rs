@@ -1,7 +1,7 @@
 //! Nothing measured exceeds its bound.
 
 use proptest::prelude::*;
-use quantbound::engine::{SampleBound, TapStats};
+use quantbound::engine::{EngineError, SampleBound, TapStats};
 use quantbound::network::Network;
 use quantbound::network::architectures::mobilenet_v2::{Naming, mobilenet_v2};
 use quantbound::quant::uniform::{Scheme, Uniform};
@@ -9,8 +9,11 @@ use quantbound::quant::{Granularity, QuantizedNetwork, Quantizer};
 use quantbound::tensor::Batch;
 
 use super::case::Case;
+use crate::common::grids::grids;
+use crate::common::naive;
 use crate::common::problems::Problem;
 use crate::common::random::{Random, he_initialise, images};
+use crate::common::random_network::Random as Dice;
 use crate::common::subjects::{for_all, subjects};
 
 fn check_holds(
@@ -105,6 +108,85 @@ fn nothing_in_the_ball_exceeds_its_bound() {
         }
         Ok(())
     });
+}
+
+/// A case whose quantized network rounds activations too, to grids about as wide as the first image's.
+fn rounded(case: &Case, network: &Network) -> QuantizedNetwork {
+    let image: Vec<f64> = case.input().image(0).iter().map(|&x| x.into()).collect();
+    let values = naive::forward(network, &image);
+    QuantizedNetwork {
+        activations: grids(network, &values, &mut Dice(case.seed())),
+        ..case.quantized(network)
+    }
+}
+
+#[test]
+fn nothing_measured_exceeds_its_bound_where_activations_are_rounded() {
+    for_all(200, Case::strategy(), |subject, case| {
+        let (network, input) = (case.network(), case.input());
+        let mut runner = subject.engine.prepare(&network).unwrap();
+        if !runner.samples().unwrap().knows_grids() {
+            return Ok(());
+        }
+        let id = runner.load(&rounded(case, &network)).unwrap();
+        runner.reference(&input).unwrap();
+        let sample = runner.samples().unwrap().bounds(&id, 0.0).unwrap();
+        let ball = runner.samples().unwrap().bounds(&id, case.radius).unwrap();
+        for (ball, sample) in ball.concat().iter().zip(sample.concat()) {
+            prop_assert!(ball.bound >= sample.bound, "{ball:?} under {sample:?}");
+        }
+        let measured = runner.compare(&id).unwrap().stats;
+        check_holds(&network, &measured, &sample, "sample")?;
+        let mut random = Random(case.seed());
+        let mut near = input.clone();
+        for x in &mut near.data {
+            *x += case.radius as f32 * 0.999 * random.unit();
+        }
+        let inside = input.data.iter().zip(&near.data);
+        let distance = |(&a, &b): (&f32, &f32)| (f64::from(b) - f64::from(a)).abs();
+        prop_assume!(inside.map(distance).all(|d| d <= case.radius));
+        runner.reference(&near).unwrap();
+        let measured = runner.compare(&id).unwrap().stats;
+        check_holds(&network, &measured, &ball, "ball")
+    });
+}
+
+#[test]
+fn an_engine_that_knows_no_grids_says_so() {
+    let mut refused = 0;
+    for subject in subjects() {
+        let blueprint = mobilenet_v2(0.35, Some(10), 32, Naming::Torchvision);
+        let mut network = blueprint.skeleton().unwrap();
+        he_initialise(&mut network, 7);
+        let mut runner = subject.engine.prepare(&network).unwrap();
+        let id = runner
+            .load(&QuantizedNetwork {
+                activations: vec![quantbound::quant::QuantizedActivation {
+                    bits: 8,
+                    scale: 0.1,
+                    ..Default::default()
+                }],
+                ..QuantizedNetwork::default()
+            })
+            .unwrap();
+        runner.reference(&images(network.input, 1, 3)).unwrap();
+        let samples = runner.samples().unwrap();
+        let knows = samples.knows_grids();
+        match samples.bounds(&id, 0.0) {
+            Ok(bounds) => {
+                assert!(knows);
+                // Weights are the same: half a step at the first layer, and no more than that.
+                let first = bounds[0][0].bound;
+                assert!(first > 0.04 && first < 25.0, "{first}");
+            }
+            Err(EngineError::Usage(why)) => {
+                assert!(!knows && why.contains("the processor's engines"), "{why}");
+                refused += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(refused, 1);
 }
 
 #[test]

@@ -69,6 +69,10 @@ impl<E: Engine> Engine for Fake<E> {
         }
     }
 
+    fn check(&self, network: &Network) -> Result<(), EngineError> {
+        self.inner.check(network)
+    }
+
     fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError> {
         self.counts.lock().unwrap().prepared += 1;
         Ok(Box::new(FakeRunner {

@@ -15,7 +15,20 @@ pub struct Rounding {
     pub six: f64,
 }
 
+/// An end as an engine computes it is within this of the f32 product of level and scale, relatively.
+const END: f64 = 1.0 / (1u32 << 22) as f64;
+
 impl Rounding {
+    /// What every engine's grid reaches to at least.
+    pub(super) fn inner(&self) -> (f64, f64) {
+        (self.lo * (1.0 - END), self.hi * (1.0 - END))
+    }
+
+    /// What no engine's grid reaches beyond.
+    pub(super) fn outer(&self) -> (f64, f64) {
+        (self.lo * (1.0 + END), self.hi * (1.0 + END))
+    }
+
     /// To the nearest multiple of `step` from `lo` to `hi`, in real arithmetic.
     pub fn ideal(step: f64, lo: f64, hi: f64) -> Self {
         Self {
@@ -26,16 +39,11 @@ impl Rounding {
         }
     }
 
-    /// As engines compute it: the reciprocal of the scale and each product are rounded to f32, which WGSL may do to either
-    /// neighbour.
+    /// As engines compute it ([`QuantizedActivation::half_step`]).
     pub fn of(grid: &QuantizedActivation) -> Self {
-        let (low, high) = grid.levels();
-        let (lo, hi) = (low * grid.scale, high * grid.scale);
-        let (lo, hi) = (f64::from(lo), f64::from(hi));
-        let scale = f64::from(grid.scale);
-        let reach = lo.abs().max(hi) + scale;
+        let (lo, hi) = grid.ends();
         Self {
-            half: 0.5 * scale + reach * 2f64.powi(-21),
+            half: grid.half_step(),
             lo,
             hi,
             six: f64::from(grid.apply(6.0)),

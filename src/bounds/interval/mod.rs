@@ -1,70 +1,24 @@
 //! The channel recursion with signed intervals, for the values and for their difference.
 
+mod activated;
+mod range;
+
+use std::borrow::Cow;
+
+use super::grid::Rounding;
 use super::sums::{repeated, row_sums};
 use super::{Bound, BoundError, Series, Setting};
 use crate::facts::{self, BoundFacts};
 use crate::network::{Activation, Affine, Node, Op, Pad};
+use crate::quant::At;
 use crate::tensor::tolerance::{UNIT_F64, gamma};
+use activated::{activated_difference, apply, rounded};
+use range::Range;
 
 /// Intervals of `y`, `y'` and `y' - y` per channel.
 pub(super) struct Interval {
     /// Intersects the difference with the interval of `y'` less that of `y`.
     pub cap: bool,
-}
-
-/// A closed interval, its ends rounded outward.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Range {
-    lo: f64,
-    hi: f64,
-}
-
-impl Range {
-    const ZERO: Range = Range { lo: 0.0, hi: 0.0 };
-
-    fn magnitude(self) -> f64 {
-        self.lo.abs().max(self.hi.abs())
-    }
-
-    fn add(self, other: Range) -> Range {
-        Range {
-            lo: sum_down(self.lo, other.lo),
-            hi: sum_up(self.hi, other.hi),
-        }
-    }
-
-    fn sub(self, other: Range) -> Range {
-        self.add(Range {
-            lo: -other.hi,
-            hi: -other.lo,
-        })
-    }
-
-    /// The smallest interval that holds this one and zero.
-    fn with_zero(self) -> Range {
-        Range {
-            lo: self.lo.min(0.0),
-            hi: self.hi.max(0.0),
-        }
-    }
-
-    fn intersect(self, other: Range) -> Range {
-        Range {
-            lo: self.lo.max(other.lo),
-            hi: self.hi.min(other.hi),
-        }
-    }
-}
-
-fn sum_up(a: f64, b: f64) -> f64 {
-    match (a, b) {
-        (0.0, x) | (x, 0.0) => x,
-        _ => (a + b).next_up(),
-    }
-}
-
-fn sum_down(a: f64, b: f64) -> f64 {
-    -sum_up(-a, -b)
 }
 
 /// Per-channel intervals of one value.
@@ -99,7 +53,7 @@ impl Bound for Interval {
         }
     }
 
-    fn evaluate(&self, setting: &Setting) -> Result<Series, BoundError> {
+    fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
         let ends = setting.domain().lo.iter().zip(&setting.domain().hi);
         let input: Vec<Range> = ends.map(|(&lo, &hi)| Range { lo, hi }).collect();
         let mut states = vec![State {
@@ -108,7 +62,14 @@ impl Bound for Interval {
             quantized: input,
         }];
         for (i, node) in setting.network().nodes.iter().enumerate() {
-            let state = self.activated(node.activation, linear(setting, i, node, &states));
+            let at = |place, state| self.rounded(setting.roundings(i, place), state);
+            let inputs = node.inputs.iter().enumerate();
+            let inputs = inputs.map(|(k, &v)| at(At::Input(k), Cow::Borrowed(&states[v])));
+            let inputs = inputs.collect::<Vec<_>>();
+            let before = linear(setting, i, node, &inputs);
+            let before = at(At::Inner, Cow::Owned(before)).into_owned();
+            let state = self.activated(node.activation, before);
+            let state = at(At::Output, Cow::Owned(state)).into_owned();
             if state.all().any(|r| !(r.lo.is_finite() && r.hi.is_finite())) {
                 return Err(BoundError::OutOfRange {
                     node: node.name.clone(),
@@ -147,53 +108,33 @@ impl Interval {
         }
         state
     }
-}
 
-/// The activation, which is exact in floating point.
-fn apply(activation: Activation, x: f64) -> f64 {
-    match activation {
-        Activation::Identity => x,
-        Activation::Relu => x.max(0.0),
-        Activation::Relu6 => x.clamp(0.0, 6.0),
-    }
-}
-
-/// An interval of `sigma(y') - sigma(y)` for `y' - y` in `d`, `y` and `y'` in the given intervals.
-fn activated_difference(activation: Activation, d: Range, y: Range, q: Range) -> Range {
-    if activation == Activation::Identity {
-        return d;
-    }
-    // Where ReLU6 saturates it can swallow a step whole.
-    let top = activation.cap().unwrap_or(f64::INFINITY);
-    // For a step s >= 0: largest and least sigma(x + s) - sigma(x) for x in a range, by the range of the lower
-    // end x or of the upper end x + s.
-    let most_from = |low: Range, s: f64| s.min(sum_up(low.hi, s).max(0.0));
-    // Not min(s, high.hi): that would clamp the error to the range of the value, which is what +cap is for.
-    let most_to = |high: Range, s: f64| if high.hi <= 0.0 { 0.0 } else { s };
-    let least_from = |low: Range, s: f64| match sum_up(low.hi, s) <= top {
-        true => s.min(sum_down(low.lo, s)).max(0.0),
-        false => 0.0,
-    };
-    let least_to = |high: Range, s: f64| match high.hi <= top {
-        true => s.min(high.lo).max(0.0),
-        false => 0.0,
-    };
-    Range {
-        hi: match d.hi >= 0.0 {
-            true => most_from(y, d.hi).min(most_to(q, d.hi)),
-            false => -least_to(y, -d.hi).max(least_from(q, -d.hi)),
-        },
-        lo: match d.lo <= 0.0 {
-            true => -most_to(y, -d.lo).min(most_from(q, -d.lo)),
-            false => least_from(y, d.lo).max(least_to(q, d.lo)),
-        },
+    /// With `y'` put on grids.
+    fn rounded<'a, 'g>(
+        &self,
+        grids: impl Iterator<Item = &'g Rounding>,
+        mut state: Cow<'a, State>,
+    ) -> Cow<'a, State> {
+        for grid in grids {
+            let State {
+                difference,
+                reference,
+                quantized,
+            } = state.to_mut();
+            for ((d, y), q) in difference.iter_mut().zip(reference).zip(quantized) {
+                (*d, *q) = rounded(grid, *d, *y, *q);
+                if self.cap {
+                    *d = d.intersect(q.sub(*y));
+                }
+            }
+        }
+        state
     }
 }
 
 /// The intervals before the activation.
-fn linear(setting: &Setting, index: usize, node: &Node, states: &[State]) -> State {
-    let inputs: Vec<&State> = node.inputs.iter().map(|&v| &states[v]).collect();
-    let x = inputs[0];
+fn linear(setting: &Setting, index: usize, node: &Node, inputs: &[Cow<State>]) -> State {
+    let x: &State = &inputs[0];
     if let Some((a, b)) = setting.affine(index) {
         let padded = matches!(&node.op, Op::Conv(c) if c.pad != Pad::default());
         let x = match padded {

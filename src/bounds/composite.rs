@@ -1,0 +1,246 @@
+//! Norms of products of consecutive linear layers of the reference network, as if no activation stood between them.
+
+use super::definite::Ceiling;
+use super::dense::Dense;
+use super::frequency::Torus;
+use super::layer_norms::rescaled;
+use super::near::Near;
+use super::rescaling::Rescaling;
+use super::rounding::{UNDERFLOW, frobenius, normalised, up_gamma};
+use super::scaled::Up;
+use crate::network::{Network, Op, Pad};
+use crate::tensor::tolerance::UNIT_F64;
+
+/// Products of larger matrices than this many multiplications are left alone.
+const PRODUCT_BUDGET: usize = 1 << 31;
+
+/// What a layer is to a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    /// One tap, no padding, one group: a matrix over channels, pixel by pixel.
+    Matrix,
+    /// One kernel for each channel.
+    Depthwise,
+}
+
+impl Link {
+    /// What node `node` is; `None` where no chain goes on through it.
+    pub fn of(network: &Network, node: usize) -> Option<Self> {
+        let a = network.nodes[node].affine()?;
+        let padded = matches!(&network.nodes[node].op, Op::Conv(c) if c.pad != Pad::default());
+        if a.taps == 1 && a.groups == 1 && !padded {
+            return Some(Link::Matrix);
+        }
+        let conv = matches!(network.nodes[node].op, Op::Conv(_));
+        (conv && a.in_per_group == 1 && a.out == a.groups && a.groups > 1)
+            .then_some(Link::Depthwise)
+    }
+}
+
+/// True for the chains that have a norm of their own: two matrices; a depthwise layer with one or two matrices on one side of
+/// it, or one on either.
+pub(super) fn is_composite(links: &[Link]) -> bool {
+    use Link::{Depthwise as D, Matrix as M};
+    matches!(
+        links,
+        [M, M] | [M, D] | [D, M] | [M, M, D] | [D, M, M] | [M, D, M]
+    )
+}
+
+/// An upper bound of `||W_n .. W_1||_2` over the maps that the layers of `chain` see, for a composite chain, in the parametrization
+/// of `rescaling`; `None` where it would cost too much. Strided matrix layers only leave pixels out.
+pub(super) fn chain_norm(network: &Network, rescaling: &Rescaling, chain: &[usize]) -> Option<Up> {
+    let depthwise = chain
+        .iter()
+        .position(|&n| Link::of(network, n) == Some(Link::Depthwise));
+    let matrix = |node: usize| Near::entries(&entries(network, rescaling, node));
+    let Some(place) = depthwise else {
+        let &[first, second] = chain else {
+            return None;
+        };
+        return pair(&matrix(first), &matrix(second)).map(|m| m.norm());
+    };
+    // `y = L K Q x`: the norms of `K Q` and `L K` are those of their squares on the smaller side.
+    let right = match chain[..place] {
+        [] => None,
+        [one] => Some(narrow(matrix(one))),
+        [first, second] => Some(narrow(pair(&matrix(first), &matrix(second))?)),
+        _ => return None,
+    };
+    let left = match chain[place + 1..] {
+        [] => None,
+        [one] => Some(narrow(matrix(one).transposed())),
+        // `(B A)^T = A^T B^T`
+        [first, second] => Some(narrow(pair(
+            &matrix(second).transposed(),
+            &matrix(first).transposed(),
+        )?)),
+        _ => return None,
+    };
+    let kernels = Kernels::new(network, rescaling, chain[place]);
+    match (left, right) {
+        (Some(left), Some(right)) => kernels.between(&left.transposed(), &right),
+        (Some(side), None) | (None, Some(side)) => kernels.beside(&side),
+        (None, None) => None,
+    }
+}
+
+/// The weights of a matrix layer, each within three roundings.
+fn entries(network: &Network, rescaling: &Rescaling, node: usize) -> Dense {
+    let Some(a) = network.nodes[node].affine() else {
+        return Dense::zeros(0, 0);
+    };
+    let scales = rescaling.of_layer(network, node);
+    Dense {
+        rows: a.out,
+        cols: a.in_per_group,
+        data: rescaled(&a, scales, |i| f64::from(a.weight[i])),
+    }
+}
+
+/// `S` with `||M S|| >= ||M second first||` for every `M`, with no more columns than `first` has rows where it can be had.
+fn pair(first: &Near, second: &Near) -> Option<Near> {
+    let (rows, inner, cols) = (second.matrix.rows, first.matrix.rows, first.matrix.cols);
+    let narrow = inner < cols;
+    let root_cost = if narrow { inner * inner * cols } else { 0 };
+    if root_cost + rows * inner * inner.min(cols) > PRODUCT_BUDGET {
+        return None;
+    }
+    let root = if narrow { first.root() } else { None };
+    Some(second.times(root.as_ref().unwrap_or(first)))
+}
+
+/// With as many columns as rows at most, where it can be had.
+fn narrow(q: Near) -> Near {
+    if q.matrix.cols > q.matrix.rows {
+        q.root().unwrap_or(q)
+    } else {
+        q
+    }
+}
+
+/// The kernels of a depthwise layer.
+struct Kernels<'n> {
+    network: &'n Network,
+    node: usize,
+    channels: usize,
+    taps: usize,
+    /// By channel and tap, entries near 1.
+    data: Vec<f64>,
+    unit: Up,
+}
+
+impl<'n> Kernels<'n> {
+    fn new(network: &'n Network, rescaling: &Rescaling, node: usize) -> Self {
+        let (channels, taps, weights) = match network.nodes[node].affine() {
+            Some(a) => {
+                let scales = rescaling.of_layer(network, node);
+                let weights = rescaled(&a, scales, |i| f64::from(a.weight[i]));
+                (a.out, a.taps, weights)
+            }
+            None => (0, 0, Vec::new()),
+        };
+        let (scaled, unit) = normalised(&Dense {
+            rows: 1,
+            cols: weights.len(),
+            data: weights,
+        });
+        Self {
+            network,
+            node,
+            channels,
+            taps,
+            data: scaled.data,
+            unit,
+        }
+    }
+
+    fn torus(&self, extents: (usize, usize), kernels: usize) -> Option<Torus> {
+        let node = &self.network.nodes[self.node];
+        match &node.op {
+            Op::Conv(conv) => {
+                let input = self.network.shape(node.inputs[0]);
+                Torus::of(conv, input, extents, kernels)
+            }
+            _ => None,
+        }
+    }
+
+    /// `||K Q||` for `Q` of as many rows as there are channels: with `w_c(omega)` the mean square of channel `c`'s responses at the
+    /// frequencies that fold onto `omega`, at most the root of the largest eigenvalue of any `Q^T diag(w) Q`, which grows with `w`.
+    fn beside(&self, q: &Near) -> Option<Up> {
+        let torus = self.torus((1, 1), self.channels)?;
+        let gains: Vec<Vec<f64>> = self
+            .data
+            .chunks(self.taps)
+            .map(|k| torus.gains(k))
+            .collect();
+        let frequencies = gains.first().map_or(0, Vec::len);
+        let small = q.matrix.cols;
+        let cost = frequencies.checked_mul(small * small * (self.channels + small))?;
+        if cost > PRODUCT_BUDGET {
+            return None;
+        }
+        let turned = q.matrix.transposed();
+        let mut scaled = turned.clone();
+        let mut ceiling = Ceiling::new();
+        let mut largest = 0.0f64;
+        for frequency in 0..frequencies {
+            let weights: Vec<f64> = gains.iter().map(|g| g[frequency]).collect();
+            largest = weights.iter().fold(largest, |m, &w| m.max(w));
+            let rows = turned.data.chunks(self.channels);
+            for (out, row) in scaled.data.chunks_mut(self.channels).zip(rows) {
+                for ((x, y), w) in out.iter_mut().zip(row).zip(&weights) {
+                    *x = y * w;
+                }
+            }
+            let size = frobenius(&scaled);
+            let error = size * size * up_gamma(self.channels + 8)
+                + Up::new((small * small * self.channels) as f64 * UNDERFLOW);
+            ceiling.cover(&scaled.gram(), error);
+        }
+        let norm = ceiling.height().sqrt() + Up::new(largest) * q.error;
+        Some(norm * q.unit * self.unit)
+    }
+
+    /// `||L K Q||`: a convolution with the kernels `L diag(K_t) Q`.
+    fn between(&self, left: &Near, right: &Near) -> Option<Up> {
+        let (rows, columns) = (left.matrix.rows, right.matrix.cols);
+        let torus = self.torus((rows, columns), 1)?;
+        let mut kernel = vec![0.0; rows * columns * self.taps];
+        let mut error = Up::ZERO;
+        for tap in 0..self.taps {
+            let weights: Vec<f64> = self
+                .data
+                .iter()
+                .skip(tap)
+                .step_by(self.taps)
+                .copied()
+                .collect();
+            let largest = weights.iter().fold(0.0f64, |m, w| m.max(w.abs()));
+            let mut scaled = left.clone();
+            for row in scaled.matrix.data.chunks_mut(self.channels) {
+                row.iter_mut().zip(&weights).for_each(|(x, w)| *x *= w);
+            }
+            // The weights come with three roundings, and the product with one.
+            scaled.error = Up::new(largest) * left.error
+                + scaled.size() * Up::new(8.0 * UNIT_F64)
+                + Up::new((rows * self.channels) as f64 * UNDERFLOW);
+            let (product, off) = scaled.product(right);
+            error = error + off;
+            for (place, x) in product.data.iter().enumerate() {
+                kernel[place * self.taps + tap] = *x;
+            }
+        }
+        let sums = Dense {
+            rows,
+            cols: columns,
+            data: kernel
+                .chunks(self.taps)
+                .map(|k| k.iter().map(|w| w.abs()).sum())
+                .collect(),
+        };
+        let norm = torus.norm(&kernel, &sums) + error;
+        Some(norm * left.unit * right.unit * self.unit)
+    }
+}

@@ -65,11 +65,7 @@ impl CellStudy for Bounds {
             .map_err(stated)?;
         let ids = subject.given.plan.bound_ids();
         let speaks = |id: &&str| facts::of(id).is_some_and(|f| f.rounds_activations);
-        if setting.rounds_activations()
-            && ids
-                .as_ref()
-                .is_some_and(|ids| !ids.iter().any(speaks))
-        {
+        if setting.rounds_activations() && ids.as_ref().is_some_and(|ids| !ids.iter().any(speaks)) {
             // All that was asked for speaks of weights alone.
             return Ok(vec![encode::<BoundRow>(&[])?]);
         }

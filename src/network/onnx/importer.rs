@@ -10,7 +10,6 @@ use super::fill::Fill;
 use super::fold::{Budget, Call, cast, evaluate};
 use super::matrix::Matrix;
 use super::quantized::record::{QuantizedModel, Record, weight_input};
-use super::stored::Stored;
 use super::{Imported, LABEL, LARGEST_MAP, LARGEST_SUM, OnnxError, proto, short};
 use crate::network::graph::{INPUT, Network, ValueId};
 use crate::network::op::{Activation, Op, Pad};
@@ -47,6 +46,24 @@ pub struct Value {
     pub exclusive: bool,
     /// True after the `Min` with 6 of a ReLU6 whose `Max` with 0 is still to come.
     pub ceiling: bool,
+}
+
+/// A constant of the file that was not read yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    pub tensor: &'a proto::Tensor,
+    /// True for integers that are to be read as floats.
+    pub cast: bool,
+}
+
+impl<'a> Stored<'a> {
+    /// As the file has it.
+    pub fn plain(tensor: &'a proto::Tensor) -> Self {
+        Self {
+            tensor,
+            cast: false,
+        }
+    }
 }
 
 /// What an ONNX tensor is.

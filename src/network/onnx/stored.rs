@@ -5,30 +5,12 @@ use super::GROWTH;
 use super::attributes::Attributes;
 use super::constant::{Constant, Data, Kind};
 use super::decode;
-use super::importer::{Importer, Item};
+use super::importer::{Importer, Item, Stored};
 use super::proto;
 use crate::tensor::memory::Watch;
 
 /// The number of single precision in the standard.
 const FLOAT: i64 = 1;
-
-/// A constant of the file that was not read yet.
-#[derive(Clone, Copy, Debug)]
-pub struct Stored<'a> {
-    tensor: &'a proto::Tensor,
-    /// True for integers that are to be read as floats.
-    cast: bool,
-}
-
-impl<'a> Stored<'a> {
-    /// As the file has it.
-    pub fn plain(tensor: &'a proto::Tensor) -> Self {
-        Self {
-            tensor,
-            cast: false,
-        }
-    }
-}
 
 impl<'a> Importer<'a> {
     /// Reads the stored constants among a node's inputs, once their extents are known to fit.
@@ -40,9 +22,10 @@ impl<'a> Importer<'a> {
                 if let Ok((dims, ..)) = decode::measure(stored.tensor) {
                     self.check_broadcast(node, i, &dims)?;
                 }
-                let read = match stored.cast {
-                    true => self.turn(stored.tensor, |_, code| code as f32),
-                    false => self.read(stored.tensor),
+                let read = if stored.cast {
+                    self.turn(stored.tensor, |_, code| code as f32)
+                } else {
+                    self.read(stored.tensor)
                 };
                 let item = read.map_or_else(Item::Unreadable, Item::Constant);
                 self.items.insert(name, item);

@@ -305,7 +305,7 @@ fn of_units() -> Vec<(&'static str, f64)> {
     let domain = Domain::symmetric(1, 1.0);
     let all = Parametrizations::new(&network);
     let products = all.norm_products();
-    assert!((products.path_norm - products.equalized).abs() < 1e-12);
+    assert!((products.path_norm - products.equalized).abs() < 1e-9);
     let ladders = all.ladders(&quantized, &domain, Some(&["layerwise"]), &BTreeMap::new());
     let ladders = ladders.unwrap().map(|l| standing(l, |_| {}).unwrap());
     let output = |rescale: Rescale| 10f64.powf(ladders[rescale as usize][0].1.log10[1]);

@@ -94,8 +94,8 @@ const STRANGERS: [(&str, &[&str]); 3] = [
     (
         "report",
         &[
-            "data", "draw", "figures", "font", "layout", "most", "number", "pdf", "plot", "scale",
-            "section", "style", "verdicts",
+            "data", "draw", "figures", "font", "layout", "most", "number", "pdf", "plain", "plot",
+            "scale", "section", "style", "verdicts",
         ],
     ),
 ];

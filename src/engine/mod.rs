@@ -158,6 +158,27 @@ pub trait PerSample {
         variant: &Variant,
         radius: f64,
     ) -> Result<Vec<Vec<SampleBound>>, EngineError>;
+    /// The same before the weights of `variant` are rounded at random, its codes being one outcome of many: with probability
+    /// `1 - failure` over the dice, for each image alone, the discrepancy is at most these numbers at every tap together.
+    /// `steps` has, by node and output channel, the distance of neighbours between which a weight falls. Theorem:
+    /// docs/bounds.md, T7.
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] on engines that do not know it, for what is no probability, and for steps that do not fit.
+    fn before_dice(
+        &mut self,
+        _variant: &Variant,
+        _steps: &[Vec<f64>],
+        _failure: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        Err(EngineError::Usage(
+            "this engine states no bounds before random rounding; the processor's do".into(),
+        ))
+    }
+    /// True where [`PerSample::before_dice`] is known.
+    fn knows_dice(&self) -> bool {
+        false
+    }
     /// True where bounds are known for variants whose activations are quantized too.
     fn knows_grids(&self) -> bool {
         false

@@ -47,6 +47,8 @@ pub struct Cell {
     pub spec: CellSpec,
     /// Its name from commit to commit.
     pub spec_id: SpecId,
+    /// The same of the spec without its images.
+    pub subject_id: SpecId,
     /// The columns of its rows.
     pub key: CellKey,
     /// Its number among the cells of the plan.
@@ -101,12 +103,22 @@ impl CellSpec {
         Ok(SpecId(digits(&[&json])))
     }
 
+    /// Names what is measured, on whatever images: what the bounds of the cell follow from.
+    pub fn subject_id(&self) -> Result<SpecId, IdentityError> {
+        let images = String::new();
+        Self {
+            images,
+            ..self.clone()
+        }
+        .id()
+    }
+
     /// Hash of the code that makes the cell's numbers on this engine.
     fn code(&self, engine: &str) -> String {
         let code = code::measuring(engine);
         match &self.quantizer.method {
             Method::Mixed {
-                by: Sensitivity::Bound,
+                by: Sensitivity::Bound | Sensitivity::Tails,
                 ..
             } => format!("{code}-{}", code::ALLOCATION),
             _ => code,
@@ -184,6 +196,8 @@ mod tests {
             let mut other = spec();
             change(&mut other);
             assert_ne!(other.id().unwrap(), id, "{other:?}");
+            let same = other.subject_id().unwrap() == spec().subject_id().unwrap();
+            assert_eq!(same, other.images != spec().images, "{other:?}");
         }
     }
 
@@ -202,7 +216,7 @@ mod tests {
     fn a_bound_is_code_of_cells_whose_bits_bounds_allocate() {
         let mut spec = spec();
         assert_eq!(spec.code("cpu-f32"), code::MEASURE);
-        for (by, asks) in [("measured", false), ("bound", true)] {
+        for (by, asks) in [("measured", false), ("bound", true), ("tails", true)] {
             let quantizer = format!(
                 r#"{{"method": "mixed", "by": "{by}", "bits": 6, "granularity": "per-channel"}}"#
             );

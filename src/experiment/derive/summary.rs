@@ -62,7 +62,7 @@ impl Judging {
         let batches = given.images.len().div_ceil(given.plan.batch) as u32;
         let mut own = Judge::default();
         let studies = &given.plan.studies;
-        if let Some(study) = SampleBounds::of(studies.sample, &studies.ball) {
+        if let Some(study) = SampleBounds::of(studies) {
             for batch in 0..batches {
                 let part = study.part(cell, given.plan, Some(batch));
                 let rows: Vec<SampleBoundRow> = store.read(&part)?;
@@ -145,6 +145,7 @@ impl Judging {
         summary.cells.push(CellSummary {
             key: cell.key.clone(),
             spec_id: cell.spec_id.as_str().to_string(),
+            subject_id: cell.subject_id.as_str().to_string(),
             images: seen,
             images_per_second: seen as f64 / seconds,
             pace: Pace::of(&spent),

@@ -66,7 +66,8 @@ const LARGEST_MAP: usize = 1 << 26;
 const LARGEST_SUM: usize = 1 << 29;
 /// Bytes that constants may take beside what the file's size warrants.
 const ROOM: usize = 64 << 20;
-/// Of the memory that may be used, the share that constants may take: reading one holds it twice, and layers are made of them.
+/// Of the memory that may be used, the share that constants and layers may take: the file lies beside them, and what is done
+/// with the network comes after.
 const COPIES: usize = 3;
 /// Bytes that constants may take for each byte of the file: integers are widened, and arithmetic on weights copies.
 const GROWTH: usize = 16;

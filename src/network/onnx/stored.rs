@@ -68,6 +68,7 @@ impl<'a> Importer<'a> {
         let (size, watch) = decode::external(tensor, self.folder)?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         self.budget.extend(size.saturating_mul(GROWTH));
+        self.files.insert(location, watch);
         Ok(watch)
     }
 

@@ -325,6 +325,15 @@ pub const BALL: BoundFacts = BoundFacts {
     ..SAMPLE
 };
 
+/// Before weights are rounded at random.
+pub const SAMPLE_STOCHASTIC: BoundFacts = BoundFacts {
+    id: "sample-stochastic",
+    title: "from the activations of an image, before weights are rounded at random",
+    source: "derived (docs/bounds.md, T7)",
+    parameter: Some("probability, over the dice, that it fails at any depth"),
+    ..SAMPLE
+};
+
 /// Every bound.
 pub const ALL: &[&BoundFacts] = &[
     &GONON2023,
@@ -354,6 +363,7 @@ pub const ALL: &[&BoundFacts] = &[
     &BEST_CAP,
     &SAMPLE,
     &BALL,
+    &SAMPLE_STOCHASTIC,
 ];
 
 /// What is known of the bound of that id, `name` or `name:parameter`.

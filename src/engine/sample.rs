@@ -48,6 +48,33 @@ pub fn check_activations(quantized: bool) -> Result<(), EngineError> {
     }
 }
 
+/// How many half steps times the norm of what it reads no element of the network's output maps is moved by beyond its mean, all
+/// at once with probability `1 - failure`, where the weights of nodes with `steps` are rounded at random.
+///
+/// # Errors
+/// [`EngineError::Usage`] for what is no probability, and for steps of another network.
+pub fn deviations(network: &Network, steps: &[Vec<f64>], failure: f64) -> Result<f64, EngineError> {
+    if !(failure > 0.0 && failure < 1.0) {
+        return Err(EngineError::Usage(format!(
+            "a bound that fails with probability {failure}: give a number above 0 and below 1"
+        )));
+    }
+    let channels = |node: &Node| node.affine().map_or(0, |a| a.out);
+    let fits = |(node, own): (&Node, &Vec<f64>)| {
+        own.is_empty() || (own.len() == channels(node) && own.iter().all(|s| s.is_finite()))
+    };
+    let nodes = || network.nodes.iter().zip(steps);
+    if steps.len() != network.nodes.len() || !nodes().all(fits) {
+        return Err(EngineError::Usage(
+            "steps of random rounding: one list per node, empty or with a number for each output channel".into(),
+        ));
+    }
+    let rolled = nodes().filter(|(_, own)| !own.is_empty());
+    let elements: usize = rolled.map(|(node, _)| node.shape.len()).sum();
+    let each = 2.0 * elements.max(1) as f64 / failure;
+    Ok((0.5 * each.ln()).sqrt() * (1.0 + 1e-12))
+}
+
 /// Refuses networks with operations that neither bounds nor slopes are known for.
 pub fn check_network(network: &Network) -> Result<(), EngineError> {
     match network.beyond_bounds() {

@@ -118,7 +118,7 @@ impl CellSpec {
         let code = code::measuring(engine);
         match &self.quantizer.method {
             Method::Mixed {
-                by: Sensitivity::Bound,
+                by: Sensitivity::Bound | Sensitivity::Tails,
                 ..
             } => format!("{code}-{}", code::ALLOCATION),
             _ => code,
@@ -216,7 +216,7 @@ mod tests {
     fn a_bound_is_code_of_cells_whose_bits_bounds_allocate() {
         let mut spec = spec();
         assert_eq!(spec.code("cpu-f32"), code::MEASURE);
-        for (by, asks) in [("measured", false), ("bound", true)] {
+        for (by, asks) in [("measured", false), ("bound", true), ("tails", true)] {
             let quantizer = format!(
                 r#"{{"method": "mixed", "by": "{by}", "bits": 6, "granularity": "per-channel"}}"#
             );

@@ -20,6 +20,9 @@ pub enum Sensitivity {
     /// What the layer makes on its own full-precision inputs, `||(W' - W) y + b' - b||_2`: mean over the calibration images
     /// plus standard deviation over the root of 0.05 (arXiv 2610.09877, Algorithm 1).
     Local,
+    /// What `max |y' - y|` at the output stays under for 95 % of images like the calibration images, with 95 % confidence; for as
+    /// many as they support where they are too few.
+    Tails,
 }
 
 /// The values of one node's output over all calibration images, in full precision.

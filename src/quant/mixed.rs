@@ -105,6 +105,7 @@ impl Quantizer for Mixed {
             Sensitivity::Measured => "measured",
             Sensitivity::Bound => "bound",
             Sensitivity::Local => "local",
+            Sensitivity::Tails => "tails",
         };
         let widths: Vec<String> = self.candidates.iter().map(u32::to_string).collect();
         let grid = self.uniform.name().replacen("uniform", "mixed", 1);

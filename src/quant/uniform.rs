@@ -213,6 +213,34 @@ pub fn check_finite(
     Ok(layer)
 }
 
+impl Uniform {
+    /// By node and output channel, the distance of the neighbours between which random rounding chooses; empty for nodes
+    /// without weights. `None` where rounding is not random, or a weight lies beyond its grid by more than the rounding of
+    /// the scale, so that the mean of what it becomes is another.
+    pub fn dice(&self, network: &Network) -> Option<Vec<Vec<f64>>> {
+        if !matches!(self.rounding, Rounding::Stochastic { .. }) {
+            return None;
+        }
+        let of_group = |weights: &[f32]| {
+            let grid = self.grid(weights);
+            let scale = f64::from(grid.scale);
+            let level = |w: f32| f64::from(w) / scale + f64::from(grid.zero);
+            let room = |w: f32| 4.0 * UNIT_F32 * (f64::from(w) / scale).abs();
+            let inside =
+                |&w: &f32| level(w) >= -room(w) && level(w) <= f64::from(grid.top) + room(w);
+            weights.iter().all(inside).then_some(scale)
+        };
+        let of_node = |node: &crate::network::Node| match node.affine() {
+            None => Some(Vec::new()),
+            Some(a) => match self.granularity {
+                Granularity::PerTensor => Some(vec![of_group(a.weight)?; a.out]),
+                Granularity::PerChannel => (0..a.out).map(|o| of_group(a.row(o))).collect(),
+            },
+        };
+        network.nodes.iter().map(of_node).collect()
+    }
+}
+
 impl Quantizer for Uniform {
     fn name(&self) -> String {
         let scheme = match self.scheme {

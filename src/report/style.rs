@@ -69,7 +69,7 @@ const fn known(
 
 /// The ladder of bounds, loosest first; colours stay apart under the common colour-vision deficiencies, and no two
 /// ids share both colour and dashes.
-const LADDER: [Known; 21] = [
+const LADDER: [Known; 22] = [
     known(
         "gonon2023",
         "#882255",
@@ -189,6 +189,12 @@ const LADDER: [Known; 21] = [
         "#661100",
         DASHED,
         "Per sample, around a ball of inputs.",
+    ),
+    known(
+        "sample-stochastic",
+        "#aa4466",
+        LONG,
+        "Per sample, before weights are rounded at random: false with at most the probability named.",
     ),
     known(
         "measured",

@@ -13,9 +13,9 @@ use super::model::{Base, Model, Pass, Values};
 use super::needs::Needs;
 use super::real::Real;
 use super::reduce::reduce;
-use super::sample::SamplePass;
+use super::sample::{Dice, SamplePass};
 use super::split::Split;
-use crate::engine::sample::{check_network, check_radius, drifting};
+use crate::engine::sample::{check_network, check_radius, deviations, drifting};
 use crate::engine::{
     Distribution, EngineError, Exact, Owner, PerSample, Reduced, Reductions, Runner, SampleBound,
     TapStats, Variant,
@@ -250,24 +250,21 @@ impl<T: Real> PerSample for CpuRunner<'_, T> {
         radius: f64,
     ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
         check_radius(radius)?;
-        let model = self.variant(variant)?;
-        let mut images = self.current()?;
-        check_network(self.network)?;
-        let drifts = drifting(self.network, |i| {
-            let params = self.reference.params(i).zip(model.params(i));
-            let moved = params.is_some_and(|(a, b)| a.weight != b.weight || a.bias != b.bias);
-            moved || model.rounds(i)
-        });
-        Ok(self.each(&mut images, |_, image, split| {
-            let pass = SamplePass {
-                pass: self.pass(&self.reference, &[], split),
-                variant: &model,
-                drifts: &drifts,
-                radius,
-            };
-            let bounds = pass.run(&image.input);
-            self.taps.iter().map(|t| bounds[t.node]).collect()
-        }))
+        self.sample_bounds(variant, radius, None)
+    }
+
+    fn before_dice(
+        &mut self,
+        variant: &Variant,
+        steps: &[Vec<f64>],
+        failure: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        let lambda = deviations(self.network, steps, failure)?;
+        self.sample_bounds(variant, 0.0, Some(Dice { steps, lambda }))
+    }
+
+    fn knows_dice(&self) -> bool {
+        true
     }
 
     fn knows_grids(&self) -> bool {
@@ -290,6 +287,33 @@ impl<T: Real> PerSample for CpuRunner<'_, T> {
 }
 
 impl<T: Real> CpuRunner<'_, T> {
+    fn sample_bounds(
+        &mut self,
+        variant: &Variant,
+        radius: f64,
+        dice: Option<Dice<'_>>,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        let model = self.variant(variant)?;
+        let mut images = self.current()?;
+        check_network(self.network)?;
+        let drifts = drifting(self.network, |i| {
+            let params = self.reference.params(i).zip(model.params(i));
+            let moved = params.is_some_and(|(a, b)| a.weight != b.weight || a.bias != b.bias);
+            moved || model.rounds(i) || dice.is_some_and(|d| !d.steps[i].is_empty())
+        });
+        Ok(self.each(&mut images, |_, image, split| {
+            let pass = SamplePass {
+                pass: self.pass(&self.reference, &[], split),
+                variant: &model,
+                drifts: &drifts,
+                radius,
+                dice,
+            };
+            let bounds = pass.run(&image.input);
+            self.taps.iter().map(|t| bounds[t.node]).collect()
+        }))
+    }
+
     /// One pass of a variant over every image of the batch.
     fn reduced(
         &self,

@@ -28,7 +28,24 @@ pub struct SamplePass<'a, T> {
     pub drifts: &'a [bool],
     /// Of the ball of inputs; 0 is the image alone.
     pub radius: f64,
+    /// Where the variant's weights are one outcome of random rounding, and all others are spoken of too.
+    pub dice: Option<Dice<'a>>,
 }
+
+/// Random rounding of weights, before it is done: unbiased, independent, from one neighbour on the grid to the other.
+#[derive(Clone, Copy)]
+pub struct Dice<'a> {
+    /// By node and output channel: the distance of neighbours; nothing for nodes that nothing is rolled for.
+    pub steps: &'a [Vec<f64>],
+    /// Standard deviations, at most, that no element's sum exceeds in half steps: `sqrt(ln(2 / d) / 2)`, `d` the probability
+    /// that one does.
+    pub lambda: f64,
+}
+
+/// What storing codes adds to weights that are no bias of the dice: the rounding of scale and product, relatively.
+const STORED: f64 = 1.0 / (1u32 << 22) as f64;
+/// Less than this is this much where it is squared.
+const SQUARABLE: f64 = 1e-150;
 
 /// Upper bounds on the elements of a map.
 #[derive(Default)]
@@ -183,7 +200,13 @@ impl<T: Real> SamplePass<'_, T> {
         let lost = drifts && (lost_reach || boundless(|s| &s.error));
         let with_reach = self.radius > 0.0 && !lost_reach;
         let with_error = drifts && !lost;
-        let terms = Terms::new::<T>(node, shapes[0]);
+        let mut terms = Terms::new::<T>(node, shapes[0]);
+        let rolled = self.dice.map(|d| (&d.steps[i][..], d.lambda));
+        let rolled = rolled.filter(|(steps, _)| !steps.is_empty());
+        if rolled.is_some() {
+            terms.gain += STORED;
+            terms.rounding += STORED;
+        }
 
         // (|W| + |W'|)(|y| + reach) + |b| + |b'|
         let magnitudes = ((with_error || with_reach) && terms.rounding > 0.0).then(|| {
@@ -191,7 +214,10 @@ impl<T: Real> SamplePass<'_, T> {
                 .iter()
                 .map(|s| s.magnitudes(wide))
                 .collect::<Vec<_>>();
-            let both = |w: f64, q: f64| w.abs() + q.abs();
+            let both = match rolled {
+                None => |w: f64, q: f64| w.abs() + q.abs(),
+                Some(_) => |w: f64, _: f64| 2.0 * w.abs(),
+            };
             let mut out = run(derived(both, both).as_ref(), &sums);
             if pair.is_none() {
                 out.iter_mut().for_each(|m| *m *= 2.0);
@@ -213,9 +239,13 @@ impl<T: Real> SamplePass<'_, T> {
             let maps: Vec<Buffer<f64>> = (inputs.iter().enumerate())
                 .map(|(k, s)| self.read(i, k, s, wide))
                 .collect();
-            let mut error = run(derived(|_, q| q.abs(), none).as_ref(), &maps);
-            free(maps);
+            let own: fn(f64, f64) -> f64 = match rolled {
+                None => |_, q| q.abs(),
+                Some(_) => |w, _| w.abs(),
+            };
+            let mut error = run(derived(own, none).as_ref(), &maps);
             let changed = pair.filter(|(a, b)| a.weight != b.weight || a.bias != b.bias);
+            let changed = changed.filter(|_| rolled.is_none());
             let local = changed.is_some().then(|| {
                 let widened = inputs.iter().map(|s| s.widened(wide)).collect::<Vec<_>>();
                 let out = run(derived(|w, q| q - w, |w, q| q - w).as_ref(), &widened);
@@ -224,11 +254,34 @@ impl<T: Real> SamplePass<'_, T> {
             });
             let spread = (with_reach && changed.is_some())
                 .then(|| through(|s| &s.reach, derived(|w, q| (q - w).abs(), none)));
+            let thrown = rolled.map(|(steps, lambda)| {
+                let taps = node.affine().map_or(0, |a| a.fan_in()) as f64;
+                // No sum of `taps` steps is longer than all of them.
+                let far = lambda.min(taps.sqrt())
+                    + (gamma(taps as usize + 2, T::UNIT) + STORED) * taps.sqrt();
+                let ones = derived(|_, _| 1.0, none);
+                let norms = |mut maps: Vec<Buffer<f64>>| {
+                    let squared =
+                        |x: &mut f64| *x = (x.max(if *x > 0.0 { SQUARABLE } else { 0.0 })).powi(2);
+                    maps.iter_mut().for_each(|m| m.iter_mut().for_each(squared));
+                    let out = run(ones.as_ref(), &maps);
+                    free(maps);
+                    out
+                };
+                let own = norms(inputs.iter().map(|s| s.magnitudes(wide)).collect());
+                let mut out = norms(maps);
+                for (k, (e, y)) in out.iter_mut().zip(own.iter()).enumerate() {
+                    *e = steps[k / node.shape.pixels()] * far * (e.sqrt() + y.sqrt());
+                }
+                wide.give(own);
+                out
+            });
             split.chunks(&mut error, ELEMENTS, |chunk, error| {
                 for (j, e) in error.iter_mut().enumerate() {
                     let k = chunk * ELEMENTS + j;
                     let m = at(&magnitudes, k);
-                    let sum = terms.gain * *e + at(&local, k).abs() + at(&spread, k);
+                    let sum =
+                        terms.gain * *e + at(&local, k).abs() + at(&spread, k) + at(&thrown, k);
                     let before = terms.up * (sum + terms.rounding * m + terms.floor);
                     let p: f64 = y[k].into();
                     let (low, high) = match &reach {
@@ -257,7 +310,7 @@ impl<T: Real> SamplePass<'_, T> {
                     });
                 }
             });
-            free(local.into_iter().chain(spread).collect());
+            free(local.into_iter().chain(spread).chain(thrown).collect());
             error
         });
         let reach = reach.map(|mut reach| {

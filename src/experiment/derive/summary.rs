@@ -62,7 +62,7 @@ impl Judging {
         let batches = given.images.len().div_ceil(given.plan.batch) as u32;
         let mut own = Judge::default();
         let studies = &given.plan.studies;
-        if let Some(study) = SampleBounds::of(studies.sample, &studies.ball) {
+        if let Some(study) = SampleBounds::of(studies) {
             for batch in 0..batches {
                 let part = study.part(cell, given.plan, Some(batch));
                 let rows: Vec<SampleBoundRow> = store.read(&part)?;

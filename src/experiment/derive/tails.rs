@@ -13,6 +13,7 @@ use crate::bounds::probabilistic::{
     Tail, TailError, TailFacts, curve, mean, moments, next_image, together, tolerance,
 };
 use crate::data::ImageSet;
+use crate::facts;
 use crate::network::{Activation, Network};
 use crate::results::schema::{CellKey, MeasurementRow, OutputRow, SampleBoundRow, TailRow, file};
 use crate::results::store::{RunStore, StoreError, for_each_row};
@@ -23,6 +24,10 @@ pub const MAX: &str = "max_abs_diff";
 pub const L2: &str = "l2_diff";
 /// 1 where the largest logit is another one.
 pub const FLIP: &str = "flip";
+/// 1 where the `sample` bound does not promise the label: the largest logit leads by no more than twice the bound.
+pub const UNCERTIFIED: &str = "uncertified";
+/// Statistics that are 0 or 1.
+const RATES: [&str; 2] = [FLIP, UNCERTIFIED];
 
 impl Tails {
     /// Refuses images that the quantizers have seen: the statements need a pair fixed without looking at them.
@@ -126,7 +131,7 @@ pub fn statements(
         rows: Vec::new(),
     };
     for ((statistic, depth), z) in &samples.numbers {
-        if statistic == FLIP {
+        if RATES.contains(&statistic.as_str()) {
             rows.of_rate(statistic, *depth, z)?;
         } else {
             rows.of_depth(statistic, *depth, z)?;
@@ -134,7 +139,7 @@ pub fn statements(
     }
     let mut statistics: Vec<&str> = samples.numbers.keys().map(|(s, _)| s.as_str()).collect();
     statistics.dedup();
-    for statistic in statistics.into_iter().filter(|s| *s != FLIP) {
+    for statistic in statistics.into_iter().filter(|s| !RATES.contains(s)) {
         let depths = samples.numbers.iter().filter(|((s, _), _)| s == statistic);
         let depths: Vec<(u32, &[f64])> = depths.map(|((_, d), z)| (*d, z.as_slice())).collect();
         rows.of_all_depths(statistic, &depths)?;
@@ -399,6 +404,7 @@ fn read(
     };
     // Networks without logits have no label to flip.
     let mut logits: HashSet<usize> = HashSet::new();
+    let mut margins: HashMap<(usize, String), f64> = HashMap::new();
     for_each_row(&dir.join(file::OUTPUTS), |row: OutputRow| {
         if let Some(&i) = index.get(row.cell_id.as_str()) {
             samples[i].put(of, &row.image, (MAX, output(i)), row.max_abs_diff);
@@ -410,6 +416,9 @@ fn read(
                 _ => f64::NAN,
             };
             samples[i].put(of, &row.image, (FLIP, output(i)), flip);
+            if let Some(margin) = row.ref_margin {
+                margins.insert((i, row.image), margin);
+            }
         }
     })?;
     for (i, samples) in samples.iter_mut().enumerate() {
@@ -426,6 +435,13 @@ fn read(
                 // Rounded upward; what leaves f64 is infinite.
                 let bound = 10f64.powf(row.log10_bound) * (1.0 + 1e-12);
                 samples[i].put(of, &row.image, (&row.bound, row.depth), bound);
+                if row.bound == facts::SAMPLE.id && row.depth == output(i) && logits.contains(&i) {
+                    // Without a margin, or with a bound that is no number, nothing is promised; the margin is rounded.
+                    let margin = margins.get(&(i, row.image.clone()));
+                    let promised = margin.is_some_and(|m| m * (1.0 - 1e-6) > 2.0 * bound);
+                    let uncertified = f64::from(u8::from(!promised));
+                    samples[i].put(of, &row.image, (UNCERTIFIED, row.depth), uncertified);
+                }
             }
         })?;
     }

@@ -283,7 +283,7 @@ const LINES: &[Line] = &[
         "mixed",
         "by",
         r#""measured""#,
-        "measured or bound: what says how sensitive a layer is",
+        "measured, bound, local or tails: what says how sensitive a layer is",
     ),
     line(
         "mixed",
@@ -340,6 +340,12 @@ const LINES: &[Line] = &[
         "ball",
         "[0.01]",
         "the same for every image within such a distance",
+    ),
+    line(
+        "studies",
+        "stochastic",
+        "1e-6",
+        "bounds before weights are rounded at random, false with such a probability",
     ),
     line(
         "studies",

@@ -82,7 +82,7 @@ pub enum Method {
     },
     /// Bits per layer; `bits` is the average bits per weight that may be spent.
     Mixed {
-        /// `"measured"`, `"bound"` or `"local"`.
+        /// `"measured"`, `"bound"`, `"local"` or `"tails"`.
         #[serde(default)]
         by: Sensitivity,
         /// Bit widths to choose from, ascending.

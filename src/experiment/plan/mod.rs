@@ -151,6 +151,13 @@ impl Plan {
         if self.model.is_empty() {
             return Err("no [[model]]: name at least one network".into());
         }
+        let unnamed = |m: &&Model| m.name.trim().is_empty() || m.name.contains(char::is_control);
+        if let Some(model) = self.model.iter().find(unnamed) {
+            return Err(format!(
+                "a model is named {:?}: tables and files bear its name, give one of visible characters",
+                model.name
+            ));
+        }
         for id in self.bounds.iter().flatten() {
             bounds::find(id).map_err(|e| e.to_string())?;
         }
@@ -219,6 +226,8 @@ mod tests {
             ("[4, 8, 8]", "[4, 17]", "17 bits"),
             ("[4, 8, 8]", "[]", "no quantizers"),
             ("\"per-channel\"", "\"per-row\"", "per-row"),
+            ("\"mobilenet_v2\"", "\" \"", "a model is named"),
+            ("\"mobilenet_v2\"", "\"a\\nb\"", "a model is named"),
         ] {
             let message = parse(&PLAN.replace(from, to)).unwrap_err().to_string();
             assert!(message.contains(word), "{message}");

@@ -14,6 +14,9 @@ pub struct Studies {
     /// The same for every image within these distances.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ball: Vec<f64>,
+    /// Bounds from the activations of each image before weights are rounded at random, which fail with this probability.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stochastic: Option<f64>,
     /// Whether what the quantizers' papers promise is checked.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub guarantees: bool,
@@ -42,6 +45,7 @@ impl Studies {
     pub const KEYS: &[&str] = &[
         "sample",
         "ball",
+        "stochastic",
         "isolated",
         "attribution",
         "search",
@@ -55,6 +59,11 @@ impl Studies {
     pub fn check(&self) -> Result<(), String> {
         check_ball(&self.ball)?;
         self.tails.map_or(Ok(()), |t| t.check())?;
+        if let Some(p) = self.stochastic.filter(|p| !(*p > 0.0 && *p < 1.0)) {
+            return Err(format!(
+                "stochastic = {p}: the probability that a bound fails is above 0 and below 1"
+            ));
+        }
         if self.search.is_some_and(|s| s.budget == 0) {
             return Err("search.budget = 0: a search evaluates at least one input".into());
         }

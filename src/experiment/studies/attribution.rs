@@ -96,15 +96,19 @@ impl CellStudy for Attribution {
             let runner = context.runner()?;
             let full = runner.trace(&input, None)?;
             let other = runner.trace(&input, Some(&variant))?;
-            for tap in network.taps() {
-                let node = &network.nodes[tap.node];
+            let mut depth = 0;
+            let mut chains = Chains::default();
+            for (n, node) in network.nodes.iter().enumerate() {
+                let behind = l2(&differences(&other[n].data, &full[n].data));
                 if !node.is_layer() {
+                    chains.through(node, behind);
                     continue;
                 }
+                depth += 1;
                 let read = node.inputs[0];
                 let y = value(&input, &full, read, network.shape(read));
                 let y_other = value(&input, &other, read, network.shape(read));
-                let pair = (node, &quantized.nodes[tap.node]);
+                let pair = (node, &quantized.nodes[n]);
                 let split = Split::of(given.reference, pair, &y, &y_other)?;
                 let incoming: Vec<f64> = differences(&y_other.data, &y.data);
                 let total: Vec<f64> = split
@@ -113,7 +117,6 @@ impl CellStudy for Attribution {
                     .zip(&split.fresh)
                     .map(|(a, b)| a + b)
                     .collect();
-                let behind = differences(&other[tap.node].data, &full[tap.node].data);
                 let (carried, fresh) = (l2(&split.carried), l2(&split.fresh));
                 let product: f64 = split
                     .carried
@@ -122,6 +125,9 @@ impl CellStudy for Attribution {
                     .map(|(a, b)| a * b)
                     .sum();
                 let ratio = |a: f64, b: f64| (b != 0.0).then(|| a / b);
+                let whole = l2(&total);
+                let made = [carried, fresh, whole, behind];
+                let chain = chains.layer(read, made, l2(&incoming));
                 rows.push(AttributionRow {
                     cell_id: key.cell_id.clone(),
                     model: key.model.clone(),
@@ -129,20 +135,68 @@ impl CellStudy for Attribution {
                     bits: key.bits,
                     granularity: key.granularity.name().to_string(),
                     image: given.images.images[i].name.clone(),
-                    depth: tap.depth as u32,
+                    depth,
                     layer: node.name.clone(),
                     input_l2: l2(&incoming),
                     carried_l2: carried,
                     fresh_l2: fresh,
-                    total_l2: l2(&total),
+                    total_l2: whole,
                     cosine: ratio(product, carried * fresh),
                     gain: ratio(largest(&split.carried), largest(&incoming)),
                     norm: norm(pair.1),
-                    passed: ratio(l2(&behind), l2(&total)),
+                    passed: ratio(behind, whole),
+                    chain_l2: chain,
                 });
             }
         }
         Ok(vec![encode(&rows)?])
+    }
+}
+
+/// Upper bounds on `||y' - y||_2` of every value from the gains that errors met: G of arXiv 2610.09877 (Lemma 1), with realized
+/// ratios at activations, sums and pools too, so that it holds on any graph (docs/bounds.md, attribution).
+struct Chains {
+    /// By value: the bound, and the error itself.
+    values: Vec<[f64; 2]>,
+}
+
+impl Default for Chains {
+    fn default() -> Self {
+        Self {
+            values: vec![[0.0; 2]],
+        }
+    }
+}
+
+impl Chains {
+    /// Of a layer that reads `read`, whose error is `incoming`: what it carries and makes, both together before its activation,
+    /// and behind it.
+    fn layer(
+        &mut self,
+        read: ValueId,
+        [carried, fresh, whole, behind]: [f64; 4],
+        incoming: f64,
+    ) -> f64 {
+        let [bound, _] = self.values[read];
+        let before = scaled(bound, carried, incoming) + fresh;
+        let after = scaled(before, behind, whole);
+        self.values.push([after, behind]);
+        after
+    }
+
+    /// Of a node without weights.
+    fn through(&mut self, node: &Node, behind: f64) {
+        let inputs = node.inputs.iter().map(|&v| self.values[v]);
+        let [bound, error] = inputs.fold([0.0; 2], |[a, b], [x, y]| [a + x, b + y]);
+        self.values.push([scaled(bound, behind, error), behind]);
+    }
+}
+
+/// `bound * out / error`; what comes of no error is its own bound.
+fn scaled(bound: f64, out: f64, error: f64) -> f64 {
+    match error {
+        0.0 => out,
+        _ => bound * (out / error),
     }
 }
 

@@ -54,7 +54,7 @@ impl Studies {
     /// Studies of each batch, the measurement first.
     pub fn of_batches(&self) -> Vec<Box<dyn BatchStudy>> {
         let mut studies: Vec<Box<dyn BatchStudy>> = vec![Box::new(measure::Measurement)];
-        if let Some(study) = SampleBounds::of(self.sample, &self.ball) {
+        if let Some(study) = SampleBounds::of(self) {
             studies.push(Box::new(study));
         }
         if self.isolated {

@@ -1,11 +1,12 @@
-//! Bounds from the activations of each image: `sample`, and `ball` around it, beside what was measured.
+//! Bounds from the activations of each image: `sample`, `ball` around it, and `sample-stochastic` before weights are rounded at
+//! random, beside what was measured.
 
 use super::{BatchStudy, Chunk, Collecting, Found, Study, StudyTable, Subject, encode};
 use crate::experiment::cell::label;
 use crate::experiment::code;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
-use crate::experiment::plan::Plan;
+use crate::experiment::plan::{Plan, Studies};
 use crate::experiment::subject::context::ModelContext;
 use crate::facts;
 use crate::results::schema::{Row, SampleBoundRow};
@@ -14,19 +15,25 @@ use crate::tensor::Batch;
 /// Stem of the table.
 pub const TABLE: &str = SampleBoundRow::TABLE;
 
-/// `sample = true` and `ball = [radius, ...]` of a plan.
+/// `sample = true`, `ball = [radius, ...]` and `stochastic = probability` of a plan.
 #[derive(Clone, Debug)]
 pub struct SampleBounds {
     /// Of each image, and of the balls around it.
     pub radii: Vec<f64>,
+    /// The probability that a bound before random rounding fails.
+    pub failure: Option<f64>,
 }
 
 impl SampleBounds {
     /// What a plan asks for; `None` when it asks for nothing.
-    pub fn of(sample: bool, ball: &[f64]) -> Option<Self> {
-        let alone = sample.then_some(0.0);
-        let radii: Vec<f64> = alone.into_iter().chain(ball.iter().copied()).collect();
-        (!radii.is_empty()).then_some(Self { radii })
+    pub fn of(studies: &Studies) -> Option<Self> {
+        let alone = studies.sample.then_some(0.0);
+        let radii: Vec<f64> = alone
+            .into_iter()
+            .chain(studies.ball.iter().copied())
+            .collect();
+        let failure = studies.stochastic;
+        (!radii.is_empty() || failure.is_some()).then_some(Self { radii, failure })
     }
 }
 
@@ -54,7 +61,11 @@ impl Study for SampleBounds {
     }
 
     fn settings(&self, _: &Plan) -> String {
-        format!("radii {:?}", self.radii)
+        let radii = format!("radii {:?}", self.radii);
+        match self.failure {
+            None => radii,
+            Some(p) => format!("{radii} dice {p}"),
+        }
     }
 
     fn code(&self) -> &'static str {
@@ -69,19 +80,19 @@ impl Study for SampleBounds {
 impl BatchStudy for SampleBounds {
     fn begin(&self) -> Box<dyn Collecting> {
         Box::new(Bounded {
-            radii: self.radii.clone(),
+            study: self.clone(),
             rows: Vec::new(),
-            unknown: false,
+            without: None,
         })
     }
 }
 
 /// What was found of one cell and batch.
 struct Bounded {
-    radii: Vec<f64>,
+    study: SampleBounds,
     rows: Vec<SampleBoundRow>,
-    /// The engine knows no bounds for quantized activations.
-    unknown: bool,
+    /// Why some bounds are not there.
+    without: Option<&'static str>,
 }
 
 impl Collecting for Bounded {
@@ -89,19 +100,37 @@ impl Collecting for Bounded {
         let network = &subject.model.network;
         let rounds = !subject.quantized.activations.is_empty();
         if rounds && !chunk.runner.samples()?.knows_grids() {
-            self.unknown = true;
+            self.without =
+                Some("the engine knows none for quantized activations; backend = \"cpu-f32\" does");
             return Ok(());
         }
         let taps = network.taps();
         let measured = chunk.compared()?.stats.clone();
         let key = &subject.cell.key;
-        let mut by_radius = Vec::new();
-        for &radius in &self.radii {
-            by_radius.push(chunk.runner.samples()?.bounds(chunk.variant, radius)?);
+        let mut all = Vec::new();
+        for &radius in &self.study.radii {
+            let bounds = chunk.runner.samples()?.bounds(chunk.variant, radius)?;
+            all.push((id(radius), bounds));
+        }
+        // Quantizers without dice have nothing to say before they fall.
+        let dice = subject.cell.spec.quantizer.dice()?;
+        if let Some((failure, uniform)) = self.study.failure.zip(dice) {
+            let samples = chunk.runner.samples()?;
+            match uniform.dice(network).filter(|_| samples.knows_dice()) {
+                Some(steps) => {
+                    let bounds = samples.before_dice(chunk.variant, &steps, failure)?;
+                    all.push((facts::SAMPLE_STOCHASTIC.with(failure), bounds));
+                }
+                None => {
+                    self.without = Some(
+                        "before random rounding they need backend = \"cpu-f32\" and grids that hold every weight",
+                    );
+                }
+            }
         }
         // Image by image, so that the order does not depend on how many fit a chunk.
         for (i, (image, stats)) in chunk.images.clone().zip(&measured).enumerate() {
-            for (&radius, bounds) in self.radii.iter().zip(&by_radius) {
+            for (id, bounds) in &all {
                 for ((tap, bound), stats) in taps.iter().zip(&bounds[i]).zip(stats) {
                     self.rows.push(SampleBoundRow {
                         cell_id: key.cell_id.clone(),
@@ -109,7 +138,7 @@ impl Collecting for Bounded {
                         quantizer: key.quantizer.clone(),
                         bits: key.bits,
                         granularity: key.granularity.name().to_string(),
-                        bound: id(radius),
+                        bound: id.clone(),
                         image: subject.given.images.images[image].name.clone(),
                         depth: tap.depth as u32,
                         layer: network.nodes[tap.node].name.clone(),
@@ -131,10 +160,10 @@ impl Collecting for Bounded {
         _: &mut ModelContext<'_>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Found, SweepError> {
-        if self.unknown {
+        if let Some(why) = self.without {
+            let cell = label(subject.cell);
             tell(Event::Note(format!(
-                "{}: no bounds of samples, this engine knows none for quantized activations; backend = \"cpu-f32\" does",
-                label(subject.cell)
+                "{cell}: not all bounds of samples: {why}"
             )));
         }
         Ok(vec![encode(&self.rows)?].into())

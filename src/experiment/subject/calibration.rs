@@ -112,6 +112,8 @@ impl Calibration for ImageCalibration<'_> {
             }
             Sensitivity::Bound => sensitivity::bounded(network, &self.domain, variants)
                 .map_err(|e| failed(e.to_string())),
+            Sensitivity::Tails => sensitivity::tails(self.engine, network, &self.images, variants)
+                .map_err(|e| failed(e.to_string())),
             Sensitivity::Local => {
                 let mut walk = self.walk(network)?;
                 sensitivity::local(self.engine, network, walk.as_mut(), variants)

@@ -15,7 +15,7 @@ use crate::quant::path::PathSettings;
 use crate::quant::rex::Rex;
 use crate::quant::spfq::Spfq;
 use crate::quant::uniform::Uniform;
-use crate::quant::{QuantError, Quantizer};
+use crate::quant::{QuantError, Quantizer, Rounding};
 
 impl QuantizerSpec {
     /// The quantizer itself; a network from a file is opened.
@@ -29,6 +29,22 @@ impl QuantizerSpec {
             weights,
             activations,
         }))
+    }
+
+    /// The quantizer whose random rounding is all that it does to weights, where there is one.
+    pub fn dice(&self) -> Result<Option<Uniform>, QuantError> {
+        match self.method {
+            Method::Uniform {
+                scheme,
+                range,
+                rounding: rounding @ Rounding::Stochastic { .. },
+                bias_correction: false,
+            } => {
+                let uniform = Uniform::new(self.bits, self.granularity, scheme)?;
+                Ok(Some(uniform.with_range(range)?.with_rounding(rounding)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The quantizer of the weights.

@@ -1,9 +1,10 @@
-//! How far a network's output moves when one layer alone is quantized: measured, bounded, or by what the layer itself makes.
+//! How far a network's output moves when one layer alone is quantized: measured, bounded, stated for most images, or by what the layer itself makes.
 
 use rayon::prelude::*;
 
+use crate::bounds::probabilistic::tolerance::{supported, tail};
 use crate::bounds::{self, BoundError, Domain, Setting};
-use crate::engine::{Engine, EngineError, Reductions, Taps};
+use crate::engine::{Engine, EngineError, Reductions, TapStats, Taps};
 use crate::facts;
 use crate::network::{Activation, INPUT, Network, NetworkError};
 use crate::quant::{QuantError, QuantizedLayer, QuantizedNetwork, Walk};
@@ -14,46 +15,86 @@ pub const IMAGES: usize = 8;
 /// The bound that stands for all.
 const BOUND: &str = facts::CHANNELWISE.id;
 
-/// The squared discrepancy at the last tap, summed over images and elements, of each layer on its own.
+/// The squared discrepancy at the last tap, summed over the first [`IMAGES`] images and over elements, of each layer on its own.
 pub fn measured(
     engine: &dyn Engine,
     network: &Network,
     images: &Batch,
     variants: &[QuantizedLayer],
 ) -> Result<Vec<f64>, EngineError> {
+    let few = images.shape.len() * images.images().min(IMAGES);
+    let mut costs = vec![0.0; variants.len()];
+    alone(engine, network, images, few, variants, |layer, stats| {
+        costs[layer] += match stats.non_finite {
+            0 => stats.sum_sq_diff,
+            _ => f64::INFINITY,
+        };
+    })?;
+    Ok(costs)
+}
+
+/// The share of images that a tail covers, and the confidence.
+const COVERAGE: f64 = 0.95;
+
+/// What `max |y' - y|` at the last tap stays under for most images, of each layer on its own (docs/bounds.md, T1): for 95 % of
+/// them with 95 % confidence, or for as many as the images support.
+pub fn tails(
+    engine: &dyn Engine,
+    network: &Network,
+    images: &Batch,
+    variants: &[QuantizedLayer],
+) -> Result<Vec<f64>, EngineError> {
+    let mut largest: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
+    let all = images.data.len();
+    alone(engine, network, images, all, variants, |layer, stats| {
+        largest[layer].push(stats.largest());
+    })?;
+    let count = images.images();
+    let coverage = COVERAGE.min(supported(count, 1, COVERAGE) * (1.0 - 1e-12));
+    let value = |z: &Vec<f64>| {
+        let tail = tail(z, coverage, COVERAGE);
+        tail.map(|tail| tail.value)
+            .map_err(|e| EngineError::Usage(e.to_string()))
+    };
+    largest.iter().map(value).collect()
+}
+
+/// Runs each layer quantized alone over the first `len` values of the images; `see` is called with the layer's place and what
+/// was found at the last tap, image by image.
+fn alone(
+    engine: &dyn Engine,
+    network: &Network,
+    images: &Batch,
+    len: usize,
+    variants: &[QuantizedLayer],
+    mut see: impl FnMut(usize, &TapStats),
+) -> Result<(), EngineError> {
     let mut runner = engine.prepare(network)?;
     let last = [network.taps().len().saturating_sub(1)];
     let reductions = Reductions {
         discrepancy: Taps::At(&last),
         ..Reductions::default()
     };
-    let mut costs = vec![0.0; variants.len()];
-    let len = images.shape.len();
-    let first = &images.data[..len * images.images().min(IMAGES)];
-    for part in first.chunks(runner.max_batch().max(1) * len) {
+    let together = runner.max_batch().max(1) * images.shape.len();
+    for part in images.data[..len].chunks(together) {
         let part = Batch {
             shape: images.shape,
             data: part.to_vec(),
         };
         runner.reference(&part)?;
-        for (layer, cost) in variants.iter().zip(&mut costs) {
-            let alone = QuantizedNetwork {
+        for (place, layer) in variants.iter().enumerate() {
+            let one = QuantizedNetwork {
                 layers: vec![layer.clone()],
                 activations: Vec::new(),
             };
-            let alone = runner.load(&alone)?.alone(layer.node);
-            for reduced in runner.run(&[&alone], &reductions)? {
+            let one = runner.load(&one)?.alone(layer.node);
+            for reduced in runner.run(&[&one], &reductions)? {
                 let at_output = reduced.stats.iter().flatten();
-                *cost += at_output
-                    .map(|stats| match stats.non_finite {
-                        0 => stats.sum_sq_diff,
-                        _ => f64::INFINITY,
-                    })
-                    .sum::<f64>();
+                at_output.for_each(|stats| see(place, stats));
             }
         }
     }
-    Ok(costs)
+    Ok(())
 }
 
 /// The bound at the output for each layer on its own, as a fraction of the largest of all.

@@ -6,6 +6,7 @@ use super::failures::Failures;
 use super::schedule::Scheduled;
 use super::{Place, Sweep};
 use crate::data::ImageSet;
+use crate::engine::check_memory;
 use crate::experiment::cell::{Cell, CellSpec, Conditions, label};
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
@@ -225,8 +226,7 @@ impl Sweep<'_> {
     /// A network, which must fit the memory that may be used on both engines.
     fn loaded(&self, model: &Model, images: &ImageSet) -> Result<LoadedModel, SweepError> {
         let loaded = LoadedModel::load(model, Some(images))?;
-        self.engine.check(&loaded.network)?;
-        self.reference.check(&loaded.network)?;
+        check_memory(&[self.engine, self.reference], &loaded.network)?;
         Ok(loaded)
     }
 

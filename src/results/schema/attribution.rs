@@ -39,5 +39,8 @@ table! {
         /// `||y' - y||_2 / ||u' - u||_2`: what the activation lets through; null where the layer's output does not differ
         /// before it.
         passed: Option<f64>,
+        /// G: what this layer and all before it make, each carried on by the gains that it met, added up; at least
+        /// `||y' - y||_2` behind the activation.
+        chain_l2: f64,
     }
 }

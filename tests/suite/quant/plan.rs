@@ -13,7 +13,7 @@ fn parse(quantize: &str) -> Result<Plan, PlanError> {
     Plan::parse(&text, Path::new("plan.toml"))
 }
 
-const TABLES: [&str; 44] = [
+const TABLES: [&str; 45] = [
     "method = \"uniform\"\nbits = [4]",
     "method = \"uniform\"\nbits = [5]",
     "method = \"uniform\"\nbits = [4]\ngranularity = [\"per-tensor\"]",
@@ -56,6 +56,7 @@ const TABLES: [&str; 44] = [
     "method = \"mixed\"\nbits = [4]",
     "method = \"mixed\"\nbits = [4]\nby = \"bound\"",
     "method = \"mixed\"\nbits = [4]\nby = \"local\"",
+    "method = \"mixed\"\nbits = [4]\nby = \"tails\"",
     "method = \"mixed\"\nbits = [4]\ncandidates = [2, 4, 8]",
     "method = \"mixed\"\nbits = [4]\nbias_correction = true",
 ];

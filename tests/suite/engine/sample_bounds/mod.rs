@@ -2,5 +2,6 @@
 
 mod by_hand;
 pub mod case;
+mod dice;
 mod literal;
 mod soundness;

@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 use quantbound::engine::cpu::CpuEngine;
 use quantbound::experiment::event::Event;
 use quantbound::experiment::sweep::{Finished, Place, Sweep};
-use quantbound::results::schema::{CellKey, Summary, file};
+use quantbound::results::schema::{
+    CellKey, OutputRow, Row, SampleBoundRow, Summary, TailRow, file,
+};
+use quantbound::results::store::for_each_row;
 use quantbound::tensor::tolerance::{UNIT_F32, gamma};
 
 use self::fake::{Counts, Fake};
@@ -232,4 +235,67 @@ fn variants_that_do_not_fit_are_loaded_again_and_change_no_row() {
             "{table}"
         );
     }
+}
+
+fn rows<R: Row>(out: &Path, table: &str) -> Vec<R> {
+    let mut rows = Vec::new();
+    for_each_row(&out.join(table), |row| rows.push(row)).unwrap();
+    rows
+}
+
+#[test]
+fn labels_that_no_bound_promises_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let quantizers = "[[quantize]]\nmethod = \"uniform\"\nbits = [3, 12]\n\
+                      [[quantize]]\nmethod = \"uniform\"\nbits = [12]\nrounding = { stochastic = { seed = 1 } }\n";
+    let studies = "[studies]\nsample = true\nstochastic = 1e-6\ntails = { coverage = 0.3, confidence = 0.6 }\n";
+    let mut plan = plan(dir.path(), quantizers, studies);
+    plan.calibration = None;
+    let written = plan.to_toml().unwrap();
+    let sweep = Sweep {
+        plan: &plan,
+        written: &written,
+        engine: &CpuEngine::f32(Some(1)).unwrap(),
+        reference: &CpuEngine::f64(Some(1)).unwrap(),
+        device_reason: "a test".into(),
+        out: Place::At(&out),
+        stop: &Default::default(),
+        on_failure: quantbound::experiment::sweep::OnFailure::Stop,
+    };
+    let summary = sweep.run(&mut |_| ()).unwrap().summary;
+    let outputs: Vec<OutputRow> = rows(&out, file::OUTPUTS);
+    let bounds: Vec<SampleBoundRow> = rows(&out, file::SAMPLE_BOUNDS);
+    let tails: Vec<TailRow> = rows(&out, file::TAILS);
+    let last = bounds.iter().map(|b| b.depth).max().unwrap();
+    let mut counts = Vec::new();
+    for cell in &summary.cells {
+        let id = &cell.key.cell_id;
+        let uncertain = |o: &&OutputRow| {
+            let own = |b: &&SampleBoundRow| {
+                (&b.cell_id, &b.image, b.bound.as_str(), b.depth) == (id, &o.image, "sample", last)
+            };
+            let bound = 10f64.powf(bounds.iter().find(own).unwrap().log10_bound);
+            o.ref_margin.unwrap() <= 2.0 * bound
+        };
+        let expected = outputs
+            .iter()
+            .filter(|o| &o.cell_id == id)
+            .filter(uncertain)
+            .count();
+        let of =
+            |t: &&TailRow| &t.cell_id == id && t.statistic == "uncertified" && t.theorem == "rate";
+        let stated = tails.iter().find(of).unwrap();
+        assert_eq!((stated.k as usize, stated.n as usize), (expected, IMAGES));
+        counts.push(expected);
+        let rolled = bounds.iter().filter(|b| &b.cell_id == id);
+        let rolled = rolled
+            .filter(|b| b.bound.starts_with("sample-stochastic:"))
+            .count();
+        let random = cell.key.quantizer.contains("stochastic");
+        assert_eq!(rolled > 0, random, "{}", cell.key.quantizer);
+    }
+    // Three bits promise nothing, twelve something.
+    assert_eq!(counts[0], IMAGES);
+    assert!(counts[1] < IMAGES, "{counts:?}");
 }

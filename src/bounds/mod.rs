@@ -5,6 +5,7 @@
 //! domain, in exact real arithmetic. Each file holds one theorem; `docs/bounds.md` has statements, proofs and
 //! sources. Nothing here sees a measurement. Numbers are rounded upward and leave as decimal logarithms.
 
+pub mod a_priori;
 mod ball;
 mod best;
 mod channelwise;

@@ -1,6 +1,6 @@
 //! A run's tables, reduced to what the page shows: one pass over each file.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use super::ReportError;
@@ -43,7 +43,11 @@ pub struct Depth {
 /// `||y' - y||_inf` over images.
 #[derive(Default)]
 pub struct Spread {
+    /// Until [`Spread::settle`] reduces them.
     finite: Vec<f64>,
+    count: usize,
+    max: Option<f64>,
+    median: Option<f64>,
     /// Rows that are NaN or infinite.
     pub invalid: usize,
 }
@@ -57,21 +61,28 @@ impl Spread {
         }
     }
 
+    /// Keeps what the page shows of all values: those of thousands of images in hundreds of cells fit in no memory.
+    fn settle(&mut self) {
+        let mut sorted = std::mem::take(&mut self.finite);
+        sorted.sort_unstable_by(f64::total_cmp);
+        self.count = sorted.len();
+        self.max = sorted.last().copied();
+        self.median = sorted.get(sorted.len().saturating_sub(1) / 2).copied();
+    }
+
     /// Rows.
     pub fn count(&self) -> usize {
-        self.finite.len() + self.invalid
+        self.count + self.invalid
     }
 
     /// The largest finite value.
     pub fn max(&self) -> Option<f64> {
-        self.finite.iter().copied().reduce(f64::max)
+        self.max
     }
 
     /// The lower median of the finite values.
     pub fn median(&self) -> Option<f64> {
-        let mut sorted = self.finite.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+        self.median
     }
 
     /// The largest value, if every row is finite: the only one a bound may be held against.
@@ -155,16 +166,34 @@ impl Run {
             found
         };
 
+        // A cell's rows stand together, so that one cell's values are in memory at a time.
+        let mut scattered = BTreeSet::new();
+        let mut open = Open::default();
         for_each_row(&dir.join(file::MEASUREMENTS), |row: MeasurementRow| {
             if let (Some(i), "accumulated") = (find(&row.cell_id), row.mode.as_str()) {
+                if !open.at(i, &mut cells, Cell::settle_depths) {
+                    scattered.insert(file::MEASUREMENTS);
+                }
                 cells[i].measurement(row);
             }
         })?;
+        open.end(&mut cells, Cell::settle_depths);
+        let mut open = Open::default();
         for_each_row(&dir.join(file::OUTPUTS), |row: OutputRow| {
             if let Some(i) = find(&row.cell_id) {
+                if !open.at(i, &mut cells, Cell::settle_output) {
+                    scattered.insert(file::OUTPUTS);
+                }
                 cells[i].output(&row);
             }
         })?;
+        open.end(&mut cells, Cell::settle_output);
+        if let Some(name) = scattered.into_iter().next() {
+            return Err(ReportError::Inconsistent {
+                path: dir.join(name),
+                problem: "the rows of a cell do not stand together; finish the sweep again".into(),
+            });
+        }
         for_each_row(&dir.join(file::BOUNDS), |row: BoundRow| {
             if let Some(i) = find(&row.cell_id) {
                 cells[i].add_bound(row);
@@ -228,7 +257,42 @@ impl Run {
     }
 }
 
+/// The cell whose rows are being read.
+#[derive(Default)]
+struct Open {
+    now: Option<usize>,
+    done: HashSet<usize>,
+}
+
+impl Open {
+    /// A row of cell `i` comes; false where its rows had ended before.
+    fn at(&mut self, i: usize, cells: &mut [Cell], settle: fn(&mut Cell)) -> bool {
+        if self.now == Some(i) {
+            return true;
+        }
+        self.end(cells, settle);
+        self.now = Some(i);
+        !self.done.contains(&i)
+    }
+
+    /// No more rows of the cell come.
+    fn end(&mut self, cells: &mut [Cell], settle: fn(&mut Cell)) {
+        if let Some(i) = self.now.take() {
+            settle(&mut cells[i]);
+            self.done.insert(i);
+        }
+    }
+}
+
 impl Cell {
+    fn settle_depths(&mut self) {
+        self.depths.values_mut().for_each(|d| d.measured.settle());
+    }
+
+    fn settle_output(&mut self) {
+        self.output.measured.settle();
+    }
+
     fn new(summary: &CellSummary) -> Self {
         Self {
             summary: summary.clone(),

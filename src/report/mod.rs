@@ -113,19 +113,24 @@ pub fn build_at(run_dir: impl AsRef<Path>, out: &Path, most: usize) -> Result<Bu
         path: figure_dir.clone(),
         cause: e.to_string(),
     })?;
+    let drawn = Drawn::open(&figure_dir);
     let mut files = Vec::new();
     let studied = sections.iter().flat_map(|s| &s.figures);
     for figure in figures.iter().chain(studied) {
         let svg = figure_dir.join(format!("{}.svg", figure.name));
-        store::write_unsynced(&svg, draw::svg(&figure.plot).as_bytes())?;
         let png = figure_dir.join(format!("{}.png", figure.name));
-        let pixels = draw::png(&figure.plot).map_err(|problem| ReportError::Figure {
-            name: figure.name.clone(),
-            problem,
-        })?;
-        store::write_unsynced(&png, &pixels)?;
+        let text = draw::svg(&figure.plot);
+        if !drawn.has(&svg, &text, &png) {
+            let pixels = draw::png(&figure.plot).map_err(|problem| ReportError::Figure {
+                name: figure.name.clone(),
+                problem,
+            })?;
+            store::write_unsynced(&png, &pixels)?;
+            store::write_unsynced(&svg, text.as_bytes())?;
+        }
         files.extend([svg, png]);
     }
+    drawn.close()?;
     if dir == out {
         remove_others(&figure_dir, &files)?;
     }
@@ -138,6 +143,38 @@ pub fn build_at(run_dir: impl AsRef<Path>, out: &Path, most: usize) -> Result<Bu
         html,
         figures: files,
     })
+}
+
+/// Figures of an earlier report by the same program: pixels follow from a figure as its SVG does, and take longer to make
+/// than all else of a report.
+struct Drawn {
+    file: PathBuf,
+    same: bool,
+}
+
+impl Drawn {
+    const PROGRAM: &str = concat!(
+        env!("CARGO_PKG_VERSION"),
+        " ",
+        env!("QUANTBOUND_COMMIT"),
+        "\n"
+    );
+
+    fn open(figures: &Path) -> Self {
+        let file = figures.join("drawn-by.txt");
+        let same = std::fs::read_to_string(&file).is_ok_and(|by| by == Self::PROGRAM);
+        Self { file, same }
+    }
+
+    /// Whether a figure of this SVG is there, with its pixels.
+    fn has(&self, svg: &Path, text: &str, png: &Path) -> bool {
+        self.same && png.is_file() && std::fs::read_to_string(svg).is_ok_and(|known| known == text)
+    }
+
+    /// All figures are by this program now.
+    fn close(&self) -> Result<(), StoreError> {
+        store::write_unsynced(&self.file, Self::PROGRAM.as_bytes())
+    }
 }
 
 /// Leaves out figures of a kind beyond `most`, those first that are not shown without a click; how many are left out.

@@ -88,8 +88,9 @@
   // --- Legends that switch curves.
   const FEW = /^(measured|tail|best$|best \(|houache2025-conv$|houache2025-conv \(|gonon2023|down to|floating)/;
   const look = (shape) => shape.getAttribute("stroke") + "|" + (shape.getAttribute("stroke-dasharray") || "") + "|" + shape.getAttribute("stroke-width");
-  const dress = (figure) => {
-    if (figure.dataset.dressed) { return; }
+  // All that is measured is measured before anything is changed: a change between two measurements lays out the whole page.
+  const measure = (figure) => all("svg g.key", figure).map((key) => key.getBBox());
+  const dress = (figure, boxes) => {
     figure.dataset.dressed = "1";
     const svg = figure.querySelector("svg");
     const curves = all("g.curve", svg);
@@ -100,11 +101,11 @@
     legend.className = "legend";
     legend.setAttribute("role", "group");
     legend.setAttribute("aria-label", "curves");
-    entries.forEach((key) => {
+    entries.forEach((key, i) => {
       const text = key.querySelector("text").textContent;
       const line = key.querySelector("polyline, path, line, rect, circle");
       const sample = document.createElementNS(svg.namespaceURI, "svg");
-      const box = key.getBBox();
+      const box = boxes[i];
       const y = box.y + box.height / 2;
       sample.setAttribute("viewBox", [box.x - 1, y - 7, 36, 14].join(" "));
       sample.setAttribute("width", 36); sample.setAttribute("height", 14);
@@ -283,17 +284,21 @@
   };
 
   // A closed figure is dressed when it opens.
-  const dressed = (details) => { if (details.open) { all(".figure", details).forEach(dress); } };
-  all("details.figure-of").forEach((details) => {
-    details.addEventListener("toggle", () => dressed(details));
-    dressed(details);
-  });
+  const dressed = (list) => {
+    const bare = list.filter((d) => d.open).flatMap((d) => all(".figure", d)).filter((f) => !f.dataset.dressed);
+    const boxes = bare.map(measure);
+    bare.forEach((f, i) => dress(f, boxes[i]));
+  };
+  const folded = all("details.figure-of");
+  folded.forEach((details) => details.addEventListener("toggle", () => dressed([details])));
+  dressed(folded);
 
   // --- On paper every section is open.
   let shut = [];
   window.addEventListener("beforeprint", () => {
     shut = all("details:not([open])");
-    shut.forEach((d) => { d.open = true; dressed(d); });
+    shut.forEach((d) => { d.open = true; });
+    dressed(shut);
   });
   window.addEventListener("afterprint", () => { shut.forEach((d) => { d.open = false; }); });
 })();

@@ -7,3 +7,4 @@ pub mod required_bits;
 pub mod summary;
 pub mod tables;
 pub mod tails;
+pub mod theorems;

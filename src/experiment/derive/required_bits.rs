@@ -2,23 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
-
 use super::ledger::Known;
+use super::theorems::Theorems;
+use crate::bounds::a_priori::halvings;
 use crate::bounds::probabilistic::selection;
-use crate::bounds::{Ball, BoundError, Domain};
 use crate::experiment::error::SweepError;
 use crate::experiment::subject::model::LoadedModel;
 use crate::facts;
-use crate::network::Network;
 use crate::quant::Granularity;
-use crate::quant::uniform::{self, Scheme};
+use crate::quant::uniform::Scheme;
 use crate::results::schema::RequiredBitsRow;
-
-/// From this width on, each further bit halves an a-priori bound, which is what the theorem then states.
-const LAST_EVALUATED: u32 = 32;
-/// The narrowest grid there is.
-const FIRST: u32 = 2;
 
 /// The cells of a sweep that differ in their bit width alone.
 pub struct Family<'a> {
@@ -38,6 +31,7 @@ pub struct Family<'a> {
 pub fn required_bits(
     family: &Family<'_>,
     tolerances: &[f64],
+    theorems: &mut Theorems,
 ) -> Result<Vec<RequiredBitsRow>, SweepError> {
     let Some((&widest, last)) = family.swept.last_key_value() else {
         return Ok(Vec::new());
@@ -55,15 +49,7 @@ pub fn required_bits(
             .copied()
             .filter(|id| facts::of(id).is_some_and(|f| f.is_monotone))
             .collect();
-        let domain = family.model.domain();
-        a_priori(
-            network,
-            &domain,
-            scheme,
-            family.granularity,
-            &ids,
-            tolerances,
-        )
+        theorems.of(family.model, scheme, family.granularity, &ids, tolerances)
     });
     let theorem = theorem.transpose().map_err(|source| SweepError::Bound {
         model: network.name.clone(),
@@ -131,12 +117,6 @@ pub fn required_bits(
     Ok(rows)
 }
 
-/// `bits` and as many more as it takes to bring a bound under the tolerance when each of them halves it.
-fn halvings(bits: u32, log10_bound: f64, tolerance: f64) -> u32 {
-    let more = (log10_bound - tolerance.log10()) / std::f64::consts::LOG10_2;
-    bits + more.ceil().max(0.0) as u32
-}
-
 /// The grid of a quantizer that rounds to nearest over the whole range of the weights: the ones that the theorem
 /// speaks of.
 fn scheme(quantizer: &str) -> Option<Scheme> {
@@ -145,55 +125,4 @@ fn scheme(quantizer: &str) -> Option<Scheme> {
         "uniform-asymmetric" => Some(Scheme::Asymmetric),
         _ => None,
     }
-}
-
-/// Bits by tolerance and node; `None` where no finite bound is known.
-pub type BitsNeeded = Vec<Vec<Option<u32>>>;
-
-/// For each bound and tolerance, the smallest width from which on every grid of that many bits over the range of the
-/// weights, rounding to nearest, stays under the tolerance at a node for every input of the domain
-/// (docs/bounds.md, required bits).
-pub fn a_priori<'i>(
-    network: &Network,
-    domain: &Domain,
-    scheme: Scheme,
-    granularity: Granularity,
-    ids: &[&'i str],
-    tolerances: &[f64],
-) -> Result<BTreeMap<&'i str, BitsNeeded>, BoundError> {
-    let series = |bits: u32, ids: &[&'i str]| {
-        let radii = uniform::radii(network, scheme, granularity, bits);
-        let ball = Ball::new(network, domain, &radii)?;
-        let ids = ids.par_iter();
-        ids.map(|&id| Ok((id, ball.evaluate(id)?.log10)))
-            .collect::<Result<Vec<_>, BoundError>>()
-    };
-    let first = |bound: f64, tolerance: f64| {
-        let finite = bound < f64::INFINITY;
-        finite.then(|| halvings(LAST_EVALUATED, bound, tolerance))
-    };
-    let mut needed: BTreeMap<&'i str, BitsNeeded> = BTreeMap::new();
-    for (id, bounds) in series(LAST_EVALUATED, ids)? {
-        let by_node = |&t: &f64| bounds.iter().map(|&b| first(b, t)).collect();
-        needed.insert(id, tolerances.iter().map(by_node).collect());
-    }
-    for bits in (FIRST..LAST_EVALUATED).rev() {
-        // Narrower grids have larger bounds: a node that this width is too few for needs no more looking at.
-        let open = |id: &&&str| needed[**id].iter().flatten().any(|&n| n == Some(bits + 1));
-        let open: Vec<&'i str> = ids.iter().filter(open).copied().collect();
-        if open.is_empty() {
-            break;
-        }
-        for (id, bounds) in series(bits, &open)? {
-            let rows = needed.get_mut(id).into_iter().flatten();
-            for (row, tolerance) in rows.zip(tolerances) {
-                for (n, bound) in row.iter_mut().zip(&bounds) {
-                    if *n == Some(bits + 1) && *bound <= tolerance.log10() {
-                        *n = Some(bits);
-                    }
-                }
-            }
-        }
-    }
-    Ok(needed)
 }

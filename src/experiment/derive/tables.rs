@@ -7,6 +7,7 @@ use super::ledger::{Known, ledger};
 use super::required_bits::{Family, required_bits};
 use super::summary::activation_bits;
 use super::tails::MAX;
+use super::theorems::Theorems;
 use crate::bounds::probabilistic::tolerance;
 use crate::experiment::cell::Cell;
 use crate::experiment::error::SweepError;
@@ -39,10 +40,12 @@ pub fn write(
     };
     store.write_table_of(cells.iter().zip(&known).map(of_cell))?;
 
+    let mut theorems = Theorems::open(store);
     let mut rows = Vec::new();
     for family in families(models, cells, &known)? {
-        rows.extend(required_bits(&family, tolerances)?);
+        rows.extend(required_bits(&family, tolerances, &mut theorems)?);
     }
+    theorems.close(store)?;
     Ok(store.write_table(&rows)?)
 }
 

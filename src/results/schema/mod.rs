@@ -87,6 +87,8 @@ pub mod file {
     pub const REQUIRED_BITS: &str = "required_bits.parquet";
     /// [`super::TailRow`]s; there where the plan asks for them.
     pub const TAILS: &str = "tails.parquet";
+    /// Bits that theorems ask for, as they were found: a later sweep of the directory takes them from here.
+    pub const THEOREMS: &str = "theorems.json";
     /// [`super::Summary`].
     pub const SUMMARY: &str = "summary.json";
     /// Finished batches of cells, while a sweep runs and for later resumes.

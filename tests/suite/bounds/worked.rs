@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use quantbound::bounds::a_priori::a_priori;
 use quantbound::bounds::enclosure::Rules;
 use quantbound::bounds::probabilistic::{
     binomial, curve, mean, moments, next_image, selection, together, tolerance,
@@ -12,7 +13,6 @@ use quantbound::bounds::{
 };
 use quantbound::engine::Engine;
 use quantbound::engine::cpu::CpuEngine;
-use quantbound::experiment::derive::required_bits::a_priori;
 use quantbound::network::{Activation, Linear, Network, Op};
 use quantbound::quant::uniform::Scheme;
 use quantbound::quant::{Granularity, QuantizedActivation, QuantizedLayer, QuantizedNetwork};

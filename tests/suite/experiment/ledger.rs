@@ -3,17 +3,18 @@
 use crate::common::checker::{all_bounds, check, runner};
 use crate::common::goldens::asset;
 use crate::common::random_network::{Case, cases};
+use crate::common::tiny::{Tiny, program, said};
 use proptest::test_runner::TestCaseError;
+use quantbound::bounds::a_priori::a_priori;
 use quantbound::bounds::{Ball, Series, Setting, find};
 use quantbound::experiment::derive::ledger::{Known, ledger};
-use quantbound::experiment::derive::required_bits::a_priori;
 use quantbound::experiment::plan::Model;
 use quantbound::experiment::subject::model::LoadedModel;
 use quantbound::facts;
 use quantbound::network::Network;
 use quantbound::quant::uniform::{self, Scheme, Uniform};
 use quantbound::quant::{Granularity, Quantizer};
-use quantbound::results::schema::CellKey;
+use quantbound::results::schema::{CellKey, file};
 
 /// Rounding upward may lift the smaller of two bounds above the larger by this much, in log10.
 const ROUNDING_SLACK: f64 = 1e-9;
@@ -258,4 +259,48 @@ fn the_ledger_of_real_bounds_adds_up() {
     if let Err(error) = result {
         panic!("{error}");
     }
+}
+
+#[test]
+fn bits_that_theorems_ask_for_are_found_once_and_a_damaged_record_of_them_is_none() {
+    let tiny = Tiny::new();
+    let (plan, out) = (tiny.usual(), tiny.path("out"));
+    let table = || {
+        let swept = program(&[&"sweep", &plan, &"--out", &out, &"--backend", &"cpu"]).output();
+        let (text, code) = said(&swept.unwrap());
+        assert_eq!(code, Some(0), "{text}");
+        std::fs::read(out.join(file::REQUIRED_BITS)).unwrap()
+    };
+    let right = table();
+    let record = out.join(file::THEOREMS);
+    let kept = std::fs::read(&record).unwrap();
+    assert!(table() == right && std::fs::read(&record).unwrap() == kept);
+    // Another number, vouched for: it is what the table is made of.
+    let mut stored: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+    let mut changed = 0;
+    for family in stored["needed"].as_object_mut().unwrap().values_mut() {
+        for bits in family.as_object_mut().unwrap().values_mut() {
+            for at_tolerance in bits.as_array_mut().unwrap() {
+                for n in at_tolerance.as_array_mut().unwrap() {
+                    if n.is_number() {
+                        *n = 31.into();
+                        changed += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(changed > 0);
+    std::fs::write(&record, stored.to_string()).unwrap();
+    assert!(
+        table() == right,
+        "a record that its hash does not vouch for"
+    );
+    stored["blake3"] = blake3::hash(stored["needed"].to_string().as_bytes())
+        .to_string()
+        .into();
+    std::fs::write(&record, stored.to_string()).unwrap();
+    assert!(table() != right, "the record is not looked at");
+    std::fs::remove_file(&record).unwrap();
+    assert!(table() == right);
 }

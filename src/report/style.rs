@@ -69,7 +69,7 @@ const fn known(
 
 /// The ladder of bounds, loosest first; colours stay apart under the common colour-vision deficiencies, and no two
 /// ids share both colour and dashes.
-const LADDER: [Known; 21] = [
+const LADDER: [Known; 22] = [
     known(
         "gonon2023",
         "#882255",

@@ -13,7 +13,7 @@ fn parse(quantize: &str) -> Result<Plan, PlanError> {
     Plan::parse(&text, Path::new("plan.toml"))
 }
 
-const TABLES: [&str; 44] = [
+const TABLES: [&str; 45] = [
     "method = \"uniform\"\nbits = [4]",
     "method = \"uniform\"\nbits = [5]",
     "method = \"uniform\"\nbits = [4]\ngranularity = [\"per-tensor\"]",

@@ -181,6 +181,7 @@ pub const NO_ROWS: &[&str] = &[
     "src/experiment/sweep/prepare.rs",
     "src/experiment/sweep/schedule.rs",
     "src/experiment/sweep/mod.rs",
+    "src/results/promises.rs",
     "src/results/answers.rs",
     "src/results/compare",
     "src/results/headline.rs",

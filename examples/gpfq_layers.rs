@@ -38,6 +38,7 @@ fn main() -> anyhow::Result<()> {
             labels: None,
             skip: 0,
             limit: None,
+            shuffle: None,
         },
         augment: Some(count),
         seed: 0,

@@ -1,6 +1,6 @@
 #!/bin/bash
-# A local Ray cluster of two nodes runs 24 cells while one of its workers is killed: the tables are those of one local
-# run, byte for byte. Then wall times with 1, 2 and 4 workers.
+# A local Ray cluster of three nodes runs 24 cells while one of its workers is killed: the tables are those of one local
+# run, byte for byte. Then wall times with 1, 2 and 4 workers, beside one process that makes all cells.
 #
 #   scripts/cluster/test_ray.sh [PROGRAM] [PYTHON]     PYTHON has the package ray
 set -eu
@@ -9,13 +9,19 @@ program=${1:-target/release/quantbound}
 python=${2:-python3}
 . scripts/cluster/plan.sh
 dir=$(mktemp -d)
-trap '"$python" -m ray.scripts.scripts stop --force > /dev/null 2>&1 || true; rm -rf "$dir"' EXIT
+trap 'rm -rf "$dir"' EXIT
+export RAY_USAGE_STATS_ENABLED=0
 small_plan "$dir"
-"$program" sweep "$dir/plan.toml" --out "$dir/local" --backend cpu --threads 1 > "$dir/local.log" 2>&1
+now() { date +%s.%N; }
+since() { echo "scale=2; ($(now) - $1) / 1" | bc; }
+on_nodes() { # NODES CPUS OUT
+    "$python" scripts/cluster/local_ray.py "$1" "$2" \
+        "$python" scripts/cluster/ray_sweep.py "$dir/plan.toml" --out "$3" --program "$program" -- --backend cpu --threads 1
+}
 
-ray() { "$python" -m ray.scripts.scripts "$@" > "$dir/ray.log" 2>&1 || { cat "$dir/ray.log"; exit 1; }; }
-ray start --head --port=6399 --num-cpus=1 --num-gpus=0 --include-dashboard=false --temp-dir="$dir/ray"
-ray start --address=127.0.0.1:6399 --num-cpus=1 --num-gpus=0
+start=$(now)
+"$program" sweep "$dir/plan.toml" --out "$dir/local" --backend cpu --threads 1 > "$dir/local.log" 2>&1
+echo "one process: $(since "$start") s"
 
 (
     # The first worker that makes a cell, and the cell's process with it.
@@ -29,18 +35,13 @@ ray start --address=127.0.0.1:6399 --num-cpus=1 --num-gpus=0
     done
     echo "no worker was seen" && exit 1
 ) & killer=$!
-"$python" scripts/cluster/ray_sweep.py "$dir/plan.toml" --out "$dir/out" --program "$program" \
-    --address 127.0.0.1:6399 -- --backend cpu --threads 1
+on_nodes 3 1 "$dir/out"
 wait "$killer"
 same_tables "$dir/local" "$dir/out/run"
-echo "Ray: 24 cells, a worker killed: the tables of one local run, byte for byte"
-ray stop --force
+echo "Ray: 24 cells on three nodes, a worker killed: the tables of one local run, byte for byte"
 
 for workers in 1 2 4; do
-    ray start --head --port=6399 --num-cpus=$workers --num-gpus=0 --include-dashboard=false --temp-dir="$dir/ray$workers"
-    start=$(date +%s.%N)
-    "$python" scripts/cluster/ray_sweep.py "$dir/plan.toml" --out "$dir/timed$workers" --program "$program" \
-        --address 127.0.0.1:6399 -- --backend cpu --threads 1 > "$dir/timed.log" 2>&1
-    echo "$workers workers: $(echo "$(date +%s.%N) - $start" | bc) s"
-    ray stop --force
+    start=$(now)
+    on_nodes 1 "$workers" "$dir/timed$workers" > "$dir/timed.log" 2>&1
+    echo "$workers workers: $(since "$start") s; $(grep "^24/24" "$dir/timed.log" | cut -d, -f1)"
 done

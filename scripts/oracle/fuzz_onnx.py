@@ -383,10 +383,8 @@ def main():
                     skipped += 1
                     reasons["not run by ONNX Runtime: " + reason(str(error).splitlines()[0])] += 1
                     continue
-                if not all(np.isfinite(t["max_abs"]) for t in values["tensors"].values()):
-                    skipped += 1
-                    reasons["values that are not finite in ONNX Runtime"] += 1
-                    continue
+                # What is padded with minus infinity is no value to compare; what is made of it is.
+                values["tensors"] = {n: t for n, t in values["tensors"].items() if np.isfinite(t["max_abs"])}
                 (folder / f"{seed:06}.onnx").write_bytes(model.SerializeToString())
                 (folder / f"{seed:06}.json").write_text(json.dumps(values))
             done = subprocess.run([COMPARE, folder], capture_output=True, text=True)

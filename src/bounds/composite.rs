@@ -37,6 +37,13 @@ impl Link {
     }
 }
 
+/// The one node that reads node `node`, where no other does.
+pub(super) fn only_reader(network: &Network, node: usize) -> Option<usize> {
+    let reads = |r: &usize| network.nodes[*r].inputs.contains(&(node + 1));
+    let mut readers = (node + 1..network.nodes.len()).filter(reads);
+    readers.next().filter(|_| readers.next().is_none())
+}
+
 /// True for the chains that have a norm of their own: two matrices; a depthwise layer with one or two matrices on one side of
 /// it, or one on either.
 pub(super) fn is_composite(links: &[Link]) -> bool {
@@ -47,18 +54,32 @@ pub(super) fn is_composite(links: &[Link]) -> bool {
     )
 }
 
-/// An upper bound of `||W_n .. W_1||_2` over the maps that the layers of `chain` see, for a composite chain, in the parametrization
-/// of `rescaling`; `None` where it would cost too much. Strided matrix layers only leave pixels out.
-pub(super) fn chain_norm(network: &Network, rescaling: &Rescaling, chain: &[usize]) -> Option<Up> {
+/// An upper bound of `||diag(weights) W_n .. W_1||_2` over the maps that the layers of `chain` see, for a composite chain or one
+/// matrix, in the parametrization of `rescaling`; `None` where it would cost too much. Weights, one for each row of the last layer, are for
+/// chains that end in a matrix. Strided matrix layers only leave pixels out.
+pub(super) fn chain_norm(
+    network: &Network,
+    rescaling: &Rescaling,
+    chain: &[usize],
+    weights: Option<&[f64]>,
+) -> Option<Up> {
     let depthwise = chain
         .iter()
         .position(|&n| Link::of(network, n) == Some(Link::Depthwise));
-    let matrix = |node: usize| Near::entries(&entries(network, rescaling, node));
+    let last = chain.last();
+    let matrix = |node: usize| {
+        let mut entries = entries(network, rescaling, node);
+        if let Some(weights) = weights.filter(|_| last == Some(&node)) {
+            entries.scale_rows(weights);
+        }
+        Near::entries(&entries)
+    };
     let Some(place) = depthwise else {
-        let &[first, second] = chain else {
-            return None;
+        return match *chain {
+            [one] => Some(matrix(one).norm()),
+            [first, second] => pair(&matrix(first), &matrix(second)).map(|m| m.norm()),
+            _ => None,
         };
-        return pair(&matrix(first), &matrix(second)).map(|m| m.norm());
     };
     // `y = L K Q x`: the norms of `K Q` and `L K` are those of their squares on the smaller side.
     let right = match chain[..place] {
@@ -242,5 +263,95 @@ impl<'n> Kernels<'n> {
         };
         let norm = torus.norm(&kernel, &sums) + error;
         Some(norm * left.unit * right.unit * self.unit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::explicit::{explicit, matrix, power_iteration};
+    use super::*;
+    use crate::network::{Activation, Conv, INPUT};
+    use crate::tensor::{Shape, Tensor};
+    use proptest::prelude::*;
+
+    /// A convolution without bias.
+    fn conv(dims: [usize; 4], groups: usize, seed: u64) -> Conv {
+        let flat = matrix(1, dims.iter().product(), seed);
+        let data = flat.data.iter().map(|&x| x as f32).collect();
+        Conv {
+            weight: Tensor::new(dims, data).unwrap(),
+            bias: vec![0.0; dims[0]],
+            stride: [1, 1],
+            pad: Pad::default(),
+            dilation: [1, 1],
+            groups,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn chains_are_not_above_their_bound(
+            kinds in prop::sample::select(vec!["mm", "md", "dm", "mmd", "dmm", "mdm"]),
+            widths in [1usize..5, 4..5],
+            channels in 2usize..5,
+            kernel in [1usize..4, 1..4],
+            (stride, dilation) in (1usize..4, 1usize..3),
+            (h, w) in (1usize..5, 1usize..5),
+            seed in any::<u64>(),
+        ) {
+            // The depthwise layer has as many channels as what stands before it gives.
+            let place = kinds.find('d');
+            let width = |i: usize| if place.is_some_and(|p| i == p || i == p + 1) { channels } else { widths[i] };
+            let mut network = Network::new("chain", Shape::new(width(0), h, w));
+            let mut product: Option<Dense> = None;
+            for (i, kind) in kinds.chars().enumerate() {
+                let input = network.shape(network.nodes.len());
+                let layer = if kind == 'm' {
+                    conv([width(i + 1), input.c, 1, 1], 1, seed ^ i as u64)
+                } else {
+                    let reach = |k: usize| dilation * (k - 1);
+                    Conv {
+                        stride: [stride; 2],
+                        dilation: [dilation; 2],
+                        pad: Pad { top: reach(kernel[0]), left: reach(kernel[1]), bottom: reach(kernel[0]), right: reach(kernel[1]) },
+                        ..conv([input.c, 1, kernel[0], kernel[1]], input.c, seed ^ i as u64)
+                    }
+                };
+                let value = if i == 0 { INPUT } else { network.nodes.len() };
+                network.push(format!("{i}"), Op::Conv(layer.clone()), &[value], Activation::Identity).unwrap();
+                let output = network.output();
+                let step = explicit(&layer, input, (output.h, output.w));
+                product = Some(product.map_or(step.clone(), |before| step.times(&before)));
+            }
+            let links: Vec<Link> = (0..kinds.len()).map(|n| Link::of(&network, n).unwrap()).collect();
+            prop_assert!(is_composite(&links), "{links:?}");
+            let chain: Vec<usize> = (0..kinds.len()).collect();
+            let bound = chain_norm(&network, &Rescaling::identity(&network), &chain, None).unwrap();
+            let (bound, exact) = (10f64.powf(bound.log10()), power_iteration(product.as_ref().unwrap()));
+            prop_assert!(bound >= exact * (1.0 - 1e-9), "{kinds}: {bound} < {exact}");
+            if kinds.ends_with('m') {
+                // Weights of the last rows: an explicit diagonal.
+                let rows = network.output();
+                let weights: Vec<f64> = (0..rows.c).map(|c| 1.0 / (c + 1) as f64).collect();
+                let mut weighted = product.clone().unwrap();
+                let by_row: Vec<f64> = weights.iter().flat_map(|&w| vec![w; rows.pixels()]).collect();
+                weighted.scale_rows(&by_row);
+                let bound = chain_norm(&network, &Rescaling::identity(&network), &chain, Some(&weights)).unwrap();
+                let (bound, exact) = (10f64.powf(bound.log10()), power_iteration(&weighted));
+                prop_assert!(bound >= exact * (1.0 - 1e-9), "{kinds}, weighted: {bound} < {exact}");
+            }
+            if kinds == "mm" {
+                prop_assert!(bound <= exact * (1.0 + 1e-6) + 1e-6, "{bound} far above {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_dear_has_no_norm() {
+        let near = |rows, cols| Near::entries(&Dense::zeros(rows, cols));
+        assert!(pair(&near(4, 5), &near(3, 4)).is_some());
+        assert!(pair(&near(2000, 1), &near(1, 2000)).is_some());
+        assert!(pair(&near(1400, 1400), &near(1400, 1400)).is_none());
     }
 }

@@ -12,6 +12,8 @@ mod composite;
 mod definite;
 mod dense;
 pub mod enclosure;
+#[cfg(test)]
+mod explicit;
 mod expression;
 mod frequency;
 mod fused;

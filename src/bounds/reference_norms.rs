@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::composite::chain_norm;
+use super::composite::{chain_norm, only_reader};
 use super::layer_norms::{LayerNorms, layer_norms};
 use super::rescaling::{ChannelClasses, Rescaling};
 use super::rescaling_search::balanced;
@@ -39,7 +39,7 @@ struct InUnits {
     rescaling: Rescaling,
     layers: Vec<OnceLock<Option<LayerNorms>>>,
     products: Memo<ProductKey, Up>,
-    chains: Memo<Vec<usize>, Option<Up>>,
+    chains: Memo<(Vec<usize>, bool), Option<Up>>,
     /// The same network's in the units of `spectral-fused-rescaled`.
     balanced: OnceLock<Arc<Self>>,
 }
@@ -112,9 +112,28 @@ impl<'a> ReferenceNorms<'a> {
         &self.here.products
     }
 
-    /// The norm of a chain of layers, see [`chain_norm`].
-    pub(super) fn chain(&self, layers: &[usize]) -> Option<Up> {
-        let compute = || chain_norm(self.network, self.rescaling(), layers);
-        self.here.chains.get(layers.to_vec(), compute)
+    /// The norm of a chain of layers, see [`chain_norm`]; with rows weighted by what the one depthwise layer that follows makes of
+    /// them, where one does and `weighted` asks for it.
+    pub(super) fn chain(&self, layers: &[usize], weighted: bool) -> Option<Up> {
+        let compute = || {
+            let plain = |weights| chain_norm(self.network, self.rescaling(), layers, weights);
+            if !weighted {
+                return plain(None);
+            }
+            let gains = self.gains_after(*layers.last()?)?;
+            let largest = gains.iter().copied().fold(Up::ZERO, Up::max);
+            if largest.is_zero() {
+                return Some(largest);
+            }
+            let weights: Vec<f64> = gains.iter().map(|g| g.over(largest).to_f64()).collect();
+            plain(Some(&weights)).map(|norm| norm * largest)
+        };
+        self.here.chains.get((layers.to_vec(), weighted), compute)
+    }
+
+    /// The gains of the one depthwise layer that reads node `node`, where no other node does.
+    pub(super) fn gains_after(&self, node: usize) -> Option<&[Up]> {
+        let reader = only_reader(self.network, node)?;
+        self.layer(reader)?.gains.as_deref()
     }
 }

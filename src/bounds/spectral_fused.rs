@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::composite::Link;
+use super::composite::{Link, only_reader};
 use super::dense::Dense;
 use super::layer_norms::rescaled;
 use super::reference_norms::ProductKey;
@@ -108,11 +108,8 @@ fn is_matrix(setting: &Setting, node: usize) -> bool {
 
 /// The depthwise gains that every reader of value `index + 1` applies first: those of its one reader.
 fn gains_after<'s>(setting: &'s Setting<'_>, index: usize) -> Option<&'s [Vec<Up>; 2]> {
-    let nodes = &setting.network().nodes;
-    let mut readers = (index + 1..nodes.len()).filter(|&r| nodes[r].inputs.contains(&(index + 1)));
-    let (reader, others) = (readers.next()?, readers.next());
-    let gains = setting.spectral(reader)?.gains.as_ref();
-    gains.filter(|_| others.is_none())
+    let reader = only_reader(setting.network(), index)?;
+    setting.spectral(reader)?.gains.as_ref()
 }
 
 /// Bounds by the rules of this theorem alone; where none applies, the trivial ones (the caller takes the

@@ -63,6 +63,12 @@ fn remarks(found: &Comparison) -> Vec<String> {
             found.within_allowance
         ));
     }
+    if found.redrawn > 0 {
+        lines.push(format!(
+            "{} cells on another draw of images: only images in both are compared",
+            found.redrawn
+        ));
+    }
     let unpaced = found.cells - found.paced;
     if unpaced > 0 {
         lines.push(format!(

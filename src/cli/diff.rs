@@ -112,7 +112,7 @@ fn print(
         .map(|c| {
             let (channel, share) = c.isolated.worst_channel();
             vec![
-                shortened(&a.nodes[c.pair.a].name),
+                table::shortened(&a.nodes[c.pair.a].name, NAME),
                 format!("{:.2}", 100.0 * share),
                 channel.to_string(),
                 decibels(&c.isolated),
@@ -128,23 +128,11 @@ fn print(
     writeln!(
         out,
         "output of {} beside {}: SQNR {} dB, max diff {}",
-        shortened(&b.name),
-        shortened(&a.name),
+        table::shortened(&b.name, NAME),
+        table::shortened(&a.name, NAME),
         decibels(&found.output),
         number(found.output.max_abs_diff)
     )
-}
-
-/// The end of a long name, which tells it from others.
-fn shortened(name: &str) -> String {
-    let length = name.chars().count();
-    match length > NAME {
-        true => format!(
-            "~{}",
-            name.chars().skip(length - NAME + 1).collect::<String>()
-        ),
-        false => name.to_string(),
-    }
 }
 
 fn decibels(apart: &Apart) -> String {

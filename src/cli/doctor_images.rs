@@ -41,7 +41,8 @@ pub fn check(
         .collect();
     anyhow::ensure!(
         !labelled.is_empty(),
-        "{}: none of the images has a label; expected name_243.jpg, a folder per class, or a labels.csv",
+        "{}: none of the images has a label, by which doctor judges (measurements and bounds need none); expected \
+         name_243.jpg, a folder per class, or a labels.csv",
         directory.display()
     );
     let classes = model.network.output().c;

@@ -18,6 +18,9 @@ use crate::results::layer_ranking::{Collector, Ranking};
 use crate::results::schema::CellKey;
 use crate::results::store::for_each_row;
 
+/// Characters of a layer's name in the table, which fits a terminal of 80.
+const NAME: usize = 28;
+
 /// Arguments of `layers`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -120,7 +123,7 @@ fn print(key: &CellKey, ranking: &Ranking, top: usize) -> std::io::Result<()> {
         .map(|(i, l)| {
             vec![
                 (i + 1).to_string(),
-                l.layer.clone(),
+                table::shortened(&l.layer, NAME),
                 l.depth.to_string(),
                 number(l.at_output),
                 format!("{:.1} %", 100.0 * l.share),

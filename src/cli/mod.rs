@@ -69,7 +69,7 @@ pub enum Outcome {
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Memory that may be used, as in 8G [default: what the machine has free]
+    /// Memory for networks, pictures and maps, beside some 60M of the program, as in 8G [default: what the machine has free]
     #[arg(long, global = true, value_name = "SIZE", value_parser = memory::parse)]
     memory: Option<usize>,
     /// Errors alone on standard error: no notes, no progress

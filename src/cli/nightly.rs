@@ -14,12 +14,14 @@ use crate::experiment::plan::Plan;
 use crate::experiment::sweep::{Finished, Place};
 use crate::report;
 use crate::results::compare::{Comparison, Level, compare};
+use crate::results::counted;
 use crate::results::history::{
     Date, History, RECORD, Reading, Record, Worth, last_complete, missing_between, thin, wrong,
 };
-use crate::results::provenance::machine;
+use crate::results::provenance::{Provenance, machine};
+use crate::results::schema::file;
 use crate::results::status::Statuses;
-use crate::results::store::{StoreError, write_bytes};
+use crate::results::store::{StoreError, read_json, write_bytes};
 
 /// Lines of the summary that say what is wrong.
 const LINES: usize = 12;
@@ -53,8 +55,9 @@ impl Args {
     /// Runs the night, compares it, and leaves its summary.
     pub fn run(self) -> anyhow::Result<Outcome> {
         let written = Plan::text(&self.plan)?;
-        let plan = Plan::parse(&written, &self.plan)?;
+        let mut plan = Plan::parse(&written, &self.plan)?;
         let date = self.date.unwrap_or_else(Date::today);
+        plan.images.of_night(date.digits());
         let out = self.root.join(date.to_string());
         let mut beat = Heartbeat::new(&self.root, date);
         let on_failure = self.failures.on_failure();
@@ -106,6 +109,9 @@ impl Args {
     /// What the night is worth beside the last complete one.
     fn judge(&self, out: &Path, finished: &Finished, beat: &Heartbeat) -> anyhow::Result<Record> {
         let mut record = beat.record(&finished.statuses);
+        let provenance: Provenance = read_json(&out.join(file::PROVENANCE))?;
+        record.drawn = provenance.drawn.map(|d| d.says(provenance.images));
+        record.tails.clone_from(&finished.tails);
         let base = last_complete(&self.root, beat.date)?;
         let mut compared = None;
         if let Some(base) = &base {
@@ -211,16 +217,21 @@ fn summary(out: &mut Vec<u8>, record: &Record, history: &History) -> std::io::Re
     use std::io::Write;
     writeln!(out, "night {}: {}", record.date, record.worth.name())?;
     writeln!(out, "cells {}", record.cells)?;
+    for said in record.drawn.iter().chain(&record.tails) {
+        writeln!(out, "{said}")?;
+    }
     match &record.base {
         None => writeln!(out, "no complete night before it to compare with")?,
         Some(base) => writeln!(
             out,
-            "compared with {base}: {} failures, {} warnings",
-            record.failures, record.warnings
+            "compared with {base}: {}, {}",
+            counted(record.failures as u64, "failure"),
+            counted(record.warnings as u64, "warning")
         )?,
     }
     if let (Some(first), n) = (record.missing.first(), record.missing.len()) {
-        writeln!(out, "missing between the two: {first}, {n} nights in all")?;
+        let nights = counted(n as u64, "night");
+        writeln!(out, "missing between the two: {first}, {nights} in all")?;
     }
     for line in record.lines.iter().take(LINES) {
         writeln!(out, "  {line}")?;
@@ -301,6 +312,8 @@ impl Heartbeat {
             warnings: 0,
             missing: Vec::new(),
             problem: None,
+            drawn: None,
+            tails: None,
             lines: Vec::new(),
             started_unix: self.started_unix,
             finished_unix: now(),

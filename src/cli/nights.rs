@@ -15,15 +15,6 @@ fn letter(worth: Worth) -> char {
     }
 }
 
-/// `8 good, 1 bad, 1 missing`.
-pub fn counts(nights: &[Night]) -> String {
-    let all = [Worth::Good, Worth::Bad, Worth::Unfinished, Worth::Missing];
-    let counted = all.map(|w| (nights.iter().filter(|n| n.worth == w).count(), w.name()));
-    let some = counted.iter().filter(|(n, _)| *n > 0);
-    let texts: Vec<String> = some.map(|(n, name)| format!("{n} {name}")).collect();
-    texts.join(", ")
-}
-
 /// The numbers as blocks of eight heights, a gap where there is none.
 pub fn sparkline(points: &[Option<Point>]) -> String {
     let finite = points.iter().flatten().map(|p| p.value);
@@ -53,7 +44,7 @@ pub fn overview(out: &mut impl Write, history: &History) -> std::io::Result<()> 
         nights.len(),
         name(nights.first()),
         name(nights.last()),
-        counts(nights)
+        history.counts()
     )?;
     let letters: String = nights.iter().map(|n| letter(n.worth)).collect();
     let start = letters.len().saturating_sub(72);

@@ -213,6 +213,7 @@ impl CalibrationOptions {
                 labels: None,
                 skip: 0,
                 limit: self.calibration_limit,
+                shuffle: None,
             },
             augment: self.calibration_augment,
             seed: self.calibration_seed,
@@ -250,6 +251,7 @@ impl ImageOptions {
             labels: None,
             skip,
             limit: self.limit,
+            shuffle: None,
         })
     }
 }

@@ -40,6 +40,16 @@ pub fn print(out: &mut impl Write, header: &[&str], rows: &[Vec<String>]) -> std
     Ok(())
 }
 
+/// The end of a name longer than `width` characters, which tells it from others.
+pub fn shortened(name: &str, width: usize) -> String {
+    let length = name.chars().count();
+    if length <= width {
+        return name.to_string();
+    }
+    let end: String = name.chars().skip(length + 1 - width).collect();
+    format!("~{end}")
+}
+
 /// A number with a few significant digits, short at any magnitude.
 pub fn number(x: f64) -> String {
     if x == 0.0 || (1e-3..1e5).contains(&x.abs()) {
@@ -94,6 +104,13 @@ pub fn log10(x: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_names_keep_their_ends() {
+        assert_eq!(shortened("conv1", 5), "conv1");
+        assert_eq!(shortened("/blocks/blocks.1/conv", 8), "~.1/conv");
+        assert_eq!(shortened("/blocks/blocks.1/conv", 8).chars().count(), 8);
+    }
 
     #[test]
     fn exactly_zero_and_no_bound_are_spelt_apart_and_nothing_is_long() {

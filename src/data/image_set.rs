@@ -1,6 +1,6 @@
 //! A directory of images, in a fixed order, with labels and content hashes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,8 @@ use image::DynamicImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::labels::{self, Labelled, Labels, Listing};
-use super::{DataError, Preprocessing, decode};
+use super::labels::{self, Labels, Listing};
+use super::{Choice, DataError, Drawn, Preprocessing, decode};
 use crate::tensor::{Batch, memory};
 
 /// One image file.
@@ -60,6 +60,8 @@ pub struct ImageSet {
     found: usize,
     /// Files that are no images of this set.
     others: Vec<String>,
+    /// What they were drawn from, where a draw left some out.
+    drawn: Option<Drawn>,
 }
 
 impl ImageSet {
@@ -80,7 +82,7 @@ impl ImageSet {
         limit: Option<usize>,
         labels: Option<&Labels>,
     ) -> Result<Self, DataError> {
-        let (set, damaged) = Self::open_readable(directory, limit, labels)?;
+        let (set, damaged) = Self::open_readable(directory, Choice::first(limit), labels)?;
         match damaged.into_iter().next() {
             None => Ok(set),
             Some((_, error)) => Err(error),
@@ -88,13 +90,13 @@ impl ImageSet {
     }
 
     /// [`ImageSet::open_labelled`] without the files that are no images or damaged ones, which are named beside it with
-    /// what is wrong. The set is the same as if those were not in the folder, but for `limit`, which counts them.
+    /// what is wrong. The set is the same as if those were not in the folder, but for the choice, which counts them.
     ///
     /// # Errors
-    /// Those of [`ImageSet::open_labelled`]; damaged files where no other is left.
+    /// Those of [`ImageSet::open_labelled`]; damaged files where no other is left; a choice of none.
     pub fn open_readable(
         directory: &Path,
-        limit: Option<usize>,
+        choice: Choice,
         labels: Option<&Labels>,
     ) -> Result<(Self, Vec<(String, DataError)>), DataError> {
         let listing = list(directory)?;
@@ -114,7 +116,15 @@ impl ImageSet {
         let covered: HashSet<&String> = found.iter().map(|(name, _)| name).collect();
         let passed = listing.images.iter().filter(|name| !covered.contains(name));
         let others = listing.others.iter().chain(passed).cloned().collect();
-        let read: Vec<Result<ImageFile, (String, DataError)>> = first(found, limit)
+        let (taken, drawn) = choice.of(found);
+        if taken.is_empty() {
+            return Err(DataError::Skipped {
+                path: directory.display().to_string(),
+                skip: choice.skip,
+                images: count,
+            });
+        }
+        let read: Vec<Result<ImageFile, (String, DataError)>> = taken
             .into_par_iter()
             .map(|(name, label)| {
                 let path = directory.join(&name);
@@ -149,6 +159,7 @@ impl ImageSet {
             source: named,
             found: count,
             others,
+            drawn,
         };
         Ok((set, damaged))
     }
@@ -172,6 +183,11 @@ impl ImageSet {
             line += &format!("; passed over: {first}{more}");
         }
         line
+    }
+
+    /// What the images were drawn from, where a draw left some out.
+    pub fn drawn(&self) -> Option<&Drawn> {
+        self.drawn.as_ref()
     }
 
     /// An error for the first image that this preprocessing cannot take, known from the images' sizes alone.
@@ -224,25 +240,6 @@ impl ImageSet {
         }
         Ok(Batch { shape, data })
     }
-}
-
-/// The first `limit` of images in name order, round after round through their folders; in name order again.
-fn first(images: Labelled, limit: Option<usize>) -> Labelled {
-    let Some(limit) = limit.filter(|&l| l < images.len()) else {
-        return images;
-    };
-    let mut seen: HashMap<&str, usize> = HashMap::new();
-    let mut order: Vec<(usize, usize)> = Vec::with_capacity(images.len());
-    for (i, (name, _)) in images.iter().enumerate() {
-        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let round = seen.entry(folder).or_default();
-        order.push((*round, i));
-        *round += 1;
-    }
-    order.sort_unstable();
-    let mut taken: Vec<usize> = order[..limit].iter().map(|&(_, i)| i).collect();
-    taken.sort_unstable();
-    taken.into_iter().map(|i| images[i].clone()).collect()
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> DataError + use<> {

@@ -1,6 +1,7 @@
 //! Images and their preprocessing, and the manifests of what scripts/fetch-assets puts in place.
 
 pub mod channels;
+pub mod choice;
 pub mod image_set;
 pub mod labels;
 pub mod manifest;
@@ -14,6 +15,7 @@ mod labels_csv;
 mod resample;
 
 pub use channels::{Channels, PerChannel};
+pub use choice::{Choice, Drawn};
 
 pub use image_set::{ImageFile, ImageSet};
 pub use labels::Labels;
@@ -61,6 +63,16 @@ pub enum DataError {
         path: String,
         /// Directory entries of other kinds.
         entries: usize,
+    },
+    /// Every image is left out.
+    #[error("{path}: skip = {skip}: the folder has {images} images")]
+    Skipped {
+        /// The directory.
+        path: String,
+        /// Images to leave out.
+        skip: usize,
+        /// Images that it has.
+        images: usize,
     },
     /// Labels cannot be learnt, or are ambiguous.
     #[error("{path}: {problem}")]

@@ -18,7 +18,7 @@ pub use variant::{Owner, Variant};
 
 use crate::network::Network;
 use crate::quant::QuantizedNetwork;
-use crate::tensor::Batch;
+use crate::tensor::{Batch, memory};
 
 /// What can go wrong while running a network.
 #[derive(Debug, thiserror::Error)]
@@ -86,15 +86,14 @@ pub struct DeviceInfo {
 pub trait Engine: Send + Sync {
     /// Where it runs.
     fn device(&self) -> DeviceInfo;
-    /// An error where one image of the network would take more memory than may be used: asked before any work.
-    ///
-    /// # Errors
-    /// [`EngineError::Memory`].
-    fn check(&self, network: &Network) -> Result<(), EngineError>;
+    /// Bytes of the machine's memory that one image takes, beside the network's own weights: those of the engine in full
+    /// precision and of one variant, and every node's values. 0 on a device with memory of its own, which says itself when
+    /// it is full.
+    fn needs(&self, network: &Network) -> usize;
     /// Uploads a network's full-precision weights.
     ///
     /// # Errors
-    /// As of [`Engine::check`], and what the device refuses.
+    /// As of [`check_memory`], and what the device refuses.
     fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError>;
 }
 
@@ -193,6 +192,28 @@ pub trait PerSample {
         Err(EngineError::Usage(
             "this engine has no bound on its own rounding; ask the processor's f64 engine".into(),
         ))
+    }
+}
+
+/// An error where one image through a network on all of these engines takes more memory than may be used: asked before any
+/// work.
+///
+/// # Errors
+/// [`EngineError::Memory`].
+pub fn check_memory(engines: &[&dyn Engine], network: &Network) -> Result<(), EngineError> {
+    let each: Vec<usize> = engines.iter().map(|e| e.needs(network)).collect();
+    let own = size_of::<f32>() * network.totals().weights;
+    let needs = each.iter().fold(own, |sum, &n| sum.saturating_add(n));
+    let names = engines.iter().zip(&each).filter(|(_, n)| **n > 0);
+    let names: Vec<String> = names.map(|(e, _)| e.device().engine).collect();
+    let what = format!(
+        "one image through {} on {}",
+        network.name,
+        names.join(" and ")
+    );
+    match names.is_empty() {
+        true => Ok(()),
+        false => memory::check(&what, needs).map_err(EngineError::Memory),
     }
 }
 

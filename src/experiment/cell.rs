@@ -47,6 +47,8 @@ pub struct Cell {
     pub spec: CellSpec,
     /// Its name from commit to commit.
     pub spec_id: SpecId,
+    /// The same of the spec without its images.
+    pub subject_id: SpecId,
     /// The columns of its rows.
     pub key: CellKey,
     /// Its number among the cells of the plan.
@@ -99,6 +101,16 @@ impl CellSpec {
             source,
         })?;
         Ok(SpecId(digits(&[&json])))
+    }
+
+    /// Names what is measured, on whatever images: what the bounds of the cell follow from.
+    pub fn subject_id(&self) -> Result<SpecId, IdentityError> {
+        let images = String::new();
+        Self {
+            images,
+            ..self.clone()
+        }
+        .id()
     }
 
     /// Hash of the code that makes the cell's numbers on this engine.
@@ -184,6 +196,8 @@ mod tests {
             let mut other = spec();
             change(&mut other);
             assert_ne!(other.id().unwrap(), id, "{other:?}");
+            let same = other.subject_id().unwrap() == spec().subject_id().unwrap();
+            assert_eq!(same, other.images != spec().images, "{other:?}");
         }
     }
 

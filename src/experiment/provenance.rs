@@ -25,6 +25,7 @@ impl Provenance {
             images: 0,
             labels: String::new(),
             images_hash: String::new(),
+            drawn: None,
             calibration: None,
             models: Vec::new(),
             machines: Vec::new(),

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
+use minijinja::context;
 use minijinja::value::{Serde, Value};
-use minijinja::{Environment, context};
 
-use super::data::Run;
+use super::data::{Cell, Run};
 use super::style::Styles;
-use super::{ReportError, draw, figures};
+use super::{ReportError, draw, figures, plain};
 use crate::results::compare::{Comparison, Level, Said};
-use crate::results::store;
+use crate::results::counted;
 
 /// Cells that are drawn; every change is in the table.
 const DRAWN: usize = 12;
@@ -27,12 +27,19 @@ pub fn compared(
     if !ids.is_empty() {
         let (before, after) = (Run::read(base)?, Run::read(new)?);
         let styles = Styles::new(after.bound_ids());
-        let cell = |run: &'_ Run, id: &str| run.cells.iter().position(|c| c.summary.spec_id == id);
         for id in ids {
-            if let (Some(a), Some(b)) = (cell(&before, id), cell(&after, id))
-                && drawn.len() < DRAWN
-            {
-                let (a, b) = (&before.cells[a], &after.cells[b]);
+            if drawn.len() == DRAWN {
+                break;
+            }
+            let is = after.cells.iter().find(|c| c.summary.spec_id == id);
+            let was = is.and_then(|b| {
+                let same = |a: &&Cell| a.summary.spec_id == id;
+                let redrawn =
+                    |a: &&Cell| found.redrawn > 0 && a.summary.subject_id == b.summary.subject_id;
+                let mut known = before.cells.iter();
+                known.clone().find(same).or(known.find(redrawn))
+            });
+            if let (Some(a), Some(b)) = (was, is) {
                 let plot = figures::before_after(a, b, &styles);
                 let svg = Value::from_safe_string(draw::inline_svg(&plot));
                 drawn.push(context! { title => b.title(), svg });
@@ -50,13 +57,17 @@ pub fn compared(
             }
         })
         .collect();
-    let mut env = Environment::new();
-    env.add_template("comparison.html", include_str!("comparison.html"))?;
-    let text = env.get_template("comparison.html")?.render(context! {
+    let of = |level: Level, noun: &str| counted(found.count(level) as u64, noun);
+    let values = context! {
         base => found.base.clone(), new => found.new.clone(), cells => found.cells, rows, drawn,
-        failures => found.count(Level::Fail), warnings => found.count(Level::Warn),
+        counts => format!("{}, {}", of(Level::Fail, "failure"), of(Level::Warn, "warning")),
         environment => Value::from(Serde(&found.environment)),
-        within => found.within_allowance,
-    })?;
-    Ok(store::write_bytes(page, text.as_bytes())?)
+        within => found.within_allowance, redrawn => found.redrawn,
+    };
+    plain::write(
+        "comparison.html",
+        include_str!("comparison.html"),
+        values,
+        page,
+    )
 }

@@ -1,15 +1,13 @@
 //! The page of many runs side by side.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
+use minijinja::context;
 use minijinja::value::Value;
-use minijinja::{Environment, context};
 
-use super::ReportError;
 use super::scale::short;
+use super::{ReportError, plain};
 use crate::results::history::{Followed, History, Night, Point, Series, Worth};
-use crate::results::store;
 
 /// Rows of a table; the others are counted.
 const ROWS: usize = 300;
@@ -19,15 +17,13 @@ const SIZE: (f64, f64) = (220.0, 26.0);
 /// Writes the page of a history; regressions of `persist` nights or more come first.
 pub fn history(history: &History, persist: usize, page: &Path) -> Result<(), ReportError> {
     let nights = &history.nights;
-    let night = |n: &Night| context! { name => n.name.clone(), worth => n.worth.name(), why => n.why.clone() };
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for n in nights {
-        *counts.entry(n.worth.name()).or_default() += 1;
-    }
-    let counts: Vec<String> = counts
-        .iter()
-        .map(|(name, n)| format!("{n} {name}"))
-        .collect();
+    // A page in the folder of the nights leads to theirs.
+    let beside = page.parent() == Some(&history.root);
+    let night = |n: &Night| {
+        let own = n.dir.join("night.html");
+        let page = (beside && own.is_file()).then(|| format!("{}/night.html", n.name));
+        context! { name => n.name.clone(), worth => n.worth.name(), why => n.why.clone(), page }
+    };
     let stays = |s: &&Series| s.worse >= persist.max(1);
     let fresh = |s: &&Series| s.worse > 0 && s.worse < persist.max(1);
     let moved = |s: &&Series| s.worse == 0 && s.moved && s.what != Followed::Speed;
@@ -45,18 +41,16 @@ pub fn history(history: &History, persist: usize, page: &Path) -> Result<(), Rep
         .collect();
     let ends = [nights.first(), nights.last()].map(|n| n.map_or("", |n| n.name.as_str()));
     let bad = nights.iter().rev().filter(|n| n.worth != Worth::Good);
-    let mut env = Environment::new();
-    env.add_template("history.html", include_str!("history.html"))?;
-    let text = env.get_template("history.html")?.render(context! {
+    let values = context! {
         title => format!("{} nights, {} to {}", nights.len(), ends[0], ends[1]),
         span => format!("{} to {}", ends[0], ends[1]),
         root => history.root.display().to_string(),
-        counts => counts.join(", "),
+        counts => history.counts(),
         nights => nights.iter().map(night).collect::<Vec<_>>(),
         bad => bad.map(night).collect::<Vec<_>>(),
         groups,
-    })?;
-    Ok(store::write_bytes(page, text.as_bytes())?)
+    };
+    plain::write("history.html", include_str!("history.html"), values, page)
 }
 
 fn group(title: String, series: &[&Series]) -> Value {

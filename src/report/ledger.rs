@@ -1,5 +1,6 @@
 //! The looseness ledger: a waterfall of orders of magnitude for every cell.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::ReportError;
@@ -24,26 +25,36 @@ pub fn section(dir: &Path, run: &Run, _: &Styles) -> Result<Option<Section>, Rep
     if !path.is_file() {
         return Ok(None);
     }
-    let mut rows: Vec<LedgerRow> = Vec::new();
-    for_each_row(&path, |row| rows.push(row))?;
+    let shown = |cell: &Cell| [cell.summary.final_layer.depth, cell.last_depth()];
+    let cells = run.cells.iter();
+    let wanted: HashMap<&str, [u32; 2]> = cells
+        .map(|c| (c.summary.key.cell_id.as_str(), shown(c)))
+        .collect();
+    let mut rows: HashMap<(String, u32), Vec<LedgerRow>> = HashMap::new();
+    for_each_row(&path, |row: LedgerRow| {
+        let depths = wanted.get(row.cell_id.as_str());
+        if depths.is_some_and(|depths| depths.contains(&row.depth)) {
+            let place = (row.cell_id.clone(), row.depth);
+            rows.entry(place).or_default().push(row);
+        }
+    })?;
     let mut figures = Vec::new();
     let mut table = Vec::new();
     for cell in &run.cells {
         let last = cell.summary.final_layer.depth;
-        let at = |depth: u32| -> Vec<&LedgerRow> {
-            let of_cell = |r: &&LedgerRow| r.cell_id == cell.summary.key.cell_id;
-            let mine = rows.iter().filter(of_cell);
-            mine.filter(|r| r.depth == depth).collect()
+        let at = |depth: u32| -> &[LedgerRow] {
+            let place = (cell.summary.key.cell_id.clone(), depth);
+            rows.get(&place).map_or(&[], Vec::as_slice)
         };
         let output = at(cell.last_depth());
         if !output.is_empty() {
-            figures.push(waterfall(cell, &output));
+            figures.push(waterfall(cell, output));
         }
         for depth in [last, cell.last_depth()]
             .iter()
             .take(1 + usize::from(last != cell.last_depth()))
         {
-            table.extend(table_rows(cell, &at(*depth)));
+            table.extend(table_rows(cell, at(*depth)));
         }
     }
     if figures.is_empty() {
@@ -93,8 +104,8 @@ fn name(cell: &Cell) -> String {
     file_stem(&["ledger", parts[0], parts[1], parts[2], parts[3]])
 }
 
-fn waterfall(cell: &Cell, steps: &[&LedgerRow]) -> Figure {
-    let (first, last) = (steps[0], steps[steps.len() - 1]);
+fn waterfall(cell: &Cell, steps: &[LedgerRow]) -> Figure {
+    let (first, last) = (&steps[0], &steps[steps.len() - 1]);
     let ends = steps.iter().flat_map(|s| [s.from_log10, s.to_log10]);
     let ends = ends.filter(|v| v.is_finite());
     let (low, high) = ends.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
@@ -175,7 +186,7 @@ fn waterfall(cell: &Cell, steps: &[&LedgerRow]) -> Figure {
     }
 }
 
-fn table_rows(cell: &Cell, steps: &[&LedgerRow]) -> Vec<Vec<TableCell>> {
+fn table_rows(cell: &Cell, steps: &[LedgerRow]) -> Vec<Vec<TableCell>> {
     let text = |s: &str| TableCell::Text(s.to_string());
     let line = |name: &str, from: &LedgerRow, to: &LedgerRow, decades: f64| {
         vec![

@@ -21,6 +21,7 @@ mod number;
 mod page;
 pub mod paper;
 mod pdf;
+mod plain;
 mod plot;
 mod required_bits;
 mod rescaling;
@@ -116,13 +117,13 @@ pub fn build_at(run_dir: impl AsRef<Path>, out: &Path, most: usize) -> Result<Bu
     let studied = sections.iter().flat_map(|s| &s.figures);
     for figure in figures.iter().chain(studied) {
         let svg = figure_dir.join(format!("{}.svg", figure.name));
-        store::write_bytes(&svg, draw::svg(&figure.plot).as_bytes())?;
+        store::write_unsynced(&svg, draw::svg(&figure.plot).as_bytes())?;
         let png = figure_dir.join(format!("{}.png", figure.name));
         let pixels = draw::png(&figure.plot).map_err(|problem| ReportError::Figure {
             name: figure.name.clone(),
             problem,
         })?;
-        store::write_bytes(&png, &pixels)?;
+        store::write_unsynced(&png, &pixels)?;
         files.extend([svg, png]);
     }
     if dir == out {

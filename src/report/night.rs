@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use minijinja::context;
 use minijinja::value::{Serde, Value};
-use minijinja::{Environment, context};
 
-use super::ReportError;
+use super::{ReportError, plain};
+use crate::results::counted;
 use crate::results::history::{History, Record};
-use crate::results::store;
 
 /// Lines that are shown; all of them are in `night.json`.
 const LINES: usize = 25;
@@ -22,15 +22,16 @@ pub fn night(record: &Record, history: &History, page: &Path) -> Result<(), Repo
         |n| context! { name => n.name.clone(), worth => n.worth.name(), why => n.why.clone() },
     );
     let beside = |name: &str| page.parent().is_some_and(|dir| dir.join(name).is_file());
-    let mut env = Environment::new();
-    env.add_template("night.html", include_str!("night.html"))?;
-    let text = env.get_template("night.html")?.render(context! {
+    let of = |n: usize, noun: &str| counted(n as u64, noun);
+    let values = context! {
         title => format!("night {}: {}", record.date, record.worth.name()),
+        counts => format!("{}, {}", of(record.failures, "failure"), of(record.warnings, "warning")),
         record => Value::from(Serde(record.clone())),
         has_report => beside("report.html"),
+        has_comparison => record.base.is_some() && beside("compare.html"),
         lines => record.lines.iter().take(LINES).cloned().collect::<Vec<_>>(),
         more => record.lines.len().saturating_sub(LINES),
         nights => last.collect::<Vec<_>>(),
-    })?;
-    Ok(store::write_bytes(page, text.as_bytes())?)
+    };
+    plain::write("night.html", include_str!("night.html"), values, page)
 }

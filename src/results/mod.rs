@@ -12,3 +12,9 @@ pub mod schema;
 pub mod status;
 pub mod store;
 pub mod verdict;
+
+/// `1 bound`, `2 bounds`: a count with its noun.
+pub fn counted(n: u64, noun: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {noun}{plural}")
+}

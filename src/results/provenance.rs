@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::Preprocessing;
+use crate::data::{Drawn, Preprocessing};
 use crate::engine::DeviceInfo;
 
 /// Everything needed to say how a run was made.
@@ -40,6 +40,9 @@ pub struct Provenance {
     pub labels: String,
     /// Hash over names, labels and contents.
     pub images_hash: String,
+    /// What they were drawn from, where a draw left some out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<Drawn>,
     /// What calibrated methods looked at, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<String>,

@@ -113,11 +113,18 @@ impl Statuses {
         texts.join(", ")
     }
 
-    /// A line for each cell that failed or was skipped, and each image.
+    /// A line for the cells that failed or were skipped for one reason after each other, and for each image.
     pub fn complaints(&self) -> Vec<String> {
-        let cells = self.cells.iter().filter_map(|c| {
-            let why = c.why.as_ref()?;
-            Some(format!("{}: {}: {why}", c.state.name(), c.cell))
+        let groups = self
+            .cells
+            .chunk_by(|a, b| (a.state, &a.why) == (b.state, &b.why));
+        let cells = groups.filter_map(|same| {
+            let (state, why) = (same[0].state.name(), same[0].why.as_ref()?);
+            let more = match same.len() - 1 {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            Some(format!("{state}: {}{more}: {why}", same[0].cell))
         });
         let images = self.images_skipped.iter();
         let images = images.map(|i| format!("image left out: {}: {}", i.image, i.why));

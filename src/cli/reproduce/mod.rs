@@ -118,7 +118,7 @@ impl Args {
         out: &Path,
     ) -> anyhow::Result<(Vec<Row>, Vec<String>, f64, bool)> {
         note!(
-            "{paper} {}: {}; about {} minutes on two cores and {} GB, estimated",
+            "{paper} {}: {}; about {} minutes on one core, and {} GB",
             entry.id,
             entry.what,
             entry.minutes,
@@ -146,7 +146,8 @@ impl Args {
                 tell(&notes);
                 let images = self.images(images)?;
                 let task = (*bits, *granularity, *draws);
-                (weights::one_layer(&models, &images, task)?, notes)
+                let threads = self.engine.threads;
+                (weights::one_layer(&models, &images, task, threads)?, notes)
             }
             Reading::Enclosure {
                 model,
@@ -248,7 +249,7 @@ impl Args {
             table::print(&mut out, &head, &rows)?;
             writeln!(
                 out,
-                "time and memory: estimates, two cores, the fetched networks; seen: how many of the paper's numbers stand beside ours"
+                "time and memory: as measured, on one core and with the fetched networks; seen: how many of the paper's numbers stand beside ours"
             )?;
         }
         out.flush()?;

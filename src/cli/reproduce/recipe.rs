@@ -28,7 +28,7 @@ pub struct Entry {
     pub id: String,
     /// What it shows.
     pub what: String,
-    /// Minutes on two cores, roughly; measured or estimated.
+    /// Minutes on one core, as measured, roughly.
     pub minutes: f64,
     /// GB of memory, roughly.
     pub memory: f64,

@@ -163,7 +163,7 @@ impl Comparison<'_> {
         push(
             "time",
             &format!(
-                "{:.1} minutes; {} expected on two cores",
+                "{:.1} minutes; {} expected on one core",
                 self.minutes, self.entry.minutes
             ),
         );

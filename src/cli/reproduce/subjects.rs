@@ -32,6 +32,7 @@ impl Subjects {
     /// When none of the networks has weights.
     pub fn models(&self, wanted: &[Model]) -> anyhow::Result<(Vec<Model>, Vec<String>)> {
         let (mut found, mut notes) = (Vec::new(), Vec::new());
+        let mut synthetic: Vec<&Model> = Vec::new();
         for model in wanted {
             let own = self
                 .weights_dir
@@ -45,12 +46,7 @@ impl Subjects {
                     ..model.clone()
                 });
             } else if text.starts_with("random:") {
-                notes.push(format!(
-                    "{}: synthetic weights ({text}): depth and shapes are the paper's, values are not; give --weights-dir \
-                     with {} for trained ones",
-                    model.name,
-                    expected(&model.name)
-                ));
+                synthetic.push(model);
                 found.push(model.clone());
             } else if model.weights.is_file() {
                 found.push(model.clone());
@@ -61,6 +57,16 @@ impl Subjects {
                     expected(&model.name)
                 ));
             }
+        }
+        if let Some(first) = synthetic.first() {
+            let names: Vec<&str> = synthetic.iter().map(|m| m.name.as_str()).collect();
+            notes.push(format!(
+                "{}: synthetic weights ({}): depth and shapes are the paper's, values are not; give --weights-dir with {} \
+                 for trained ones",
+                names.join(", "),
+                first.weights.display(),
+                expected(&first.name)
+            ));
         }
         if found.is_empty() {
             anyhow::bail!("no weights for any of the networks: {}", notes.join("; "));
@@ -155,8 +161,15 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].weights, dir.path().join("resnet18.pth"));
         assert_eq!(found[1].weights, Path::new("random:1"));
-        assert!(notes[1].contains("resnet50: synthetic"), "{notes:?}");
-        assert!(notes[2].contains("no/such.pt is not here"), "{notes:?}");
+        assert!(notes[1].contains("no/such.pt is not here"), "{notes:?}");
+        assert!(notes[2].contains("resnet50: synthetic"), "{notes:?}");
+        // Said once of all of them.
+        let (_, notes) = subjects(None).models(&wanted[..2]).unwrap();
+        assert_eq!(notes.len(), 1);
+        assert!(
+            notes[0].contains("resnet18, resnet50: synthetic"),
+            "{notes:?}"
+        );
         let error = subjects(None).models(&wanted[2..]).unwrap_err().to_string();
         assert!(error.contains("mobilenet_v2.safetensors"), "{error}");
     }

@@ -1,5 +1,7 @@
 //! What is computed of weights without a sweep: path norms, and one layer rounded at random.
 
+use anyhow::Context;
+
 use crate::data::ImageSet;
 use crate::engine::cpu::CpuEngine;
 use crate::experiment::derive::path_norm::path_norm;
@@ -54,13 +56,19 @@ pub fn one_layer(
     models: &[Model],
     images: &Images,
     (bits, granularity, draws): (u32, Granularity, u32),
+    threads: Option<usize>,
 ) -> anyhow::Result<Vec<Row>> {
-    let engine = CpuEngine::f32(None)?;
+    let engine = CpuEngine::f32(threads)?;
     let mut rows = Vec::new();
     for model in models {
         let set = open_images(images)?;
         let model = LoadedModel::load(model, Some(&set))?;
         let input = set.load(0..set.len().min(sensitivity::IMAGES), &model.preprocessing)?;
+        let first = model.network.layers().next();
+        let first = first.context("a network without layers")?;
+        // A network that ends with its first layer has all that is rounded here.
+        let mut head = model.network.clone();
+        head.nodes.truncate(first + 1);
         let random = (0..draws).map(|seed| format!("{{ stochastic = {{ seed = {seed} }} }}"));
         let roundings = ["ties-even".to_string(), "floor".to_string()];
         let mut layers = Vec::new();
@@ -71,8 +79,7 @@ pub fn one_layer(
                 Some(granularity),
                 &[("rounding", &rounding)],
             )?;
-            let quantized = spec.build()?.quantize(&model.network)?;
-            layers.extend(quantized.layers.into_iter().next());
+            layers.extend(spec.build()?.quantize(&head)?.layers);
         }
         let sums = sensitivity::measured(&engine, &model.network, &input, &layers)?;
         let outputs = (model.network.output().len() * input.images()) as f64;
@@ -81,8 +88,7 @@ pub fn one_layer(
         random.sort_by(f64::total_cmp);
         let beat = random.iter().filter(|e| **e < nearest).count();
         let at = |i: usize| random.get(i).copied().unwrap_or(f64::NAN);
-        let first = model.network.layers().next();
-        let layer = first.map_or(String::new(), |node| model.network.nodes[node].name.clone());
+        let layer = model.network.nodes[first].name.clone();
         rows.push(Row::new(
             [
                 ("model", model.network.name.clone()),

@@ -33,9 +33,8 @@ pub use real::Real;
 pub use runner::CpuRunner;
 
 use self::needs::Needs;
-use super::{DeviceInfo, Engine, EngineError, Runner};
+use super::{DeviceInfo, Engine, EngineError, Runner, check_memory};
 use crate::network::Network;
-use crate::tensor::memory;
 
 /// Memory for the full-precision taps of a batch unless told otherwise, in bytes; less where less may be used.
 pub const DEFAULT_MEMORY_BUDGET: usize = 1 << 30;
@@ -133,14 +132,12 @@ impl<T: Real> Engine for CpuEngine<T> {
         }
     }
 
-    fn check(&self, network: &Network) -> Result<(), EngineError> {
-        let what = format!("one image through {} ({})", network.name, T::ENGINE);
-        let needs = Needs::of::<T>(network, self.threads());
-        memory::check(&what, needs.one()).map_err(EngineError::Memory)
+    fn needs(&self, network: &Network) -> usize {
+        Needs::of::<T>(network, self.threads()).one()
     }
 
     fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError> {
-        self.check(network)?;
+        check_memory(&[self], network)?;
         Ok(Box::new(CpuRunner::new(self, network)))
     }
 }

@@ -16,8 +16,8 @@ impl Needs {
     pub fn of<T>(network: &Network, threads: usize) -> Self {
         let weights = network.totals().weights;
         let values: usize = network.nodes.iter().map(|n| n.shape.len()).sum();
-        // The network itself and the codes of the variant, beside both in the engine's numbers.
-        let stored = weights * (size_of::<f32>() + size_of::<u16>() + 2 * size_of::<T>());
+        // Full precision and a variant in the engine's numbers, and the variant's codes.
+        let stored = weights * (size_of::<u16>() + 2 * size_of::<T>());
         Self {
             fixed: stored + threads * peak(network) * size_of::<T>(),
             image: (values + network.input.len()) * size_of::<T>(),

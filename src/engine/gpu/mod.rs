@@ -91,9 +91,8 @@ impl Engine for GpuEngine {
         }
     }
 
-    /// The device has memory of its own, and says itself when it is full.
-    fn check(&self, _network: &Network) -> Result<(), EngineError> {
-        Ok(())
+    fn needs(&self, _network: &Network) -> usize {
+        0
     }
 
     fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError> {

@@ -145,6 +145,7 @@ impl Judging {
         summary.cells.push(CellSummary {
             key: cell.key.clone(),
             spec_id: cell.spec_id.as_str().to_string(),
+            subject_id: cell.subject_id.as_str().to_string(),
             images: seen,
             images_per_second: seen as f64 / seconds,
             pace: Pace::of(&spent),

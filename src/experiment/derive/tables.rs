@@ -13,7 +13,8 @@ use crate::experiment::error::SweepError;
 use crate::experiment::subject::model::LoadedModel;
 use crate::facts;
 use crate::results::schema::{
-    BoundRow, MeasurementRow, OutputRow, SampleBoundRow, SearchRow, TailRow, VerdictCounts, file,
+    BoundRow, LedgerRow, MeasurementRow, OutputRow, SampleBoundRow, SearchRow, TailRow,
+    VerdictCounts, file,
 };
 use crate::results::store::{RunStore, StoreError, for_each_row};
 
@@ -28,15 +29,15 @@ pub fn write(
     store: &RunStore,
 ) -> Result<(), SweepError> {
     let known = read(cells, store.dir())?;
-    let mut rows = Vec::new();
-    for (cell, depths) in cells.iter().zip(&known) {
+    let of_cell = |(cell, depths): (&Cell, &Depths)| -> Vec<LedgerRow> {
         let network = &models[cell.model].network;
-        for (&depth, known) in depths {
+        let depths = depths.iter().flat_map(|(&depth, known)| {
             let layer = network.name_at(depth as usize);
-            rows.extend(ledger(&cell.key, depth, layer, known));
-        }
-    }
-    store.write_table(&rows)?;
+            ledger(&cell.key, depth, layer, known)
+        });
+        depths.collect()
+    };
+    store.write_table_of(cells.iter().zip(&known).map(of_cell))?;
 
     let mut rows = Vec::new();
     for family in families(models, cells, &known)? {

@@ -106,6 +106,12 @@ const LINES: &[Line] = &[
         "use only the first so many of the others; all when left out",
     ),
     line(
+        "images",
+        "shuffle",
+        "1",
+        "draw those at random by this seed, instead of the first; \"date\": by the date of a night",
+    ),
+    line(
         "calibration",
         "dir",
         r#""calibration-photos""#,

@@ -23,6 +23,76 @@ pub struct Images {
     /// Use only the first so many of the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Draw that many of the others at random instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffle: Option<Shuffle>,
+}
+
+/// What images are drawn by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Word", into = "Word")]
+pub enum Shuffle {
+    /// A seed.
+    Seed(u32),
+    /// The date of a night: [`Images::of_night`] makes it a seed.
+    Date,
+}
+
+/// A [`Shuffle`] as plans write it.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Word {
+    Number(i64),
+    Text(String),
+}
+
+impl TryFrom<Word> for Shuffle {
+    type Error = String;
+
+    fn try_from(word: Word) -> Result<Self, String> {
+        let wrong = |found: String| {
+            format!(
+                "shuffle = {found}: expected a seed from 0 to {}, or \"date\"",
+                u32::MAX
+            )
+        };
+        match word {
+            Word::Number(n) => u32::try_from(n)
+                .map(Self::Seed)
+                .map_err(|_| wrong(n.to_string())),
+            Word::Text(text) if text == "date" => Ok(Self::Date),
+            Word::Text(text) => Err(wrong(format!("{text:?}"))),
+        }
+    }
+}
+
+impl From<Shuffle> for Word {
+    fn from(shuffle: Shuffle) -> Self {
+        match shuffle {
+            Shuffle::Seed(seed) => Self::Number(seed.into()),
+            Shuffle::Date => Self::Text("date".into()),
+        }
+    }
+}
+
+impl Images {
+    /// Refuses choices of no images, and draws that choose nothing.
+    pub fn check(&self) -> Result<(), String> {
+        match (self.limit, self.shuffle) {
+            (Some(0), _) => Err("images.limit = 0: leave it out to use every image".into()),
+            (None, Some(_)) => {
+                Err("images.shuffle without images.limit: say how many are drawn".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The images of a night: what is drawn by date is drawn by the date's digits.
+    pub fn of_night(&mut self, date: u32) {
+        if self.shuffle == Some(Shuffle::Date) {
+            self.shuffle = Some(Shuffle::Seed(date));
+        }
+    }
 }
 
 /// `[calibration]` of a plan: a folder of images, perhaps enlarged.

@@ -25,7 +25,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ),
     ("studies", Studies::KEYS),
     ("tails", &["coverage", "confidence", "scale_images"]),
-    ("images", &["dir", "labels", "skip", "limit"]),
+    ("images", &["dir", "labels", "skip", "limit", "shuffle"]),
     (
         "calibration",
         &["dir", "labels", "skip", "limit", "augment", "seed"],

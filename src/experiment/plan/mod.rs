@@ -17,7 +17,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::PlanError;
-pub use self::images::{CalibrationSpec, Images};
+pub use self::images::{CalibrationSpec, Images, Shuffle};
 use self::keys::check_keys;
 pub use self::method::Method;
 pub use self::model::{Model, Replacement};
@@ -138,9 +138,7 @@ impl Plan {
         if self.batch == 0 {
             return Err("batch = 0: a batch holds at least one image".into());
         }
-        if self.images.limit == Some(0) {
-            return Err("images.limit = 0: leave it out to use every image".into());
-        }
+        self.images.check()?;
         let wrong = |t: &&f64| !(**t > 0.0 && t.is_finite());
         if let Some(tolerance) = self.tolerances.iter().find(wrong) {
             return Err(format!(
@@ -152,6 +150,13 @@ impl Plan {
         }
         if self.model.is_empty() {
             return Err("no [[model]]: name at least one network".into());
+        }
+        let unnamed = |m: &&Model| m.name.trim().is_empty() || m.name.contains(char::is_control);
+        if let Some(model) = self.model.iter().find(unnamed) {
+            return Err(format!(
+                "a model is named {:?}: tables and files bear its name, give one of visible characters",
+                model.name
+            ));
         }
         for id in self.bounds.iter().flatten() {
             bounds::find(id).map_err(|e| e.to_string())?;
@@ -188,6 +193,22 @@ mod tests {
     }
 
     #[test]
+    fn images_drawn_by_date_are_drawn_by_its_digits() {
+        let text = PLAN.replace(
+            "dir = \"images\"",
+            "dir = \"images\"\nlimit = 2\nshuffle = \"date\"",
+        );
+        let mut plan = parse(&text).unwrap();
+        assert_eq!(plan.images.shuffle, Some(Shuffle::Date));
+        assert_eq!(parse(&plan.to_toml().unwrap()).unwrap(), plan);
+        plan.images.of_night(20_261_126);
+        assert_eq!(plan.images.shuffle, Some(Shuffle::Seed(20_261_126)));
+        plan.images.of_night(20_261_127);
+        assert_eq!(plan.images.shuffle, Some(Shuffle::Seed(20_261_126)));
+        assert_eq!(parse(&plan.to_toml().unwrap()).unwrap(), plan);
+    }
+
+    #[test]
     fn unknown_keys_are_named_with_a_suggestion() {
         let text = PLAN.replace("granularity", "granularty");
         let message = parse(&text).unwrap_err().to_string();
@@ -205,8 +226,19 @@ mod tests {
             ("[4, 8, 8]", "[4, 17]", "17 bits"),
             ("[4, 8, 8]", "[]", "no quantizers"),
             ("\"per-channel\"", "\"per-row\"", "per-row"),
+            ("\"mobilenet_v2\"", "\" \"", "a model is named"),
+            ("\"mobilenet_v2\"", "\"a\\nb\"", "a model is named"),
         ] {
             let message = parse(&PLAN.replace(from, to)).unwrap_err().to_string();
+            assert!(message.contains(word), "{message}");
+        }
+        for (images, word) in [
+            ("shuffle = 1", "images.shuffle without images.limit"),
+            ("limit = 2\nshuffle = \"day\"", "expected a seed"),
+            ("limit = 2\nshuffle = -1", "expected a seed"),
+        ] {
+            let text = PLAN.replace("dir = \"images\"", &format!("dir = \"images\"\n{images}"));
+            let message = parse(&text).unwrap_err().to_string();
             assert!(message.contains(word), "{message}");
         }
         let message = parse(&format!("bounds = [\"layerwize\"]\n{PLAN}"))

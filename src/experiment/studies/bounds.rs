@@ -68,7 +68,7 @@ impl CellStudy for Bounds {
         if setting.rounds_activations()
             && ids
                 .as_ref()
-                .is_some_and(|ids| !ids.iter().any(|id| speaks(id)))
+                .is_some_and(|ids| !ids.iter().any(speaks))
         {
             // All that was asked for speaks of weights alone.
             return Ok(vec![encode::<BoundRow>(&[])?]);

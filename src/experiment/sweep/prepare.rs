@@ -6,6 +6,7 @@ use super::failures::Failures;
 use super::schedule::Scheduled;
 use super::{Place, Sweep};
 use crate::data::ImageSet;
+use crate::engine::check_memory;
 use crate::experiment::cell::{Cell, CellSpec, Conditions, label};
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
@@ -154,6 +155,9 @@ impl Sweep<'_> {
             tell(Event::Note(format!("warning: image left out: {error}")));
         }
         tell(Event::Note(images.labels()));
+        if let Some(drawn) = images.drawn() {
+            tell(Event::Note(drawn.says(images.len())));
+        }
         let calibration = self.plan.calibration.as_ref();
         let calibration = calibration.map(CalibrationSpec::open).transpose()?;
         if let (Some(_), Some(seen)) = (self.plan.studies.tails, &calibration) {
@@ -222,8 +226,7 @@ impl Sweep<'_> {
     /// A network, which must fit the memory that may be used on both engines.
     fn loaded(&self, model: &Model, images: &ImageSet) -> Result<LoadedModel, SweepError> {
         let loaded = LoadedModel::load(model, Some(images))?;
-        self.engine.check(&loaded.network)?;
-        self.reference.check(&loaded.network)?;
+        check_memory(&[self.engine, self.reference], &loaded.network)?;
         Ok(loaded)
     }
 
@@ -280,6 +283,7 @@ impl Sweep<'_> {
             f64_images: self.plan.f64_images,
         };
         let quantizers = self.plan.quantizers();
+        let images = images.hash();
         let cell = |number: usize, model: usize, quantizer: &QuantizerSpec| {
             let loaded = &models[model];
             let built = quantizer.build()?;
@@ -288,12 +292,12 @@ impl Sweep<'_> {
                 model: loaded.network.name.clone(),
                 network: loaded.content.clone(),
                 preprocessing: loaded.preprocessing.clone(),
-                images: images.hash(),
+                images: images.clone(),
                 quantizer: quantizer.clone(),
                 calibration: calibration.filter(|_| built.needs_calibration()),
                 mode: "accumulated",
             };
-            let spec_id = spec.id()?;
+            let (spec_id, subject_id) = (spec.id()?, spec.subject_id()?);
             let key = CellKey {
                 cell_id: how.cell_id(&spec)?,
                 model: spec.model.clone(),
@@ -304,6 +308,7 @@ impl Sweep<'_> {
             Ok(Cell {
                 spec,
                 spec_id,
+                subject_id,
                 key,
                 number,
                 model,
@@ -333,6 +338,7 @@ impl Sweep<'_> {
         record.images = images.len();
         record.labels = images.labels();
         record.images_hash = images.hash();
+        record.drawn = images.drawn().cloned();
         record.models = planned
             .iter()
             .zip(models)

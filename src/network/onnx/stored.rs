@@ -98,9 +98,8 @@ impl<'a> Importer<'a> {
     pub fn turned(&self, node: &'a proto::Node, i: usize) -> Option<&'a proto::Tensor> {
         let turns = match (node.op_type.as_deref()?, i) {
             ("Cast", 0) => Attributes(&node.attribute).int("to") == Some(FLOAT),
-            ("DequantizeLinear", 0) | ("QLinearConv" | "QLinearMatMul" | "QGemm", 3) => {
-                self.record.is_some()
-            }
+            // In a model that is not read as a quantized one they are refused, whatever the codes are.
+            ("DequantizeLinear", 0) | ("QLinearConv" | "QLinearMatMul" | "QGemm", 3) => true,
             _ => false,
         };
         let Ok(&Item::Stored(Stored {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::change::Difference;
 
 /// Name and place in `provenance.json`.
-const PLACES: [(&str, &str); 16] = [
+const PLACES: [(&str, &str); 17] = [
     ("version", "/version"),
     ("commit", "/commit"),
     ("code", "/code"),
@@ -22,6 +22,7 @@ const PLACES: [(&str, &str); 16] = [
     ("threads", "/device/threads"),
     ("number of images", "/images"),
     ("images", "/images_hash"),
+    ("seed of the draw", "/drawn/seed"),
     ("labels", "/labels"),
     ("calibration", "/calibration"),
 ];

@@ -7,12 +7,14 @@ mod numbers;
 mod run;
 mod verdicts;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 pub use change::{Change, Difference, Level, Said, What};
 
 use self::numbers::Numbers;
 use self::run::{Pair, Run};
+use super::counted;
 use super::store::StoreError;
 
 /// What is to be said of a run beside an earlier one.
@@ -24,6 +26,8 @@ pub struct Comparison {
     pub new: String,
     /// Cells that both have.
     pub cells: usize,
+    /// Of those, cells on other images, drawn from the same ones: only images that both runs drew are compared.
+    pub redrawn: usize,
     /// Of those, cells whose pace could be compared: both runs have at least three batches of them.
     pub paced: usize,
     /// Discrepancies (per cell, image and depth) that moved within the floating-point allowance.
@@ -42,16 +46,17 @@ impl Comparison {
 
     /// The verdict on the whole, in one line.
     pub fn sentence(&self) -> String {
-        let cells = format!("{} cells in both", self.cells);
+        let cells = format!("{} in both", counted(self.cells as u64, "cell"));
         if self.changes.is_empty() {
             return format!("nothing changed: {cells}");
         }
-        format!(
-            "{} failures, {} warnings, {} notes: {cells}",
-            self.count(Level::Fail),
-            self.count(Level::Warn),
-            self.count(Level::Note)
-        )
+        let levels = [
+            (Level::Fail, "failure"),
+            (Level::Warn, "warning"),
+            (Level::Note, "note"),
+        ];
+        let counts = levels.map(|(level, noun)| counted(self.count(level) as u64, noun));
+        format!("{}: {cells}", counts.join(", "))
     }
 
     /// True when something changed that must not.
@@ -71,26 +76,29 @@ pub fn compare(base: &Path, new: &Path) -> Result<Comparison, StoreError> {
         base: base.dir.display().to_string(),
         new: new.dir.display().to_string(),
         cells: pairs.len(),
+        redrawn: pairs.iter().filter(|p| p.redrawn).count(),
         environment: environment::differences(&base.provenance, &new.provenance),
         ..Comparison::default()
     };
-    let mut numbers = Numbers::read(&base, &new, &pairs)?;
+    let numbers = Numbers::read(&base, &new, &pairs)?;
+    // Pairs are in the order of the base.
+    let mut both = pairs.iter().zip(numbers.changes).peekable();
     for cell in &base.summary.cells {
-        let Some(at) = pairs.iter().position(|p| p.base.spec_id == cell.spec_id) else {
+        let Some((pair, changes)) = both.next_if(|(p, _)| p.base.spec_id == cell.spec_id) else {
             found.changes.push(new.missing(cell));
             continue;
         };
-        let pair = &pairs[at];
         found.changes.extend(verdicts::changes(&base, &new, pair));
-        found.changes.append(&mut numbers.changes[at]);
+        found.changes.extend(changes);
         if let Some(slower) = pair.paces() {
             found.paced += 1;
             found.changes.extend(slower);
         }
     }
     found.within_allowance = numbers.within_allowance;
-    let known = |id: &str| base.summary.cells.iter().any(|c| c.spec_id == id);
-    let added = new.summary.cells.iter().filter(|c| !known(&c.spec_id));
+    let known: HashSet<&str> = pairs.iter().map(|p| p.new.spec_id.as_str()).collect();
+    let added = new.summary.cells.iter();
+    let added = added.filter(|c| !known.contains(c.spec_id.as_str()));
     found
         .changes
         .extend(added.map(|c| Change::of_cell(What::NewCell, c)));

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::change::{Change, Said, What};
 use crate::results::schema::{CellSummary, Summary, file};
 use crate::results::status::{CellStatus, Statuses};
@@ -16,7 +18,7 @@ pub struct Run {
     pub dir: PathBuf,
     pub summary: Summary,
     /// As it is on disk: versions of all ages are compared.
-    pub provenance: serde_json::Value,
+    pub provenance: Value,
     /// What became of its cells.
     statuses: Statuses,
 }
@@ -51,6 +53,13 @@ impl Run {
 }
 
 impl Run {
+    /// Names the images that this run's were drawn from; null where none was left out by a draw.
+    fn drew_from(&self) -> &Value {
+        self.provenance
+            .pointer("/drawn/pool")
+            .unwrap_or(&Value::Null)
+    }
+
     /// A cell of the other run that is not in this one, with what became of it.
     pub fn missing(&self, cell: &CellSummary) -> Change {
         let known = self.statuses.cells.iter();
@@ -72,16 +81,30 @@ impl Run {
 pub struct Pair<'a> {
     pub base: &'a CellSummary,
     pub new: &'a CellSummary,
+    /// On other images, drawn from the same ones: what depends on images is compared where both runs have one.
+    pub redrawn: bool,
 }
 
 impl<'a> Pair<'a> {
     /// In the order of the base.
     pub fn all(base: &'a Run, new: &'a Run) -> Vec<Self> {
-        let cells = new.summary.cells.iter();
-        let known: HashMap<&str, &CellSummary> = cells.map(|c| (c.spec_id.as_str(), c)).collect();
+        let by = |id: fn(&CellSummary) -> &str| -> HashMap<&str, &CellSummary> {
+            new.summary.cells.iter().map(|c| (id(c), c)).collect()
+        };
+        let known = by(|c| &c.spec_id);
+        let subjects = if !base.drew_from().is_null() && base.drew_from() == new.drew_from() {
+            by(|c| &c.subject_id)
+        } else {
+            HashMap::new()
+        };
         let both = base.summary.cells.iter().filter_map(|base| {
-            let new = known.get(base.spec_id.as_str())?;
-            Some(Self { base, new })
+            let same = known.get(base.spec_id.as_str());
+            let new = same.or(subjects.get(base.subject_id.as_str()))?;
+            Some(Self {
+                base,
+                new,
+                redrawn: same.is_none(),
+            })
         });
         both.collect()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::change::{Change, Said, What};
+use super::change::{Change, Level, Said, What};
 use super::run::{Pair, Run};
 use crate::results::schema::{CellSummary, Summary, VerdictCounts};
 use crate::results::verdict::Verdict;
@@ -51,8 +51,16 @@ pub fn changes(base: &Run, new: &Run, pair: &Pair<'_>) -> Vec<Change> {
             if was != is {
                 let words = |v: Verdict| Said::Words(v.name().to_string());
                 let change = Change::from_to(What::Verdict, pair.new, words(was), words(is));
+                // Another draw of images may have none that is at odds with the bound.
+                let bad = matches!(is, Verdict::Violated | Verdict::Invalid);
+                let level = if pair.redrawn && !bad {
+                    Level::Note
+                } else {
+                    change.level
+                };
                 changes.push(Change {
                     depth: Some(depth),
+                    level,
                     ..of_bound(change)
                 });
             }

@@ -25,6 +25,12 @@ impl Date {
         Self(self.0 + days)
     }
 
+    /// Its digits, as in 20261126.
+    pub fn digits(self) -> u32 {
+        let (year, month, day) = self.parts();
+        u32::try_from(year * 10_000 + month * 100 + day).unwrap_or(0)
+    }
+
     /// Year, month and day of the Gregorian calendar: years begin in March, so that a leap day is their last.
     fn parts(self) -> (i64, i64, i64) {
         let days = self.0 + 719_468;
@@ -92,6 +98,7 @@ mod tests {
         ] {
             assert_eq!(Date(days).to_string(), text);
             assert_eq!(text.parse(), Ok(Date(days)));
+            assert_eq!(Date(days).digits().to_string(), text.replace('-', ""));
         }
         for days in 0..60_000 {
             assert_eq!(Date(days).to_string().parse(), Ok(Date(days)));

@@ -61,6 +61,16 @@ impl History {
         })
     }
 
+    /// `8 good, 1 bad, 1 missing`.
+    pub fn counts(&self) -> String {
+        let all = [Worth::Good, Worth::Bad, Worth::Unfinished, Worth::Missing];
+        let nights = |worth| self.nights.iter().filter(|n| n.worth == worth).count();
+        let counted = all.map(|worth| (nights(worth), worth.name()));
+        let some = counted.iter().filter(|(n, _)| *n > 0);
+        let texts: Vec<String> = some.map(|(n, name)| format!("{n} {name}")).collect();
+        texts.join(", ")
+    }
+
     /// Numbers that have been worse than their baselines for at least so many nights.
     pub fn persistent(&self, nights: usize) -> impl Iterator<Item = &Series> {
         self.series.iter().filter(move |s| s.worse >= nights.max(1))

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::date::Date;
+use crate::results::counted;
 use crate::results::schema::{CellSummary, Summary, VerdictCounts, file};
 use crate::results::status::{State, Statuses};
 use crate::results::store::{StoreError, read_json, read_summary};
@@ -54,6 +55,12 @@ pub struct Record {
     pub missing: Vec<String>,
     /// What kept it from finishing or from being compared.
     pub problem: Option<String>,
+    /// What its images were drawn from, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<String>,
+    /// The statement for most images, where the plan asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tails: Option<String>,
     /// One line for each thing that is wrong or changed, the worst first.
     pub lines: Vec<String>,
     /// Seconds since 1970, UTC, at start and end.
@@ -80,6 +87,8 @@ pub struct Night {
     pub worth: Worth,
     /// Why it is not good, in a few words.
     pub why: String,
+    /// Its images are a draw: another night has others.
+    pub drawn: bool,
     /// Over all cells.
     pub counts: VerdictCounts,
     /// Of a run that is complete; empty otherwise.
@@ -96,6 +105,7 @@ impl Night {
             started_unix: 0,
             worth: Worth::Missing,
             why: "no run".into(),
+            drawn: false,
             counts: VerdictCounts::default(),
             cells: Vec::new(),
         }
@@ -115,26 +125,31 @@ impl Night {
             return Ok(None);
         }
         let provenance: Option<serde_json::Value> = read_json(&dir.join(file::PROVENANCE)).ok();
-        let started = provenance.and_then(|p| p.get("started_unix")?.as_u64());
+        let provenance = provenance.unwrap_or_default();
         let mut night = Self {
             name: name.to_string(),
             dir: dir.to_path_buf(),
             date,
-            started_unix: started.unwrap_or(0),
+            started_unix: provenance["started_unix"].as_u64().unwrap_or(0),
             worth: Worth::Unfinished,
             why: "did not run to its end".into(),
+            drawn: !provenance["drawn"].is_null(),
             counts: VerdictCounts::default(),
             cells: Vec::new(),
         };
+        let record: Option<Record> = read_json(&dir.join(RECORD)).ok();
         let summary = match read_summary(dir) {
             Ok(summary) => summary,
-            Err(StoreError::Missing { .. }) => return Ok(Some(night)),
+            Err(StoreError::Missing { .. }) => {
+                let problem = record.and_then(|r| r.problem);
+                night.why = problem.unwrap_or(night.why);
+                return Ok(Some(night));
+            }
             Err(other) => {
                 night.why = other.to_string();
                 return Ok(Some(night));
             }
         };
-        let record: Option<Record> = read_json(&dir.join(RECORD)).ok();
         let statuses = Statuses::read(dir)?.unwrap_or_default();
         night.counts = summary.counts;
         night.judge(summary, &statuses, record.as_ref());
@@ -166,20 +181,20 @@ impl Night {
 pub fn wrong(summary: &Summary, statuses: &Statuses, record: Option<&Record>) -> Vec<String> {
     let mut wrong = Vec::new();
     let counts = summary.counts;
-    let mut say = |n: u64, what: &str| {
+    let mut say = |n: u64, noun: &str, what: &str| {
         if n > 0 {
-            wrong.push(format!("{n} {what}"));
+            wrong.push(format!("{} {what}", counted(n, noun)));
         }
     };
-    say(counts.violated, "bounds violated");
-    say(counts.invalid, "verdicts invalid");
-    say(statuses.count(State::Failed) as u64, "cells failed");
-    say(statuses.count(State::Skipped) as u64, "cells skipped");
-    say(statuses.images_skipped.len() as u64, "images left out");
+    say(counts.violated, "bound", "violated");
+    say(counts.invalid, "verdict", "invalid");
+    say(statuses.count(State::Failed) as u64, "cell", "failed");
+    say(statuses.count(State::Skipped) as u64, "cell", "skipped");
+    say(statuses.images_skipped.len() as u64, "image", "left out");
     if let Some(record) = record {
-        let changed = format!("changes since {}", record.base.as_deref().unwrap_or("?"));
-        say(record.failures as u64, &changed);
-        say(record.missing.len() as u64, "nights missing before it");
+        let since = format!("since {}", record.base.as_deref().unwrap_or("?"));
+        say(record.failures as u64, "change", &since);
+        say(record.missing.len() as u64, "night", "missing before it");
         wrong.extend(record.problem.clone());
     }
     wrong

@@ -42,6 +42,20 @@ pub struct Point {
     pub most: f64,
 }
 
+impl Point {
+    /// The largest of some images says nothing of another night's.
+    fn of_any_draw(self, drawn: bool) -> Self {
+        if !drawn {
+            return self;
+        }
+        Self {
+            least: f64::NEG_INFINITY,
+            most: f64::INFINITY,
+            ..self
+        }
+    }
+}
+
 /// One number of one cell from night to night.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Series {
@@ -85,11 +99,13 @@ pub fn follow(nights: &[Night], window: usize) -> Vec<Series> {
         let points = &found[&key];
         let all = (0..nights.len()).map(|i| points.get(&i).copied()).collect();
         let numbers: Vec<Point> = points.values().copied().collect();
-        let last_two = numbers.iter().rev().take(2).map(|p| p.value.to_bits());
-        let last_two: Vec<u64> = last_two.collect();
+        let moved = match numbers.as_slice() {
+            [.., a, b] => a.value.to_bits() != b.value.to_bits() && b.least.is_finite(),
+            _ => false,
+        };
         Series {
             worse: worse(&key.1, &numbers, window),
-            moved: last_two.len() == 2 && last_two[0] != last_two[1],
+            moved,
             points: all,
             cell: key.0,
             what: key.1,
@@ -127,7 +143,8 @@ fn points(cell: &CellSummary, night: &Night) -> Vec<(Followed, Point)> {
                 value: last.max_abs_diff,
                 least: last.max_abs_diff - room,
                 most: last.max_abs_diff + room,
-            },
+            }
+            .of_any_draw(night.drawn),
         ),
     ];
     let bounds = last.bounds.iter();

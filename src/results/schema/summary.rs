@@ -93,6 +93,9 @@ pub struct CellSummary {
     /// that did not say.
     #[serde(default)]
     pub spec_id: String,
+    /// Names the same without its images: what the bounds follow from. Empty in runs of versions that did not say.
+    #[serde(default)]
+    pub subject_id: String,
     /// Images measured.
     pub images: u64,
     /// Images through both networks per second of engine time.

@@ -1,4 +1,5 @@
-//! Files that are there whole or not at all: a temporary name, fsync, rename.
+//! Files that are there whole or not at all: a temporary name, fsync, rename. Those whose content a marker vouches for, and
+//! those that are drawn again at will, do without the fsync, which costs more than small files themselves.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -27,8 +28,23 @@ pub fn write(
     path: &Path,
     content: impl FnOnce(&mut BufWriter<File>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
+    write_as(path, true, content)
+}
+
+/// The same without waiting for the disk: a killed process leaves it whole or not at all, a power cut may leave anything.
+pub fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    write_as(path, false, |out| {
+        out.write_all(bytes).map_err(|e| write_error(path, e))
+    })
+}
+
+fn write_as(
+    path: &Path,
+    sync: bool,
+    content: impl FnOnce(&mut BufWriter<File>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let temporary = temporary(path);
-    let written = write_through(path, &temporary, content);
+    let written = write_through(path, &temporary, sync, content);
     if written.is_err() {
         // The write has failed already; a leftover is removed when the run is next opened.
         let _ = std::fs::remove_file(&temporary);
@@ -39,6 +55,7 @@ pub fn write(
 fn write_through(
     path: &Path,
     temporary: &Path,
+    sync: bool,
     content: impl FnOnce(&mut BufWriter<File>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let fail = |e: std::io::Error| write_error(path, e);
@@ -53,10 +70,21 @@ fn write_through(
         other => other,
     })?;
     out.flush().map_err(fail)?;
-    out.get_ref().sync_all().map_err(fail)?;
+    if sync {
+        out.get_ref().sync_all().map_err(fail)?;
+    }
     drop(out);
     std::fs::rename(temporary, path).map_err(fail)?;
-    sync_directory(path.parent().unwrap_or(Path::new("."))).map_err(fail)
+    if sync {
+        sync_directory(folder(path)).map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// Where a file is; a bare name is in the working directory.
+fn folder(path: &Path) -> &Path {
+    let named = path.parent().filter(|p| !p.as_os_str().is_empty());
+    named.unwrap_or(Path::new("."))
 }
 
 /// Writes `bytes` to `path` through a temporary name: whole or not at all.
@@ -103,4 +131,16 @@ pub fn remove_leftovers(dir: &Path) -> Result<(), StoreError> {
 fn is_temporary(name: &str) -> bool {
     name.rsplit_once(MARK)
         .is_some_and(|(_, pid)| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_in_the_working_directory() {
+        assert_eq!(folder(Path::new("page.html")), Path::new("."));
+        assert_eq!(folder(Path::new("a/page.html")), Path::new("a"));
+        assert_eq!(folder(Path::new("/page.html")), Path::new("/"));
+    }
 }

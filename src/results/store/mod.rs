@@ -1,5 +1,5 @@
 //! A run directory: written atomically, batch by batch, so that a rerun is a resume and a kill costs at most
-//! the batch in flight.
+//! the batch in flight; a power cut costs what the system had not written to the disk yet.
 //!
 //! While a sweep runs, each unit of finished work is a [`Part`]: a Parquet file for each of its tables and a `.done`
 //! marker, written last, that holds their hashes. A part without a marker, or whose files do not match it, is not
@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-pub use atomic::{write_bytes, write_error};
+pub use atomic::{write_bytes, write_error, write_unsynced};
 pub use part::{Part, PartMeta};
 pub use table::for_each_row;
 pub use take::Taken;
@@ -206,11 +206,17 @@ impl RunStore {
 
     /// Writes a table that follows from the others of the finished run.
     pub fn write_table<R: Row>(&self, rows: &[R]) -> Result<(), StoreError> {
+        self.write_table_of([rows])
+    }
+
+    /// The same of rows that come piece by piece, one of which is in memory at a time.
+    pub fn write_table_of<R: Row, P: AsRef<[R]>>(
+        &self,
+        pieces: impl IntoIterator<Item = P>,
+    ) -> Result<(), StoreError> {
         let path = self.dir.join(format!("{}.{}", R::TABLE, part::ROWS));
-        atomic::write_bytes(
-            &path,
-            &table::encode_batches(&[encode(rows)?], &path)?.bytes,
-        )
+        let pieces = pieces.into_iter();
+        atomic::write(&path, |out| table::write(pieces, out))
     }
 
     /// Removes `<table>.parquet`, which an earlier plan of this run directory may have made.
@@ -247,10 +253,11 @@ impl RunStore {
     /// Writes a value as a JSON file of this name.
     pub fn write_json(&self, name: &str, value: &impl serde::Serialize) -> Result<(), StoreError> {
         let path = self.dir.join(name);
-        let mut bytes =
-            serde_json::to_vec_pretty(value).map_err(|e| atomic::write_error(&path, e))?;
-        bytes.push(b'\n');
-        atomic::write_bytes(&path, &bytes)
+        let fail = |e: std::io::Error| atomic::write_error(&path, e);
+        atomic::write(&path, |out| {
+            serde_json::to_writer_pretty(&mut *out, value).map_err(|e| fail(e.into()))?;
+            out.write_all(b"\n").map_err(fail)
+        })
     }
 
     fn cell_dir(&self, cell_id: &str) -> Result<PathBuf, StoreError> {

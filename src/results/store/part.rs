@@ -117,7 +117,8 @@ impl Files {
         atomic::removed(&marker, std::fs::remove_file(&marker))
     }
 
-    /// Writes the files, then the marker.
+    /// Writes the files, then the marker, which has their hashes: what a power cut takes away, or leaves in halves, is seen
+    /// and made again.
     pub fn commit(
         &self,
         files: &[(PathBuf, Encoded)],
@@ -128,7 +129,7 @@ impl Files {
             meta: meta.cloned(),
         };
         for (path, encoded) in files {
-            atomic::write_bytes(path, &encoded.bytes)?;
+            atomic::write_unsynced(path, &encoded.bytes)?;
             let content = Content {
                 rows: encoded.rows,
                 blake3: blake3::hash(&encoded.bytes).to_string(),
@@ -137,7 +138,7 @@ impl Files {
         }
         let path = self.path(DONE);
         let bytes = serde_json::to_vec(&marker).map_err(|e| atomic::write_error(&path, e))?;
-        atomic::write_bytes(&path, &bytes)
+        atomic::write_unsynced(&path, &bytes)
     }
 
     /// Takes over the files that `marker` vouches for, then the marker.
@@ -145,11 +146,11 @@ impl Files {
         for name in marker.files.keys() {
             let path = from.dir.join(name);
             let bytes = std::fs::read(&path).map_err(|e| read_error(&path, &e))?;
-            atomic::write_bytes(&self.dir.join(name), &bytes)?;
+            atomic::write_unsynced(&self.dir.join(name), &bytes)?;
         }
         let path = self.path(DONE);
         let bytes = serde_json::to_vec(marker).map_err(|e| atomic::write_error(&path, e))?;
-        atomic::write_bytes(&path, &bytes)
+        atomic::write_unsynced(&path, &bytes)
     }
 
     /// The marker as it is there, whatever became of the files.

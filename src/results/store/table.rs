@@ -1,24 +1,27 @@
 //! Rows to Parquet and back: Snappy, dictionary-encoded strings, types that any reader opens.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
+use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
-use super::{StoreError, atomic};
+use super::{StoreError, atomic, encode};
 use crate::results::schema::{Row, conform};
 
 /// Rows decoded at a time.
 const BATCH: usize = 8192;
 /// Rows of a row group: what a writer holds in memory.
 const GROUP: usize = 1 << 17;
+/// Bytes of a file that is read as a whole.
+const SMALL: u64 = 1 << 20;
 
 fn properties() -> WriterProperties {
     WriterProperties::builder()
@@ -91,13 +94,36 @@ pub fn merge(
     Ok(())
 }
 
-fn batches(
-    path: &Path,
-) -> Result<parquet::arrow::arrow_reader::ParquetRecordBatchReader, StoreError> {
-    let file = File::open(path).map_err(|e| read_error(path, &e))?;
-    ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.with_batch_size(BATCH).build())
-        .map_err(|e| damaged(path, e))
+/// Writes the rows of all pieces as one table. Errors of `out` carry an empty path for the caller to fill in.
+pub fn write<R: Row, P: AsRef<[R]>>(
+    pieces: impl Iterator<Item = P>,
+    out: &mut BufWriter<File>,
+) -> Result<(), StoreError> {
+    let fail = |e: ParquetError| atomic::write_error(Path::new(""), e);
+    let out = out as &mut (dyn Write + Send);
+    let mut writer = ArrowWriter::try_new(out, R::schema(), Some(properties())).map_err(fail)?;
+    for rows in pieces {
+        writer.write(&encode(rows.as_ref())?).map_err(fail)?;
+    }
+    writer.close().map_err(fail)?;
+    Ok(())
+}
+
+fn batches(path: &Path) -> Result<ParquetRecordBatchReader, StoreError> {
+    let mut file = File::open(path).map_err(|e| read_error(path, &e))?;
+    let size = file.metadata().map_err(|e| read_error(path, &e))?.len();
+    let reader = if size <= SMALL {
+        // The reader asks a file for a page at a time, by several calls to the system each.
+        let mut bytes = Vec::with_capacity(size as usize);
+        let read = file.read_to_end(&mut bytes);
+        read.map_err(|e| read_error(path, &e))?;
+        ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))
+            .and_then(|builder| builder.with_batch_size(BATCH).build())
+    } else {
+        ParquetRecordBatchReaderBuilder::try_new(file)
+            .and_then(|builder| builder.with_batch_size(BATCH).build())
+    };
+    reader.map_err(|e| damaged(path, e))
 }
 
 /// Hands every row of a table to `visit`, in file order, a few thousand in memory at a time.

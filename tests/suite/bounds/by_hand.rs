@@ -104,9 +104,35 @@ fn single_elements_are_bounded_by_rows() {
         net
     };
     let pair = (build(1.0), build(2.0));
-    for id in ["spectral", "spectral-fused", "spectral-fused-rescaled"] {
+    for id in [
+        "spectral",
+        "spectral-fused",
+        "spectral-fused-rescaled",
+        "spectral-averaged",
+    ] {
         assert_bounds(id, &pair, &[12.0, 12.0, 24.0]);
     }
+}
+
+#[test]
+fn layers_that_cancel_across_an_activation_gain_half() {
+    // The input's error comes to (x, x) and would leave as x - x were it not for the activation between: of the product of norms,
+    // 2, the linear half counts nothing.
+    let build = |first: f32| {
+        let mut net = Network::new("cancel", Shape::vector(1));
+        let layer = dense(1, &[first], &[0.0]);
+        net.push("first", layer, &[INPUT], Activation::Relu)
+            .unwrap();
+        let layer = dense(2, &[1.0, 1.0], &[0.0; 2]);
+        net.push("apart", layer, &[1], Activation::Relu).unwrap();
+        let layer = dense(1, &[1.0, -1.0], &[0.0]);
+        net.push("together", layer, &[2], Activation::Identity)
+            .unwrap();
+        net
+    };
+    let pair = (build(1.0), build(2.0));
+    assert_bounds("spectral-fused-rescaled", &pair, &[3.0, 3.0, 6.0]);
+    assert_bounds("spectral-averaged", &pair, &[3.0, 3.0, 3.0]);
 }
 
 #[test]

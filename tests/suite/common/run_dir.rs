@@ -265,6 +265,7 @@ impl Make {
             activation_bits: None,
             key: key.clone(),
             spec_id: format!("what-{}", key.cell_id),
+            subject_id: format!("subject-{}", key.cell_id),
             images: u64::from(self.images),
             images_per_second: 3.25,
             pace: Pace::of(&[(5, 1.5), (5, 1.6), (5, 1.55)]),

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use quantbound::results::history::{RECORD, Record, Worth};
+use quantbound::data::Choice;
+use quantbound::results::history::{Date, RECORD, Record, Worth};
+use quantbound::results::provenance::Provenance;
+use quantbound::results::schema::file;
 use quantbound::results::store::read_json;
 
 use crate::common::tiny::{Tiny, program, said, source};
@@ -115,4 +118,76 @@ fn nights_are_compared_and_only_good_ones_are_green() {
     assert!(!root.tiny.path("nights/2026-11-23/bounds.parquet").exists());
     assert!(root.tiny.path("nights/2026-11-24/bounds.parquet").exists());
     assert_eq!(root.history("2026-11-26").1, Some(1), "no run of that date");
+}
+
+/// The three images of four that a date draws.
+fn drawn(date: Date) -> Vec<String> {
+    let choice = Choice {
+        seed: Some(date.digits()),
+        ..Choice::first(Some(3))
+    };
+    let folder = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"].map(|name| (name.to_string(), None));
+    let (taken, _) = choice.of(folder.to_vec());
+    taken.into_iter().map(|(name, _)| name).collect()
+}
+
+#[test]
+fn images_drawn_by_date_are_others_and_the_night_is_compared_all_the_same() {
+    let root = Root { tiny: Tiny::new() };
+    let samples = fs::read_dir(source("datasets/imagenet-samples")).unwrap();
+    let mut samples: Vec<_> = samples.map(|f| f.unwrap().path()).collect();
+    samples.sort();
+    for (file, name) in samples[2..].iter().zip(["c.jpg", "d.jpg"]) {
+        fs::copy(file, root.tiny.path("images").join(name)).unwrap();
+    }
+    let plan = root.tiny.usual();
+    let text = fs::read_to_string(&plan).unwrap();
+    let text = text.replace("[[model]]", "limit = 3\nshuffle = \"date\"\n[[model]]");
+    fs::write(&plan, text + "[studies]\ntails = {}\n").unwrap();
+    let mut first: Date = "2026-11-01".parse().unwrap();
+    while drawn(first) == drawn(first.later(1)) {
+        first = first.later(1);
+    }
+    let dates = [first, first.later(1)].map(|d| d.to_string());
+
+    let out = root.tiny.path("out");
+    let swept = program(&[&"sweep", &plan, &"--out", &out, &"--backend", &"cpu"]).output();
+    let (text, code) = said(&swept.unwrap());
+    assert!(text.contains("shuffle = \"date\": only"), "{text}");
+    assert_eq!(code, Some(2));
+
+    let mut hashes = Vec::new();
+    for date in &dates {
+        let (text, code) = root.night(&plan, date, &[]);
+        assert_eq!(code, Some(0), "{text}");
+        let dir = root.tiny.path("nights").join(date);
+        let provenance: Provenance = read_json(&dir.join(file::PROVENANCE)).unwrap();
+        let by = provenance.drawn.unwrap();
+        assert_eq!((by.seed.to_string(), by.from), (date.replace('-', ""), 4));
+        hashes.push(provenance.images_hash);
+        let said = format!("3 of 4 images drawn by seed {}", by.seed);
+        let record = root.record(date);
+        assert_eq!(record.drawn.as_deref(), Some(said.as_str()));
+        assert!(record.tails.unwrap().contains("of images drawn like these"));
+        assert!(text.contains(&said), "{text}");
+        let page = fs::read_to_string(dir.join("night.html")).unwrap();
+        assert!(page.contains(&said), "{page}");
+    }
+    assert_ne!(hashes[0], hashes[1]);
+    let record = root.record(&dates[1]);
+    assert_eq!(
+        (record.failures, record.base.as_ref()),
+        (0, Some(&dates[0]))
+    );
+    let (text, code) = root.history(&dates[1]);
+    assert_eq!(code, Some(0), "{text}");
+    // The same night again has the same images.
+    let (text, code) = root.night(&plan, &dates[1], &[]);
+    assert!(text.contains("nothing to compute"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+    // So has its repetition, from what it stored.
+    let night = root.tiny.path("nights").join(&dates[1]);
+    let (text, code) = said(&program(&[&"rerun", &night]).output().unwrap());
+    assert!(text.contains("nothing changed: 2 cells in both"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
 }

@@ -16,7 +16,7 @@ fn plan(dir: &Path, bits: &str) -> PathBuf {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/imagenet-samples");
     assert!(images.exists(), "run scripts/fetch-assets");
     let text = format!(
-        "batch = 2\n[images]\ndir = {images:?}\nlimit = 4\n[[model]]\nname = \"cifar_resnet20\"\n\
+        "batch = 2\nbounds = [\"layerwise\", \"channelwise\"]\n[images]\ndir = {images:?}\nlimit = 4\n[[model]]\nname = \"cifar_resnet20\"\n\
          weights = \"random:3\"\n[[quantize]]\nmethod = \"uniform\"\nbits = {bits}\n\
          granularity = [\"per-tensor\", \"per-channel\"]\n[studies]\nisolated = true\ndynamics = true\n"
     );

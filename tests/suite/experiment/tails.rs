@@ -188,6 +188,7 @@ fn images_that_a_quantizer_has_seen_are_refused() {
                 labels: None,
                 skip: 0,
                 limit: None,
+                shuffle: None,
             },
             augment: None,
             seed: 0,

@@ -568,6 +568,7 @@ fn enlarged_sets_begin_with_the_images_themselves_and_repeat_by_seed() {
             labels: None,
             skip: 0,
             limit: Some(2),
+            shuffle: None,
         },
         augment,
         seed,

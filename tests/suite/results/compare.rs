@@ -5,7 +5,7 @@ use std::process::Command;
 
 use quantbound::results::compare::{Change, Comparison, Level, Said, What, compare};
 use quantbound::results::schema::{
-    BoundRow, CellSummary, Finding, MeasurementRow, Pace, Row, Summary, file,
+    BoundRow, CellSummary, Finding, MeasurementRow, OutputRow, Pace, Row, Summary, file,
 };
 use quantbound::results::store::{RunStore, for_each_row, read_summary};
 
@@ -129,7 +129,7 @@ fn the_last_digit_of_a_bound_is_a_change() {
     );
     let (text, code) = two.command(&[]);
     assert!(
-        text.contains("fused depth 4") && text.starts_with("1 failures"),
+        text.contains("fused depth 4") && text.starts_with("1 failure, 0 warnings"),
         "{text}"
     );
     assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
@@ -241,6 +241,93 @@ fn cells_that_are_gone_or_new_are_named() {
     edit_summary(&two.base(), |s| drop(s.cells.remove(0)));
     let change = two.only();
     assert_eq!((change.level, change.what), (Level::Note, What::NewCell));
+}
+
+/// Two runs of the same cells on other images, drawn from pools of these names.
+fn redrawn(pools: [&str; 2]) -> Two {
+    let two = Two::new();
+    for (dir, pool) in [(two.base(), pools[0]), (two.new_run(), pools[1])] {
+        let path = dir.join(file::PROVENANCE);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut provenance: serde_json::Value = serde_json::from_str(&text).unwrap();
+        provenance["drawn"] = serde_json::json!({"seed": 1, "from": 9, "pool": pool});
+        std::fs::write(&path, provenance.to_string()).unwrap();
+    }
+    two.edit_summary(|s| {
+        for cell in &mut s.cells {
+            cell.spec_id += "-on-others";
+        }
+    });
+    two
+}
+
+#[test]
+fn on_another_draw_of_images_only_what_both_have_is_compared() {
+    let two = redrawn(["pool", "pool"]);
+    // All but one image are others, and that one is as it was.
+    let others = |image: &mut String| {
+        if image != "image1.jpg" {
+            *image = format!("other-{image}");
+        }
+    };
+    two.edit_rows(|rows: &mut Vec<MeasurementRow>| {
+        for row in rows {
+            others(&mut row.image);
+            row.max_abs_diff *= if row.image == "image1.jpg" { 1.0 } else { 3.0 };
+        }
+    });
+    two.edit_rows(|rows: &mut Vec<OutputRow>| rows.iter_mut().for_each(|r| others(&mut r.image)));
+    let found = two.compared();
+    assert_eq!((found.cells, found.redrawn), (4, 4));
+    assert!(found.changes.is_empty(), "{:?}", found.changes);
+    // An image that both drew.
+    two.edit_rows(|rows: &mut Vec<MeasurementRow>| {
+        let both = |r: &&mut MeasurementRow| r.image == "image1.jpg" && r.depth == 4;
+        rows.iter_mut().find(both).unwrap().max_abs_diff += 1.0;
+    });
+    let change = two.only();
+    assert_eq!(
+        (change.level, change.what),
+        (Level::Fail, What::Discrepancy)
+    );
+    assert_eq!(change.image.as_deref(), Some("image1.jpg"));
+
+    // Bounds know no images.
+    let two = redrawn(["pool", "pool"]);
+    two.edit_rows(|rows: &mut Vec<BoundRow>| rows[5].log10_bound = rows[5].log10_bound.next_up());
+    assert_eq!(two.only().what, What::Bound);
+    let page = two.dir.path().join("page.html");
+    let (text, code) = two.command(&["--html", page.to_str().unwrap()]);
+    assert!(text.contains("4 cells on another draw of images"), "{text}");
+    assert_eq!(code, Some(1));
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("before, per-tensor") && page.contains("another draw"));
+}
+
+#[test]
+fn a_verdict_that_another_draw_mends_is_no_failure_and_one_that_it_breaks_is() {
+    let violated = |dir: &Path| {
+        edit_summary(dir, |s| {
+            let finding = finding(&s.cells[1]);
+            s.violations.push(finding);
+        });
+    };
+    let two = redrawn(["pool", "pool"]);
+    violated(&two.base());
+    let change = two.only();
+    assert_eq!((change.level, change.what), (Level::Note, What::Verdict));
+    let two = redrawn(["pool", "pool"]);
+    violated(&two.new_run());
+    let change = two.only();
+    assert_eq!((change.level, change.what), (Level::Fail, What::Verdict));
+}
+
+#[test]
+fn draws_from_other_folders_are_other_cells() {
+    let found = redrawn(["pool", "another"]).compared();
+    assert_eq!((found.cells, found.redrawn), (0, 0));
+    let count = |what: What| found.changes.iter().filter(|c| c.what == what).count();
+    assert_eq!((count(What::MissingCell), count(What::NewCell)), (4, 4));
 }
 
 #[test]

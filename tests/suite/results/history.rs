@@ -201,6 +201,32 @@ fn a_night_that_did_not_run_is_not_green() {
 }
 
 #[test]
+fn the_worst_image_of_a_draw_is_no_regression_and_a_bound_is() {
+    let nights = Nights::new();
+    let last = nights.night(DATES[9]);
+    nights.edit(DATES[9], |s| {
+        s.cells[0].final_layer.max_abs_diff *= 2.0;
+        widen(s);
+    });
+    assert_eq!(worse(&nights.read()).len(), 2);
+    let path = last.join(file::PROVENANCE);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut provenance: serde_json::Value = serde_json::from_str(&text).unwrap();
+    provenance["drawn"] = serde_json::json!({"seed": 20_261_125, "from": 50, "pool": "p"});
+    std::fs::write(&path, provenance.to_string()).unwrap();
+    let history = nights.read();
+    let worse = worse(&history);
+    assert_eq!(worse.len(), 1);
+    assert_eq!(worse[0].0.what, Followed::Bound("fused".into()));
+    let moved = history.series.iter().filter(|s| s.moved);
+    assert!(
+        moved
+            .map(|s| &s.what)
+            .eq([&Followed::Bound("fused".into())])
+    );
+}
+
+#[test]
 fn a_night_that_ended_early_or_lost_cells_is_not_green() {
     let nights = Nights::new();
     let last = nights.night(DATES[9]);

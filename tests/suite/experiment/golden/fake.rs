@@ -69,8 +69,8 @@ impl<E: Engine> Engine for Fake<E> {
         }
     }
 
-    fn check(&self, network: &Network) -> Result<(), EngineError> {
-        self.inner.check(network)
+    fn needs(&self, network: &Network) -> usize {
+        self.inner.needs(network)
     }
 
     fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError> {

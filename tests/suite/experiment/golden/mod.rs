@@ -87,7 +87,11 @@ fn brief(summary: &Summary, cells: &[CellKey]) -> String {
     }
     // Ids of specs are hashes of files that the test writes.
     text.lines()
-        .filter(|line| !line.trim().starts_with("\"spec_id\""))
+        .filter(|line| {
+            !["\"spec_id\"", "\"subject_id\""]
+                .iter()
+                .any(|id| line.trim().starts_with(id))
+        })
         .map(|line| format!("{}\n", line.trim().trim_end_matches(',')))
         .collect()
 }

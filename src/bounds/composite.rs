@@ -293,7 +293,7 @@ mod tests {
         #[test]
         fn chains_are_not_above_their_bound(
             kinds in prop::sample::select(vec!["mm", "md", "dm", "mmd", "dmm", "mdm"]),
-            widths in [1usize..5, 4..5],
+            widths in prop::array::uniform4(1usize..5),
             channels in 2usize..5,
             kernel in [1usize..4, 1..4],
             (stride, dilation) in (1usize..4, 1usize..3),

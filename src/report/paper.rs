@@ -192,9 +192,11 @@ fn columns(figure: Figure, request: &Request) -> Vec<(String, Plot)> {
                 title: title.clone(),
                 legend: entries.cloned().collect(),
                 rows: vec![Row {
-                    height: height
-                        .min(210.0)
-                        .max(if panel.bars.is_empty() { 0.0 } else { height }),
+                    height: height.min(210.0).max(if panel.bars.is_empty() {
+                        0.0
+                    } else {
+                        1.12 * height
+                    }),
                     panels: vec![panel],
                 }],
             };

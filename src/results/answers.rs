@@ -55,13 +55,12 @@ fn of_model(model: &str, cells: &[&CellSummary]) -> Vec<String> {
              bits in required_bits.parquet for the difference that you can bear"
         )];
     };
+    let most = format!("{} keeps {kept} of {}", name(cell), cell.images);
     vec![
-        format!(
-            "which bit width: none of {model}'s {} cells keeps every class; {} keeps {kept} of {}",
-            cells.len(),
-            name(cell),
-            cell.images
-        ),
+        match cells.len() {
+            1 => format!("which bit width: {most}; no other cell of {model} says more"),
+            n => format!("which bit width: none of {model}'s {n} cells keeps every class; {most}"),
+        },
         good_enough(cell, kept),
     ]
 }

@@ -409,7 +409,10 @@ fn a_figure_of_a_paper_stands_beside_what_it_reports() {
         &out,
     ]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains(": synthetic weights (random:"));
+    assert!(
+        text(&output.stderr)
+            .contains("resnet18, resnet34, resnet50, resnet101, resnet152: synthetic")
+    );
     let page = std::fs::read_to_string(dir.path().join("norms/comparison.md")).unwrap();
     assert!(page.contains("| L1 | L1, paper |"), "{page}");
     // Published norms are those of trained weights, which are not here.

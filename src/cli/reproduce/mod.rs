@@ -192,6 +192,7 @@ impl Args {
                     Reading::Dynamics { .. } => reading::dynamics(out)?,
                     Reading::Bits { quantities, .. } => reading::bits(out, quantities)?,
                     Reading::Ladder { bounds, .. } => reading::ladder(summary, bounds),
+                    Reading::Rescaled { bounds, .. } => reading::rescaled(out, summary, bounds)?,
                     Reading::PathNorms { .. }
                     | Reading::OneLayer { .. }
                     | Reading::Enclosure { .. } => Vec::new(),
@@ -249,7 +250,7 @@ impl Args {
             table::print(&mut out, &head, &rows)?;
             writeln!(
                 out,
-                "time and memory: as measured, on one core and with the fetched networks; seen: how many of the paper's numbers stand beside ours"
+                "time and memory: roughly, on one core and with the fetched networks (docs/results.md: measured); seen: how many of the paper's numbers stand beside ours"
             )?;
         }
         out.flush()?;

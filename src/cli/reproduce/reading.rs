@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::side_by_side::Row;
+use crate::bounds::Rescale;
 use crate::experiment::studies::guarantees::TABLE;
 use crate::results::promises::Collector;
 use crate::results::schema::{
-    CellKey, DynamicsRow, GuaranteeRow, RequiredBitsRow, Row as _, Summary, file,
+    CellKey, DynamicsRow, GuaranteeRow, RequiredBitsRow, RescalingRow, Row as _, Summary, file,
 };
 use crate::results::store::for_each_row;
 
@@ -39,6 +40,34 @@ pub fn ladder(summary: &Summary, bounds: &[String]) -> Vec<Row> {
             Row::new(names(&cell.key), values)
         })
         .collect()
+}
+
+/// The same for each parametrization that bounds were taken in.
+pub fn rescaled(run: &Path, summary: &Summary, bounds: &[String]) -> anyhow::Result<Vec<Row>> {
+    let mut stored: Vec<RescalingRow> = Vec::new();
+    let table = format!("{}.parquet", RescalingRow::TABLE);
+    for_each_row(&run.join(table), |row: RescalingRow| stored.push(row))?;
+    let mut rows = Vec::new();
+    for cell in &summary.cells {
+        let mine = || stored.iter().filter(|r| r.cell_id == cell.key.cell_id);
+        let last = mine().map(|r| r.depth).max();
+        for units in Rescale::ALL.map(Rescale::name) {
+            let [model, quantizer, bits, granularity] = names(&cell.key);
+            let title = if units == "none" { "as given" } else { units };
+            let names = [model, quantizer, bits, granularity, ("units", title.into())];
+            let mut values = vec![(
+                "log10 measured".to_string(),
+                cell.output.max_abs_diff.log10(),
+            )];
+            for id in bounds {
+                let mut at = mine().filter(|r| Some(r.depth) == last && r.rescale == units);
+                let found = at.find(|r| r.bound == *id);
+                values.push((id.clone(), found.map_or(f64::NAN, |r| r.log10_bound)));
+            }
+            rows.push(Row::new(names, values));
+        }
+    }
+    Ok(rows)
 }
 
 /// Images that are right and that keep their class, in percent; NaN without logits or labels.

@@ -28,7 +28,7 @@ pub struct Entry {
     pub id: String,
     /// What it shows.
     pub what: String,
-    /// Minutes on one core, as measured, roughly.
+    /// Minutes on one core, roughly; `docs/results.md` has those that were measured.
     pub minutes: f64,
     /// GB of memory, roughly.
     pub memory: f64,
@@ -49,6 +49,8 @@ pub struct Entry {
 pub enum Reading {
     /// At the output, in log10: the measurement and bounds.
     Ladder { plan: String, bounds: Vec<String> },
+    /// The same in the network's own units, equalized, and in the best units found: needs the study `rescale`.
+    Rescaled { plan: String, bounds: Vec<String> },
     /// Images that are right, and that keep their class.
     Classes { plan: String },
     /// Promises of quantizers, counted.
@@ -106,6 +108,7 @@ impl Reading {
     pub fn plan(&self) -> Option<&str> {
         match self {
             Self::Ladder { plan, .. }
+            | Self::Rescaled { plan, .. }
             | Self::Classes { plan }
             | Self::Guarantees { plan }
             | Self::Dynamics { plan }

@@ -89,9 +89,16 @@ impl Comparison<'_> {
                 .iter()
                 .any(|p| p.values.contains_key(q))
         };
+        // What the paper alone has needs no column of ours.
+        let ours = |q: &String| {
+            let mut values = self.rows.iter().flat_map(|r| &r.values);
+            values.any(|(k, _)| k == q)
+        };
         let mut head = names.clone();
         for quantity in &quantities {
-            head.push(quantity.clone());
+            if ours(quantity) {
+                head.push(quantity.clone());
+            }
             if reported(quantity) {
                 head.push(format!("{quantity}, paper"));
             }
@@ -104,8 +111,10 @@ impl Comparison<'_> {
                 .map(|key| name(key).map_or(ABSENT.into(), |(_, text)| text.clone()))
                 .collect();
             for quantity in &quantities {
-                let value = row.values.iter().find(|(k, _)| k == quantity);
-                line.push(value.map_or(ABSENT.into(), |(_, v)| shown(*v)));
+                if ours(quantity) {
+                    let value = row.values.iter().find(|(k, _)| k == quantity);
+                    line.push(value.map_or(ABSENT.into(), |(_, v)| shown(*v)));
+                }
                 if reported(quantity) {
                     let theirs = self.published_at(row, quantity);
                     line.push(theirs.map_or("not seen".into(), |p| shown(p.values[quantity])));
@@ -117,7 +126,9 @@ impl Comparison<'_> {
             let name = |key: &String| published.at.get(key).map_or(ABSENT.into(), plain);
             let mut line: Vec<String> = names.iter().map(name).collect();
             for quantity in &quantities {
-                line.push(NOT_RUN.into());
+                if ours(quantity) {
+                    line.push(NOT_RUN.into());
+                }
                 if reported(quantity) {
                     let theirs = published.values.get(quantity);
                     line.push(theirs.map_or("not seen".into(), |v| shown(*v)));
@@ -291,7 +302,7 @@ mod tests {
         sure = "A"
         [[entry.published]]
         at = { model = "p9", bits = 4 }
-        values = { width = 1.5 }
+        values = { width = 1.5, seconds = 3.0 }
         source = "the authors' table"
         sure = "A"
     "#;
@@ -314,12 +325,18 @@ mod tests {
         };
         let page = comparison.markdown();
         assert!(
-            page.contains("| model | bits | width | width, paper |"),
+            page.contains("| model | bits | width | width, paper | seconds, paper |"),
             "{page}"
         );
-        assert!(page.contains("| p1 | 4 | 6.500 | 7.020 |"), "{page}");
-        assert!(page.contains("| p2 | 4 | - | not seen |"), "{page}");
-        assert!(page.contains("| p9 | 4 | not run | 1.500 |"), "{page}");
+        assert!(
+            page.contains("| p1 | 4 | 6.500 | 7.020 | not seen |"),
+            "{page}"
+        );
+        assert!(
+            page.contains("| p2 | 4 | - | not seen | not seen |"),
+            "{page}"
+        );
+        assert!(page.contains("| p9 | 4 | not run | 1.500 | 3 |"), "{page}");
         assert!(page.contains("note: p2 is synthetic"), "{page}");
         let json = comparison.json();
         assert_eq!(json["rows"][0]["values"]["width"]["paper"]["value"], 7.02);

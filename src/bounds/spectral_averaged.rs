@@ -24,12 +24,11 @@ impl Bound for SpectralAveraged {
     }
 
     fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
-        let reference = setting.reference().balanced();
-        let setting = Setting::sharing(&reference, setting.quantized(), setting.domain())?;
-        prepare(&reference);
-        let mut values = Values::of_input(&setting);
-        Ok(recursion(&setting, false, |node, norms, before| {
-            values.push(&setting, node, norms, before)
+        let setting = setting.balanced()?;
+        prepare(setting.reference());
+        let mut values = Values::of_input(setting);
+        Ok(recursion(setting, false, |node, norms, before| {
+            values.push(setting, node, norms, before)
         }))
     }
 }

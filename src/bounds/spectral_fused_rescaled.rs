@@ -14,8 +14,6 @@ impl Bound for SpectralFusedRescaled {
     }
 
     fn series(&self, setting: &Setting) -> Result<Series, BoundError> {
-        let reference = setting.reference().balanced();
-        let balanced = Setting::sharing(&reference, setting.quantized(), setting.domain())?;
-        SpectralFused { cap: false }.evaluate(&balanced)
+        SpectralFused { cap: false }.evaluate(setting.balanced()?)
     }
 }

@@ -9,7 +9,9 @@
     const v = cell.dataset.v;
     return v === "inf" ? Infinity : v === "-inf" ? -Infinity : parseFloat(v);
   };
-  all("table.sortable th button").forEach((button) => button.addEventListener("click", () => {
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("table.sortable th button");
+    if (!button) { return; }
     const th = button.parentNode, table = th.closest("table"), body = table.tBodies[0];
     const column = Array.prototype.indexOf.call(th.parentNode.children, th);
     const up = th.getAttribute("aria-sort") !== "ascending";
@@ -24,7 +26,7 @@
       if (isNaN(x) || isNaN(y)) { return isNaN(x) - isNaN(y); }
       return (up ? 1 : -1) * (x < y ? -1 : x > y ? 1 : 0);
     }).forEach((row) => body.appendChild(row));
-  }));
+  });
 
   // --- One filter for figures and tables.
   const keys = ["model", "quantizer", "bits", "granularity"];
@@ -53,21 +55,32 @@
       return { node: row, of: of };
     });
   };
-  const chosen = {}, words = new Map();
-  let rows = null;
-  const apply = () => {
-    const fits = (of) => keys.every((key) => !chosen[key] || !of[key] || of[key] === chosen[key]);
-    figures.forEach((f) => { f.node.hidden = !fits(f.of); });
-    rows = rows || all("table.sortable").map((table) => ({ table: table, rows: rowsOf(table) }));
-    rows.forEach((t) => {
-      const wanted = words.get(t.table.id) || [];
-      t.rows.forEach((r) => {
-        const said = () => Array.from(r.node.cells).slice(0, 6).map((c) => c.textContent.toLowerCase());
-        const texts = wanted.length ? said() : [];
-        const match = wanted.every((w) => texts.some((c) => /^\d+$/.test(w) ? c === w : c.includes(w)));
-        r.node.hidden = !match || !fits(r.of);
-      });
+  const chosen = {}, words = new Map(), known = new Map();
+  const fits = (of) => keys.every((key) => !chosen[key] || !of[key] || of[key] === chosen[key]);
+  const sift = (table) => {
+    if (!known.has(table)) { known.set(table, rowsOf(table)); }
+    const wanted = words.get(table.id) || [];
+    known.get(table).forEach((r) => {
+      const said = () => Array.from(r.node.cells).slice(0, 6).map((c) => c.textContent.toLowerCase());
+      const texts = wanted.length ? said() : [];
+      const match = wanted.every((w) => texts.some((c) => /^\d+$/.test(w) ? c === w : c.includes(w)));
+      r.node.hidden = !match || !fits(r.of);
     });
+  };
+  const apply = () => {
+    figures.forEach((f) => { f.node.hidden = !fits(f.of); });
+    all("table.sortable").forEach(sift);
+  };
+
+  // --- What is folded away or far below stands in the page as text, for readers without scripts it is there; with them it
+  // is made when it comes into view. A page of thousands of cells opens as fast as one of ten.
+  const unfold = (within) => {
+    all("noscript", within).forEach((text) => {
+      const made = document.createElement("template");
+      made.innerHTML = text.textContent;
+      text.replaceWith(made.content);
+    });
+    if (words.size || keys.some((key) => chosen[key])) { all("table.sortable", within).forEach(sift); }
   };
   const bar = document.getElementById("filter");
   keys.filter((key) => values[key].length > 1).forEach((key) => {
@@ -283,22 +296,29 @@
     });
   };
 
-  // A closed figure is dressed when it opens.
+  // A figure is dressed when it is there and open.
   const dressed = (list) => {
-    const bare = list.filter((d) => d.open).flatMap((d) => all(".figure", d)).filter((f) => !f.dataset.dressed);
+    const bare = list.filter((d) => d.open).flatMap((d) => all(".figure", d)).filter((f) => !f.dataset.dressed && f.querySelector("svg"));
     const boxes = bare.map(measure);
     bare.forEach((f, i) => dress(f, boxes[i]));
   };
   const folded = all("details.figure-of");
   folded.forEach((details) => details.addEventListener("toggle", () => dressed([details])));
   dressed(folded);
+  const near = new IntersectionObserver((seen) => {
+    const here = seen.filter((s) => s.isIntersecting).map((s) => s.target);
+    here.forEach((node) => { near.unobserve(node); unfold(node); });
+    dressed(here.map((node) => node.closest("details.figure-of")).filter(Boolean));
+  }, { rootMargin: "800px" });
+  all("noscript").forEach((text) => near.observe(text.parentNode));
 
   // --- On paper every section is open.
   let shut = [];
   window.addEventListener("beforeprint", () => {
+    unfold(document);
     shut = all("details:not([open])");
     shut.forEach((d) => { d.open = true; });
-    dressed(shut);
+    dressed(folded);
   });
   window.addEventListener("afterprint", () => { shut.forEach((d) => { d.open = false; }); });
 })();

@@ -1,5 +1,7 @@
 //! Where results come from: device, versions, inputs. Stored beside every run.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Drawn, Preprocessing};
@@ -66,10 +68,14 @@ pub struct Machine {
 
 /// The name of this machine.
 pub fn machine() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let name = name.or_else(|| std::env::var("HOSTNAME").ok());
-    let name = name.or_else(|| std::env::var("COMPUTERNAME").ok());
-    name.map_or_else(|| "unnamed".into(), |n| n.trim().to_string())
+    static NAME: OnceLock<String> = OnceLock::new();
+    let asked = || {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let name = name.or_else(|| std::env::var("HOSTNAME").ok());
+        let name = name.or_else(|| std::env::var("COMPUTERNAME").ok());
+        name.map_or_else(|| "unnamed".into(), |n| n.trim().to_string())
+    };
+    NAME.get_or_init(asked).clone()
 }
 
 /// Where a network's weights come from.

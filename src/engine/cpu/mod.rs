@@ -32,6 +32,8 @@ pub use gradient::Gradient;
 pub use real::Real;
 pub use runner::CpuRunner;
 
+use std::sync::OnceLock;
+
 use self::needs::Needs;
 use super::{DeviceInfo, Engine, EngineError, Runner, check_memory};
 use crate::network::Network;
@@ -142,12 +144,16 @@ impl<T: Real> Engine for CpuEngine<T> {
     }
 }
 
-/// The processor's name where the system tells it, its architecture otherwise.
+/// The processor's name where the system tells it, its architecture otherwise; asked once, since every part says it.
 fn processor() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    info.lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-        .map(|(_, name)| name.trim().to_string())
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| std::env::consts::ARCH.to_string())
+    static NAME: OnceLock<String> = OnceLock::new();
+    let asked = || {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        info.lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+            .map(|(_, name)| name.trim().to_string())
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| std::env::consts::ARCH.to_string())
+    };
+    NAME.get_or_init(asked).clone()
 }

@@ -219,7 +219,7 @@ impl<'a> Pass<'a> {
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
         let tables = study.tables().into_iter().zip(found.tables);
-        let tables: Vec<_> = tables.map(|(t, rows)| (t.name, vec![rows])).collect();
+        let tables: Vec<_> = tables.map(|(t, rows)| (t.name, rows)).collect();
         self.given.store.write(part, &tables, found.meta.as_ref())?;
         self.given.stored(tell)
     }

@@ -1,10 +1,9 @@
 //! A run directory: written atomically, batch by batch, so that a rerun is a resume and a kill costs at most
 //! the batch in flight; a power cut costs what the system had not written to the disk yet.
 //!
-//! While a sweep runs, each unit of finished work is a [`Part`]: a Parquet file for each of its tables and a `.done`
-//! marker, written last, that holds their hashes. A part without a marker, or whose files do not match it, is not
-//! there. [`RunStore::merge`] streams parts into a table of the finished run. Equal rows give equal bytes: clocks and
-//! devices stand in the markers and in `provenance.json`, not in the tables.
+//! While a sweep runs, each unit of finished work is a [`Part`]: one file of all its tables, with their hash. A part whose
+//! file does not match its hash is not there. [`RunStore::merge`] streams parts into a table of the finished run. Equal
+//! rows give equal bytes: clocks and devices stand in the headers of parts and in `provenance.json`, not in the tables.
 
 mod atomic;
 mod part;
@@ -24,7 +23,7 @@ pub use part::{Part, PartMeta};
 pub use table::for_each_row;
 pub use take::Taken;
 
-use self::part::Files;
+use self::part::PartFile;
 use crate::results::schema::{Row, RowError, SCHEMA_VERSION, Summary, file};
 
 /// What can go wrong in a run directory.
@@ -84,6 +83,8 @@ pub enum StoreError {
     },
 }
 
+/// What files of rows end in.
+const ROWS: &str = "parquet";
 /// What a part's directory of unfinished work is called after its stem.
 const STATE: &str = "state";
 
@@ -122,7 +123,7 @@ impl RunStore {
         if self.known().contains(part) {
             return true;
         }
-        let intact = self.files(part).is_ok_and(|files| files.marker().is_some());
+        let intact = self.file(part).is_ok_and(|file| file.whole().is_some());
         if intact {
             self.known().insert(part.clone());
         }
@@ -138,7 +139,7 @@ impl RunStore {
         if !self.has(part) {
             return None;
         }
-        self.files(part).ok()?.written()?.meta
+        self.file(part).ok()?.header()?.meta
     }
 
     /// The parts of a cell that are stored and intact, in order of their stems.
@@ -153,27 +154,25 @@ impl RunStore {
     pub fn write(
         &self,
         part: &Part,
-        tables: &[(&str, Vec<RecordBatch>)],
+        tables: &[(&str, RecordBatch)],
         meta: Option<&PartMeta>,
     ) -> Result<(), StoreError> {
-        let files = self.make(part)?;
-        self.known().remove(part);
-        files.begin()?;
-        let encoded = tables.iter().map(|(table, batches)| {
-            let path = files.table(table);
-            Ok((path.clone(), table::encode_batches(batches, &path)?))
+        let dir = self.make(part)?;
+        let file = PartFile::new(&dir, part.stem());
+        let encoded = tables.iter().map(|(table, batch)| {
+            let encoded = table::encode_batch(batch, file.path())?;
+            Ok((*table, encoded))
         });
-        files.commit(&encoded.collect::<Result<Vec<_>, StoreError>>()?, meta)?;
+        file.write(&encoded.collect::<Result<Vec<_>, StoreError>>()?, meta)?;
         self.known().insert(part.clone());
-        let state = files.path(STATE);
+        let state = state(&dir, part);
         atomic::removed(&state, std::fs::remove_dir_all(&state))
     }
 
     /// The rows that a stored part has of the table of `R`.
     pub fn read<R: Row>(&self, part: &Part) -> Result<Vec<R>, StoreError> {
-        let mut rows = Vec::new();
-        for_each_row(&self.files(part)?.table(R::TABLE), |row| rows.push(row))?;
-        Ok(rows)
+        let file = self.file(part)?;
+        table::rows(file.table(R::TABLE)?, file.path())
     }
 
     /// Streams these parts, in this order, into `<table>.parquet`; the parts stay.
@@ -181,25 +180,27 @@ impl RunStore {
     /// # Errors
     /// [`StoreError::Incomplete`] for a part that is not stored and intact, before anything is written.
     pub fn merge(&self, table: &str, schema: SchemaRef, parts: &[Part]) -> Result<(), StoreError> {
-        let mut paths = Vec::with_capacity(parts.len());
+        let mut files = Vec::with_capacity(parts.len());
         for part in parts {
-            let files = self.files(part)?;
             if !self.has(part) {
                 return Err(StoreError::Incomplete {
                     cell_id: part.cell_id().to_string(),
                     what: format!("its {table} ({}) are missing or damaged", part.stem()),
                 });
             }
-            paths.push(files.table(table));
+            files.push(self.file(part)?);
         }
-        let path = self.dir.join(format!("{table}.{}", part::ROWS));
-        atomic::write(&path, |out| table::merge(schema, &paths, out))
+        let path = self.dir.join(format!("{table}.{}", ROWS));
+        let tables = files
+            .iter()
+            .map(|file| Ok((file.path().to_path_buf(), file.table(table)?)));
+        atomic::write(&path, |out| table::merge(schema, tables, out))
     }
 
     /// A directory for what it takes to go on with a part after a kill, apart for each `engine`; it goes when
     /// [`RunStore::write`] stores the part.
     pub fn state(&self, part: &Part, engine: &str) -> Result<PathBuf, StoreError> {
-        let dir = self.make(part)?.path(STATE).join(engine);
+        let dir = state(&self.make(part)?, part).join(engine);
         std::fs::create_dir_all(&dir).map_err(|e| atomic::write_error(&dir, e))?;
         Ok(dir)
     }
@@ -214,14 +215,14 @@ impl RunStore {
         &self,
         pieces: impl IntoIterator<Item = P>,
     ) -> Result<(), StoreError> {
-        let path = self.dir.join(format!("{}.{}", R::TABLE, part::ROWS));
+        let path = self.dir.join(format!("{}.{}", R::TABLE, ROWS));
         let pieces = pieces.into_iter();
         atomic::write(&path, |out| table::write(pieces, out))
     }
 
     /// Removes `<table>.parquet`, which an earlier plan of this run directory may have made.
     pub fn remove_table(&self, table: &str) -> Result<(), StoreError> {
-        let path = self.dir.join(format!("{table}.{}", part::ROWS));
+        let path = self.dir.join(format!("{table}.{}", ROWS));
         atomic::removed(&path, std::fs::remove_file(&path))
     }
 
@@ -268,26 +269,32 @@ impl RunStore {
         Ok(self.dir.join(file::PARTS).join(cell_id))
     }
 
-    fn files(&self, part: &Part) -> Result<Files, StoreError> {
-        Ok(Files::new(self.cell_dir(part.cell_id())?, part.stem()))
+    fn file(&self, part: &Part) -> Result<PartFile, StoreError> {
+        Ok(PartFile::new(&self.cell_dir(part.cell_id())?, part.stem()))
     }
 
-    fn make(&self, part: &Part) -> Result<Files, StoreError> {
+    /// The directory of a part's cell, made where it is not there yet.
+    fn make(&self, part: &Part) -> Result<PathBuf, StoreError> {
         let dir = self.cell_dir(part.cell_id())?;
         // Not the folders above: a run directory that went away does not come back in halves.
         match std::fs::create_dir(&dir) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
                 Err(atomic::write_error(&dir, e))
             }
-            _ => Ok(Files::new(dir, part.stem())),
+            _ => Ok(dir),
         }
     }
+}
+
+/// Where unfinished work on a part lies.
+fn state(dir: &Path, part: &Part) -> PathBuf {
+    dir.join(format!("{}.{STATE}", part.stem()))
 }
 
 /// Rows as a record batch of their table.
 pub fn encode<R: Row>(rows: &[R]) -> Result<RecordBatch, StoreError> {
     R::to_batch(rows).map_err(|source| StoreError::Row {
-        path: PathBuf::from(format!("{}.{}", R::TABLE, part::ROWS)),
+        path: PathBuf::from(format!("{}.{}", R::TABLE, ROWS)),
         source,
     })
 }

@@ -1,17 +1,21 @@
-//! Parts: files with a marker, written last, that vouches for them.
+//! Parts: one file each, that vouches for itself.
+//!
+//! A line with the BLAKE3 of the next, a line of JSON that says what is in the file, and the tables one after the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::table::{Encoded, read_error};
+use super::table::{Encoded, damaged_part, read_error};
 use super::{StoreError, atomic};
 use crate::engine::DeviceInfo;
 
-/// What files of rows end in.
-pub const ROWS: &str = "parquet";
-const DONE: &str = "done";
+/// What files of parts end in.
+const PART: &str = "part";
 
 /// What is noted with a finished batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,20 +29,6 @@ pub struct PartMeta {
     pub images: u32,
     /// Wall-clock seconds of engine work for them.
     pub seconds: f64,
-}
-
-#[derive(Serialize, Deserialize)]
-pub struct Marker {
-    /// File name to its content's BLAKE3.
-    files: BTreeMap<String, Content>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub meta: Option<PartMeta>,
-}
-
-#[derive(Serialize, Deserialize, PartialEq)]
-struct Content {
-    rows: u64,
-    blake3: String,
 }
 
 /// One unit of finished work: what one kind of rows says of a cell, or of one batch of its images. What its rows follow
@@ -76,107 +66,149 @@ impl Part {
         &self.cell_id
     }
 
-    /// What its files are called in the cell's directory, up to the first point.
+    /// What its file is called in the cell's directory, up to the point.
     pub fn stem(&self) -> &str {
         &self.stem
     }
 }
 
-/// The files of a part.
-pub struct Files {
-    dir: PathBuf,
-    stem: String,
+/// What the file of a part says of itself.
+#[derive(Serialize, Deserialize)]
+pub struct Header {
+    /// In the order in which they stand in the file.
+    tables: Vec<Content>,
+    /// BLAKE3 of all of them.
+    blake3: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<PartMeta>,
 }
 
-impl Marker {
-    /// Whether both vouch for the same files.
+#[derive(Serialize, Deserialize, PartialEq)]
+struct Content {
+    table: String,
+    rows: u64,
+    bytes: u64,
+}
+
+impl Header {
+    /// Whether both vouch for the same tables.
     pub fn same_rows(&self, other: &Self) -> bool {
-        self.files == other.files
+        self.tables == other.tables && self.blake3 == other.blake3
+    }
+
+    /// Where a table begins after the header, and its length; `None` where the part has no such table.
+    fn find(&self, table: &str) -> Option<(u64, u64)> {
+        let place = self.tables.iter().position(|t| t.table == table)?;
+        let before = self.tables[..place].iter().map(|t| t.bytes);
+        Some((before.sum(), self.tables[place].bytes))
     }
 }
 
-impl Files {
-    pub fn new(dir: PathBuf, stem: &str) -> Self {
+/// The file of a part.
+pub struct PartFile {
+    path: PathBuf,
+}
+
+impl PartFile {
+    pub fn new(dir: &Path, stem: &str) -> Self {
         Self {
-            dir,
-            stem: stem.to_string(),
+            path: dir.join(format!("{stem}.{PART}")),
         }
     }
 
-    pub fn path(&self, suffix: &str) -> PathBuf {
-        self.dir.join(format!("{}.{suffix}", self.stem))
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
-    pub fn table(&self, table: &str) -> PathBuf {
-        self.path(&format!("{table}.{ROWS}"))
-    }
-
-    /// Withdraws the marker, so that files about to be replaced are never vouched for.
-    pub fn begin(&self) -> Result<(), StoreError> {
-        let marker = self.path(DONE);
-        atomic::removed(&marker, std::fs::remove_file(&marker))
-    }
-
-    /// Writes the files, then the marker, which has their hashes: what a power cut takes away, or leaves in halves, is seen
-    /// and made again.
-    pub fn commit(
+    /// Writes these tables. What a power cut takes away, or leaves in halves, is seen and made again.
+    pub fn write(
         &self,
-        files: &[(PathBuf, Encoded)],
+        tables: &[(&str, Encoded)],
         meta: Option<&PartMeta>,
     ) -> Result<(), StoreError> {
-        let mut marker = Marker {
-            files: BTreeMap::new(),
+        let mut hasher = blake3::Hasher::new();
+        for (_, encoded) in tables {
+            hasher.update(&encoded.bytes);
+        }
+        let contents = tables.iter().map(|(table, encoded)| Content {
+            table: table.to_string(),
+            rows: encoded.rows,
+            bytes: encoded.bytes.len() as u64,
+        });
+        let header = Header {
+            tables: contents.collect(),
+            blake3: hasher.finalize().to_string(),
             meta: meta.cloned(),
         };
-        for (path, encoded) in files {
-            atomic::write_unsynced(path, &encoded.bytes)?;
-            let content = Content {
-                rows: encoded.rows,
-                blake3: blake3::hash(&encoded.bytes).to_string(),
-            };
-            marker.files.insert(file_name(path), content);
+        let json =
+            serde_json::to_string(&header).map_err(|e| atomic::write_error(&self.path, e))?;
+        let hash = blake3::hash(json.as_bytes());
+        let mut bytes = format!("{hash}\n{json}\n").into_bytes();
+        for (_, encoded) in tables {
+            bytes.extend_from_slice(&encoded.bytes);
         }
-        let path = self.path(DONE);
-        let bytes = serde_json::to_vec(&marker).map_err(|e| atomic::write_error(&path, e))?;
-        atomic::write_unsynced(&path, &bytes)
+        self.put(&bytes)
     }
 
-    /// Takes over the files that `marker` vouches for, then the marker.
-    pub fn copy(&self, from: &Self, marker: &Marker) -> Result<(), StoreError> {
-        for name in marker.files.keys() {
-            let path = from.dir.join(name);
-            let bytes = std::fs::read(&path).map_err(|e| read_error(&path, &e))?;
-            atomic::write_unsynced(&self.dir.join(name), &bytes)?;
-        }
-        let path = self.path(DONE);
-        let bytes = serde_json::to_vec(marker).map_err(|e| atomic::write_error(&path, e))?;
-        atomic::write_unsynced(&path, &bytes)
+    /// Writes what [`PartFile::whole`] has read of another.
+    pub fn put(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        atomic::write_unsynced(&self.path, bytes)
     }
 
-    /// The marker as it is there, whatever became of the files.
-    pub fn written(&self) -> Option<Marker> {
-        serde_json::from_slice(&std::fs::read(self.path(DONE)).ok()?).ok()
+    /// The header and all bytes, if the file is there and as it was written.
+    pub fn whole(&self) -> Option<(Header, Vec<u8>)> {
+        let bytes = std::fs::read(&self.path).ok()?;
+        let mut rest = bytes.as_slice();
+        let header = header(&mut rest).ok()??;
+        let known: u64 = header.tables.iter().map(|t| t.bytes).sum();
+        let intact = known == rest.len() as u64 && blake3::hash(rest).to_string() == header.blake3;
+        intact.then_some((header, bytes))
     }
 
-    /// The marker, if it is there and every file is as it was written.
-    pub fn marker(&self) -> Option<Marker> {
-        let marker = self.written()?;
-        let intact = marker.files.iter().all(|(name, content)| {
-            std::fs::read(self.dir.join(name))
-                .is_ok_and(|bytes| blake3::hash(&bytes).to_string() == content.blake3)
-        });
-        intact.then_some(marker)
+    /// What the file says of itself, whatever became of its tables.
+    pub fn header(&self) -> Option<Header> {
+        header(&mut BufReader::new(File::open(&self.path).ok()?)).ok()?
+    }
+
+    /// One of the tables, encoded.
+    ///
+    /// # Errors
+    /// A file that is not there or damaged, or a part without that table.
+    pub fn table(&self, table: &str) -> Result<Bytes, StoreError> {
+        let fail = |e: std::io::Error| read_error(&self.path, &e);
+        let mut file = BufReader::new(File::open(&self.path).map_err(fail)?);
+        let header = header(&mut file).map_err(fail)?;
+        let found = header.as_ref().and_then(|h| h.find(table));
+        let Some((before, length)) = found else {
+            return Err(damaged_part(&self.path, format!("it has no {table}")));
+        };
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        let skipped = i64::try_from(before).map_err(std::io::Error::other);
+        skipped
+            .and_then(|n| file.seek_relative(n))
+            .and_then(|()| file.read_exact(&mut bytes))
+            .map_err(fail)?;
+        Ok(bytes.into())
     }
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+/// The header at the beginning of a part's file; `None` where it is damaged.
+fn header(from: &mut impl BufRead) -> std::io::Result<Option<Header>> {
+    let (mut hash, mut json) = (Vec::new(), Vec::new());
+    from.read_until(b'\n', &mut hash)?;
+    // No table is taken for a header without an end.
+    if hash.len() != 2 * blake3::OUT_LEN + 1 {
+        return Ok(None);
+    }
+    from.read_until(b'\n', &mut json)?;
+    let (Some(b'\n'), Some(b'\n')) = (hash.pop(), json.pop()) else {
+        return Ok(None);
+    };
+    let same = blake3::hash(&json).to_hex().as_bytes() == hash;
+    Ok(same.then(|| serde_json::from_slice(&json).ok()).flatten())
 }
 
-/// Stems of the parts with a marker in a cell's directory.
+/// Stems of the parts that have a file in a cell's directory.
 pub fn stems(dir: &Path) -> Result<BTreeSet<String>, StoreError> {
     let fail = |e: std::io::Error| read_error(dir, &e);
     let entries = match std::fs::read_dir(dir) {
@@ -188,7 +220,7 @@ pub fn stems(dir: &Path) -> Result<BTreeSet<String>, StoreError> {
         let name = entry.map_err(fail)?.file_name();
         let stem = name
             .to_str()
-            .and_then(|n| n.strip_suffix(DONE)?.strip_suffix('.'));
+            .and_then(|n| n.strip_suffix(PART)?.strip_suffix('.'));
         found.extend(stem.map(str::to_string));
     }
     Ok(found)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::part::{self, Files};
+use super::part::{self, PartFile};
 use super::table::read_error;
 use super::{RunStore, StoreError};
 use crate::results::schema::file;
@@ -44,19 +44,18 @@ impl RunStore {
             let name = cell.file_name().to_string_lossy().into_owned();
             let here = self.cell_dir(&name)?;
             for stem in part::stems(&cell.path())? {
-                let theirs = Files::new(cell.path(), &stem);
-                let Some(marker) = theirs.marker() else {
+                let Some((header, bytes)) = PartFile::new(&cell.path(), &stem).whole() else {
                     taken.damaged += 1;
                     continue;
                 };
-                let ours = Files::new(here.clone(), &stem);
-                match ours.marker() {
-                    Some(known) if known.same_rows(&marker) => taken.same += 1,
+                let ours = PartFile::new(&here, &stem);
+                match ours.whole() {
+                    Some((known, _)) if known.same_rows(&header) => taken.same += 1,
                     Some(_) => taken.other += 1,
                     None => {
                         std::fs::create_dir_all(&here)
                             .map_err(|e| super::atomic::write_error(&here, e))?;
-                        ours.copy(&theirs, &marker)?;
+                        ours.put(&bytes)?;
                         taken.copied += 1;
                     }
                 }

@@ -19,14 +19,14 @@ pub fn write_measured(
     meta: &PartMeta,
 ) -> Result<(), StoreError> {
     let tables = [
-        (MeasurementRow::TABLE, vec![encode(measurements)?]),
-        (OutputRow::TABLE, vec![encode(outputs)?]),
+        (MeasurementRow::TABLE, encode(measurements)?),
+        (OutputRow::TABLE, encode(outputs)?),
     ];
     store.write(part, &tables, Some(meta))
 }
 
 pub fn write_bounds(store: &RunStore, part: &Part, rows: &[BoundRow]) -> Result<(), StoreError> {
-    store.write(part, &[(BoundRow::TABLE, vec![encode(rows)?])], None)
+    store.write(part, &[(BoundRow::TABLE, encode(rows)?)], None)
 }
 
 /// The three tables of these `(cell, batches)`.

@@ -1,6 +1,6 @@
 //! The run directory: round trips, resumes, damage, leftovers of a kill, the lock, a full disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use quantbound::engine::{DeviceInfo, TapStats};
@@ -259,12 +259,16 @@ type Damage = fn(&Path);
 
 #[test]
 fn a_damaged_part_is_not_there() {
-    let damages: [(&str, Damage); 5] = [
-        ("measurements.parquet", truncate),
-        ("outputs.parquet", truncate),
-        ("measurements.parquet", flip_a_bit),
-        ("done", truncate),
-        ("outputs.parquet", |p| std::fs::remove_file(p).unwrap()),
+    let damages: [(&str, Damage); 7] = [
+        ("cut in the middle", |p| cut(p, |bytes| bytes / 2)),
+        ("cut in its header", |p| cut(p, |_| 80)),
+        ("a byte short", |p| cut(p, |bytes| bytes - 1)),
+        ("empty", |p| cut(p, |_| 0)),
+        ("a bit in its header", |p| flip_a_bit(p, |_| 100)),
+        ("a bit in its tables", |p| {
+            flip_a_bit(p, |bytes| bytes - 100)
+        }),
+        ("gone", |p| std::fs::remove_file(p).unwrap()),
     ];
     for (name, damage) in damages {
         let dir = tempfile::tempdir().unwrap();
@@ -273,11 +277,11 @@ fn a_damaged_part_is_not_there() {
         store_bounds(&store, "a");
         let part = measured("a", 0);
         assert!(store.has(&part));
-        let name = format!("{}.{name}", part.stem());
         drop(store);
-        damage(&dir.path().join(file::PARTS).join("a").join(&name));
+        damage(&file_of(dir.path(), &part));
         let store = RunStore::create_or_open(dir.path()).unwrap();
-        assert!(!store.has(&part), "damaged {name} was trusted");
+        assert!(!store.has(&part), "{name}: was trusted");
+        assert!(store.meta(&part).is_none(), "{name}");
         let error = finish(&store, &[("a", 1)]).unwrap_err().to_string();
         let said = format!("cell a: its measurements ({})", part.stem());
         assert!(error.contains(&said), "{name}: {error}");
@@ -286,16 +290,51 @@ fn a_damaged_part_is_not_there() {
     }
 }
 
-fn truncate(path: &Path) {
-    let bytes = std::fs::read(path).unwrap();
-    std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+fn file_of(dir: &Path, part: &Part) -> PathBuf {
+    let name = format!("{}.part", part.stem());
+    dir.join(file::PARTS).join(part.cell_id()).join(name)
 }
 
-fn flip_a_bit(path: &Path) {
+fn cut(path: &Path, to: fn(usize) -> usize) {
+    let bytes = std::fs::read(path).unwrap();
+    std::fs::write(path, &bytes[..to(bytes.len())]).unwrap();
+}
+
+fn flip_a_bit(path: &Path, at: fn(usize) -> usize) {
     let mut bytes = std::fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
+    let at = at(bytes.len());
+    bytes[at] ^= 1;
     std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn tables_of_parts_come_back_in_either_encoding() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = RunStore::create_or_open(dir.path()).unwrap();
+    // Of 128 rows or fewer, and of more; both in one file.
+    for (batch, n) in [(0, 0), (1, 1), (2, 128), (3, 129), (4, 9000)] {
+        let value = |d: u32| [f64::NAN, 0.0, f64::INFINITY, 1.5][d as usize % 4];
+        let rows: Vec<MeasurementRow> = (1..=n)
+            .map(|d| MeasurementRow {
+                label: (d % 3 != 0).then_some(d),
+                max_abs_diff: value(d),
+                fp_allowance: (d % 2 == 0).then(|| value(d)),
+                ..measurement("a", "é", d, 1.0)
+            })
+            .collect();
+        let outputs = [key("a").output("é", None, 0.5)];
+        let part = measured("a", batch);
+        write_measured(&store, &part, &rows, &outputs, &meta(1)).unwrap();
+        let back: Vec<MeasurementRow> = store.read(&part).unwrap();
+        assert_eq!(back.len(), rows.len());
+        assert!(back.iter().zip(&rows).all(|(a, b)| same(a, b)), "{n} rows");
+        assert_eq!(store.read::<OutputRow>(&part).unwrap(), outputs);
+        let files = std::fs::read_dir(dir.path().join("parts/a")).unwrap();
+        assert_eq!(files.count(), batch as usize + 1, "one file for each part");
+    }
+    let error = store.read::<BoundRow>(&measured("a", 0)).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("it has no bounds"), "{error}");
 }
 
 #[test]
@@ -307,11 +346,10 @@ fn leftovers_of_a_kill_are_removed_and_not_taken_for_work() {
         store_batch(&store, "a", 0);
         store_batch(&store, "a", 1);
     }
-    // Killed between the second batch's files and its marker, and in the middle of two writes.
-    let marker = format!("{}.done", measured("a", 1).stem());
-    std::fs::remove_file(cell.join(marker)).unwrap();
+    // Killed in the middle of two writes.
+    std::fs::remove_file(file_of(dir.path(), &measured("a", 1))).unwrap();
     let leftovers = [
-        cell.join("00002.measurements.parquet.tmp-4194305"),
+        cell.join(format!("{}.part.tmp-4194305", measured("a", 1).stem())),
         dir.path().join("measurements.parquet.tmp-4194305"),
     ];
     for path in &leftovers {
@@ -349,7 +387,7 @@ fn a_full_disk_is_an_error_that_names_the_file_and_keeps_the_rest() {
     let store = RunStore::create_or_open(dir.path()).unwrap();
     store_batch(&store, "a", 0);
     let cell = dir.path().join(file::PARTS).join("a");
-    let name = &format!("{}.measurements.parquet", measured("a", 1).stem());
+    let name = &format!("{}.part", measured("a", 1).stem());
     let temporary = cell.join(format!("{name}.tmp-{}", std::process::id()));
     std::os::unix::fs::symlink("/dev/full", &temporary).unwrap();
 
@@ -398,7 +436,7 @@ fn a_part_of_another_schema_is_refused_by_column() {
     let outputs = encode(&batch_rows("a", 0).1).unwrap();
     let part = bounds("a");
     store
-        .write(&part, &[(BoundRow::TABLE, vec![outputs])], None)
+        .write(&part, &[(BoundRow::TABLE, outputs)], None)
         .unwrap();
     let merged = store.merge(BoundRow::TABLE, BoundRow::schema(), &[part]);
     let error = merged.unwrap_err().to_string();
@@ -436,9 +474,10 @@ fn a_missing_or_foreign_table_is_an_error_that_names_it() {
 
     let store = RunStore::create_or_open(dir.path()).unwrap();
     store_bounds(&store, "a");
-    let name = format!("parts/a/{}.bounds.parquet", bounds("a").stem());
-    let bounds = dir.path().join(name);
-    let error = for_each_row(&bounds, |_: OutputRow| ())
+    store
+        .merge(BoundRow::TABLE, BoundRow::schema(), &[bounds("a")])
+        .unwrap();
+    let error = for_each_row(&path, |_: OutputRow| ())
         .unwrap_err()
         .to_string();
     assert!(error.contains("column image is missing"), "{error}");

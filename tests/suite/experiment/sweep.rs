@@ -71,7 +71,7 @@ fn finished_parts(out: &Path) -> usize {
         .flatten();
     let files = cells.flat_map(|cell| fs::read_dir(cell.path()).into_iter().flatten().flatten());
     files
-        .filter(|f| f.file_name().to_string_lossy().ends_with(".done"))
+        .filter(|f| f.file_name().to_string_lossy().ends_with(".part"))
         .count()
 }
 

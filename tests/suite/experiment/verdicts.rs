@@ -149,7 +149,7 @@ impl Run {
         for part in parts {
             let mut rows: Vec<SampleBoundRow> = store.read(&part).unwrap();
             rows.iter_mut().for_each(&edit);
-            let rows = vec![SampleBoundRow::to_batch(&rows).unwrap()];
+            let rows = SampleBoundRow::to_batch(&rows).unwrap();
             let tables = [(SampleBoundRow::TABLE, rows)];
             store.write(&part, &tables, None).unwrap();
         }
@@ -211,10 +211,10 @@ fn a_bound_that_a_searched_input_violates_fails_the_run() {
         assert_eq!((rows[0].violated, rows[0].invalid), (0, 0));
         (rows[0].violated, rows[0].invalid) = (violated, invalid);
         let tables = [
-            (SearchRow::TABLE, vec![SearchRow::to_batch(&rows).unwrap()]),
+            (SearchRow::TABLE, SearchRow::to_batch(&rows).unwrap()),
             (
                 SearchTraceRow::TABLE,
-                vec![SearchTraceRow::to_batch(&trace).unwrap()],
+                SearchTraceRow::to_batch(&trace).unwrap(),
             ),
         ];
         store.write(&part, &tables, None).unwrap();

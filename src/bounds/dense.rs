@@ -49,6 +49,11 @@ impl Dense {
 
     /// `self * self^T`, symmetric to the bit; each entry is a sum of `self.cols` products in some order, fused or not.
     pub fn gram(&self) -> Self {
+        self.symmetric(self)
+    }
+
+    /// `self * other^T`, which is known to be symmetric.
+    fn symmetric(&self, other: &Self) -> Self {
         const PANEL: usize = 96;
         let (n, k) = (self.rows, self.cols);
         let mut result = Self::zeros(n, n);
@@ -61,7 +66,7 @@ impl Dense {
                 column: 1,
             };
             let turned = Strided {
-                data: &self.data,
+                data: &other.data,
                 row: 1,
                 column: k,
             };
@@ -74,6 +79,29 @@ impl Dense {
             }
         }
         result
+    }
+
+    /// `self * diag(weights) * self^T`, symmetric to the bit; each entry is a sum of `self.cols` products of three in some order.
+    pub fn weighted_gram(&self, weights: &[f64]) -> Self {
+        let mut scaled = self.clone();
+        for row in scaled.data.chunks_mut(self.cols.max(1)) {
+            row.iter_mut().zip(weights).for_each(|(x, w)| *x *= w);
+        }
+        scaled.symmetric(self)
+    }
+
+    /// Matrices of as many rows side by side.
+    pub fn beside(parts: &[&Self]) -> Self {
+        let rows = parts[0].rows;
+        let mut data = Vec::with_capacity(parts.iter().map(|p| p.data.len()).sum());
+        for r in 0..rows {
+            parts.iter().for_each(|p| data.extend_from_slice(p.row(r)));
+        }
+        Self {
+            rows,
+            cols: parts.iter().map(|p| p.cols).sum(),
+            data,
+        }
     }
 
     /// Each row multiplied by its factor.

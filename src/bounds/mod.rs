@@ -22,6 +22,7 @@ mod gonon2023;
 mod grid;
 mod houache2025;
 mod interval;
+mod lagged;
 mod lanczos;
 mod layer_norms;
 mod layer_sum;
@@ -43,6 +44,7 @@ mod spectral_fused;
 mod spectral_fused_rescaled;
 mod spectral_norm;
 mod sums;
+mod torus;
 mod vectors;
 
 pub use ball::Ball;

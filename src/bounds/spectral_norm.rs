@@ -2,9 +2,10 @@
 
 use super::definite::{Ceiling, factor, factor_error};
 use super::dense::Dense;
-use super::frequency::Torus;
+use super::frequency::largest_response;
 use super::rounding::{UNDERFLOW, frobenius, normalised, up_gamma};
 use super::scaled::{Up, inflate};
+use super::torus::Torus;
 use crate::network::{Affine, Conv};
 use crate::tensor::Shape;
 use crate::tensor::tolerance::{UNIT_F64, gamma};
@@ -148,7 +149,7 @@ fn kernel_norm(
         return crude;
     }
     if let Some(torus) = torus {
-        return torus.norm(kernel, &sums).min(crude);
+        return largest_response(torus, kernel, &sums).min(crude);
     }
     // A patch repeats each input at most `taps` times.
     let patches = Dense {

@@ -1,10 +1,13 @@
 //! Upper bounds on the largest eigenvalues of symmetric matrices: a Cholesky factorization that runs to its end
 //! proves that the matrix it started from is nearly positive definite, whatever it rounds.
 
+use std::ops::Range;
+
 use super::dense::{Dense, Strided, subtract_product};
 use super::lanczos;
 use super::rounding::{UNDERFLOW, frobenius, up_gamma};
 use super::scaled::{Up, inflate};
+use crate::tensor::simd::{Kernel, dispatch};
 use crate::tensor::tolerance::UNIT_F64;
 
 /// Rows that are eliminated together.
@@ -135,10 +138,35 @@ pub(super) fn factor(matrix: &mut [f64], n: usize) -> bool {
                 (&mut rest[first..], n),
             );
         }
-        for j in first..end {
+        if !dispatch(Block {
+            matrix: &mut *matrix,
+            n,
+            rows: first..end,
+        }) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The rows of a block, with what the rows before it leave of them.
+struct Block<'d> {
+    matrix: &'d mut [f64],
+    n: usize,
+    rows: Range<usize>,
+}
+
+impl Kernel for Block<'_> {
+    /// False when a pivot is not safely above zero.
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> bool {
+        let Self { matrix, n, rows } = self;
+        for j in rows.clone() {
             let (done, rest) = matrix.split_at_mut(j * n);
             let row = &mut rest[j..n];
-            for p in first..j {
+            for p in rows.start..j {
                 let former = &done[p * n + j..(p + 1) * n];
                 let factor = former[0];
                 for (x, f) in row.iter_mut().zip(former) {
@@ -152,8 +180,8 @@ pub(super) fn factor(matrix: &mut [f64], n: usize) -> bool {
             row[0] = root;
             row[1..].iter_mut().for_each(|x| *x /= root);
         }
+        true
     }
-    true
 }
 
 #[cfg(test)]

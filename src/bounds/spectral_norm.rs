@@ -8,6 +8,7 @@ use super::scaled::{Up, inflate};
 use super::torus::Torus;
 use crate::network::{Affine, Conv};
 use crate::tensor::Shape;
+use crate::tensor::simd::{Kernel, dispatch};
 use crate::tensor::tolerance::{UNIT_F64, gamma};
 
 /// Channels up to which the taps of a kernel are also bounded one by one.
@@ -35,7 +36,7 @@ pub(super) fn spectral_norm(a: &Dense) -> Up {
         total * total * up_gamma(summed + 4) + floor(gram.rows),
     );
     let norm = ceiling.height().sqrt();
-    let (rows, cols) = (largest_sum(a, true), largest_sum(a, false));
+    let [rows, cols] = largest_sums(a);
     let crude = (rows * cols).sqrt().min(whole);
     (norm * unit).min(crude) + entry_errors
 }
@@ -45,16 +46,39 @@ fn floor(n: usize) -> Up {
     Up::new((n * n) as f64 * UNDERFLOW)
 }
 
-/// The largest sum of magnitudes over rows, or over columns.
-fn largest_sum(a: &Dense, rows: bool) -> Up {
-    let mut sums = vec![0.0; if rows { a.rows } else { a.cols }];
-    for r in 0..a.rows {
-        for (c, x) in a.row(r).iter().enumerate() {
-            sums[if rows { r } else { c }] += x.abs();
+/// The largest sum of magnitudes over rows, and over columns.
+fn largest_sums(a: &Dense) -> [Up; 2] {
+    let [rows, cols] = dispatch(LargestSums(a));
+    [(rows, a.cols), (cols, a.rows)].map(|(sum, terms)| Up::new(inflate(sum, terms)))
+}
+
+struct LargestSums<'d>(&'d Dense);
+
+impl Kernel for LargestSums<'_> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> [f64; 2] {
+        let Self(a) = self;
+        let mut columns = vec![0.0; a.cols];
+        let mut largest = 0.0f64;
+        for r in 0..a.rows {
+            let row = a.row(r);
+            let mut lanes = [0.0; 8];
+            let chunks = row.chunks_exact(8);
+            let last: f64 = chunks.remainder().iter().map(|x| x.abs()).sum();
+            for chunk in chunks {
+                for (lane, x) in lanes.iter_mut().zip(chunk) {
+                    *lane += x.abs();
+                }
+            }
+            largest = largest.max(lanes.iter().sum::<f64>() + last);
+            for (sum, x) in columns.iter_mut().zip(row) {
+                *sum += x.abs();
+            }
         }
+        [largest, columns.into_iter().fold(0.0, f64::max)]
     }
-    let largest = sums.into_iter().fold(0.0, f64::max);
-    Up::new(inflate(largest, a.rows.max(a.cols)))
 }
 
 /// An upper bound of `||P Q||_2` for `P` (`m x k`) and `Q` (`k x n`) with small `k`, entries within
@@ -144,7 +168,8 @@ fn kernel_norm(
             .collect(),
     };
     let relative = Up::new(1.0 + 2.0 * gamma(taps + 6, UNIT_F64));
-    let crude = (largest_sum(&sums, true) * largest_sum(&sums, false)).sqrt() * relative;
+    let [by_row, by_column] = largest_sums(&sums);
+    let crude = (by_row * by_column).sqrt() * relative;
     if crude.is_zero() {
         return crude;
     }

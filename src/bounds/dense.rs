@@ -47,6 +47,30 @@ impl Dense {
         result
     }
 
+    /// `self * upper^T` for an upper triangular matrix with zeros below, which are left out where many lie together.
+    pub fn times_transposed_upper(&self, upper: &Self) -> Self {
+        const PANEL: usize = 64;
+        assert_eq!(self.cols, upper.cols);
+        let (m, k, n) = (self.rows, self.cols, upper.rows);
+        let mut result = Self::zeros(m, n);
+        for first in (0..n).step_by(PANEL) {
+            let end = (first + PANEL).min(n);
+            let left = Strided {
+                data: &self.data[first..],
+                row: k,
+                column: 1,
+            };
+            let right = Strided {
+                data: &upper.data[first * k + first..],
+                row: 1,
+                column: k,
+            };
+            let out = (&mut result.data[first..], n);
+            multiply((m, k - first, end - first), left, right, out, Into::Nothing);
+        }
+        result
+    }
+
     /// `self * self^T`, symmetric to the bit; each entry is a sum of `self.cols` products in some order, fused or not.
     pub fn gram(&self) -> Self {
         self.symmetric(self)
@@ -116,6 +140,11 @@ impl Dense {
         for (a, b) in self.data.iter_mut().zip(&other.data) {
             *a += b;
         }
+    }
+
+    /// The largest magnitude.
+    pub fn largest(&self) -> f64 {
+        self.data.iter().fold(0.0, |m, x| f64::max(m, x.abs()))
     }
 
     pub fn is_zero(&self) -> bool {
@@ -236,6 +265,11 @@ mod tests {
             assert_eq!(a.times(&b), exact);
             assert_eq!(a.transposed().transposed(), a);
             assert_eq!(a.gram(), a.times(&a.transposed()));
+            let upper = Dense::from_fn(k, k, |r, c| if r <= c { (r + 2 * c) as f64 } else { 0.0 });
+            assert_eq!(
+                a.times_transposed_upper(&upper),
+                a.times(&upper.transposed())
+            );
             let mut left = exact.clone();
             let rows = |m: &'_ Dense| (m.cols, 1);
             let [(ar, ac), (br, bc)] = [rows(&a), rows(&b)];

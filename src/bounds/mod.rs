@@ -31,6 +31,8 @@ mod near;
 mod parametrization;
 mod path_metric;
 pub mod probabilistic;
+mod product_norm;
+mod products;
 mod reference_norms;
 mod registry;
 mod rescaling;

@@ -86,6 +86,11 @@ pub(super) fn normalised(a: &Dense) -> (Dense, Up) {
     (scaled, unit)
 }
 
+/// What underflow moves a computed `n x n` Gram matrix of entries near 1 by.
+pub(super) fn floor(n: usize) -> Up {
+    Up::new((n * n) as f64 * UNDERFLOW)
+}
+
 /// An upper bound of `gamma_n / (1 - gamma_n)`.
 pub(super) fn up_gamma(n: usize) -> Up {
     Up::new(inflate(2.0 * gamma(n, UNIT_F64), 2))

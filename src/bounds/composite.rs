@@ -2,12 +2,14 @@
 
 use super::definite::Ceiling;
 use super::dense::Dense;
-use super::frequency::Torus;
+use super::frequency::largest_response;
+use super::lagged::Lagged;
 use super::layer_norms::rescaled;
 use super::near::Near;
 use super::rescaling::Rescaling;
-use super::rounding::{UNDERFLOW, frobenius, normalised, up_gamma};
-use super::scaled::Up;
+use super::rounding::{UNDERFLOW, normalised, up_gamma};
+use super::scaled::{Up, inflate};
+use super::torus::Torus;
 use crate::network::{Network, Op, Pad};
 use crate::tensor::tolerance::UNIT_F64;
 
@@ -191,36 +193,57 @@ impl<'n> Kernels<'n> {
     /// frequencies that fold onto `omega`, at most the root of the largest eigenvalue of any `Q^T diag(w) Q`, which grows with `w`.
     fn beside(&self, q: &Near) -> Option<Up> {
         let torus = self.torus((1, 1), self.channels)?;
-        let gains: Vec<Vec<f64>> = self
-            .data
-            .chunks(self.taps)
-            .map(|k| torus.gains(k))
-            .collect();
-        let frequencies = gains.first().map_or(0, Vec::len);
-        let small = q.matrix.cols;
+        let (frequencies, small) = (torus.frequencies(), q.matrix.cols);
         let cost = frequencies.checked_mul(small * small * (self.channels + small))?;
         if cost > PRODUCT_BUDGET {
             return None;
         }
         let turned = q.matrix.transposed();
-        let mut scaled = turned.clone();
+        let kernels = || self.data.chunks(self.taps);
+        let autocorrelations: Vec<Vec<f64>> = kernels()
+            .map(|k| torus.autocorrelation(&torus.by_place(k)))
+            .collect();
+        let squares: Vec<Vec<f64>> = (autocorrelations.iter())
+            .map(|r| torus.squares(r))
+            .collect();
+        let roundings = up_gamma(torus.roundings(1));
+        let sums: Vec<Up> = kernels()
+            .map(|k| Up::new(inflate(k.iter().map(|w| w.abs()).sum(), self.taps)))
+            .collect();
+        // What the square of a response is above the computed one at most.
+        let above: Vec<f64> = sums.iter().map(|&s| (s * s * roundings).to_f64()).collect();
+        let size: Up = (0..self.channels)
+            .map(|c| {
+                let column = turned.data.iter().skip(c).step_by(self.channels);
+                let square = column.map(|x| x * x).sum::<f64>();
+                Up::new(inflate(square, small)) * sums[c] * sums[c]
+            })
+            .sum();
+        let lost = Up::new((small * small * self.channels) as f64 * UNDERFLOW);
+        let error = size * up_gamma(torus.roundings(1) + self.channels) + lost;
+        // A product for each lag, or for each frequency.
+        let lagged = (torus.lags.len() < frequencies)
+            .then(|| Lagged::weighted(&torus, &turned, &autocorrelations));
         let mut ceiling = Ceiling::new();
         let mut largest = 0.0f64;
         for frequency in 0..frequencies {
-            let weights: Vec<f64> = gains.iter().map(|g| g[frequency]).collect();
-            largest = weights.iter().fold(largest, |m, &w| m.max(w));
-            let rows = turned.data.chunks(self.channels);
-            for (out, row) in scaled.data.chunks_mut(self.channels).zip(rows) {
-                for ((x, y), w) in out.iter_mut().zip(row).zip(&weights) {
-                    *x = y * w;
-                }
+            let weights = squares.iter().zip(&above);
+            let weights = weights.map(|(s, above)| (s[frequency].max(0.0) + above).next_up());
+            let is_below = lagged.as_ref().is_some_and(|lagged| {
+                let negated = |work: &mut [f64]| lagged.negated(&torus, frequency, work);
+                ceiling.holds(small, error, negated)
+            });
+            largest = weights.clone().fold(largest, f64::max);
+            if is_below {
+                continue;
             }
-            let size = frobenius(&scaled);
-            let error = size * size * up_gamma(self.channels + 8)
-                + Up::new((small * small * self.channels) as f64 * UNDERFLOW);
-            ceiling.cover(&scaled.gram(), error);
+            let weights: Vec<f64> = weights.collect();
+            let gram = turned.weighted_gram(&weights);
+            let trace: f64 = (0..small).map(|i| gram.data[i * small + i]).sum();
+            let size = Up::new(inflate(trace, self.channels + small + 8));
+            ceiling.cover(&gram, size * up_gamma(self.channels + 8) + lost);
         }
-        let norm = ceiling.height().sqrt() + Up::new(largest) * q.error;
+        let norm = ceiling.height().sqrt() + Up::new(largest).sqrt() * q.error;
         Some(norm * q.unit * self.unit)
     }
 
@@ -261,7 +284,7 @@ impl<'n> Kernels<'n> {
                 .map(|k| k.iter().map(|w| w.abs()).sum())
                 .collect(),
         };
-        let norm = torus.norm(&kernel, &sums) + error;
+        let norm = largest_response(&torus, &kernel, &sums) + error;
         Some(norm * left.unit * right.unit * self.unit)
     }
 }

@@ -1,10 +1,13 @@
 //! Upper bounds on the largest eigenvalues of symmetric matrices: a Cholesky factorization that runs to its end
 //! proves that the matrix it started from is nearly positive definite, whatever it rounds.
 
+use std::ops::Range;
+
 use super::dense::{Dense, Strided, subtract_product};
 use super::lanczos;
 use super::rounding::{UNDERFLOW, frobenius, up_gamma};
 use super::scaled::{Up, inflate};
+use crate::tensor::simd::{Kernel, dispatch};
 use crate::tensor::tolerance::UNIT_F64;
 
 /// Rows that are eliminated together.
@@ -66,6 +69,27 @@ impl Ceiling {
         self.slack = self.slack.max(error);
     }
 
+    /// True when no eigenvalue of any matrix within `error` (in the 2-norm) of a symmetric `n x n` matrix is above the ceiling, proved
+    /// without raising it. `negated` writes that matrix times -1, its upper triangle alone; diagonal entries of the matrices within the error
+    /// are not below zero.
+    pub fn holds(&mut self, n: usize, error: Up, negated: impl FnOnce(&mut [f64])) -> bool {
+        let own = factor_error(n, inflate(n as f64 * self.shift, 4));
+        let missed = (error + own + Up::new(4.0 * UNIT_F64 * self.shift)).to_f64();
+        let shift = (self.shift - missed).next_down();
+        if shift.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater) {
+            return false;
+        }
+        self.work.resize(n * n, 0.0);
+        negated(&mut self.work);
+        let whole: f64 = (0..n).map(|i| -self.work[i * n + i]).sum();
+        if inflate(whole.max(0.0), n) <= shift {
+            // No eigenvalue is above the trace.
+            return true;
+        }
+        (0..n).for_each(|i| self.work[i * n + i] += shift);
+        factor(&mut self.work, n)
+    }
+
     /// Tries to prove that `shift` is above `gram`, and notes up to which errors.
     fn is_below(&mut self, gram: &Dense, shift: f64, error: Up) -> bool {
         let n = gram.rows;
@@ -114,10 +138,35 @@ pub(super) fn factor(matrix: &mut [f64], n: usize) -> bool {
                 (&mut rest[first..], n),
             );
         }
-        for j in first..end {
+        if !dispatch(Block {
+            matrix: &mut *matrix,
+            n,
+            rows: first..end,
+        }) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The rows of a block, with what the rows before it leave of them.
+struct Block<'d> {
+    matrix: &'d mut [f64],
+    n: usize,
+    rows: Range<usize>,
+}
+
+impl Kernel for Block<'_> {
+    /// False when a pivot is not safely above zero.
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> bool {
+        let Self { matrix, n, rows } = self;
+        for j in rows.clone() {
             let (done, rest) = matrix.split_at_mut(j * n);
             let row = &mut rest[j..n];
-            for p in first..j {
+            for p in rows.start..j {
                 let former = &done[p * n + j..(p + 1) * n];
                 let factor = former[0];
                 for (x, f) in row.iter_mut().zip(former) {
@@ -131,8 +180,8 @@ pub(super) fn factor(matrix: &mut [f64], n: usize) -> bool {
             row[0] = root;
             row[1..].iter_mut().for_each(|x| *x /= root);
         }
+        true
     }
-    true
 }
 
 #[cfg(test)]
@@ -197,5 +246,26 @@ mod tests {
         }
         ceiling.cover(&diagonal(&[0.0; 3]), Up::new(0.5));
         assert!(ceiling.height().to_f64() >= 4.5);
+    }
+
+    #[test]
+    fn ceilings_hold_what_is_below_them_and_are_not_raised_by_it() {
+        let mut ceiling = Ceiling::new();
+        let diagonal =
+            |x: f64| Dense::from_fn(3, 3, |r, c| if r == c { [1.0, x, 1.0][r] } else { 0.0 });
+        let holds = |ceiling: &mut Ceiling, x: f64, error: f64| {
+            ceiling.holds(3, Up::new(error), |work| {
+                let negated = diagonal(x).data.iter().map(|x| -x).collect::<Vec<_>>();
+                work.copy_from_slice(&negated);
+            })
+        };
+        assert!(!holds(&mut ceiling, 1.0, 0.0), "nothing is below nothing");
+        ceiling.cover(&diagonal(3.0), Up::ZERO);
+        let height = ceiling.height();
+        assert!(holds(&mut ceiling, 2.9, 0.05));
+        assert!(!holds(&mut ceiling, 2.9, 0.2));
+        assert!(!holds(&mut ceiling, 3.1, 0.0));
+        assert!(holds(&mut ceiling, 0.5, 0.0), "by its trace");
+        assert_eq!(ceiling.height(), height);
     }
 }

@@ -47,8 +47,37 @@ impl Dense {
         result
     }
 
+    /// `self * upper^T` for an upper triangular matrix with zeros below, which are left out where many lie together.
+    pub fn times_transposed_upper(&self, upper: &Self) -> Self {
+        const PANEL: usize = 64;
+        assert_eq!(self.cols, upper.cols);
+        let (m, k, n) = (self.rows, self.cols, upper.rows);
+        let mut result = Self::zeros(m, n);
+        for first in (0..n).step_by(PANEL) {
+            let end = (first + PANEL).min(n);
+            let left = Strided {
+                data: &self.data[first..],
+                row: k,
+                column: 1,
+            };
+            let right = Strided {
+                data: &upper.data[first * k + first..],
+                row: 1,
+                column: k,
+            };
+            let out = (&mut result.data[first..], n);
+            multiply((m, k - first, end - first), left, right, out, Into::Nothing);
+        }
+        result
+    }
+
     /// `self * self^T`, symmetric to the bit; each entry is a sum of `self.cols` products in some order, fused or not.
     pub fn gram(&self) -> Self {
+        self.symmetric(self)
+    }
+
+    /// `self * other^T`, which is known to be symmetric.
+    fn symmetric(&self, other: &Self) -> Self {
         const PANEL: usize = 96;
         let (n, k) = (self.rows, self.cols);
         let mut result = Self::zeros(n, n);
@@ -61,7 +90,7 @@ impl Dense {
                 column: 1,
             };
             let turned = Strided {
-                data: &self.data,
+                data: &other.data,
                 row: 1,
                 column: k,
             };
@@ -76,6 +105,29 @@ impl Dense {
         result
     }
 
+    /// `self * diag(weights) * self^T`, symmetric to the bit; each entry is a sum of `self.cols` products of three in some order.
+    pub fn weighted_gram(&self, weights: &[f64]) -> Self {
+        let mut scaled = self.clone();
+        for row in scaled.data.chunks_mut(self.cols.max(1)) {
+            row.iter_mut().zip(weights).for_each(|(x, w)| *x *= w);
+        }
+        scaled.symmetric(self)
+    }
+
+    /// Matrices of as many rows side by side.
+    pub fn beside(parts: &[&Self]) -> Self {
+        let rows = parts[0].rows;
+        let mut data = Vec::with_capacity(parts.iter().map(|p| p.data.len()).sum());
+        for r in 0..rows {
+            parts.iter().for_each(|p| data.extend_from_slice(p.row(r)));
+        }
+        Self {
+            rows,
+            cols: parts.iter().map(|p| p.cols).sum(),
+            data,
+        }
+    }
+
     /// Each row multiplied by its factor.
     pub fn scale_rows(&mut self, factors: &[f64]) {
         for (row, factor) in self.data.chunks_mut(self.cols.max(1)).zip(factors) {
@@ -88,6 +140,11 @@ impl Dense {
         for (a, b) in self.data.iter_mut().zip(&other.data) {
             *a += b;
         }
+    }
+
+    /// The largest magnitude.
+    pub fn largest(&self) -> f64 {
+        self.data.iter().fold(0.0, |m, x| f64::max(m, x.abs()))
     }
 
     pub fn is_zero(&self) -> bool {
@@ -208,6 +265,11 @@ mod tests {
             assert_eq!(a.times(&b), exact);
             assert_eq!(a.transposed().transposed(), a);
             assert_eq!(a.gram(), a.times(&a.transposed()));
+            let upper = Dense::from_fn(k, k, |r, c| if r <= c { (r + 2 * c) as f64 } else { 0.0 });
+            assert_eq!(
+                a.times_transposed_upper(&upper),
+                a.times(&upper.transposed())
+            );
             let mut left = exact.clone();
             let rows = |m: &'_ Dense| (m.cols, 1);
             let [(ar, ac), (br, bc)] = [rows(&a), rows(&b)];

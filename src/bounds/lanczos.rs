@@ -1,6 +1,7 @@
 //! Estimates of largest eigenvalues. Nothing is proved here: `definite` does that.
 
 use super::dense::Dense;
+use crate::tensor::simd::{Kernel, dispatch};
 
 /// Steps after which the edge of any spectrum is well known.
 const STEPS: usize = 96;
@@ -11,49 +12,61 @@ const SETTLED: f64 = 1e-13;
 
 /// An estimate, from below, of the largest eigenvalue of a symmetric matrix, and of how far it is off, relative to it.
 pub(super) fn largest(matrix: &Dense) -> (f64, f64) {
-    let n = matrix.rows;
-    let mut basis = vec![start(n)];
-    let (mut diagonal, mut beside) = (Vec::new(), Vec::new());
-    let (mut found, mut off) = (0.0, 1.0);
-    let steps = STEPS.min(n);
-    for step in 1..=steps {
-        let newest = &basis[step - 1];
-        let mut next = times(matrix, newest);
-        diagonal.push(dot(newest, &next));
-        // Twice, since rounding leaves parts of all former directions.
-        for _ in 0..2 {
-            for former in &basis {
-                let along = dot(former, &next);
-                add_scaled(&mut next, -along, former);
+    dispatch(Iteration(matrix))
+}
+
+struct Iteration<'d>(&'d Dense);
+
+impl Kernel for Iteration<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> (f64, f64) {
+        let Self(matrix) = self;
+        let n = matrix.rows;
+        let mut basis = vec![start(n)];
+        let (mut diagonal, mut beside) = (Vec::new(), Vec::new());
+        let (mut found, mut off) = (0.0, 1.0);
+        let steps = STEPS.min(n);
+        for step in 1..=steps {
+            let newest = &basis[step - 1];
+            let mut next = times(matrix, newest);
+            diagonal.push(dot(newest, &next));
+            // Twice, since rounding leaves parts of all former directions.
+            for _ in 0..2 {
+                for former in &basis {
+                    let along = dot(former, &next);
+                    add_scaled(&mut next, -along, former);
+                }
             }
+            let length = dot(&next, &next).sqrt();
+            let size = diagonal.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+            let ends = step == steps || length <= size * 1e-15;
+            if ends || step % BETWEEN == 0 {
+                let now = top(&diagonal, &beside, found);
+                off = if ends && length <= size * 1e-15 {
+                    0.0
+                } else {
+                    (now - found) / now
+                };
+                found = now;
+                if ends || off <= SETTLED {
+                    break;
+                }
+            }
+            beside.push(length);
+            next.iter_mut().for_each(|x| *x /= length);
+            basis.push(next);
         }
-        let length = dot(&next, &next).sqrt();
-        let size = diagonal.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
-        let ends = step == steps || length <= size * 1e-15;
-        if ends || step % BETWEEN == 0 {
-            let now = top(&diagonal, &beside, found);
-            off = if ends && length <= size * 1e-15 {
+        (
+            found,
+            if n <= steps && basis.len() == n {
                 0.0
             } else {
-                (now - found) / now
-            };
-            found = now;
-            if ends || off <= SETTLED {
-                break;
-            }
-        }
-        beside.push(length);
-        next.iter_mut().for_each(|x| *x /= length);
-        basis.push(next);
+                off.max(0.0)
+            },
+        )
     }
-    (
-        found,
-        if n <= steps && basis.len() == n {
-            0.0
-        } else {
-            off.max(0.0)
-        },
-    )
 }
 
 /// A unit vector with a part in every direction that a matrix is likely to favour.
@@ -70,6 +83,7 @@ fn start(n: usize) -> Vec<f64> {
 }
 
 /// `matrix * x`, row by row as columns, which are the same.
+#[inline(always)]
 fn times(matrix: &Dense, x: &[f64]) -> Vec<f64> {
     let n = matrix.cols;
     let mut sum = vec![0.0; n];
@@ -86,12 +100,14 @@ fn times(matrix: &Dense, x: &[f64]) -> Vec<f64> {
     sum
 }
 
+#[inline(always)]
 fn add_scaled(to: &mut [f64], factor: f64, from: &[f64]) {
     for (t, f) in to.iter_mut().zip(from) {
         *t += factor * f;
     }
 }
 
+#[inline(always)]
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut lanes = [0.0; 8];
     let (left, right) = (a.chunks_exact(8), b.chunks_exact(8));

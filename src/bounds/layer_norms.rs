@@ -3,7 +3,9 @@
 use super::rescaling::{LayerScales, Rescaling};
 use super::scaled::Up;
 use super::spectral_norm::{group_norms, layer_norm};
+use super::sums::repeated;
 use crate::network::{Affine, Conv, Network, Op};
+use crate::tensor::simd::{Kernel, dispatch};
 
 /// Certified norms of one matrix of a layer, over the layer's input map.
 #[derive(Clone, Debug)]
@@ -29,16 +31,36 @@ pub(super) struct SpectralFacts {
 
 /// The weights `f(i)` of a layer in another parametrization, with two roundings more than `f`.
 pub(super) fn rescaled(a: &Affine, scales: LayerScales<'_>, f: impl Fn(usize) -> f64) -> Vec<f64> {
-    let mut weights = Vec::with_capacity(a.weight.len());
-    for (o, row) in scales.rows.iter().enumerate() {
-        let columns = &scales.columns[a.first_input(o)..][..a.in_per_group];
-        for column in columns {
-            for _ in 0..a.taps {
-                weights.push(f(weights.len()) * column / row);
-            }
-        }
+    let mut weights: Vec<f64> = (0..a.weight.len()).map(f).collect();
+    let columns = repeated(scales.columns, a.taps);
+    let rows = weights.chunks_mut(a.fan_in().max(1)).zip(scales.rows);
+    for (o, (weights, &row)) in rows.enumerate() {
+        let columns = &columns[a.first_input(o) * a.taps..];
+        dispatch(InUnits {
+            weights,
+            columns,
+            row,
+        });
     }
     weights
+}
+
+/// One row of weights times the factors of its columns, over that of the row.
+struct InUnits<'d> {
+    weights: &'d mut [f64],
+    columns: &'d [f64],
+    row: f64,
+}
+
+impl Kernel for InUnits<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for (w, column) in self.weights.iter_mut().zip(self.columns) {
+            *w = *w * column / self.row;
+        }
+    }
 }
 
 /// The norms of the layer `node` of `network`, in the units of `rescaling`, with the parameters of `other`, a network of the same

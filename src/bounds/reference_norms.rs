@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::composite::{chain_norm, only_reader};
 use super::layer_norms::{LayerNorms, layer_norms};
+use super::product_norm::Root;
 use super::rescaling::{ChannelClasses, Rescaling};
 use super::rescaling_search::balanced;
 use super::scaled::Up;
 use crate::network::Network;
 
-/// A layer, the layer before it in a chain (`None`: nothing), and which rows are scaled: see `spectral_fused`.
-pub(super) type ProductKey = (usize, Option<usize>, u8);
+/// A layer, and the layer before it in a chain (`None`: nothing).
+pub(super) type ProductKey = (usize, Option<usize>);
 
 /// Values computed on first use, each by one thread while others wait for it.
 #[derive(Debug)]
@@ -23,13 +24,13 @@ impl<K, V> Default for Memo<K, V> {
     }
 }
 
-impl<K: Ord, V: Copy> Memo<K, V> {
+impl<K: Ord, V: Clone> Memo<K, V> {
     /// The value stored under `key`, computed on first use.
     pub fn get(&self, key: K, compute: impl FnOnce() -> V) -> V {
         let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let cell = Arc::clone(values.entry(key).or_default());
         drop(values);
-        *cell.get_or_init(compute)
+        cell.get_or_init(compute).clone()
     }
 }
 
@@ -38,7 +39,8 @@ impl<K: Ord, V: Copy> Memo<K, V> {
 struct InUnits {
     rescaling: Rescaling,
     layers: Vec<OnceLock<Option<LayerNorms>>>,
-    products: Memo<ProductKey, Up>,
+    products: Memo<ProductKey, [Up; 2]>,
+    roots: Memo<usize, Arc<Option<Root>>>,
     chains: Memo<(Vec<usize>, bool), Option<Up>>,
     /// The same network's in the units of `spectral-fused-rescaled`.
     balanced: OnceLock<Arc<Self>>,
@@ -50,6 +52,7 @@ impl InUnits {
             rescaling,
             layers: network.nodes.iter().map(|_| OnceLock::new()).collect(),
             products: Memo::default(),
+            roots: Memo::default(),
             chains: Memo::default(),
             balanced: OnceLock::new(),
         })
@@ -107,9 +110,14 @@ impl<'a> ReferenceNorms<'a> {
             .as_ref()
     }
 
-    /// Norms of products of the reference network's matrices.
-    pub(super) fn products(&self) -> &Memo<ProductKey, Up> {
+    /// Norms of products of the reference network's matrices, with rows as they are and weighted by the gains that follow.
+    pub(super) fn products(&self) -> &Memo<ProductKey, [Up; 2]> {
         &self.here.products
+    }
+
+    /// Of inner layers of products.
+    pub(super) fn roots(&self) -> &Memo<usize, Arc<Option<Root>>> {
+        &self.here.roots
     }
 
     /// The norm of a chain of layers, see [`chain_norm`]; with rows weighted by what the one depthwise layer that follows makes of

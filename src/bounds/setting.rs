@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::grid::Rounding;
 use super::layer_norms::{SpectralFacts, spectral_facts};
+use super::product_norm::{ByWeights, Roots};
 use super::reference_norms::{Memo, ProductKey, ReferenceNorms};
 use super::rescaling::{Rescaling, divided_up};
 use super::scaled::{Up, UpVec, inflate};
@@ -125,7 +126,8 @@ pub struct Setting<'a> {
     /// Dear to compute, and only some bounds need them.
     spectral: Vec<OnceLock<Option<SpectralFacts>>>,
     rows: Vec<OnceLock<Option<Vec<[Up; 3]>>>>,
-    products: Memo<ProductKey, [Up; 3]>,
+    products: Memo<ProductKey, ByWeights>,
+    roots: Memo<usize, Arc<Roots>>,
     fused: OnceLock<[Series; 2]>,
     balanced: OnceLock<Result<Box<Self>, BoundError>>,
 }
@@ -185,6 +187,7 @@ impl<'a> Setting<'a> {
             spectral: network.nodes.iter().map(|_| OnceLock::new()).collect(),
             rows: network.nodes.iter().map(|_| OnceLock::new()).collect(),
             products: Memo::default(),
+            roots: Memo::default(),
             fused: OnceLock::new(),
             balanced: OnceLock::new(),
         };
@@ -300,8 +303,13 @@ impl<'a> Setting<'a> {
     }
 
     /// Norms of products of matrices, of `W`, of `W'` and of their change.
-    pub(super) fn products(&self) -> &Memo<ProductKey, [Up; 3]> {
+    pub(super) fn products(&self) -> &Memo<ProductKey, ByWeights> {
         &self.products
+    }
+
+    /// What products with an inner layer share.
+    pub(super) fn roots(&self) -> &Memo<usize, Arc<Roots>> {
+        &self.roots
     }
 
     /// The parametrization that norms are taken in.

@@ -1,19 +1,21 @@
 //! The l2 recursion over linear chains: products of matrices that no activation separates have one norm, and
 //! the gains of a depthwise layer weight the channels of the layer before it.
 
+use std::collections::BTreeSet;
+
 use rayon::prelude::*;
 
-use super::composite::{Link, only_reader};
+use super::composite::Link;
 use super::dense::Dense;
-use super::layer_norms::rescaled;
+use super::product_norm::{ByWeights, Three};
+use super::products::{
+    CHANGE, QUANTIZED, REFERENCE, gain_weights, gains_after, matrices, product_norms, roots,
+};
 use super::reference_norms::ProductKey;
-use super::rounding::frobenius;
 use super::scaled::{Up, UpVec, inflate};
-use super::setting::parameter;
 use super::spectral::{
     Norms, before_activation, bias_norm, no_peaks, over_pixels, peaks, reported,
 };
-use super::spectral_norm::{product_norm, spectral_norm};
 use super::{Bound, BoundError, Series, Setting, Weights};
 use crate::facts::{self, BoundFacts};
 use crate::network::{Activation, Op};
@@ -106,12 +108,6 @@ fn is_matrix(setting: &Setting, node: usize) -> bool {
     Link::of(setting.network(), node) == Some(Link::Matrix)
 }
 
-/// The depthwise gains that every reader of value `index + 1` applies first: those of its one reader.
-fn gains_after<'s>(setting: &'s Setting<'_>, index: usize) -> Option<&'s [Vec<Up>; 2]> {
-    let reader = only_reader(setting.network(), index)?;
-    setting.spectral(reader)?.gains.as_ref()
-}
-
 /// Bounds by the rules of this theorem alone; where none applies, the trivial ones (the caller takes the
 /// smaller of these and the plain recursion's, so the plain norms stand in).
 fn chain_node(setting: &Setting, index: usize, values: &[Known]) -> Known {
@@ -175,10 +171,6 @@ struct Chain<'s, 'a> {
     constant: Constant,
 }
 
-const REFERENCE: usize = 0;
-const QUANTIZED: usize = 1;
-const CHANGE: usize = 2;
-
 impl<'s, 'a> Chain<'s, 'a> {
     fn new(setting: &'s Setting<'a>, layer: usize, terms: &[Term]) -> Self {
         let constant = Constant::new(setting, layer, terms, &matrices(setting, layer));
@@ -192,7 +184,7 @@ impl<'s, 'a> Chain<'s, 'a> {
 
     fn norms(&self) -> Norms {
         let shape = self.setting.network().nodes[self.layer].shape;
-        let gains = self.term_norms(PLAIN);
+        let gains: Vec<Three> = self.term_norms().map(|n| n.plain).collect();
         let sum = |f: &dyn Fn(&[Up; 3], &Norms) -> Up| -> Up {
             let pairs = gains.iter().zip(&self.terms);
             pairs.map(|(g, t)| f(g, &t.source)).sum()
@@ -212,7 +204,8 @@ impl<'s, 'a> Chain<'s, 'a> {
         let Some((weights, largest)) = gain_weights(self.setting, self.layer, network) else {
             return Up::ZERO;
         };
-        let norms = self.term_norms(scaling_by(network));
+        let norms = self.term_norms().map(|n| n.weighted[network]);
+        let norms: Vec<Three> = norms.collect();
         let sum = |f: &dyn Fn(&[Up; 3], &Norms) -> Up| -> Up {
             let pairs = norms.iter().zip(&self.terms);
             pairs.map(|(g, t)| f(g, &t.source)).sum()
@@ -224,82 +217,11 @@ impl<'s, 'a> Chain<'s, 'a> {
         (one.min(other) + over_pixels(&constant, shape)) * largest
     }
 
-    /// For every term, bounds on the norms of `W M`, `W' M'` and `W' M' - W M`; `scaling` names the rows' weights.
-    fn term_norms(&self, scaling: u8) -> Vec<[Up; 3]> {
+    /// For every term, bounds on the norms of `W M`, `W' M'` and `W' M' - W M`.
+    fn term_norms(&self) -> impl Iterator<Item = ByWeights> {
         let terms = self.terms.iter();
-        terms
-            .map(|term| product_norms(self.setting, (self.layer, term.layer, scaling)))
-            .collect()
+        terms.map(|term| product_norms(self.setting, (self.layer, term.layer)))
     }
-}
-
-/// Rows as they are.
-const PLAIN: u8 = 0;
-
-/// Rows weighted by the gains of the depthwise layer that follows, in this network.
-fn scaling_by(network: usize) -> u8 {
-    1 + network as u8
-}
-
-/// The gains that follow `layer` in one network over the largest of them, and that one; `None` where all are zero. They
-/// are rounded up, which only raises norms.
-fn gain_weights(setting: &Setting, layer: usize, network: usize) -> Option<(Vec<f64>, Up)> {
-    let gains = &gains_after(setting, layer)?[network];
-    let largest = gains.iter().copied().fold(Up::ZERO, Up::max);
-    let over = |g: &Up| g.over(largest).to_f64();
-    (!largest.is_zero()).then(|| (gains.iter().map(over).collect(), largest))
-}
-
-/// Bounds on the norms of `W M`, `W' M'` and `W' M' - W M`, found once for each key.
-fn product_norms(setting: &Setting, key: ProductKey) -> [Up; 3] {
-    setting.products().get(key, || {
-        let (layer, inner, scaling) = key;
-        let of_layer = |layer: usize| {
-            let norms = setting.spectral(layer);
-            norms.map_or([Up::ZERO; 3], |n| [n.reference, n.quantized, n.difference])
-        };
-        if (inner, scaling) == (None, PLAIN) {
-            return of_layer(layer);
-        }
-        let mut outer = matrices(setting, layer);
-        if scaling != PLAIN {
-            let weights = gain_weights(setting, layer, usize::from(scaling - 1));
-            let weights = weights.map_or(vec![0.0; outer[0].rows], |(weights, _)| weights);
-            outer.iter_mut().for_each(|m| m.scale_rows(&weights));
-        }
-        let [m, q, d] = &outer;
-        // A norm of `W` alone is shared by all quantized forms, unless rows are weighted by the gains of `W'`.
-        let of_reference = |compute: &dyn Fn() -> Up| {
-            if scaling == scaling_by(QUANTIZED) {
-                compute()
-            } else {
-                setting.reference().products().get(key, compute)
-            }
-        };
-        let Some(inner) = inner else {
-            let reference = of_reference(&|| spectral_norm(m));
-            return [reference, spectral_norm(q), spectral_norm(d)];
-        };
-        let apart = product_norms(setting, (layer, None, scaling));
-        let norms = of_layer(inner);
-        let [im, iq, id] = &matrices(setting, inner);
-        let both = |which: usize| (apart[which], norms[which]);
-        // W' M' - W M = [W' dW] [dM; M]
-        let change = match (d.is_zero(), id.is_zero()) {
-            (true, true) => Up::ZERO,
-            (true, false) => product_norm(q, id, (apart[QUANTIZED], norms[CHANGE])),
-            (false, true) => product_norm(d, im, (apart[CHANGE], norms[REFERENCE])),
-            (false, false) => {
-                let sum = apart[QUANTIZED] * norms[CHANGE] + apart[CHANGE] * norms[REFERENCE];
-                balanced(q, d, id, im).min(sum)
-            }
-        };
-        [
-            of_reference(&|| product_norm(m, im, both(REFERENCE))),
-            product_norm(q, iq, both(QUANTIZED)),
-            change,
-        ]
-    })
 }
 
 /// Finds all norms of products in parallel; the recursion would find one after the other.
@@ -316,9 +238,8 @@ pub(super) fn prepare(setting: &Setting) {
             _ if is_matrix(setting, i) => {
                 let inner = of(node.inputs[0]);
                 if is_chained(setting, i, &inner) {
-                    let gains = gains_after(setting, i).is_some();
-                    let scalings = PLAIN..=if gains { scaling_by(QUANTIZED) } else { PLAIN };
-                    keys.extend(scalings.flat_map(|s| inner.iter().map(move |&l| (i, l, s))));
+                    keys.push((i, None));
+                    keys.extend(inner.iter().map(|&l| (i, l)));
                 }
                 Some(vec![Some(i)])
             }
@@ -328,8 +249,19 @@ pub(super) fn prepare(setting: &Setting) {
     }
     // What others build on first, then the dearest.
     let size = |layer: usize| setting.affine(layer).map_or(0, |(a, _)| a.weight.len());
-    keys.sort_by_key(|&(layer, inner, _)| (inner.is_some(), std::cmp::Reverse(size(layer))));
+    keys.sort_by_key(|&(layer, inner)| {
+        (
+            inner.is_some(),
+            std::cmp::Reverse(size(layer)),
+            layer,
+            inner,
+        )
+    });
     keys.dedup();
+    let inner: BTreeSet<usize> = keys.iter().filter_map(|&(_, inner)| inner).collect();
+    inner.into_par_iter().for_each(|inner| {
+        roots(setting, inner);
+    });
     keys.into_par_iter().with_max_len(1).for_each(|key| {
         product_norms(setting, key);
     });
@@ -338,42 +270,6 @@ pub(super) fn prepare(setting: &Setting) {
 /// True when terms, or the gains that follow, say more of a matrix layer than its own norm.
 fn is_chained(setting: &Setting, layer: usize, terms: &[Option<usize>]) -> bool {
     terms.iter().any(Option::is_some) || gains_after(setting, layer).is_some()
-}
-
-/// `||A B + C D||` as one product, its two parts brought to one size.
-fn balanced(a: &Dense, c: &Dense, b: &Dense, d: &Dense) -> Up {
-    let largest = |m: &Dense| m.data.iter().fold(0.0f64, |s, x| s.max(x.abs()));
-    // A power of two moved between the factors of the second part changes nothing.
-    let shift = ((largest(a) / largest(c)) / (largest(b) / largest(d))).log2() / 2.0;
-    let factor = 2f64.powi(shift.round().clamp(-400.0, 400.0) as i32);
-    let left = Dense::from_fn(a.rows, a.cols + c.cols, |r, k| {
-        match k.checked_sub(a.cols) {
-            None => a.row(r)[k],
-            Some(k) => c.row(r)[k] * factor,
-        }
-    });
-    let right = Dense::from_fn(b.rows + d.rows, b.cols, |k, n| {
-        match k.checked_sub(b.rows) {
-            None => b.row(k)[n],
-            Some(k) => d.row(k)[n] / factor,
-        }
-    });
-    let norms = (frobenius(&left), frobenius(&right));
-    product_norm(&left, &right, norms)
-}
-
-/// `W`, `W'` and `W' - W` of a matrix layer, each entry with at most three roundings.
-fn matrices(setting: &Setting, layer: usize) -> [Dense; 3] {
-    let Some((a, b)) = setting.affine(layer) else {
-        return [0, 1, 2].map(|_| Dense::zeros(0, 0));
-    };
-    let scales = setting.rescaling().of_layer(setting.network(), layer);
-    let entries = |which| Dense {
-        rows: a.out,
-        cols: a.in_per_group,
-        data: rescaled(&a, scales, |i| parameter(a.weight[i], b.weight[i], which)),
-    };
-    [Weights::Reference, Weights::Quantized, Weights::Difference].map(entries)
 }
 
 /// The constant part of a chain's output, which no pixel changes.

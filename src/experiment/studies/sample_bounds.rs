@@ -2,7 +2,6 @@
 //! random, beside what was measured.
 
 use super::{BatchStudy, Chunk, Collecting, Found, Study, StudyTable, Subject, encode};
-use crate::experiment::cell::label;
 use crate::experiment::code;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
@@ -161,7 +160,7 @@ impl Collecting for Bounded {
         tell: &mut dyn FnMut(Event),
     ) -> Result<Found, SweepError> {
         if let Some(why) = self.without {
-            let cell = label(subject.cell);
+            let cell = subject.cell.key.title();
             tell(Event::Note(format!(
                 "{cell}: not all bounds of samples: {why}"
             )));

@@ -325,6 +325,15 @@ pub const BALL: BoundFacts = BoundFacts {
     ..SAMPLE
 };
 
+/// Around one image, from the difference that is there.
+pub const BALL_CENTRED: BoundFacts = BoundFacts {
+    id: "ball-centred",
+    title: "for every input within a distance of an image, from the difference at the image",
+    source: "derived (docs/bounds.md, ball-centred)",
+    parameter: Some("radius in units of normalized pixels"),
+    ..SAMPLE
+};
+
 /// Before weights are rounded at random.
 pub const SAMPLE_STOCHASTIC: BoundFacts = BoundFacts {
     id: "sample-stochastic",
@@ -363,6 +372,7 @@ pub const ALL: &[&BoundFacts] = &[
     &BEST_CAP,
     &SAMPLE,
     &BALL,
+    &BALL_CENTRED,
     &SAMPLE_STOCHASTIC,
 ];
 
@@ -408,6 +418,12 @@ impl Arithmetic {
 }
 
 impl BoundFacts {
+    /// The parameter in an id of this kind.
+    pub fn parameter_of(&self, id: &str) -> Option<f64> {
+        let (name, parameter) = id.split_once(':')?;
+        (name == self.id).then(|| parameter.parse().ok())?
+    }
+
     /// The id for a parameter, where this kind of bound takes one.
     pub fn with(&self, parameter: f64) -> String {
         format!("{}:{parameter}", self.id)

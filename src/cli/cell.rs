@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::Outcome;
 use super::execution::{tell_statuses, with_sweep};
-use super::options::{EngineOptions, FailureOptions};
+use super::options::RunOptions;
 use super::output::say;
 use crate::experiment::plan::Plan;
 use crate::experiment::share::CellSpecLine;
@@ -22,9 +22,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
-    failures: FailureOptions,
-    #[command(flatten)]
-    engine: EngineOptions,
+    how: RunOptions,
 }
 
 impl Args {
@@ -46,8 +44,8 @@ impl Args {
         let batches = spec.batches.map(|[first, end]| first..end);
         let out = self.out.join(spec.dir());
         let (place, of) = (Place::At(Path::new(&out)), (&plan, written.as_str()));
-        let on_failure = self.failures.on_failure();
-        let made = with_sweep(of, &self.engine, place, on_failure, |sweep, tell| {
+        let on_failure = self.how.on_failure();
+        let made = with_sweep(of, &self.how.engine, place, on_failure, |sweep, tell| {
             sweep.run_cell(&spec.cell_id, batches, tell)
         })?;
         say!("{}: {} parts made now", spec.cell, made.computed);

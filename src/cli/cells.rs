@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use super::Outcome;
 use super::execution::with_sweep;
 use super::options::EngineOptions;
-use crate::experiment::cell::label;
 use crate::experiment::plan::Plan;
 use crate::experiment::share::CellSpecLine;
 use crate::experiment::sweep::{OnFailure, Place};
@@ -40,7 +39,7 @@ impl Args {
                 let whole = first == 0 && end == batches.max(1);
                 let line = CellSpecLine {
                     plan: self.plan.clone(),
-                    cell: label(cell),
+                    cell: cell.key.title(),
                     cell_id: cell.key.cell_id.clone(),
                     spec_id: cell.spec_id.as_str().to_string(),
                     batches: (!whole).then_some([first, end]),

@@ -7,13 +7,13 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::Outcome;
-use super::execution::{conclude_json, execute, from_flags};
-use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, count, run_dir};
+use super::execution::conclude_json;
+use super::measured::Measured;
+use super::options::{EngineOptions, VariantOptions, count};
 use super::output::say;
 use super::table::{self, number};
-use crate::experiment::plan::{Plan, Studies, usual_tolerances};
+use crate::experiment::plan::{Plan, Studies};
 use crate::experiment::studies::dynamics::LAYERS;
-use crate::experiment::sweep::Place;
 use crate::report;
 use crate::results::schema::{
     ACTIVATIONS, CellSummary, DynamicsRow, KindTotals, Summary, WEIGHTS, db_per_layer, totals,
@@ -24,9 +24,7 @@ use crate::results::store::for_each_row;
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelOptions,
-    #[command(flatten)]
-    images: ImageOptions,
+    measured: Measured,
     #[command(flatten)]
     variants: VariantOptions,
     /// Images of one pass
@@ -47,23 +45,17 @@ impl Args {
     pub fn run(self) -> anyhow::Result<Outcome> {
         let table = self.variants.required()?;
         let calibration = self.variants.method.images(&table)?;
-        let plan = from_flags(&Plan {
-            batch: self.batch,
+        let plan = Plan {
             f64_images: 0,
             bounds: Some(Vec::new()),
-            tolerances: usual_tolerances(),
-            images: self.images.beside(calibration.as_ref())?,
-            calibration,
-            model: vec![self.model.planned()],
-            quantize: vec![table],
             studies: Studies {
                 dynamics: true,
                 ..Studies::default()
             },
-        })?;
-        let named = |settings: &str| run_dir("dynamics", &self.model.model, settings);
-        let place = Place::of(self.out.as_deref(), &named);
-        let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
+            ..self.measured.plan(self.batch, table, calibration)?
+        };
+        let out = self.out.as_deref();
+        let finished = self.measured.sweep("dynamics", &plan, out, &self.engine)?;
         let out = &finished.out;
         let path = out.join(format!("{LAYERS}.parquet"));
         let mut rows: Vec<DynamicsRow> = Vec::new();

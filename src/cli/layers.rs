@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::Outcome;
-use super::execution::{execute, from_flags};
-use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, count, run_dir};
+use super::measured::Measured;
+use super::options::{EngineOptions, VariantOptions, count};
 use super::output::{note, say};
 use super::table::{self, number};
-use crate::experiment::plan::{Plan, Studies, usual_tolerances};
+use crate::experiment::plan::{Plan, Studies};
 use crate::experiment::studies::isolated::TABLE;
-use crate::experiment::sweep::Place;
 use crate::report;
 use crate::results::layer_ranking::{Collector, Ranking};
 use crate::results::schema::CellKey;
@@ -25,9 +24,7 @@ const NAME: usize = 28;
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelOptions,
-    #[command(flatten)]
-    images: ImageOptions,
+    measured: Measured,
     #[command(flatten)]
     variants: VariantOptions,
     /// Images of one pass
@@ -51,23 +48,17 @@ impl Args {
     pub fn run(self) -> anyhow::Result<Outcome> {
         let table = self.variants.required()?;
         let calibration = self.variants.method.images(&table)?;
-        let plan = from_flags(&Plan {
-            batch: self.batch,
+        let plan = Plan {
             f64_images: 0,
             bounds: Some(Vec::new()),
-            tolerances: usual_tolerances(),
-            images: self.images.beside(calibration.as_ref())?,
-            calibration,
-            model: vec![self.model.planned()],
-            quantize: vec![table],
             studies: Studies {
                 isolated: true,
                 ..Studies::default()
             },
-        })?;
-        let named = |settings: &str| run_dir("layers", &self.model.model, settings);
-        let place = Place::of(self.out.as_deref(), &named);
-        let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
+            ..self.measured.plan(self.batch, table, calibration)?
+        };
+        let out = self.out.as_deref();
+        let finished = self.measured.sweep("layers", &plan, out, &self.engine)?;
         let out = &finished.out;
         let built = report::build(out)?;
         let mut collector = Collector::default();

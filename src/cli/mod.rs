@@ -22,6 +22,7 @@ mod history;
 mod inspect;
 mod layers;
 mod manual;
+mod measured;
 mod merge;
 mod nightly;
 mod nights;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::Outcome;
 use super::execution::{conclude, with_sweep};
 use super::nights;
-use super::options::{EngineOptions, FailureOptions};
+use super::options::RunOptions;
 use super::output::{note, say};
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
@@ -46,9 +46,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     keep: Option<std::num::NonZeroUsize>,
     #[command(flatten)]
-    failures: FailureOptions,
-    #[command(flatten)]
-    engine: EngineOptions,
+    how: RunOptions,
 }
 
 impl Args {
@@ -60,9 +58,9 @@ impl Args {
         plan.images.of_night(date.digits());
         let out = self.root.join(date.to_string());
         let mut beat = Heartbeat::new(&self.root, date);
-        let on_failure = self.failures.on_failure();
+        let on_failure = self.how.on_failure();
         let (of, place) = ((&plan, written.as_str()), Place::At(&out));
-        let ran = with_sweep(of, &self.engine, place, on_failure, |sweep, tell| {
+        let ran = with_sweep(of, &self.how.engine, place, on_failure, |sweep, tell| {
             let ran = sweep.run(&mut |event| {
                 beat.hear(&event);
                 tell(event);

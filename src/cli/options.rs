@@ -95,20 +95,22 @@ impl EngineOptions {
     }
 }
 
-/// What a cell that cannot be made does to the others.
-#[derive(Args, Clone, Copy)]
-pub struct FailureOptions {
+/// How a plan is run: what a cell that cannot be made does to the others, and where.
+#[derive(Args, Clone)]
+pub struct RunOptions {
     /// Stop at the first cell that cannot be made; refuse damaged images and networks that cannot be loaded
     #[arg(long)]
     strict: bool,
     /// Try again what an earlier run of the same plan could not make
     #[arg(long, conflicts_with = "strict")]
     retry_failed: bool,
+    #[command(flatten)]
+    pub engine: EngineOptions,
 }
 
-impl FailureOptions {
+impl RunOptions {
     /// As a sweep takes it.
-    pub fn on_failure(self) -> OnFailure {
+    pub fn on_failure(&self) -> OnFailure {
         match (self.strict, self.retry_failed) {
             (true, _) => OnFailure::Stop,
             (_, true) => OnFailure::TryAgain,

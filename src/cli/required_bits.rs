@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 
 use super::Outcome;
-use super::execution::{conclude, execute, from_flags, outcome};
-use super::options::{EngineOptions, ImageOptions, MethodOptions, ModelOptions, count, run_dir};
+use super::execution::{conclude, outcome};
+use super::measured::Measured;
+use super::options::{EngineOptions, MethodOptions, count};
 use super::output::say;
 use super::table;
 use super::tails::{self, TailOptions};
 use crate::experiment::plan::{Plan, Studies};
-use crate::experiment::sweep::Place;
 use crate::facts;
 use crate::results::schema::{RequiredBitsRow, file};
 use crate::results::store::for_each_row;
@@ -24,9 +24,7 @@ const USUAL: [u32; 6] = [4, 6, 8, 10, 12, 14];
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelOptions,
-    #[command(flatten)]
-    images: ImageOptions,
+    measured: Measured,
     #[command(flatten)]
     method: MethodOptions,
     #[command(flatten)]
@@ -57,24 +55,17 @@ impl Args {
         let quantize = method.table()?;
         let calibration = method.images(&quantize)?;
         let settings = self.tails.or_usual();
-        let plan = from_flags(&Plan {
-            batch: self.batch,
-            f64_images: 1,
-            bounds: None,
+        let plan = Plan {
             tolerances: vec![self.tolerance],
-            images: self.images.beside(calibration.as_ref())?,
-            calibration,
-            model: vec![self.model.planned()],
-            quantize: vec![quantize],
             studies: Studies {
                 sample: true,
                 tails: Some(settings),
                 ..Studies::default()
             },
-        })?;
-        let named = |settings: &str| run_dir("required-bits", &self.model.model, settings);
-        let place = Place::of(self.out.as_deref(), &named);
-        let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
+            ..self.measured.plan(self.batch, quantize, calibration)?
+        };
+        let out = self.out.as_deref();
+        let finished = (self.measured).sweep("required-bits", &plan, out, &self.engine)?;
         if self.json {
             let rows = at_the_output(&finished.out)?;
             say!(

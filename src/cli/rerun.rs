@@ -56,15 +56,12 @@ impl Args {
             .filter(|c| !here.contains(c.spec_id.as_str()));
         if let Some(first) = gone.clone().next() {
             anyhow::bail!(
-                "{}: {} of its {} cells cannot be repeated here, the first of them {} {} {} bit {}: networks, images or \
+                "{}: {} of its {} cells cannot be repeated here, the first of them {}: networks, images or \
                  calibration images are not those of {}; it had {} images with hash {} in {}, and weights {}",
                 self.run_dir.display(),
                 gone.count(),
                 summary.cells.len(),
-                first.key.model,
-                first.key.quantizer,
-                first.key.bits,
-                first.key.granularity.name(),
+                first.key.title(),
                 file::PROVENANCE,
                 provenance.images,
                 provenance.images_hash,

@@ -4,12 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::Outcome;
-use super::execution::{conclude, conclude_json, execute, from_flags};
-use super::options::{EngineOptions, ImageOptions, ModelOptions, VariantOptions, count, run_dir};
+use super::execution::{conclude, conclude_json};
+use super::measured::Measured;
+use super::options::{EngineOptions, VariantOptions, count};
 use super::table::{self, number};
 use crate::data::Labels;
-use crate::experiment::plan::{Images, Plan, Studies, usual_tolerances};
-use crate::experiment::sweep::Place;
 use crate::facts;
 use crate::quant::Granularity;
 use crate::results::schema::{CellSummary, Summary};
@@ -18,9 +17,7 @@ use crate::results::schema::{CellSummary, Summary};
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelOptions,
-    #[command(flatten)]
-    images: ImageOptions,
+    measured: Measured,
     /// Labels: file-name (as in name_243.jpg), folders (one per class) or a .csv file
     /// [default: what the folder's layout speaks for]
     #[arg(long, value_name = "SOURCE")]
@@ -51,26 +48,12 @@ impl Args {
     pub fn run(self) -> anyhow::Result<Outcome> {
         let table = self.variants.required()?;
         let calibration = self.variants.method.images(&table)?;
-        let plan = from_flags(&Plan {
-            batch: self.batch,
-            f64_images: 1,
-            bounds: self.bounds.map(asked),
-            tolerances: usual_tolerances(),
-            images: Images {
-                labels: self.labels,
-                ..self.images.beside(calibration.as_ref())?
-            },
-            calibration,
-            model: vec![self.model.planned()],
-            quantize: vec![table],
-            studies: Studies {
-                isolated: self.isolated,
-                ..Studies::default()
-            },
-        })?;
-        let named = |settings: &str| run_dir("run", &self.model.model, settings);
-        let place = Place::of(self.out.as_deref(), &named);
-        let finished = execute(&plan, &plan.to_toml()?, &self.engine, place)?;
+        let mut plan = self.measured.plan(self.batch, table, calibration)?;
+        plan.bounds = self.bounds.map(asked);
+        plan.images.labels = self.labels;
+        plan.studies.isolated = self.isolated;
+        let out = self.out.as_deref();
+        let finished = self.measured.sweep("run", &plan, out, &self.engine)?;
         if self.json {
             return conclude_json(&finished, []);
         }

@@ -9,6 +9,7 @@ use crate::engine::select::Selected;
 use crate::engine::{SampleBound, TapStats};
 use crate::experiment::studies::sample_bounds::{id, log10_up};
 use crate::experiment::subject::model::LoadedModel;
+use crate::facts;
 use crate::network::Tap;
 use crate::quant::QuantizedNetwork;
 use crate::tensor::Batch;
@@ -23,7 +24,8 @@ pub struct SampleOptions {
     /// Use only the first so many images
     #[arg(long, value_name = "N", requires = "images")]
     limit: Option<usize>,
-    /// Adds `ball:R`, the bound for every input within R of an image, in units of normalized pixels
+    /// Adds `ball:R`, the bound for every input within R of an image, in units of normalized pixels; on the processor
+    /// `ball-centred:R` too, from the discrepancy at the image
     #[arg(long, value_name = "R", requires = "images")]
     radius: Option<f64>,
     #[command(flatten)]
@@ -35,13 +37,13 @@ pub struct Images<'a> {
     model: &'a LoadedModel,
     selected: Selected,
     images: ImageSet,
-    radii: Vec<f64>,
+    radius: Option<f64>,
 }
 
 /// What the images add, each the largest over them and by node; NaN at nodes where nothing is measured.
 #[derive(Default)]
 pub struct OnImages {
-    /// `sample`, `ball:R` and `measured`.
+    /// `sample`, `ball:R`, `ball-centred:R` and `measured`.
     pub ladder: Vec<(String, Series)>,
     /// For each of the bounds, the share of elements where it allows the whole range of the activation.
     pub capped: Vec<(String, Vec<f64>)>,
@@ -57,7 +59,7 @@ impl SampleOptions {
             model,
             selected: self.engine.select()?,
             images: ImageSet::open(dir, self.limit)?,
-            radii: [0.0].into_iter().chain(self.radius).collect(),
+            radius: self.radius,
         }))
     }
 }
@@ -70,7 +72,11 @@ impl Images<'_> {
         let mut runner = self.selected.engine.prepare(network)?;
         let variant = runner.load(quantized)?;
         let mut stats: Vec<Vec<TapStats>> = Vec::new();
-        let mut bounds: Vec<Vec<Vec<SampleBound>>> = vec![Vec::new(); self.radii.len()];
+        let knows_centred = runner.samples()?.knows_centred();
+        let mut asked = vec![Asked::Ball(0.0)];
+        asked.extend(self.radius.map(Asked::Ball));
+        asked.extend(self.radius.filter(|_| knows_centred).map(Asked::Centred));
+        let mut bounds: Vec<Vec<Vec<SampleBound>>> = vec![Vec::new(); asked.len()];
         // A few images at a time, so that no set is too large for memory.
         let size = runner.max_batch().min(32);
         for first in (0..self.images.len()).step_by(size) {
@@ -78,27 +84,46 @@ impl Images<'_> {
             let input: Batch = self.images.load(first..last, &self.model.preprocessing)?;
             runner.reference(&input)?;
             stats.extend(runner.compare(&variant)?.stats);
-            for (radius, bounds) in self.radii.iter().zip(&mut bounds) {
-                bounds.extend(runner.samples()?.bounds(&variant, *radius)?);
+            let samples = runner.samples()?;
+            for (asked, bounds) in asked.iter().zip(&mut bounds) {
+                bounds.extend(match *asked {
+                    Asked::Ball(radius) => samples.bounds(&variant, radius)?,
+                    Asked::Centred(radius) => samples.centred(&variant, radius)?,
+                });
             }
         }
         let nodes = network.nodes.len();
         let by_node = |at: &dyn Fn(usize) -> f64| by_node(&taps, nodes, at);
         let mut found = OnImages::default();
-        for (&radius, bounds) in self.radii.iter().zip(&bounds) {
+        for (asked, bounds) in asked.iter().zip(&bounds) {
             let over = |f: fn(&SampleBound) -> f64| {
                 by_node(&|tap| largest(bounds.iter().map(|image| f(&image[tap]))))
             };
             let log10 = over(|b| log10_up(b.bound));
-            found.ladder.push((id(radius), Series { log10 }));
+            found.ladder.push((asked.id(), Series { log10 }));
             found
                 .capped
-                .push((id(radius), over(SampleBound::capped_share)));
+                .push((asked.id(), over(SampleBound::capped_share)));
         }
         let measured = |image: &Vec<TapStats>, tap: usize| image[tap].largest().log10();
         let log10 = by_node(&|tap| largest(stats.iter().map(|image| measured(image, tap))));
         found.ladder.push(("measured".into(), Series { log10 }));
         Ok(found)
+    }
+}
+
+/// A bound of samples, by its radius.
+enum Asked {
+    Ball(f64),
+    Centred(f64),
+}
+
+impl Asked {
+    fn id(&self) -> String {
+        match *self {
+            Self::Ball(radius) => id(radius),
+            Self::Centred(radius) => facts::BALL_CENTRED.with(radius),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use super::Outcome;
 use super::execution::{conclude, conclude_json, execute_all, execute_shard};
-use super::options::{EngineOptions, FailureOptions};
+use super::options::RunOptions;
 use super::output::say;
 use crate::experiment::plan::Plan;
 use crate::experiment::share::Shard;
@@ -27,9 +27,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "shard")]
     json: bool,
     #[command(flatten)]
-    failures: FailureOptions,
-    #[command(flatten)]
-    engine: EngineOptions,
+    how: RunOptions,
 }
 
 impl Args {
@@ -45,10 +43,10 @@ impl Args {
             }
         };
         if let Some(shard) = self.shard {
-            let on_failure = self.failures.on_failure();
+            let on_failure = self.how.on_failure();
             let of = (&plan, written.as_str());
             let (made, outcome) =
-                execute_shard(of, &self.engine, Place::At(&out), on_failure, shard)?;
+                execute_shard(of, &self.how.engine, Place::At(&out), on_failure, shard)?;
             say!("results  {}", out.display());
             say!(
                 "shard {shard}: {} parts made now; `quantbound merge` judges when all shards are there",
@@ -56,9 +54,9 @@ impl Args {
             );
             return Ok(outcome);
         }
-        let on_failure = self.failures.on_failure();
+        let on_failure = self.how.on_failure();
         let of = (&plan, written.as_str());
-        let finished = execute_all(of, &self.engine, Place::At(&out), on_failure)?;
+        let finished = execute_all(of, &self.how.engine, Place::At(&out), on_failure)?;
         match self.json {
             true => conclude_json(&finished, []),
             false => conclude(&finished),

@@ -158,7 +158,26 @@ pub trait PerSample {
         variant: &Variant,
         radius: f64,
     ) -> Result<Vec<Vec<SampleBound>>, EngineError>;
-    /// The same before the weights of `variant` are rounded at random, its codes being one outcome of many: with probability
+    /// The same for every image within `radius`, from the discrepancy that there is at the image: what is measured, and how far
+    /// that can move. Theorem: docs/bounds.md, `ball-centred`.
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] on engines that do not know it.
+    fn centred(
+        &mut self,
+        _variant: &Variant,
+        _radius: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        Err(EngineError::Usage(
+            "this engine states no bounds around the discrepancy at an image; the processor's do"
+                .into(),
+        ))
+    }
+    /// True where [`PerSample::centred`] is known.
+    fn knows_centred(&self) -> bool {
+        false
+    }
+    /// [`PerSample::bounds`] before the weights of `variant` are rounded at random, its codes being one outcome of many: with probability
     /// `1 - failure` over the dice, for each image alone, the discrepancy is at most these numbers at every tap together.
     /// `steps` has, by node and output channel, the distance of neighbours between which a weight falls. Theorem:
     /// docs/bounds.md, T7.

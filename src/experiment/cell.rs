@@ -57,18 +57,6 @@ pub struct Cell {
     pub model: usize,
 }
 
-/// `model quantizer bits granularity`, for progress and messages.
-pub fn label(cell: &Cell) -> String {
-    let q = &cell.spec.quantizer;
-    format!(
-        "{} {} {} bit {}",
-        cell.spec.model,
-        cell.key.quantizer,
-        q.bits,
-        q.granularity.name()
-    )
-}
-
 /// A spec that has no id.
 #[derive(Debug, thiserror::Error)]
 #[error("{model}: the cell cannot be named ({source}); report this with the plan")]

@@ -40,33 +40,20 @@ impl AdaRound {
         sampling: Sampling,
         bias_correction: bool,
     ) -> Result<Self, QuantError> {
-        let option = |option, value: String, allowed| {
-            Err(QuantError::Option {
-                option,
-                value,
-                allowed,
-            })
-        };
         if !(10..=100_000).contains(&iterations) {
-            return option(
-                "iterations",
-                iterations.to_string(),
-                "from 10 to 100000 iterations",
-            );
+            return Err(QuantError::Option {
+                option: "iterations",
+                value: iterations.to_string(),
+                allowed: "from 10 to 100000 iterations",
+            });
         }
-        match sampling.fraction {
-            f if f > 0.0 && f <= 1.0 => Ok(Self {
-                uniform,
-                iterations,
-                sampling,
-                bias_correction,
-            }),
-            f => option(
-                "sample",
-                f.to_string(),
-                "a fraction of the patches, over 0 and at most 1",
-            ),
-        }
+        sampling.check()?;
+        Ok(Self {
+            uniform,
+            iterations,
+            sampling,
+            bias_correction,
+        })
     }
 
     fn layer(
@@ -196,13 +183,7 @@ fn round_tile(
 impl Quantizer for AdaRound {
     fn name(&self) -> String {
         let grid = self.uniform.name().replacen("uniform", "adaround", 1);
-        let mut name = format!("{grid}-i{}", self.iterations);
-        if self.sampling.fraction != 0.25 {
-            name += &format!("-sample{}", self.sampling.fraction);
-        }
-        if self.sampling.seed != 0 {
-            name += &format!("-seed{}", self.sampling.seed);
-        }
+        let mut name = format!("{grid}-i{}{}", self.iterations, self.sampling.suffix());
         if self.bias_correction {
             name += "-bias";
         }

@@ -1,8 +1,8 @@
 //! What a layer reads, as the rows of a matrix: one patch of a feature map, or one vector, per row.
 
-use super::LayerInputs;
 use super::gram::Inputs;
 use super::random::Stream;
+use super::{LayerInputs, QuantError};
 use crate::network::shape::window_extent;
 use crate::network::{Conv, Network, Op};
 use crate::tensor::{Batch, Shape};
@@ -14,6 +14,32 @@ pub struct Sampling {
     pub fraction: f64,
     /// Equal seeds draw equal patches.
     pub seed: u64,
+}
+
+impl Sampling {
+    /// Refuses what is no fraction.
+    pub fn check(&self) -> Result<(), QuantError> {
+        match self.fraction {
+            f if f > 0.0 && f <= 1.0 => Ok(()),
+            f => Err(QuantError::Option {
+                option: "sample",
+                value: f.to_string(),
+                allowed: "a fraction of the patches, over 0 and at most 1",
+            }),
+        }
+    }
+
+    /// What a name says of it; nothing of the usual quarter and seed.
+    pub fn suffix(&self) -> String {
+        let mut suffix = String::new();
+        if self.fraction != 0.25 {
+            suffix += &format!("-sample{}", self.fraction);
+        }
+        if self.seed != 0 {
+            suffix += &format!("-seed{}", self.seed);
+        }
+        suffix
+    }
 }
 
 /// Which patches of a layer's input are used: places in the list of all non-overlapping patches (stride equal to

@@ -121,25 +121,12 @@ impl PathSettings {
         if !(self.scalar > 0.0 && self.scalar.is_finite()) {
             return option("scalar", self.scalar, "a positive number");
         }
-        match self.sampling.fraction {
-            f if f > 0.0 && f <= 1.0 => Ok(()),
-            f => option(
-                "sample",
-                f,
-                "a fraction of the patches, over 0 and at most 1",
-            ),
-        }
+        self.sampling.check()
     }
 
     /// What a name says of the settings.
     pub fn suffix(&self) -> String {
-        let mut suffix = format!("-c{}", self.scalar);
-        if self.sampling.fraction != 0.25 {
-            suffix += &format!("-sample{}", self.sampling.fraction);
-        }
-        if self.sampling.seed != 0 {
-            suffix += &format!("-seed{}", self.sampling.seed);
-        }
+        let mut suffix = format!("-c{}{}", self.scalar, self.sampling.suffix());
         if self.bias_correction {
             suffix += "-bias";
         }

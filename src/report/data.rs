@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::ReportError;
 use crate::results::schema::{
-    BoundRow, CellKey, CellSummary, MeasurementRow, OutputRow, Summary, TailRow, file,
+    BoundRow, CellSummary, MeasurementRow, OutputRow, Summary, TailRow, file,
 };
 use crate::results::store::{for_each_row, read_json, read_summary};
 
@@ -104,17 +104,6 @@ pub struct Output {
     pub quant_right: u64,
 }
 
-/// `model quantizer 8 bit per-channel`.
-pub fn title(key: &CellKey) -> String {
-    format!(
-        "{} {} {} bit {}",
-        key.model,
-        key.quantizer,
-        key.bits,
-        key.granularity.name()
-    )
-}
-
 /// `part / whole` in percent.
 pub fn percent(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| 100.0 * part as f64 / whole as f64)
@@ -141,7 +130,7 @@ impl Cell {
 
     /// `model quantizer 8 bit per-channel`.
     pub fn title(&self) -> String {
-        title(&self.summary.key)
+        self.summary.key.title()
     }
 }
 

@@ -23,6 +23,7 @@ pub mod paper;
 mod pdf;
 mod plain;
 mod plot;
+mod radius;
 mod required_bits;
 mod rescaling;
 mod sample_bounds;
@@ -223,6 +224,7 @@ const MAKERS: &[Maker] = &[
     ledger::section,
     required_bits::section,
     sample_bounds::section,
+    radius::section,
     search::section,
     isolated::section,
     attribution::section,

@@ -4,7 +4,7 @@ use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
 use serde::Serialize;
 
-use super::data::{Cell, Run, percent, title};
+use super::data::{Cell, Run, percent};
 use super::draw;
 use super::figures::{Figure, Kind};
 use super::number::Number;
@@ -367,7 +367,7 @@ fn headline(summary: &Summary) -> Value {
     let number = |v: Option<f64>| given(v.map(Number::plain));
     context! {
         tightest => tightest.map(|t| context! {
-            looseness => given(Number::log(t.looseness)), bound => t.bound, cell => title(&t.cell),
+            looseness => given(Number::log(t.looseness)), bound => t.bound, cell => t.cell.title(),
             loosest => given(loosest.map(Number::log)),
         }),
         least => number(drift.map(|d| d.0)),

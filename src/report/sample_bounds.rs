@@ -89,7 +89,7 @@ pub fn section(dir: &Path, run: &Run, styles: &Styles) -> Result<Option<Section>
         id: "sample-bounds",
         title: "Bounds from each image's activations".into(),
         how: "sample: upper bound on max |y′ − y| given the full-precision activations of the image at hand; \
-              ball:r: for every input within r of it, pixel by pixel, in units of normalized pixels. Both speak of the \
+              ball:r: for every input within r of it, pixel by pixel, in units of normalized pixels; ball-centred:r: the same, from the difference at the image. They speak of the \
               numbers that the engine computes, rounding included, and hold for these images alone; shown is the \
               largest over the images. The dashed line is the share of units (of the worst image) whose bound is the \
               whole range of their activation: where it is near 100 %, the bound says nothing about the weights."

@@ -69,7 +69,7 @@ const fn known(
 
 /// The ladder of bounds, loosest first; colours stay apart under the common colour-vision deficiencies, and no two
 /// ids share both colour and dashes.
-const LADDER: [Known; 22] = [
+const LADDER: [Known; 23] = [
     known(
         "gonon2023",
         "#882255",
@@ -191,6 +191,12 @@ const LADDER: [Known; 22] = [
         "Per sample, around a ball of inputs.",
     ),
     known(
+        "ball-centred",
+        "#225555",
+        LONG_DASHED,
+        "Per sample: the difference at the image, and how far it can move within a ball of inputs.",
+    ),
+    known(
         "sample-stochastic",
         "#aa4466",
         LONG,
@@ -303,6 +309,7 @@ mod tests {
     fn no_two_bounds_look_alike() {
         let mut ids: Vec<String> = LADDER[..18].iter().map(|k| k.id.to_string()).collect();
         ids.extend(["ball:0.01", "ball:0.1", "mine", "other"].map(String::from));
+        ids.extend(["ball-centred:0.01", "ball-centred:0.1"].map(String::from));
         ids.extend(["layerwise+cap", "best+cap", "fused+cap"].map(String::from));
         let styles = Styles::new(ids.clone());
         for (i, a) in ids.iter().enumerate() {

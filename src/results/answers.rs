@@ -55,7 +55,7 @@ fn of_model(model: &str, cells: &[&CellSummary]) -> Vec<String> {
              bits in required_bits.parquet for the difference that you can bear"
         )];
     };
-    let most = format!("{} keeps {kept} of {}", name(cell), cell.images);
+    let most = format!("{} keeps {kept} of {}", cell.key.title(), cell.images);
     vec![
         match cells.len() {
             1 => format!("which bit width: {most}; no other cell of {model} says more"),
@@ -97,18 +97,6 @@ impl<'a> Family<'a> {
     }
 }
 
-/// `mobilenet_v2 uniform-symmetric 8 bit per-channel`.
-fn name(cell: &CellSummary) -> String {
-    let key = &cell.key;
-    format!(
-        "{} {} {} bit {}",
-        key.model,
-        key.quantizer,
-        key.bits,
-        key.granularity.name()
-    )
-}
-
 /// `cells`: how many one may choose from.
 fn enough(family: &Family<'_>, cell: &CellSummary, cells: usize) -> String {
     let key = &cell.key;
@@ -129,7 +117,7 @@ fn enough(family: &Family<'_>, cell: &CellSummary, cells: usize) -> String {
     format!(
         "which bit width: {} keeps every class of {} images{fewer}; that leaves open that up to {:.1} % of other images \
          drawn like these change ({:.0} % confidence)",
-        name(cell),
+        cell.key.title(),
         cell.images,
         100.0 * rate,
         100.0 * CONFIDENCE

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::CpuEngine;
 use super::buffers::Buffers;
+use super::centred::CentredPass;
 use super::distribution::distribution;
 use super::exact::ExactPass;
 use super::model::{Base, Model, Pass, Values};
@@ -253,6 +254,32 @@ impl<T: Real> PerSample for CpuRunner<'_, T> {
         self.sample_bounds(variant, radius, None)
     }
 
+    fn centred(
+        &mut self,
+        variant: &Variant,
+        radius: f64,
+    ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
+        check_radius(radius)?;
+        let model = self.variant(variant)?;
+        let mut images = self.current()?;
+        check_network(self.network)?;
+        let drifts = drifting(self.network, |i| self.changed(&model, i));
+        Ok(self.each(&mut images, |_, image, split| {
+            let pass = CentredPass {
+                pass: self.pass(&self.reference, &[], split),
+                variant: &model,
+                drifts: &drifts,
+                radius,
+            };
+            let bounds = pass.run(&image.input);
+            self.taps.iter().map(|t| bounds[t.node]).collect()
+        }))
+    }
+
+    fn knows_centred(&self) -> bool {
+        true
+    }
+
     fn before_dice(
         &mut self,
         variant: &Variant,
@@ -287,6 +314,13 @@ impl<T: Real> PerSample for CpuRunner<'_, T> {
 }
 
 impl<T: Real> CpuRunner<'_, T> {
+    /// True where node `i` of the variant makes other numbers of the same ones.
+    fn changed(&self, model: &Model<T>, i: usize) -> bool {
+        let params = self.reference.params(i).zip(model.params(i));
+        let moved = params.is_some_and(|(a, b)| a.weight != b.weight || a.bias != b.bias);
+        moved || model.rounds(i)
+    }
+
     fn sample_bounds(
         &mut self,
         variant: &Variant,
@@ -297,9 +331,7 @@ impl<T: Real> CpuRunner<'_, T> {
         let mut images = self.current()?;
         check_network(self.network)?;
         let drifts = drifting(self.network, |i| {
-            let params = self.reference.params(i).zip(model.params(i));
-            let moved = params.is_some_and(|(a, b)| a.weight != b.weight || a.bias != b.bias);
-            moved || model.rounds(i) || dice.is_some_and(|d| !d.steps[i].is_empty())
+            self.changed(&model, i) || dice.is_some_and(|d| !d.steps[i].is_empty())
         });
         Ok(self.each(&mut images, |_, image, split| {
             let pass = SamplePass {

@@ -7,13 +7,14 @@ use super::buffers::{Buffer, Buffers};
 use super::conv::Params;
 use super::model::{Model, Pass, apply};
 use super::real::Real;
+use super::terms::{Terms, parameters};
 use crate::engine::SampleBound;
 use crate::engine::grid::{on_grid, widest};
-use crate::engine::sample::{pruned, roundings, says_nothing};
+use crate::engine::sample::{pruned, says_nothing};
 use crate::network::{Activation, INPUT, Node};
 use crate::quant::At;
 use crate::tensor::Shape;
-use crate::tensor::tolerance::{UNIT_F64, gamma};
+use crate::tensor::tolerance::gamma;
 
 /// Elements of one piece of work.
 const ELEMENTS: usize = 1 << 14;
@@ -65,57 +66,6 @@ struct State<T> {
     y: Buffer<T>,
     error: Spread,
     reach: Spread,
-}
-
-/// How the parts of a node's bound add up, before its activation.
-struct Terms {
-    /// Of what comes through the node.
-    gain: f64,
-    /// Of the magnitudes: roundings of both networks, and of the change as it is computed here.
-    rounding: f64,
-    /// Products too small for the engine's normal numbers.
-    floor: f64,
-    /// Roundings of the bound itself.
-    up: f64,
-    /// Magnitudes from here on may overflow in the engine.
-    limit: f64,
-}
-
-impl Terms {
-    fn new<T: Real>(node: &Node, input: Shape) -> Self {
-        let n = roundings(node, input);
-        if n == 0 {
-            return Self {
-                gain: 1.0,
-                rounding: 0.0,
-                floor: 0.0,
-                up: 1.0,
-                limit: f64::INFINITY,
-            };
-        }
-        let unit = gamma(n, T::UNIT);
-        Self {
-            gain: 1.0 + unit,
-            rounding: unit + gamma(n + 4, UNIT_F64),
-            floor: 4.0 * n as f64 * T::SMALLEST,
-            up: 1.0 + 4.0 * gamma(n + 16, UNIT_F64),
-            limit: T::LARGEST / 4.0,
-        }
-    }
-}
-
-/// Nonnegative matrices and biases in f64, made of both networks' parameters.
-fn parameters<T: Real>(
-    a: &Params<T>,
-    b: &Params<T>,
-    weight: impl Fn(f64, f64) -> f64,
-    bias: impl Fn(f64, f64) -> f64,
-) -> Params<f64> {
-    let biases = a.bias.iter().zip(&b.bias);
-    Params::packed(
-        a.weight.zip(&b.weight, |w, q| weight(w.into(), q.into())),
-        biases.map(|(&w, &q)| bias(w.into(), q.into())).collect(),
-    )
 }
 
 impl<T: Real> SamplePass<'_, T> {
@@ -360,14 +310,6 @@ impl<T: Real> SamplePass<'_, T> {
 #[inline(always)]
 fn at(map: &Option<Buffer<f64>>, k: usize) -> f64 {
     map.as_ref().map_or(0.0, |m| m[k])
-}
-
-impl Terms {
-    /// How far a pre-activation may be from the centre's, given what comes through and the magnitudes.
-    #[inline(always)]
-    fn reach(&self, through: f64, magnitude: f64) -> f64 {
-        self.up * (through + 2.0 * self.rounding * magnitude + self.floor)
-    }
 }
 
 impl<T: Real> State<T> {

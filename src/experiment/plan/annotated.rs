@@ -343,6 +343,12 @@ const LINES: &[Line] = &[
     ),
     line(
         "studies",
+        "ball_centred",
+        "[1e-4]",
+        "the same from the discrepancy at the image, on the processor: as the distance falls, what is measured and an allowance",
+    ),
+    line(
+        "studies",
         "stochastic",
         "1e-6",
         "bounds before weights are rounded at random, false with such a probability",

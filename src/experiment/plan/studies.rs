@@ -14,6 +14,9 @@ pub struct Studies {
     /// The same for every image within these distances.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ball: Vec<f64>,
+    /// Around the discrepancy at each image, for every image within these distances.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ball_centred: Vec<f64>,
     /// Bounds from the activations of each image before weights are rounded at random, which fail with this probability.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stochastic: Option<f64>,
@@ -45,6 +48,7 @@ impl Studies {
     pub const KEYS: &[&str] = &[
         "sample",
         "ball",
+        "ball_centred",
         "stochastic",
         "isolated",
         "attribution",
@@ -57,7 +61,8 @@ impl Studies {
 
     /// Says what is wrong with the settings.
     pub fn check(&self) -> Result<(), String> {
-        check_ball(&self.ball)?;
+        check_ball("ball", &self.ball)?;
+        check_ball("ball_centred", &self.ball_centred)?;
         self.tails.map_or(Ok(()), |t| t.check())?;
         if let Some(p) = self.stochastic.filter(|p| !(*p > 0.0 && *p < 1.0)) {
             return Err(format!(
@@ -81,11 +86,11 @@ fn is_zero(n: &usize) -> bool {
 }
 
 /// Says which radius is none.
-fn check_ball(ball: &[f64]) -> Result<(), String> {
+fn check_ball(key: &str, ball: &[f64]) -> Result<(), String> {
     match ball.iter().find(|r| !(r.is_finite() && **r > 0.0)) {
         None => Ok(()),
         Some(r) => Err(format!(
-            "ball = [{r}]: a radius is a finite number above 0, in units of normalized pixels"
+            "{key} = [{r}]: a radius is a finite number above 0, in units of normalized pixels"
         )),
     }
 }

@@ -4,7 +4,7 @@ use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, Turn, encode};
 use crate::bounds::{Setting, ladder, standing};
-use crate::experiment::cell::{Cell, label};
+use crate::experiment::cell::Cell;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
@@ -70,7 +70,7 @@ impl CellStudy for Bounds {
             return Ok(vec![encode::<BoundRow>(&[])?]);
         }
         let ladder = ladder(&setting, ids.as_deref());
-        let note = |note| tell(Event::Note(format!("{}: {note}", label(cell))));
+        let note = |note| tell(Event::Note(format!("{}: {note}", cell.key.title())));
         let taps = network.taps();
         let mut rows = Vec::new();
         for (id, series) in standing(ladder, note).map_err(stated)? {

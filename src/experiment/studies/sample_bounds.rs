@@ -1,8 +1,7 @@
-//! Bounds from the activations of each image: `sample`, `ball` around it, and `sample-stochastic` before weights are rounded at
+//! Bounds from the activations of each image: `sample`, `ball` and `ball-centred` around it, and `sample-stochastic` before weights are rounded at
 //! random, beside what was measured.
 
 use super::{BatchStudy, Chunk, Collecting, Found, Study, StudyTable, Subject, encode};
-use crate::experiment::cell::label;
 use crate::experiment::code;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
@@ -15,11 +14,13 @@ use crate::tensor::Batch;
 /// Stem of the table.
 pub const TABLE: &str = SampleBoundRow::TABLE;
 
-/// `sample = true`, `ball = [radius, ...]` and `stochastic = probability` of a plan.
+/// `sample = true`, `ball = [radius, ...]`, `ball_centred = [radius, ...]` and `stochastic = probability` of a plan.
 #[derive(Clone, Debug)]
 pub struct SampleBounds {
     /// Of each image, and of the balls around it.
     pub radii: Vec<f64>,
+    /// Of balls around the discrepancy at each image.
+    pub centred: Vec<f64>,
     /// The probability that a bound before random rounding fails.
     pub failure: Option<f64>,
 }
@@ -32,8 +33,13 @@ impl SampleBounds {
             .into_iter()
             .chain(studies.ball.iter().copied())
             .collect();
-        let failure = studies.stochastic;
-        (!radii.is_empty() || failure.is_some()).then_some(Self { radii, failure })
+        let (centred, failure) = (studies.ball_centred.clone(), studies.stochastic);
+        let asked = !radii.is_empty() || !centred.is_empty() || failure.is_some();
+        asked.then_some(Self {
+            radii,
+            centred,
+            failure,
+        })
     }
 }
 
@@ -61,11 +67,14 @@ impl Study for SampleBounds {
     }
 
     fn settings(&self, _: &Plan) -> String {
-        let radii = format!("radii {:?}", self.radii);
-        match self.failure {
-            None => radii,
-            Some(p) => format!("{radii} dice {p}"),
+        let mut text = format!("radii {:?}", self.radii);
+        if !self.centred.is_empty() {
+            text += &format!(" centred {:?}", self.centred);
         }
+        if let Some(p) = self.failure {
+            text += &format!(" dice {p}");
+        }
+        text
     }
 
     fn code(&self) -> &'static str {
@@ -111,6 +120,16 @@ impl Collecting for Bounded {
         for &radius in &self.study.radii {
             let bounds = chunk.runner.samples()?.bounds(chunk.variant, radius)?;
             all.push((id(radius), bounds));
+        }
+        if chunk.runner.samples()?.knows_centred() {
+            for &radius in &self.study.centred {
+                let bounds = chunk.runner.samples()?.centred(chunk.variant, radius)?;
+                all.push((facts::BALL_CENTRED.with(radius), bounds));
+            }
+        } else if !self.study.centred.is_empty() {
+            self.without = Some(
+                "around the discrepancy at an image they need backend = \"cpu-f32\" or \"cpu-f64\"",
+            );
         }
         // Quantizers without dice have nothing to say before they fall.
         let dice = subject.cell.spec.quantizer.dice()?;
@@ -161,7 +180,7 @@ impl Collecting for Bounded {
         tell: &mut dyn FnMut(Event),
     ) -> Result<Found, SweepError> {
         if let Some(why) = self.without {
-            let cell = label(subject.cell);
+            let cell = subject.cell.key.title();
             tell(Event::Note(format!(
                 "{cell}: not all bounds of samples: {why}"
             )));

@@ -4,7 +4,6 @@ use arrow_array::RecordBatch;
 
 use super::{CellStudy, Study, StudyTable, Subject, encode};
 use crate::engine::cpu::CpuEngine;
-use crate::experiment::cell::label;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::{Methods, Plan, Search};
@@ -83,7 +82,7 @@ impl CellStudy for Search {
         let natural = task.values(given.reference, &[task.images.image(0).to_vec()])?[0];
         let (mut rows, mut trace) = (Vec::new(), Vec::new());
         for &method in self.method.list() {
-            let name = format!("{} {} search", label(subject.cell), method.name());
+            let name = format!("{} {} search", subject.cell.key.title(), method.name());
             tell(Event::Now(name.clone()));
             let mut shown = 0;
             let record = search(
@@ -194,7 +193,7 @@ impl Search {
         for (id, log10, _) in verdicts.iter().filter(|v| v.2 == Verdict::Violated) {
             tell(Event::Note(format!(
                 "{}: an input with discrepancy {:e} violates {id}, log10 {log10}",
-                label(subject.cell),
+                subject.cell.key.title(),
                 found.exact.max_abs_diff
             )));
         }

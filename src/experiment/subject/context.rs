@@ -11,7 +11,7 @@ use super::spread::Spreads;
 use crate::bounds::{Parametrizations, ReferenceNorms};
 use crate::data::ImageSet;
 use crate::engine::{Engine, EngineError, Reduced, Runner, Variant};
-use crate::experiment::cell::{Cell, label};
+use crate::experiment::cell::Cell;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::Plan;
@@ -113,7 +113,7 @@ impl<'a> ModelContext<'a> {
         if let Some(found) = self.quantized.get(id) {
             return Ok(found.clone());
         }
-        tell(Event::Now(format!("{} quantizing", label(cell))));
+        tell(Event::Now(format!("{} quantizing", cell.key.title())));
         let (quantizer, network) = (cell.spec.quantizer.build()?, &self.model.network);
         let quantized = if quantizer.needs_calibration() {
             let calibration = self.calibration(&cell.key.quantizer, tell)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::experiment::cell::{Cell, label};
+use crate::experiment::cell::Cell;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::results::status::{State, Statuses};
@@ -83,7 +83,7 @@ impl Failures {
             return Err(error);
         }
         let why = error.to_string();
-        tell(Event::Note(format!("failed: {}: {why}", label(cell))));
+        tell(Event::Note(format!("failed: {}: {why}", cell.key.title())));
         self.known.insert(cell.number, Failure { part, why });
         Ok(())
     }

@@ -15,7 +15,7 @@ pub use self::failures::OnFailure;
 use self::pass::Pass;
 use self::prepare::Prepared;
 use crate::engine::Engine;
-use crate::experiment::cell::{Cell, label};
+use crate::experiment::cell::Cell;
 use crate::experiment::derive::summary::Judging;
 use crate::experiment::derive::tables;
 use crate::experiment::derive::tails;
@@ -139,7 +139,7 @@ impl Sweep<'_> {
                 if !store.has(part) {
                     missing += 1;
                     if missing == 1 {
-                        first = format!("{}: {}", label(cell), part.stem());
+                        first = format!("{}: {}", cell.key.title(), part.stem());
                     }
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::failures::Failures;
 use super::schedule::Scheduled;
 use crate::engine::EngineError;
-use crate::experiment::cell::{Cell, label};
+use crate::experiment::cell::Cell;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::parts;
@@ -132,7 +132,7 @@ impl<'a> Pass<'a> {
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), Box<(Part, SweepError)>> {
         let cell = pending.cell;
-        tell(Event::Now(label(cell)));
+        tell(Event::Now(cell.key.title()));
         let first = pending.lacking.first().map(|l| l.part.clone());
         let first = first.unwrap_or_else(|| parts::measured(cell, piece.batch));
         let any = |error| Box::new((first.clone(), error));
@@ -206,7 +206,7 @@ impl<'a> Pass<'a> {
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
         let quantized = context.quantized(cell, tell)?;
-        tell(Event::Now(format!("{} {}", label(cell), study.name())));
+        tell(Event::Now(format!("{} {}", cell.key.title(), study.name())));
         let tables = study.cell(&self.subject(cell, &quantized), context, tell)?;
         self.store(study, part, tables.into(), tell)
     }

@@ -7,7 +7,7 @@ use super::schedule::Scheduled;
 use super::{Place, Sweep};
 use crate::data::ImageSet;
 use crate::engine::check_memory;
-use crate::experiment::cell::{Cell, CellSpec, Conditions, label};
+use crate::experiment::cell::{Cell, CellSpec, Conditions};
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
 use crate::experiment::plan::{CalibrationSpec, Model, Plan, QuantizerSpec, Tails};
@@ -96,7 +96,7 @@ impl Prepared {
             cells.push(CellStatus {
                 spec_id: cell.spec_id.as_str().to_string(),
                 cell_id: cell.key.cell_id.clone(),
-                cell: label(cell),
+                cell: cell.key.title(),
                 state,
                 why: failure.map(|f| f.why.clone()),
                 part: failure.map(|f| f.part.stem().to_string()),

@@ -155,18 +155,11 @@ pub struct Change {
 impl Change {
     /// A change of a cell as a whole.
     pub fn of_cell(what: What, cell: &CellSummary) -> Self {
-        let key = &cell.key;
         Self {
             level: what.level(),
             what,
             spec_id: cell.spec_id.clone(),
-            cell: format!(
-                "{} {} {} bit {}",
-                key.model,
-                key.quantizer,
-                key.bits,
-                key.granularity.name()
-            ),
+            cell: cell.key.title(),
             bound: None,
             depth: None,
             image: None,

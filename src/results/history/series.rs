@@ -86,7 +86,7 @@ pub fn follow(nights: &[Night], window: usize) -> Vec<Series> {
     for (i, night) in nights.iter().enumerate() {
         for cell in &night.cells {
             for (what, point) in points(cell, night) {
-                let key = (name(cell), what);
+                let key = (cell.key.title(), what);
                 let points = found.entry(key.clone()).or_insert_with(|| {
                     order.push(key);
                     BTreeMap::new()
@@ -112,17 +112,6 @@ pub fn follow(nights: &[Night], window: usize) -> Vec<Series> {
         }
     });
     series.collect()
-}
-
-fn name(cell: &CellSummary) -> String {
-    let key = &cell.key;
-    format!(
-        "{} {} {} bit {}",
-        key.model,
-        key.quantizer,
-        key.bits,
-        key.granularity.name()
-    )
 }
 
 fn points(cell: &CellSummary, night: &Night) -> Vec<(Followed, Point)> {

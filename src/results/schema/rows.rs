@@ -115,6 +115,17 @@ pub struct CellKey {
 }
 
 impl CellKey {
+    /// `mobilenet_v2 uniform-symmetric 8 bit per-channel`.
+    pub fn title(&self) -> String {
+        format!(
+            "{} {} {} bit {}",
+            self.model,
+            self.quantizer,
+            self.bits,
+            self.granularity.name()
+        )
+    }
+
     /// The output of one image, without class statistics.
     pub fn output(&self, image: &str, label: Option<u32>, max_abs_diff: f64) -> OutputRow {
         OutputRow {

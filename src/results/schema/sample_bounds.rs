@@ -15,7 +15,7 @@ table! {
         bits: u32,
         /// `per-tensor` or `per-channel`.
         granularity: String,
-        /// `sample`, or `ball:RADIUS`.
+        /// `sample`, `ball:RADIUS`, `ball-centred:RADIUS` or `sample-stochastic:PROBABILITY`.
         bound: String,
         /// The image's name in its manifest.
         image: String,

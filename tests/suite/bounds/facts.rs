@@ -18,6 +18,8 @@ fn the_ladder_is_the_table_in_its_order() {
 fn facts_agree_with_one_another() {
     for fact in facts::ALL {
         let id = fact.with(0.25);
+        assert_eq!(fact.parameter_of(&id), Some(0.25));
+        assert_eq!(fact.parameter_of("other:0.25"), None);
         let id = if fact.parameter.is_some() {
             &id
         } else {

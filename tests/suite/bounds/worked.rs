@@ -205,11 +205,14 @@ fn of_samples() -> Vec<(&'static str, f64)> {
         bounds.unwrap()[0].iter().map(|b| b.bound).collect()
     };
     let (sample, ball) = (at(0.0), at(0.1));
+    let centred = runner.samples().unwrap().centred(&codes, 0.1).unwrap();
     vec![
         ("`sample` at (1, -1), hidden", sample[0]),
         ("`sample` at (1, -1)", sample[1]),
         ("`ball:0.1` at (1, -1), hidden", ball[0]),
         ("`ball:0.1` at (1, -1)", ball[1]),
+        ("`ball-centred:0.1` at (1, -1), hidden", centred[0][0].bound),
+        ("`ball-centred:0.1` at (1, -1)", centred[0][1].bound),
         ("measured at (1, -1)", measured(0)),
         ("measured at (3, 1.75)", measured(1)),
     ]

@@ -9,6 +9,8 @@ use quantbound::results::provenance::Provenance;
 use quantbound::results::schema::file;
 use quantbound::results::store::read_json;
 
+use crate::common::tiny::tables;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_quantbound");
 
 /// Four cells of two batches, with a study of batches and one of whole cells.
@@ -58,21 +60,6 @@ fn merge(shards: &[PathBuf], out: &Path) -> Command {
     let mut paths: Vec<&Path> = shards.iter().map(PathBuf::as_path).collect();
     paths.extend([Path::new("--out"), out]);
     command(&["merge"], &paths)
-}
-
-/// Every table of a finished run.
-fn tables(dir: &Path) -> Vec<(String, Vec<u8>)> {
-    let files = fs::read_dir(dir).unwrap().map(|f| f.unwrap().path());
-    let tables = files.filter(|f| f.extension().is_some_and(|e| e == "parquet"));
-    let mut tables: Vec<_> = tables
-        .map(|f| {
-            let name = f.file_name().unwrap().to_string_lossy().into_owned();
-            (name, fs::read(&f).unwrap())
-        })
-        .collect();
-    tables.sort();
-    assert!(tables.len() >= 6, "{}", tables.len());
-    tables
 }
 
 fn assert_same(a: &Path, b: &Path) {

@@ -484,5 +484,11 @@ fn radii_that_are_none_are_refused_in_plans() {
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let error = with(vec![0.1, bad]).check().unwrap_err();
         assert!(error.contains("radius"), "{error}");
+        let studies = Studies {
+            ball_centred: vec![bad],
+            ..Studies::default()
+        };
+        let error = studies.check().unwrap_err();
+        assert!(error.contains("ball_centred"), "{error}");
     }
 }

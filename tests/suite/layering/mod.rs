@@ -78,6 +78,7 @@ const STRANGERS: [(&str, &[&str]); 3] = [
             "doctor_images",
             "doctor_networks",
             "execution",
+            "measured",
             "nights",
             "options",
             "output",

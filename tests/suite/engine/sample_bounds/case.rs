@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use quantbound::network::Network;
 use quantbound::quant::uniform::{Scheme, Uniform};
 use quantbound::quant::{Granularity, QuantizedNetwork, Quantizer};
+use quantbound::tensor::Shape;
 
 use crate::common::networks::NetworkProblem;
 use crate::common::problems::Problem;
@@ -39,6 +40,22 @@ impl Problem for Case {
 }
 
 impl Case {
+    /// One of them, with a few layers.
+    pub fn any(seed: u64) -> Self {
+        Self {
+            network: NetworkProblem {
+                images: 2,
+                input: Shape::new(3, 6, 6),
+                steps: vec![[0; 4], [3; 4], [1, 2, 3, 4]],
+                head: true,
+                seed,
+            },
+            quantizer: Uniform::new(4, Granularity::PerChannel, Scheme::Symmetric).unwrap(),
+            radius: 0.1,
+            which: 1,
+        }
+    }
+
     pub fn strategy() -> impl Strategy<Value = Self> {
         let granularity = prop_oneof![Just(Granularity::PerTensor), Just(Granularity::PerChannel)];
         let scheme = prop_oneof![Just(Scheme::Symmetric), Just(Scheme::Asymmetric)];

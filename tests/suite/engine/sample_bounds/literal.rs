@@ -11,7 +11,7 @@ use crate::common::problems::Problem;
 use crate::common::subjects::{Subject, for_all, subjects};
 
 /// The operation with other parameters.
-fn with_parameters(
+pub fn with_parameters(
     node: &Node,
     other: &Node,
     weight: impl Fn(f64, f64) -> f64,

@@ -2,6 +2,7 @@
 
 mod by_hand;
 pub mod case;
+mod centred;
 mod dice;
 mod literal;
 mod soundness;

@@ -16,7 +16,7 @@ use crate::common::random::{Random, he_initialise, images};
 use crate::common::random_network::Random as Dice;
 use crate::common::subjects::{for_all, subjects};
 
-fn check_holds(
+pub fn check_holds(
     network: &Network,
     measured: &[Vec<TapStats>],
     bounds: &[Vec<SampleBound>],
@@ -111,7 +111,7 @@ fn nothing_in_the_ball_exceeds_its_bound() {
 }
 
 /// A case whose quantized network rounds activations too, to grids about as wide as the first image's.
-fn rounded(case: &Case, network: &Network) -> QuantizedNetwork {
+pub fn rounded(case: &Case, network: &Network) -> QuantizedNetwork {
     let image: Vec<f64> = case.input().image(0).iter().map(|&x| x.into()).collect();
     let values = naive::forward(network, &image);
     QuantizedNetwork {

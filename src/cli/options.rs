@@ -305,23 +305,7 @@ impl VariantOptions {
     /// As a plan's `[[quantize]]` table; `None` when no option asks for anything.
     pub fn table(&self) -> anyhow::Result<Option<Quantize>> {
         if let Some(file) = &self.quantized {
-            let mut table = Quantize {
-                bits: Vec::new(),
-                granularity: Vec::new(),
-                activations: None,
-                method: match onnx::is_model(file) {
-                    true => Method::File {
-                        file: file.clone(),
-                        sha256: String::new(),
-                    },
-                    false => Method::Saved {
-                        file: file.clone(),
-                        sha256: String::new(),
-                    },
-                },
-            };
-            table.resolve()?;
-            return Ok(Some(table));
+            return Ok(Some(of_file(file)?));
         }
         let m = &self.method;
         let unset = m.bits.is_empty() && m.granularity.is_empty() && m.options.is_empty();
@@ -353,6 +337,23 @@ impl VariantOptions {
             Ok((spec, quantized))
         }))
     }
+}
+
+/// A network that is quantized already, as a plan's `[[quantize]]` table: saved by `quantbound quantize`, or an ONNX file.
+pub fn of_file(file: &Path) -> anyhow::Result<Quantize> {
+    let (sha256, is_model) = (String::new(), onnx::is_model(file));
+    let file = file.to_path_buf();
+    let mut table = Quantize {
+        bits: Vec::new(),
+        granularity: Vec::new(),
+        activations: None,
+        method: match is_model {
+            true => Method::File { file, sha256 },
+            false => Method::Saved { file, sha256 },
+        },
+    };
+    table.resolve()?;
+    Ok(table)
 }
 
 /// Parses a number of things, as plans can write it.

@@ -69,8 +69,9 @@ impl Write for Stdout {
     }
 }
 
-/// An error where a file could not be written for want of its folder: to be known before the work that fills it.
-pub fn check_place(file: &Path) -> anyhow::Result<()> {
+/// An error where a file could not be written for want of its folder, or would replace one that nobody gave up (`force`):
+/// to be known before the work that fills it.
+pub fn check_place(file: &Path, force: bool) -> anyhow::Result<()> {
     let folder = file.parent().filter(|f| !f.as_os_str().is_empty());
     if let Some(folder) = folder.filter(|f| !f.is_dir()) {
         anyhow::bail!(
@@ -83,6 +84,10 @@ pub fn check_place(file: &Path) -> anyhow::Result<()> {
     let kind = match std::fs::metadata(file) {
         Ok(there) if there.is_dir() => "a folder",
         Ok(there) if !there.is_file() => "a device or a pipe",
+        Ok(_) if !force => anyhow::bail!(
+            "{}: is there already: name another file, or give --force to replace it",
+            file.display()
+        ),
         _ => return Ok(()),
     };
     anyhow::bail!(

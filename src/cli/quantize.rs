@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::Outcome;
 use super::options::{MethodOptions, ModelOptions};
-use super::output::{check_place, say, write_whole};
+use super::output::{check_place, note, say, write_whole};
 use crate::experiment::plan::CalibrationSpec;
 use crate::experiment::subject::calibrating::calibrate;
 use crate::experiment::subject::model::LoadedModel;
@@ -16,6 +16,7 @@ use crate::network::onnx::import_quantized_file;
 use crate::quant::QuantizedNetwork;
 use crate::quant::exported::export;
 use crate::quant::saved::{self, Origin};
+use crate::quant::state_dict::state_dict;
 
 /// Layouts of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -24,6 +25,8 @@ enum Format {
     Safetensors,
     /// An ONNX model with QuantizeLinear and DequantizeLinear
     QdqOnnx,
+    /// Dequantized weights and biases under the checkpoint's names, batch norms folded: a state dict of floats
+    StateDict,
 }
 
 /// Arguments of `quantize`.
@@ -36,12 +39,15 @@ pub struct Args {
     /// Store the dequantized weights too
     #[arg(long, conflicts_with = "format")]
     dequantized: bool,
-    /// safetensors, which this program reads again, or qdq-onnx, which runtimes run
+    /// safetensors, which this program reads again; qdq-onnx, which runtimes run; or state-dict, which PyTorch loads
     #[arg(long, value_enum, default_value_t = Format::Safetensors)]
     format: Format,
     /// Where to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    force: bool,
 }
 
 impl Args {
@@ -53,13 +59,25 @@ impl Args {
             bail!("one file holds one network: give one bit width and one granularity");
         };
         let quantizer = spec.build()?;
-        check_place(&self.out)?;
+        check_place(&self.out, self.force)?;
         let images = self.method.images(&table)?;
         let images = images.as_ref().map(CalibrationSpec::open).transpose()?;
         let model = self.model.load()?;
         let quantized = calibrate(quantizer.as_ref(), &model, images.as_ref())?;
         if self.format == Format::QdqOnnx {
             write_onnx(&self.out, &model.network, &quantized)?;
+            return report(&self.out, &model, &quantizer.name(), &quantized);
+        }
+        if self.format == Format::StateDict {
+            let made = state_dict(&model.network, &quantized).map_err(anyhow::Error::msg)?;
+            write_whole(&self.out, |part| std::fs::write(part, &made.bytes))?;
+            say!(
+                "{} tensors of floats: safetensors.torch.load_file reads them",
+                made.tensors
+            );
+            if !quantized.activations.is_empty() {
+                note!("note: grids of activations are no weights, and are left out");
+            }
             return report(&self.out, &model, &quantizer.name(), &quantized);
         }
         let origin = Origin {

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::Outcome;
-use super::options::{EngineOptions, ModelOptions, granularity, run_dir};
+use super::options::{EngineOptions, ModelOptions, granularity, of_file, run_dir};
 use super::output::{note, say, write_whole};
 use super::progress::counter;
 use super::table::{self, number};
@@ -22,6 +22,7 @@ use crate::experiment::search::{
     until, verdicts, write_worst,
 };
 use crate::experiment::subject::model::LoadedModel;
+use crate::experiment::subject::saved::models_for;
 use crate::facts;
 use crate::network::Tap;
 use crate::quant::uniform::Scheme;
@@ -34,11 +35,14 @@ pub struct Args {
     #[command(flatten)]
     model: ModelOptions,
     /// Bit width of the weights, 2 to 16; they are quantized uniformly and symmetrically
-    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(2..=16))]
-    bits: u32,
+    #[arg(long, value_name = "B", required_unless_present = "quantized", value_parser = clap::value_parser!(u32).range(2..=16))]
+    bits: Option<u32>,
     /// Scales per-tensor or per-channel
     #[arg(long, default_value = "per-channel", value_parser = granularity)]
     granularity: Granularity,
+    /// Instead of bits: a network saved by `quantbound quantize`, or the ONNX file of one that another tool quantized
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["bits", "granularity"])]
+    quantized: Option<PathBuf>,
     /// Folder of images to begin with
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
@@ -90,13 +94,14 @@ impl Args {
     pub fn run(self) -> anyhow::Result<Outcome> {
         let model = self.model.load()?;
         let tap = tap(&model, self.depth)?;
-        let spec = QuantizerSpec::uniform(self.bits, self.granularity, Scheme::Symmetric);
+        let spec = self.spec()?;
+        models_for(&spec, std::slice::from_ref(&model))?;
         let quantized = spec.build()?.quantize(&model.network)?;
         let images = ImageSet::open(&self.images, self.limit)?;
         model.check_labels(&images)?;
         let selected = self.engine.select()?;
         let engine = selected.engine.as_ref();
-        let task_id = self.id(&model, &images, engine);
+        let task_id = self.id(&model, &images, &spec, engine)?;
         let out = self.out.clone();
         let out = out.unwrap_or_else(|| run_dir("search", &self.model.model, &task_id));
         std::fs::create_dir_all(&out)
@@ -132,22 +137,44 @@ impl Args {
             records,
             &CpuEngine::f64(self.engine.threads)?,
         )?;
-        self.conclude(&found, &task, &model, &quantized, tap, &out)
+        self.conclude(&found, &task, &model, (&spec, &quantized), tap, &out)
+    }
+
+    /// What the weights are quantized to.
+    fn spec(&self) -> anyhow::Result<QuantizerSpec> {
+        let table = match (&self.quantized, self.bits) {
+            (Some(file), _) => of_file(file)?,
+            (None, Some(bits)) => {
+                return Ok(QuantizerSpec::uniform(
+                    bits,
+                    self.granularity,
+                    Scheme::Symmetric,
+                ));
+            }
+            (None, None) => bail!("what to quantize to? give --bits B or --quantized FILE"),
+        };
+        let spec = table.specs().next();
+        spec.context("the quantized network has no bit width")
     }
 
     /// Everything that the state of a search depends on.
-    fn id(&self, model: &LoadedModel, images: &ImageSet, engine: &dyn Engine) -> String {
+    fn id(
+        &self,
+        model: &LoadedModel,
+        images: &ImageSet,
+        spec: &QuantizerSpec,
+        engine: &dyn Engine,
+    ) -> anyhow::Result<String> {
         let text = json!({
             "model": model.network.name, "network": model.content,
             "code": [code::measuring(&engine.device().engine), code::SEARCH.to_string()],
-            "preprocessing": model.preprocessing, "images": images.hash(), "bits": self.bits,
-            "granularity": self.granularity,
+            "preprocessing": model.preprocessing, "images": images.hash(), "quantizer": serde_json::to_value(spec)?,
             "budget": self.budget, "seed": self.seed, "depth": self.depth,
             "engine": engine.device().engine, "version": searching::VERSION,
         });
-        blake3::hash(text.to_string().as_bytes())
+        Ok(blake3::hash(text.to_string().as_bytes())
             .to_hex()
-            .to_string()
+            .to_string())
     }
 
     fn conclude(
@@ -155,7 +182,7 @@ impl Args {
         found: &Found,
         task: &Task,
         model: &LoadedModel,
-        quantized: &QuantizedNetwork,
+        (spec, quantized): (&QuantizerSpec, &QuantizedNetwork),
         tap: Tap,
         out: &Path,
     ) -> anyhow::Result<Outcome> {
@@ -184,8 +211,8 @@ impl Args {
             stdout,
             "{}, {} bit {}: max |y' - y| at {place}, inputs up to {:.4}",
             network.name,
-            self.bits,
-            self.granularity.name(),
+            spec.bits,
+            spec.granularity.name(),
             domain.magnitude()
         )?;
         found.print(&mut stdout)?;
@@ -212,7 +239,7 @@ impl Args {
             table::verdicts(&counts(&verdicts, &exact))
         )?;
         let summary = out.join("search.json");
-        let text = found.json(self, place.as_str(), &verdicts, png);
+        let text = found.json(self, spec, place.as_str(), &verdicts, png);
         write_whole(&summary, |part| std::fs::write(part, format!("{text:#}\n")))?;
         files.push(summary);
         for file in &files {
@@ -392,6 +419,7 @@ impl Found {
     fn json(
         &self,
         args: &Args,
+        spec: &QuantizerSpec,
         place: &str,
         verdicts: &Verdicts,
         png: Option<f64>,
@@ -415,7 +443,7 @@ impl Found {
             })
             .collect();
         json!({
-            "model": args.model.model, "bits": args.bits, "granularity": args.granularity,
+            "model": args.model.model, "bits": spec.bits, "granularity": spec.granularity,
             "seed": args.seed, "budget": args.budget, "place": place,
             "natural": {"image": self.natural_name, "max_abs_diff_f64": table::json(self.natural.max_abs_diff)},
             "methods": methods, "png_max_abs_diff_f64": png.map(table::json), "verdicts": verdicts,

@@ -36,6 +36,9 @@ pub struct Args {
     /// Where to write: `input`, and every node's output as NNN.name [N, C, H, W]
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     engine: EngineOptions,
 }
@@ -43,7 +46,7 @@ pub struct Args {
 impl Args {
     /// Runs one pass and writes all of it.
     pub fn run(self) -> anyhow::Result<Outcome> {
-        check_place(&self.out)?;
+        check_place(&self.out, self.force)?;
         let (network, input, quantized) = match (&self.input, &self.images) {
             (Some(file), _) => self.of_tensors(file)?,
             (None, Some(dir)) => self.of_pictures(dir)?,

@@ -55,6 +55,15 @@ pub enum NetworkError {
         /// `; did you mean ...`, or empty.
         hint: String,
     },
+    /// A file stands where an architecture is to be named.
+    #[error(
+        "{name:?} is a file, and a model is an architecture's name, or any name beside an ONNX file: give the file as \
+         the weights (--weights FILE, `weights` in a plan)"
+    )]
+    ModelIsFile {
+        /// What was asked for.
+        name: String,
+    },
     /// The file cannot be read, or is no checkpoint.
     #[error("{path}: {problem}")]
     File {

@@ -30,6 +30,7 @@ pub mod rex;
 pub mod rounding;
 pub mod saved;
 pub mod spfq;
+pub mod state_dict;
 pub mod uniform;
 
 pub use activation::ActivationSpec;

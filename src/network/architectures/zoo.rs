@@ -66,6 +66,23 @@ enum Family {
     CifarResNet { blocks: usize, shortcut: Shortcut },
 }
 
+/// Ends of names that are files of weights.
+const FILES: [&str; 6] = [".onnx", ".safetensors", ".pt", ".pth", ".bin", ".ckpt"];
+
+fn unknown(name: &str) -> NetworkError {
+    let lower = name.to_lowercase();
+    let name = name.to_string();
+    match FILES.iter().any(|end| lower.ends_with(end)) {
+        true => NetworkError::ModelIsFile { name },
+        false => NetworkError::UnknownModel {
+            known: MODELS.join(", "),
+            hint: crate::suggest(&name, MODELS)
+                .map_or(String::new(), |n| format!("; did you mean {n:?}?")),
+            name,
+        },
+    }
+}
+
 /// A model by name: what it is trained for, and its blueprint in every naming.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
@@ -76,12 +93,7 @@ pub struct Model {
 impl Model {
     /// Looks a name up; the error lists the known ones and suggests the nearest.
     pub fn find(name: &str) -> Result<Self, NetworkError> {
-        let family = family(name).ok_or_else(|| NetworkError::UnknownModel {
-            name: name.to_string(),
-            known: MODELS.join(", "),
-            hint: crate::suggest(name, MODELS)
-                .map_or(String::new(), |n| format!("; did you mean {n:?}?")),
-        })?;
+        let family = family(name).ok_or_else(|| unknown(name))?;
         Ok(Self {
             name: name.to_string(),
             family,
@@ -222,11 +234,7 @@ impl Model {
                 }
             }
         }
-        best.ok_or_else(|| NetworkError::UnknownModel {
-            name: self.name.clone(),
-            known: MODELS.join(", "),
-            hint: String::new(),
-        })
+        best.ok_or_else(|| unknown(&self.name))
     }
 
     /// What a user should know of how the checkpoint was read.

@@ -125,13 +125,13 @@ impl<'a> Importer<'a> {
     }
 
     /// True when the output of the network is this node's, by renaming and reshaping alone.
-    fn ends(&self, node: &'a proto::Node) -> bool {
+    pub(super) fn ends(&self, node: &'a proto::Node) -> bool {
         let output = node.output.first();
         output.is_some_and(|o| self.tail.contains(o.as_str()))
     }
 
     /// A `Softmax` or `Sigmoid` at the end, which is left out.
-    fn drop_last(&mut self, op: &str, node: &'a proto::Node) -> Result<(), String> {
+    pub(super) fn drop_last(&mut self, op: &str, node: &'a proto::Node) -> Result<(), String> {
         let value = self.value(node, 0)?;
         if op != "Sigmoid" {
             let rank = self.extents(value).len() as i64;
@@ -157,6 +157,9 @@ impl<'a> Importer<'a> {
             "{op} at the end is dropped: outputs are logits (node {})",
             short(label(node), LABEL)
         ));
+        if let Some(record) = &mut self.record {
+            record.ended = true;
+        }
         self.set(node, value)
     }
 

@@ -211,7 +211,7 @@ fn read(
     importer.batch = layout.batch;
     importer.opset = opset;
     importer.record = quantized.then(Record::default);
-    importer.tail = tail(graph, output);
+    importer.tail = tail(graph, output, quantized);
     importer.count_uses(needed.iter().map(|&i| &graph.node[i]), output);
     importer.set_input(name, layout.view);
     for tensor in &graph.initializer {
@@ -277,8 +277,9 @@ fn ancestors(graph: &proto::Graph, output: &str) -> Result<Vec<usize>, OnnxError
     Ok(needed)
 }
 
-/// Tensors that the output is by renaming and reshaping alone: what ends in one of them ends the network.
-fn tail<'a>(graph: &'a proto::Graph, output: &'a str) -> HashSet<&'a str> {
+/// Tensors that the output is by renaming and reshaping alone, and by grids in a model that is `quantized`: what ends in one
+/// of them ends the network.
+fn tail<'a>(graph: &'a proto::Graph, output: &'a str, quantized: bool) -> HashSet<&'a str> {
     let makers: HashMap<&str, &proto::Node> = graph
         .node
         .iter()
@@ -287,10 +288,13 @@ fn tail<'a>(graph: &'a proto::Graph, output: &'a str) -> HashSet<&'a str> {
     let mut found = HashSet::from([output]);
     let mut name = output;
     while let Some(node) = makers.get(name)
-        && matches!(
-            node.op_type.as_deref(),
-            Some("Identity" | "Cast" | "Dropout" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze")
-        )
+        && match node.op_type.as_deref() {
+            Some(
+                "Identity" | "Cast" | "Dropout" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze",
+            ) => true,
+            Some("QuantizeLinear" | "DequantizeLinear") => quantized,
+            _ => false,
+        }
         && let Some(before) = node.input.first()
         && found.insert(before)
     {

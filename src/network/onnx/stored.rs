@@ -83,7 +83,9 @@ impl<'a> Importer<'a> {
         let turns = match (node.op_type.as_deref()?, i) {
             ("Cast", 0) => Attributes(&node.attribute).int("to") == Some(FLOAT),
             // In a model that is not read as a quantized one they are refused, whatever the codes are.
-            ("DequantizeLinear", 0) | ("QLinearConv" | "QLinearMatMul" | "QGemm", 3) => true,
+            ("DequantizeLinear", 0)
+            | ("QLinearConv" | "QLinearMatMul" | "QGemm", 3)
+            | ("ConvInteger" | "MatMulInteger", 1) => true,
             _ => false,
         };
         let Ok(&Item::Stored(Stored {

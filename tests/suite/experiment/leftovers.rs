@@ -256,6 +256,45 @@ fn files_that_cannot_be_written_are_known_at_the_start() {
 }
 
 #[test]
+fn a_file_that_is_there_is_replaced_by_those_who_say_so() {
+    let folder = folder();
+    let out = folder.path().join("out");
+    for (command, more) in [
+        ("trace", ["--images", "images"]),
+        ("quantize", ["--bits", "8"]),
+    ] {
+        fs::write(&out, b"before").unwrap();
+        let run = |force: &[&str]| {
+            quantbound(folder.path(), command)
+                .args(more)
+                .args(["--out", "out"])
+                .args(force)
+                .output()
+                .unwrap()
+        };
+        let error = refused(&run(&[]));
+        assert!(error.contains("give --force"), "{command}: {error}");
+        assert_eq!(fs::read(&out).unwrap(), b"before");
+        fine(&run(&["--force"]));
+        assert_ne!(fs::read(&out).unwrap(), b"before");
+    }
+}
+
+#[test]
+fn a_file_in_the_place_of_an_architecture_is_told_where_files_go() {
+    for model in ["net.onnx", "w.SAFETENSORS", "dir/w.pth"] {
+        let output = Command::new(BINARY)
+            .args(["inspect", "--model", model, "--weights", "random:1"])
+            .output();
+        let error = refused(&output.unwrap());
+        assert!(
+            error.contains("--weights FILE") && !error.contains("unknown model"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn weights_that_are_not_there_are_named_before_the_architecture() {
     let folder = folder();
     fs::remove_file(folder.path().join("w.onnx")).unwrap();
@@ -584,7 +623,7 @@ mod unix {
             fs::write(folder.path().join("out"), b"before").unwrap();
             // SIGXFSZ is ignored, so that the write itself fails.
             let script = format!(
-                "trap '' XFSZ; ulimit -f 1; exec \"$0\" {command} --model x --weights w.onnx {more} --out out"
+                "trap '' XFSZ; ulimit -f 1; exec \"$0\" {command} --model x --weights w.onnx {more} --out out --force"
             );
             let output = Command::new("bash")
                 .args(["-c", &script, BINARY])

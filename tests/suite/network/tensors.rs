@@ -75,7 +75,8 @@ fn traces_of_tensors_are_onnx_runtimes_values() {
         let (compared, _) = compare(&imported, golden, &full);
         assert_eq!(compared, imported.network.nodes.len());
         // Methods that need no pictures follow.
-        let output = quantbound("trace", name, &[&fixed[..], &["--bits", "3"]].concat());
+        let again = [&fixed[..], &["--bits", "3", "--force"]].concat();
+        let output = quantbound("trace", name, &again);
         assert!(output.status.success(), "{}", said(&output));
         assert_ne!(read().last(), full.last(), "{name}");
         let output = quantbound("inspect", name, &[]);

@@ -10,7 +10,7 @@ use quantbound::network::onnx::{self, QuantizedModel};
 use quantbound::quant::exported::export;
 use quantbound::quant::imported::{fit, own};
 use quantbound::quant::uniform::{Scheme, Uniform};
-use quantbound::quant::{At, Granularity, QuantizedNetwork, Quantizer};
+use quantbound::quant::{At, Granularity, QuantizedActivation, QuantizedNetwork, Quantizer};
 use quantbound::tensor::Batch;
 
 use crate::common::onnx_golden::uniform;
@@ -217,5 +217,41 @@ fn an_export_comes_back_as_it_was() {
         for (i, node) in network.nodes.iter().enumerate() {
             assert_eq!(want[i].data, got[i].data, "{}", node.name);
         }
+    }
+}
+
+/// Sums of codes that a factor scales are the layer of the same codes.
+#[test]
+fn an_integer_convolution_is_the_layer_of_its_codes() {
+    let float = float("quantized/tiny.onnx");
+    let read = |name: &str| fit(&float, &quantized(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let (want, got) = (read("tiny_quantized"), read("tiny_integer"));
+    let (a, b) = (&want.quantized.layers[0], &got.quantized.layers[0]);
+    assert_eq!(a.codes, b.codes);
+    assert_eq!(a.zero_point, b.zero_point);
+    assert_eq!(a.bias, b.bias);
+    for (x, y) in a.scale.iter().zip(&b.scale) {
+        assert!((x - y).abs() <= 4.0 * f32::EPSILON * x, "{x} {y}");
+    }
+    assert_eq!(want.quantized.activations, got.quantized.activations);
+}
+
+/// A softmax at the end is left out, and with it the grid of its probabilities.
+#[test]
+fn a_quantized_softmax_at_the_end_is_left_out() {
+    let float = float("quantized/classes.onnx");
+    for name in ["classes_qdq", "classes_qop"] {
+        let file = quantized(name);
+        let notes = &file.imported.notes;
+        assert!(
+            notes.iter().any(|n| n.contains("outputs are logits")),
+            "{notes:?}"
+        );
+        let fitted = fit(&float, &file).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(fitted.quantized.layers.len(), 1);
+        // Probabilities have a step of 1 / 256.
+        let fine = |g: &QuantizedActivation| g.scale < 1.0 / 200.0;
+        assert!(!fitted.quantized.activations.iter().any(fine), "{name}");
+        assert!(!fitted.quantized.activations.is_empty(), "{name}");
     }
 }

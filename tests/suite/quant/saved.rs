@@ -248,3 +248,26 @@ fn the_command_names_what_is_wrong() {
         assert!(!path.exists());
     }
 }
+
+#[test]
+fn a_state_dict_is_the_dequantized_network() {
+    let network = network();
+    for method in 0..METHODS.len() {
+        let (quantized, _) = quantize(&network, method, 4);
+        let made = quantbound::quant::state_dict::state_dict(&network, &quantized).unwrap();
+        let dict = quantbound::network::checkpoint::safetensors::parse(&made.bytes).unwrap();
+        let floats = quantized.dequantize(&network);
+        assert_eq!(dict.tensors.len(), made.tensors);
+        assert_eq!(made.tensors, 2 * network.layers().count());
+        for node in floats.nodes.iter().filter(|n| n.is_layer()) {
+            let affine = node.affine().unwrap();
+            let tensor = |what: &str| dict.tensors[&format!("{}.{what}", node.name)].data();
+            assert_eq!(
+                (tensor("weight"), tensor("bias")),
+                (affine.weight, affine.bias),
+                "{}",
+                node.name
+            );
+        }
+    }
+}

@@ -254,7 +254,7 @@ impl<'a> Importer<'a> {
         };
         let attributes = Attributes(&node.attribute);
         let rows = match node.op_type.as_deref() {
-            Some("MatMul" | "QLinearMatMul") => 1,
+            Some("MatMul" | "QLinearMatMul" | "MatMulInteger") => 1,
             Some("Gemm" | "QGemm") => usize::from(!attributes.flag("transB")),
             _ => 0,
         };

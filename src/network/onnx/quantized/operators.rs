@@ -2,19 +2,34 @@
 //! values that the codes stand for, then the output's grid.
 
 use super::super::attributes::Attributes;
-use super::super::importer::{Importer, Value, View};
+use super::super::importer::{Importer, Item, Value, View};
 use super::super::proto;
+use super::codes::Parameters;
+use super::record::Grid;
 use crate::network::op::{Activation, Op};
 
 /// Extents, values, and the scale of each row, or of all.
 type Weights = (Vec<usize>, Vec<f32>, Vec<f32>);
 
 impl<'a> Importer<'a> {
+    /// The grid of the codes at input `i`.
+    fn grid_of(&self, node: &'a proto::Node, i: usize) -> Result<Grid, String> {
+        let name = self.input(node, i).unwrap_or_default();
+        let made = self.record.as_ref().and_then(|r| r.coded.get(name));
+        let is_constant = matches!(self.item(node, i), Ok(Item::Constant(_) | Item::Stored(_)));
+        made.copied().ok_or_else(|| match is_constant {
+            true => format!(
+                "input {name:?} is a constant: a bias added after a grid is not known; make MatMul and Add one Gemm before \
+                 quantizing (ONNX Runtime's quant_pre_process does)"
+            ),
+            false => format!("input {name:?} is no computed tensor of codes"),
+        })
+    }
+
     /// The value at input `i`, whose codes must be those of the parameters at the next two inputs.
     fn operand(&self, node: &'a proto::Node, i: usize) -> Result<(Value, f32), String> {
         let name = self.input(node, i).unwrap_or_default();
-        let made = self.record.as_ref().and_then(|r| r.coded.get(name));
-        let made = made.ok_or_else(|| format!("input {name:?} is no computed tensor of codes"))?;
+        let made = self.grid_of(node, i)?;
         let p = self.parameters(node, i + 1, None, 0)?;
         if (p.scale[0], p.zero[0]) != (made.scale, made.zero) {
             return Err(format!(
@@ -73,6 +88,68 @@ impl<'a> Importer<'a> {
         let bias = self.coded_bias(node, 8, (out, input, &scale))?;
         self.convolution(node, value, &dims, weights, bias)?;
         self.put_on_grid(node, 6)
+    }
+
+    /// `ConvInteger` and `MatMulInteger`: the layer on codes less their zero points, a number of units of the input's step,
+    /// which a later factor gives the weights' scales.
+    pub(super) fn integer_layer(&mut self, op: &str, node: &'a proto::Node) -> Result<(), String> {
+        let made = self.grid_of(node, 0)?;
+        let zero = match self.optional(node, 2)?.map(|c| c.integers()) {
+            None => 0,
+            Some(Some(&[zero])) => zero,
+            Some(_) => return Err("its input has several zero points; one is known".into()),
+        };
+        if zero != made.zero {
+            return Err(format!(
+                "reads codes with zero point {zero} that were made with {}",
+                made.zero
+            ));
+        }
+        let value = self.padded_value(node, 0)?;
+        let (dims, kind) = self.codes(node, 1)?;
+        let zeros = match self.optional(node, 3)? {
+            None => vec![0],
+            Some(c) => c
+                .integers()
+                .ok_or("its zero points must be integers")?
+                .to_vec(),
+        };
+        let rows = usize::from(op == "MatMulInteger");
+        let several = zeros.len() > 1;
+        if zeros.is_empty() || several && dims.get(rows) != Some(&zeros.len()) {
+            return Err(format!(
+                "{} zero points for weights of shape {dims:?}",
+                zeros.len()
+            ));
+        }
+        let p = Parameters {
+            scale: vec![1.0; zeros.len()],
+            zero: zeros,
+            axis: several.then_some(rows),
+            kind: None,
+        };
+        let floats = self.dequantized(node, 1, &p)?;
+        if let Some(name) = node.input.get(1) {
+            self.remember(name, (node, 1), (kind, p))?;
+        }
+        // The layer is charged for them.
+        self.give(floats.bytes());
+        let weights = floats.into_floats().unwrap_or_default();
+        let out = match op {
+            "ConvInteger" => {
+                let out = *dims.first().ok_or("its weights are a single number")?;
+                self.convolution(node, value, &dims, weights, vec![0.0; out])?;
+                out
+            }
+            _ => {
+                let matrix = super::super::layers::matrix_of(&dims, weights, false)?;
+                let out = matrix.dims()[0];
+                self.dense(node, value, matrix, vec![0.0; out])?;
+                out
+            }
+        };
+        let units = self.made(node)?;
+        self.affine(node, units, &vec![(1.0 / f64::from(made.scale), 0.0); out])
     }
 
     pub(super) fn qlinear_matmul(&mut self, node: &'a proto::Node) -> Result<(), String> {

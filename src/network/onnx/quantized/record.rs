@@ -66,6 +66,8 @@ pub struct Record<'a> {
     pub ranges: HashMap<&'a str, (i64, i64)>,
     /// By name of a tensor of codes, the grid that they are of.
     pub coded: HashMap<&'a str, Grid>,
+    /// True once the function at the end was left out: grids after it are those of its values, and left out too.
+    pub ended: bool,
 }
 
 impl Record<'_> {
@@ -108,6 +110,8 @@ pub fn is_known(op: &str, domain: &str) -> bool {
                 | "QLinearGlobalAveragePool"
                 | "QLinearAveragePool"
                 | "QLinearConcat"
+                | "QLinearSoftmax"
+                | "QLinearSigmoid"
                 | "QGemm"
         ),
         "qonnx.custom_op.general" | "onnx.brevitas" => op == "Quant",

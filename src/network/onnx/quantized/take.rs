@@ -10,15 +10,23 @@ impl<'a> Importer<'a> {
             return Ok(false);
         }
         match op {
-            "QuantizeLinear" => self.quantize_linear(node)?,
-            "DequantizeLinear" => self.dequantize_linear(node)?,
             "Quant" => self.quant(node)?,
             "QLinearConv" => self.qlinear_conv(node)?,
             "QLinearMatMul" => self.qlinear_matmul(node)?,
             "QGemm" => self.qgemm(node)?,
+            "ConvInteger" | "MatMulInteger" => self.integer_layer(op, node)?,
             "QLinearAdd" => self.qlinear_add(node)?,
             "QLinearConcat" => self.qlinear_concat(node)?,
             "QLinearGlobalAveragePool" | "QLinearAveragePool" => self.qlinear_pool(op, node)?,
+            "QuantizeLinear" | "DequantizeLinear" if self.has_ended(node) => {
+                let value = self.unfinished_value(node, 0)?;
+                self.set(node, value)?;
+            }
+            "QuantizeLinear" => self.quantize_linear(node)?,
+            "DequantizeLinear" => self.dequantize_linear(node)?,
+            "QLinearSoftmax" | "QLinearSigmoid" if self.ends(node) => {
+                self.drop_last(op.trim_start_matches("QLinear"), node)?;
+            }
             "DynamicQuantizeLinear" | "DynamicQuantizeMatMul" => {
                 return Err(
                     "finds its grid for each image anew (dynamic quantization): quantize with fixed grids"
@@ -29,5 +37,10 @@ impl<'a> Importer<'a> {
             _ => return self.hand_on(op, node),
         }
         Ok(true)
+    }
+
+    /// True for a node that reads what would have been the value of a function that was left out.
+    fn has_ended(&self, node: &'a proto::Node) -> bool {
+        self.record.as_ref().is_some_and(|r| r.ended) && !self.is_constant(node, 0)
     }
 }

@@ -25,7 +25,7 @@ fn traced(dir: &Path, variant: &[&str]) -> Vec<f64> {
     let (input, out) = (dir.join("worst.safetensors"), dir.join("trace.safetensors"));
     let mut args = SMALL.to_vec();
     args.extend(["--backend", "cpu-f64", "--input", input.to_str().unwrap()]);
-    args.extend(["--out", out.to_str().unwrap()]);
+    args.extend(["--out", out.to_str().unwrap(), "--force"]);
     args.extend(variant);
     let (fine, text) = command("trace", &args);
     assert!(fine, "{text}");
@@ -93,6 +93,54 @@ fn the_command_stores_an_input_that_others_can_reproduce() {
     args.extend(["--depth", "99"]);
     let (fine, deep) = command("search", &args);
     assert!(!fine && deep.contains("layers 1 to"), "{deep}");
+}
+
+/// What another tool quantized is searched, and held against the bounds that know of its grids; most images are spoken of too.
+#[test]
+fn a_network_of_another_tool_is_searched() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().to_str().unwrap();
+    // Names without labels: the network has ten classes.
+    let pictures = dir.path().join("images");
+    std::fs::create_dir(&pictures).unwrap();
+    for (i, file) in std::fs::read_dir(IMAGES).unwrap().enumerate() {
+        std::fs::copy(file.unwrap().path(), pictures.join(format!("{i}.png"))).unwrap();
+    }
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let weights = fixtures.join("onnx/resnet_torchscript.onnx");
+    let file = fixtures.join("quantized/resnet_qdq_s8s8.onnx");
+    let (weights, file) = (weights.to_str().unwrap(), file.to_str().unwrap());
+    let network = ["--model", "x", "--weights", weights, "--quantized", file];
+    let images = ["--images", pictures.to_str().unwrap(), "--backend", "cpu"];
+    let mut args = [&network[..], &images[..]].concat();
+    let (fine, told) = command(
+        "search",
+        &[&args[..], &["--out", out, "--budget", "16"]].concat(),
+    );
+    assert!(fine, "{told}");
+    let json = std::fs::read(dir.path().join("search.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(
+        (&json["bits"], &json["granularity"]),
+        (&8.into(), &"per-channel".into())
+    );
+    let verdicts = json["verdicts"].as_array().unwrap();
+    let ids: Vec<&str> = verdicts
+        .iter()
+        .map(|v| v["bound"].as_str().unwrap())
+        .collect();
+    assert!(ids.contains(&"channelwise"), "{ids:?}");
+    assert!(verdicts.iter().all(|v| v["verdict"] == "holds"), "{told}");
+
+    let run = dir.path().join("run");
+    args.extend(["--out", run.to_str().unwrap()]);
+    let (fine, told) = command("guarantees", &args);
+    assert!(!fine && told.contains("give --coverage"), "{told}");
+    args.extend(["--coverage", "0.5", "--confidence", "0.5"]);
+    let (fine, told) = command("guarantees", &args);
+    assert!(fine && told.contains("output within"), "{told}");
+    let (fine, told) = command("search", &args[..network.len() - 2]);
+    assert!(!fine && told.contains("--bits"), "{told}");
 }
 
 #[test]

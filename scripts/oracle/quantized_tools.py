@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""What Brevitas, PyTorch (pt2e of torchao) and NNCF make of torchvision's MobileNetV2 and ResNet-18, as ONNX.
+
+  quantized_tools.py FOLDER PROGRAM IMAGES   writes FOLDER/torch_MODEL/torch_MODEL.onnx and a file of each tool beside it,
+                                             for quantized_check.py
+
+Weights are random from a seed, batch norms have the statistics of the images. A tool that fails on a model is a line.
+Needs torch, torchvision, brevitas, torchao, nncf, onnxscript, and what quantized_onnx.py needs.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+import torchvision
+
+from quantized_onnx import CALIBRATION, traced
+
+MODELS = ["mobilenet_v2", "resnet18"]
+SIDE = 224
+
+
+def network(name, images=None):
+    torch.manual_seed(7)
+    model = getattr(torchvision.models, name)(weights=None)
+    if images is not None:
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        with torch.no_grad():
+            model.train()(images)
+    return model.eval()
+
+
+def export(model, path):
+    torch.onnx.export(model, torch.zeros(1, 3, SIDE, SIDE), str(path), opset_version=17, dynamo=False)
+
+
+def brevitas_qcdq(model, images, path, per_channel):
+    from brevitas.export import export_onnx_qcdq
+    from brevitas.graph.calibrate import calibration_mode
+    from brevitas.graph.quantize import preprocess_for_quantize
+    from brevitas_examples.imagenet_classification.ptq.ptq_common import quantize_model
+
+    model = preprocess_for_quantize(model)
+    model = quantize_model(model, backend="fx", weight_bit_width=8, act_bit_width=8, bias_bit_width=32, scale_factor_type="float_scale",
+                           weight_param_method="stats", weight_quant_granularity="per_channel" if per_channel else "per_tensor",
+                           weight_quant_type="sym", act_quant_type="sym", act_param_method="stats", act_quant_percentile=99.999,
+                           quant_format="int", weight_narrow_range=True, layerwise_first_last_bit_width=8)
+    with torch.no_grad(), calibration_mode(model):
+        model(images)
+    with torch.no_grad():
+        model.eval()(images[:1])
+    export_onnx_qcdq(model, args=images[:1], export_path=str(path), opset_version=17, dynamo=False)
+
+
+def pt2e(model, images, path):
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
+        X86InductorQuantizer,
+        get_default_x86_inductor_quantization_config,
+    )
+
+    exported = torch.export.export(model, (images[:1],)).module()
+    quantizer = X86InductorQuantizer()
+    quantizer.set_global(get_default_x86_inductor_quantization_config())
+    prepared = prepare_pt2e(exported, quantizer)
+    with torch.no_grad():
+        for image in images:
+            prepared(image[None])
+    converted = convert_pt2e(prepared)
+    torch.onnx.export(converted, (images[:1],), str(path), dynamo=True, external_data=False)
+
+
+def nncf_onnx(float_path, images, path, one_grid=False):
+    """As it comes, inputs of depthwise convolutions have a grid for each channel."""
+    import nncf
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
+
+    options = {}
+    if one_grid:
+        whole = AdvancedQuantizationParameters(activations_quantization_params=QuantizationParameters(per_channel=False))
+        options = {"advanced_parameters": whole}
+    model = onnx.load(float_path)
+    name = model.graph.input[0].name
+    data = nncf.Dataset([{name: image[None].numpy()} for image in images])
+    onnx.save(nncf.quantize(model, data, subset_size=len(images), **options), path)
+
+
+def main():
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
+    folder, program, pictures = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    for name in MODELS:
+        place = folder / f"torch_{name}"
+        place.mkdir(parents=True, exist_ok=True)
+        path = place / f"torch_{name}.onnx"
+        export(network(name), path)
+        images = torch.from_numpy(np.array(traced(program, path, pictures, max(CALIBRATION, 4), place / "trace.safetensors")["input"]))
+        export(network(name, images), path)
+        tools = {
+            "brevitas-qcdq-channel": lambda out: brevitas_qcdq(network(name, images), images, out, True),
+            "brevitas-qcdq-tensor": lambda out: brevitas_qcdq(network(name, images), images, out, False),
+            "pt2e": lambda out: pt2e(network(name, images), images, out),
+            "nncf": lambda out: nncf_onnx(path, images, out),
+            "nncf-tensor": lambda out: nncf_onnx(path, images, out, one_grid=True),
+        }
+        for tool, make in tools.items():
+            out = place / f"{tool}.onnx"
+            try:
+                make(out)
+                print(out, out.stat().st_size, flush=True)
+            except Exception as error:
+                print(out, "FAILED", type(error).__name__, str(error)[:300], flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ use crate::network::synthetic::{random_images, random_network};
 use crate::network::{Network, zoo};
 use crate::quant::Granularity;
 use crate::quant::uniform::Scheme;
+use crate::tensor::Batch;
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
@@ -60,17 +61,28 @@ impl Args {
         let input = random_images(network.input, batch, 1);
         let selected = self.engine.select()?;
         let mut runner = selected.engine.prepare(&network)?;
-        anyhow::ensure!(
-            batch <= runner.max_batch(),
-            "--batch {batch}: this engine takes at most {} images at once",
-            runner.max_batch()
-        );
+        // With variants a batch's values stay; those that do not fit together are measured in parts.
+        let together = runner.max_batch().max(1) * input.shape.len();
+        let part = |data: &[f32]| Batch {
+            shape: input.shape,
+            data: data.to_vec(),
+        };
+        let parts: Vec<Batch> = match self.variants {
+            0 => Vec::new(),
+            _ => input.data.chunks(together).map(part).collect(),
+        };
         let variants = load_variants(&network, runner.as_mut(), self.variants as usize)?;
         let mut pass = || -> Result<f64, EngineError> {
             let started = Instant::now();
-            runner.reference(&input)?;
-            for variant in &variants {
-                runner.compare(variant)?;
+            if parts.is_empty() {
+                runner.forward(&input)?;
+                return Ok(started.elapsed().as_secs_f64());
+            }
+            for part in &parts {
+                runner.reference(part)?;
+                for variant in &variants {
+                    runner.compare(variant)?;
+                }
             }
             Ok(started.elapsed().as_secs_f64())
         };

@@ -108,6 +108,19 @@ pub trait Runner {
     fn load(&mut self, quantized: &QuantizedNetwork) -> Result<Variant, EngineError>;
     /// Full-precision pass; its values stay on the engine. Returns the outputs, one vector per image.
     fn reference(&mut self, input: &Batch) -> Result<Vec<Vec<f32>>, EngineError>;
+    /// The outputs alone of the full-precision pass, for any number of images: a batch that does not fit is run in parts.
+    /// What the last [`Runner::reference`] left may be gone.
+    fn forward(&mut self, input: &Batch) -> Result<Vec<Vec<f32>>, EngineError> {
+        let together = self.max_batch().max(1) * input.shape.len();
+        let mut outputs = Vec::with_capacity(input.images());
+        for part in input.data.chunks(together) {
+            outputs.extend(self.reference(&Batch {
+                shape: input.shape,
+                data: part.to_vec(),
+            })?);
+        }
+        Ok(outputs)
+    }
     /// Runs variants on the batch of the last [`Runner::reference`], each once, and reduces what was asked for, in their
     /// order. Equal variants give equal bits, whatever else runs and is reduced.
     ///

@@ -1,7 +1,7 @@
 //! What convolutions and dense layers send back to their input: the transposed products.
 
 use super::buffers::Buffers;
-use super::conv::Params;
+use super::params::Params;
 use super::real::Real;
 use super::split::{Split, Tile};
 use super::strided::inside;

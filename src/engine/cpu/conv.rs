@@ -1,171 +1,25 @@
 //! Convolutions and dense layers as matrix products; depthwise convolutions are in [`super::depthwise`].
 //!
 //! A 1x1 convolution multiplies the map where it lies. For other kernels the map is laid out once ([`Layout`]); every
-//! (channel, kernel tap) is then a row of a matrix that nobody has to copy together: it starts somewhere in the layout.
+//! (channel, kernel tap) is then a row of a matrix that starts somewhere in the layout. Nobody has the whole matrix: a
+//! step's columns are gathered when they are needed ([`Product`]).
 
-use std::sync::OnceLock;
-
-use super::buffers::{Buffer, Buffers};
-use super::kernels::{PANEL, Packed, Step};
+use super::buffers::Buffers;
+use super::kernels::{Dense, PANEL};
 use super::layout::Layout;
+use super::params::Params;
+use super::product::{Product, SLACK};
 use super::real::Real;
 use super::split::{Split, Tile};
-use crate::network::{Activation, Affine, Conv};
+use crate::network::{Activation, Conv};
 use crate::tensor::Shape;
 
-/// Terms of a sum that are added at a time: the rows that they read stay in the nearest cache.
-const TERMS: usize = 256;
 /// Multiplications of one piece of work.
 const PIECE: usize = 1 << 21;
 /// Pieces of one layer, at most.
 const PIECES: usize = 16;
-
-/// Weights and one bias per output, in the engine's number type.
-#[derive(Debug)]
-pub struct Params<T> {
-    /// In panels; as it was for depthwise convolutions.
-    pub weight: Packed<T>,
-    /// One per output channel.
-    pub bias: Vec<T>,
-    natural: OnceLock<Vec<T>>,
-}
-
-impl<T: Real> Params<T> {
-    /// Packs the weights of a layer, `[out][in / groups][taps]`.
-    pub fn new(affine: &Affine<'_>, weight: Vec<T>, bias: Vec<T>) -> Self {
-        let weight = if is_depthwise(affine) {
-            Packed::plain(weight, affine.fan_in())
-        } else {
-            Packed::panels(&weight, affine.groups, affine.fan_in())
-        };
-        Self::packed(weight, bias)
-    }
-
-    /// Weights that are packed already.
-    pub fn packed(weight: Packed<T>, bias: Vec<T>) -> Self {
-        Self {
-            weight,
-            bias,
-            natural: OnceLock::new(),
-        }
-    }
-
-    /// The weights as [`Params::new`] got them.
-    pub fn natural(&self) -> &[T] {
-        self.natural.get_or_init(|| self.weight.unpack())
-    }
-}
-
-fn is_depthwise(affine: &Affine<'_>) -> bool {
-    affine.in_per_group == 1 && affine.groups == affine.out && affine.groups > 1
-}
-
-/// One group's product with rows of a map.
-struct Product<'a, T> {
-    params: &'a Params<T>,
-    group: usize,
-    x: &'a [T],
-    /// Where in `x` each term's row starts.
-    rows: &'a [u32],
-    /// Where the last one starts.
-    last: usize,
-    /// Row length of the output, and of `x` as the terms see it; what lies between is dropped.
-    width: [usize; 2],
-    activation: Activation,
-    buffers: &'a Buffers<T>,
-}
-
-impl<T: Real> Product<'_, T> {
-    /// Pixels of a piece in `x`, when it has `pixels` of the output from the start of a row.
-    fn reach(&self, pixels: usize) -> usize {
-        let [out, x] = self.width;
-        if out == x {
-            pixels
-        } else {
-            (pixels / out - 1) * x + out
-        }
-    }
-
-    /// Computes the tile: channels of the group, and pixels that begin with a row of the output or, where
-    /// nothing is dropped, anywhere.
-    fn run(&self, mut out: Tile<'_, T>, group_rows: usize) {
-        let tiles = T::tiles();
-        let [width, columns] = self.width;
-        let (whole, most) = (width == columns, tiles.columns());
-        let reach = self.reach(out.columns);
-        let start = out.column / width * columns + out.column % width;
-        assert!(self.last + start + reach <= self.x.len());
-        let first = out.row - self.group * group_rows;
-        let (channels, depth) = (out.rows, self.rows.len());
-        let bias = &self.params.bias[out.row..][..channels];
-        // Sums that are not finished wait in the output itself where it has the same pixels.
-        let blocks = depth.div_ceil(TERMS);
-        let waiting = match (whole, blocks) {
-            (true, _) => 0,
-            (false, 1) => PANEL,
-            (false, _) => channels.next_multiple_of(PANEL),
-        };
-        let mut sums: Buffer<T> = self.buffers.take(waiting * most);
-        let (target, stride) = out.as_mut_ptr();
-        for j in (0..reach).step_by(most) {
-            let n = most.min(reach - j);
-            for t in (0..depth).step_by(TERMS) {
-                let terms = TERMS.min(depth - t);
-                let done = t + terms == depth;
-                for i in (0..channels).step_by(PANEL) {
-                    let panel = self.params.weight.panel(self.group, (first + i) / PANEL);
-                    let row = if blocks == 1 { 0 } else { i };
-                    // SAFETY: row `i` and column `j` lie inside the tile where it is used directly.
-                    let (to, stride) = if whole {
-                        (unsafe { target.add(i * stride + j) }, stride)
-                    } else {
-                        (sums[row * most..].as_mut_ptr(), most)
-                    };
-                    let valid = PANEL.min(channels - i);
-                    let step = Step {
-                        terms,
-                        weight: panel[t * PANEL..].as_ptr(),
-                        x: self.x[start + j..].as_ptr(),
-                        rows: self.rows[t..].as_ptr(),
-                        out: to,
-                        stride,
-                        valid,
-                        columns: n,
-                        bias: (t == 0).then_some(bias[i..].as_ptr()),
-                        activation: if done {
-                            self.activation
-                        } else {
-                            Activation::Identity
-                        },
-                    };
-                    // SAFETY: every row has `n` elements by the assertion, and so have the `valid` rows of the tile
-                    // or of the sums; the panel has its depth, the processor its own kernels.
-                    unsafe { tiles.run(&step) };
-                    if done && !whole {
-                        for r in 0..valid {
-                            let sums = &sums[(row + r) * most..][..n];
-                            keep(sums, j, self.width, out.row_mut(i + r));
-                        }
-                    }
-                }
-            }
-        }
-        self.buffers.give(sums);
-    }
-}
-
-/// Copies what belongs to the output of `x` that begins at `first` of its padded rows.
-fn keep<T: Copy>(mut x: &[T], first: usize, [width, columns]: [usize; 2], out: &mut [T]) {
-    let (mut row, mut at) = (first / columns, first % columns);
-    while !x.is_empty() {
-        let (here, rest) = x.split_at(x.len().min(columns - at));
-        if at < width {
-            let n = here.len().min(width - at);
-            out[row * width + at..][..n].copy_from_slice(&here[..n]);
-        }
-        (row, at, x) = (row + 1, 0, rest);
-    }
-}
+/// Output channels of one piece, at least: each piece gathers what it reads.
+const CHANNELS: usize = 64;
 
 /// A dense layer on one vector.
 pub fn linear<T: Real>(
@@ -174,25 +28,20 @@ pub fn linear<T: Real>(
     out: &mut [T],
     activation: Activation,
     split: Split,
-    buffers: &Buffers<T>,
 ) {
-    let rows: Vec<u32> = (0..x.len() as u32).collect();
-    let product = Product {
-        params,
-        group: 0,
-        x,
-        rows: &rows,
-        last: x.len() - 1,
-        width: [1, 1],
-        activation,
-        buffers,
-    };
-    let channels = out.len();
-    let work = channels * x.len();
-    let pieces = work.div_ceil(PIECE).clamp(1, PIECES);
-    let most = channels.div_ceil(pieces).next_multiple_of(PANEL);
-    let tiles = Tile::new(out, 1).split(most, 1);
-    split.each(tiles, |tile| product.run(tile, channels));
+    let pieces = (out.len() * x.len()).div_ceil(PIECE).clamp(1, PIECES);
+    let rows = out.len().div_ceil(pieces).next_multiple_of(PANEL);
+    split.chunks(out, rows, |i, out| {
+        let mut dense = Dense {
+            x,
+            weight: params.weight.panels_from(0, i * rows / PANEL),
+            bias: &params.bias[i * rows..][..out.len()],
+            out,
+            activation,
+        };
+        // SAFETY: the kernel is this processor's own.
+        unsafe { T::tiles().dense(&mut dense) };
+    });
 }
 
 /// A convolution of one image with any kernel, groups, stride, dilation and padding.
@@ -207,36 +56,42 @@ pub fn conv<T: Real>(
 ) {
     let (out_per_group, in_per_group) = (out_shape.c / conv.groups, shape.c / conv.groups);
     let direct = conv.is_pointwise();
+    if direct && out_shape.pixels() == 1 {
+        return linear(params, x, out, activation, split);
+    }
     let layout = (!direct).then(|| Layout::new(conv, shape, out_shape));
     let laid_out = layout.as_ref().map(|layout| {
-        let mut planes = buffers.take(shape.c * layout.len());
-        split.chunks(&mut planes, layout.len(), |c, plane| {
+        let len = shape.c * layout.len();
+        let mut planes = buffers.take(len + SLACK);
+        split.chunks(&mut planes[..len], layout.len(), |c, plane| {
             plane.fill(T::ZERO);
             layout.fill(&x[c * shape.pixels()..][..shape.pixels()], plane);
         });
         planes
     });
-    let (x, plane, taps, columns) = match (&layout, &laid_out) {
-        (Some(layout), Some(planes)) => (&**planes, layout.len(), &*layout.taps, layout.columns),
-        _ => (x, shape.pixels(), &[0][..], out_shape.pixels()),
+    let pixels = out_shape.pixels();
+    let (x, plane, taps, width) = match (&layout, &laid_out) {
+        (Some(layout), Some(planes)) => {
+            let width = [out_shape.w, layout.columns];
+            (&**planes, layout.len(), &*layout.taps, width)
+        }
+        _ => (x, pixels, &[0][..], [pixels, pixels]),
     };
-    let width = if direct { columns } else { out_shape.w };
     let rows: Vec<u32> = (0..in_per_group)
         .flat_map(|c| taps.iter().map(move |tap| (c * plane + tap) as u32))
         .collect();
-    let last = rows.iter().max().map_or(0, |&r| r as usize);
 
-    let pixels = out_shape.pixels();
     let work = out_per_group * rows.len() * pixels;
     let pieces = match split {
         Split::Serial => 1,
         Split::Parallel => work.div_ceil(PIECE).clamp(1, PIECES),
     };
-    // Whole rows of the output, or whole steps of a kernel where rows do not matter.
-    let unit = if direct { T::tiles().columns() } else { width };
+    let unit = T::tiles().columns();
     let across = pixels.div_ceil(unit).min(pieces);
     let most = pixels.div_ceil(unit).div_ceil(across) * unit;
-    let down = pieces.div_ceil(across);
+    let down = pieces
+        .div_ceil(across)
+        .min(out_per_group.div_ceil(CHANNELS));
     let high = out_per_group.div_ceil(down).next_multiple_of(PANEL);
     let groups = Tile::new(out, pixels).split(out_per_group, pixels);
     let tiles = groups.into_iter().flat_map(|g| g.split(high, most));
@@ -245,10 +100,10 @@ pub fn conv<T: Real>(
         let product = Product {
             params,
             group,
-            x: &x[group * in_per_group * plane..][..in_per_group * plane],
+            x: &x[group * in_per_group * plane..],
             rows: &rows,
-            last,
-            width: [width, columns],
+            width,
+            direct,
             activation,
             buffers,
         };
@@ -256,5 +111,192 @@ pub fn conv<T: Real>(
     });
     if let Some(planes) = laid_out {
         buffers.give(planes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::cpu::activation::activate;
+    use crate::engine::cpu::kernels::Packed;
+    use crate::network::Pad;
+    use crate::tensor::Tensor;
+    use proptest::prelude::*;
+
+    /// Sizes of a problem, small enough for a loop over everything.
+    #[derive(Clone, Debug)]
+    struct Sizes {
+        groups: usize,
+        channels: [usize; 2],
+        image: [usize; 2],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        dilation: [usize; 2],
+        pad: [usize; 4],
+    }
+
+    fn sizes() -> impl Strategy<Value = Sizes> {
+        let pair = |most: usize| [1..=most, 1..=most];
+        let out = prop_oneof![5 => 1usize..20, 1 => 60usize..100];
+        let kernel = prop_oneof![2 => Just([1, 1]), 3 => pair(4)];
+        let step = prop_oneof![2 => Just([1, 1]), 1 => pair(3)];
+        (
+            1usize..4,
+            out,
+            1usize..30,
+            pair(17),
+            kernel,
+            step,
+            pair(3),
+            proptest::array::uniform4(0usize..3),
+        )
+            .prop_map(
+                |(groups, out, inputs, image, kernel, stride, dilation, pad)| Sizes {
+                    groups,
+                    channels: [out, inputs],
+                    image,
+                    kernel,
+                    stride,
+                    dilation,
+                    pad,
+                },
+            )
+    }
+
+    fn number(i: usize) -> f32 {
+        let mixed = (i as u32 + 1).wrapping_mul(2_654_435_761) >> 8;
+        mixed as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// Every output is the chain of the definition to the bit, whoever works on it.
+    fn check<T: Real + std::fmt::Debug>(
+        sizes: &Sizes,
+        activation: Activation,
+        poison: Option<f32>,
+    ) -> Result<(), TestCaseError> {
+        let ([kh, kw], [sh, sw], [dh, dw]) = (sizes.kernel, sizes.stride, sizes.dilation);
+        let [top, bottom, left, right] = sizes.pad;
+        let [h, w] = sizes.image;
+        let reach =
+            |n: usize, pads: usize, k: usize, d: usize| (n + pads).checked_sub((k - 1) * d + 1);
+        let spans = (
+            reach(h, top + bottom, kh, dh),
+            reach(w, left + right, kw, dw),
+        );
+        let (Some(high), Some(wide)) = spans else {
+            return Ok(());
+        };
+        let [out_per, in_per] = sizes.channels;
+        let (outs, ins) = (out_per * sizes.groups, in_per * sizes.groups);
+        let (shape, out_shape) = (
+            Shape::new(ins, h, w),
+            Shape::new(outs, high / sh + 1, wide / sw + 1),
+        );
+        let weight: Vec<f32> = (0..outs * in_per * kh * kw).map(number).collect();
+        let bias: Vec<f32> = (0..outs).map(|i| number(i + 7)).collect();
+        let layer = Conv {
+            weight: Tensor::new(vec![outs, in_per, kh, kw], weight.clone()).unwrap(),
+            bias: bias.clone(),
+            stride: sizes.stride,
+            pad: Pad {
+                top,
+                bottom,
+                left,
+                right,
+            },
+            dilation: sizes.dilation,
+            groups: sizes.groups,
+        };
+        let widen = |v: &[f32]| v.iter().map(|&x| x.into()).collect::<Vec<T>>();
+        let panels = Packed::panels(&widen(&weight), sizes.groups, in_per * kh * kw);
+        let params = Params::packed(panels, widen(&bias));
+        let mut image: Vec<f32> = (0..shape.len()).map(|i| number(i + 99)).collect();
+        if let Some(poison) = poison {
+            let middle = image.len() / 2;
+            image[middle] = poison;
+        }
+        let image = widen(&image);
+        let buffers = Buffers::default();
+        // Buffers that were used before hold anything.
+        let mut dirt = buffers.take(1 << 16);
+        dirt.fill(f32::NAN.into());
+        buffers.give(dirt);
+        let maps = [Split::Serial, Split::Parallel].map(|split| {
+            let mut out = vec![T::ZERO; out_shape.len()];
+            let to = (&mut out[..], out_shape);
+            conv(
+                &layer,
+                &params,
+                (&image, shape),
+                to,
+                activation,
+                split,
+                &buffers,
+            );
+            out
+        });
+        let fused = T::tiles().fused;
+        for o in 0..outs {
+            for p in 0..out_shape.pixels() {
+                let (y, x) = (p / out_shape.w * sh, p % out_shape.w * sw);
+                let mut sum: T = bias[o].into();
+                for t in 0..in_per * kh * kw {
+                    let (c, r, s) = (t / (kh * kw), t / kw % kh, t % kw);
+                    let inside =
+                        |at: usize, pad: usize, n: usize| at.checked_sub(pad).filter(|&i| i < n);
+                    let at = inside(y + r * dh, top, h).zip(inside(x + s * dw, left, w));
+                    let c = o / out_per * in_per + c;
+                    let value = at.map_or(T::ZERO, |(i, j)| image[(c * h + i) * w + j]);
+                    let weight: T = weight[o * in_per * kh * kw + t].into();
+                    sum = match fused {
+                        true => weight.fused_mul_add(value, sum),
+                        false => sum + weight * value,
+                    };
+                }
+                let want = activate(activation, sum);
+                for map in &maps {
+                    let got = map[o * out_shape.pixels() + p];
+                    let (a, b): (f64, f64) = (got.into(), want.into());
+                    prop_assert!(
+                        a == b || a.is_nan() && b.is_nan(),
+                        "{o} {p}: {got:?}, not {want:?}"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_output_is_the_chain_of_the_definition(
+            sizes in sizes(),
+            activation in prop_oneof![
+                Just(Activation::Identity), Just(Activation::Relu), Just(Activation::Relu6)
+            ],
+            poison in prop_oneof![
+                2 => Just(None), 1 => Just(Some(f32::NAN)), 1 => Just(Some(f32::INFINITY))
+            ],
+        ) {
+            check::<f32>(&sizes, activation, poison)?;
+            check::<f64>(&sizes, activation, poison)?;
+        }
+    }
+
+    #[test]
+    fn maps_of_common_networks_are_cut_without_a_rest() {
+        for side in [7, 14, 28, 56] {
+            let sizes = Sizes {
+                groups: 1,
+                channels: [72, 300],
+                image: [side, side],
+                kernel: [1, 1],
+                stride: [1, 1],
+                dilation: [1, 1],
+                pad: [0; 4],
+            };
+            check::<f32>(&sizes, Activation::Relu, None).unwrap();
+        }
     }
 }

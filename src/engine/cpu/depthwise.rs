@@ -1,20 +1,19 @@
 //! Depthwise convolutions, one channel at a time.
 //!
-//! A channel is first laid out ([`Layout`]) so that every kernel tap reads it contiguously. Then one flat loop over all
-//! pixels does the arithmetic.
+//! With step 1 a channel is read where it lies, and taps over the border read nothing. Otherwise it is laid out first
+//! ([`Layout`]), so that every tap reads it contiguously.
 
-use super::activation::{relu, relu6};
 use super::buffers::Buffers;
-use super::conv::Params;
+use super::kernels::Window;
 use super::layout::Layout;
+use super::params::Params;
+use super::product::SLACK;
 use super::real::Real;
 use super::split::Split;
+use super::strided::inside;
 use crate::network::{Activation, Conv};
 use crate::tensor::Shape;
-use crate::tensor::simd::{Kernel, dispatch};
 
-/// Sums kept in registers.
-const LANES: usize = 32;
 /// Channels of one piece of work.
 const CHANNELS: usize = 8;
 
@@ -28,88 +27,76 @@ pub fn depthwise<T: Real>(
     split: Split,
     buffers: &Buffers<T>,
 ) {
-    let layout = Layout::new(conv, shape, out_shape);
+    let reach = Reach::new(conv, shape, out_shape);
     let pixels = out_shape.pixels();
     split.chunks(out, CHANNELS * pixels, |block, out| {
-        let mut planes = buffers.take(layout.len() + LANES);
-        let mut sums = buffers.take((out_shape.h * layout.columns).next_multiple_of(LANES));
+        let room = reach.layout.as_ref().map_or(0, |l| l.len() + SLACK);
+        let mut planes = buffers.take(room);
         // Every channel writes the same pixels, so the padding stays zero for all of them.
         planes.fill(T::ZERO);
-        for (i, out) in out.chunks_mut(pixels).enumerate() {
+        for (i, out) in out.chunks_exact_mut(pixels).enumerate() {
             let c = block * CHANNELS + i;
-            layout.fill(&x[c * shape.pixels()..][..shape.pixels()], &mut planes);
-            dispatch(Accumulate {
-                planes: &planes,
-                taps: &layout.taps,
+            let mut x = &x[c * shape.pixels()..][..shape.pixels()];
+            if let Some(layout) = &reach.layout {
+                layout.fill(x, &mut planes);
+                x = &planes;
+            }
+            let window = Window {
                 weight: params.weight.row(c),
                 bias: params.bias[c],
+                x: x.as_ptr(),
+                step: reach.step,
+                taps: &reach.taps,
+                rows: &reach.rows,
+                columns: &reach.columns,
+                out: out.as_mut_ptr(),
+                size: [out_shape.h, out_shape.w],
                 activation,
-                sums: &mut sums,
-            });
-            let rows = sums.chunks(layout.columns);
-            for (out, sums) in out.chunks_mut(out_shape.w).zip(rows) {
-                out.copy_from_slice(&sums[..out_shape.w]);
-            }
+            };
+            // SAFETY: taps reach pixels of the channel alone, or of its layout, which ends behind them; `out` has the size.
+            unsafe { T::tiles().window(&window) };
         }
         buffers.give(planes);
-        buffers.give(sums);
     });
 }
 
-/// `sums[i] = activation(bias + sum over t of weight[t] * planes[taps[t] + i])`
-struct Accumulate<'a, T> {
-    planes: &'a [T],
-    taps: &'a [usize],
-    weight: &'a [T],
-    bias: T,
-    activation: Activation,
-    sums: &'a mut [T],
+/// What the taps of a kernel read.
+struct Reach {
+    /// How channels are laid out, unless they are read where they lie.
+    layout: Option<Layout>,
+    step: usize,
+    taps: Vec<isize>,
+    rows: Vec<[usize; 2]>,
+    columns: Vec<[usize; 2]>,
 }
 
-impl<T: Real> Kernel for Accumulate<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        // Known tap counts unroll, and the weights stay in registers.
-        match self.taps.len() {
-            9 => self.unrolled::<FMA, 9>(),
-            25 => self.unrolled::<FMA, 25>(),
-            _ => {
-                let (taps, weight) = (self.taps, self.weight);
-                self.blocks::<FMA>(taps, weight)
-            }
+impl Reach {
+    fn new(conv: &Conv, shape: Shape, out: Shape) -> Self {
+        let ([kh, kw], [dh, dw]) = (conv.kernel(), conv.dilation);
+        if conv.stride != [1, 1] {
+            let layout = Layout::new(conv, shape, out);
+            return Self {
+                step: layout.columns,
+                taps: layout.taps.iter().map(|&t| t as isize).collect(),
+                rows: vec![[0, out.h]; kh],
+                columns: vec![[0, out.w]; kw],
+                layout: Some(layout),
+            };
         }
-    }
-}
-
-impl<T: Real> Accumulate<'_, T> {
-    #[inline(always)]
-    fn unrolled<const FMA: bool, const TAPS: usize>(self) {
-        let taps: [usize; TAPS] = std::array::from_fn(|t| self.taps[t]);
-        let weight: [T; TAPS] = std::array::from_fn(|t| self.weight[t]);
-        self.blocks::<FMA>(&taps, &weight);
-    }
-
-    #[inline(always)]
-    fn blocks<const FMA: bool>(self, taps: &[usize], weight: &[T]) {
-        for (i, sums) in self.sums.chunks_exact_mut(LANES).enumerate() {
-            let mut total = [self.bias; LANES];
-            for (&tap, &w) in taps.iter().zip(weight) {
-                let x = &self.planes[tap + i * LANES..][..LANES];
-                for (s, &x) in total.iter_mut().zip(x) {
-                    *s = if FMA {
-                        w.fused_mul_add(x, *s)
-                    } else {
-                        *s + w * x
-                    };
-                }
-            }
-            match self.activation {
-                Activation::Identity => {}
-                Activation::Relu => total.iter_mut().for_each(|s| *s = relu(*s)),
-                Activation::Relu6 => total.iter_mut().for_each(|s| *s = relu6(*s)),
-            }
-            sums.copy_from_slice(&total);
+        let ends = |n: usize, dilation: usize, pad: usize, size: usize, out: usize| {
+            let end = |k| inside(k * dilation, pad, 1, size, out);
+            (0..n).map(end).map(|r| [r.start, r.end]).collect()
+        };
+        let tap = |t: usize| {
+            let down = (t / kw * dh) as isize - conv.pad.top as isize;
+            down * shape.w as isize + (t % kw * dw) as isize - conv.pad.left as isize
+        };
+        Self {
+            layout: None,
+            step: shape.w,
+            taps: (0..kh * kw).map(tap).collect(),
+            rows: ends(kh, dh, conv.pad.top, shape.h, out.h),
+            columns: ends(kw, dw, conv.pad.left, shape.w, out.w),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use super::activation::activate;
 use super::buffers::{Buffer, Buffers};
-use super::conv::Params;
 use super::model::{Model, Pass, apply};
+use super::params::Params;
 use super::quantize::quantize;
 use super::real::Real;
 use super::split::Split;

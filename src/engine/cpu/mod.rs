@@ -20,6 +20,8 @@ mod kernels;
 mod layout;
 mod model;
 mod needs;
+mod params;
+mod product;
 mod quantize;
 mod real;
 mod reduce;

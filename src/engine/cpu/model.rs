@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::activation::activate_all;
 use super::buffers::{Buffer, Buffers};
-use super::conv::{Params, conv, linear};
+use super::conv::{conv, linear};
 use super::depthwise::depthwise;
 use super::elementwise::{
     Pool, add, concat, function, global_avg_pool, pool, product, response_norm,
 };
+use super::params::Params;
 use super::quantize::quantize;
 use super::real::Real;
 use super::split::Split;
@@ -225,7 +226,7 @@ pub fn apply<T: Real>(
         }
         Op::Linear(_) => {
             let Some(params) = params else { return };
-            linear(params, x, out, activation, split, buffers);
+            linear(params, x, out, activation, split);
         }
         Op::Add => add(&maps(), out, activation, split),
         Op::MaxPool(w) => {

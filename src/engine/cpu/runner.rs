@@ -202,6 +202,25 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         Ok(outputs)
     }
 
+    fn forward(&mut self, input: &Batch) -> Result<Vec<Vec<f32>>, EngineError> {
+        self.check(input)?;
+        let keep = self.output_only();
+        let mut images: Vec<usize> = (0..input.images()).collect();
+        Ok(self.each(&mut images, |_, &mut i, split| {
+            let pass = self.pass(&self.reference, &keep, split);
+            let image = input.image(i);
+            let mut wide = pass.buffers.take(image.len());
+            let pairs = wide.iter_mut().zip(image);
+            pairs.for_each(|(to, &x)| *to = x.into());
+            let mut values = Values::default();
+            pass.run(&wide, &mut values, |_, _| ());
+            let output = output(&wide, &values);
+            pass.buffers.give(wide);
+            values.0.into_iter().for_each(|v| pass.buffers.give(v));
+            output
+        }))
+    }
+
     fn run(
         &mut self,
         variants: &[&Variant],

@@ -4,8 +4,8 @@
 
 use super::activation::{activate, activate_all};
 use super::buffers::{Buffer, Buffers};
-use super::conv::Params;
 use super::model::{Model, Pass, apply};
+use super::params::Params;
 use super::real::Real;
 use super::terms::{Terms, parameters};
 use crate::engine::SampleBound;

@@ -18,6 +18,15 @@ pub trait Lanes: Copy {
     unsafe fn load(from: *const Self::Item) -> Self;
     /// The first `n` of `1..=LEN` numbers; what stands behind them does not matter.
     unsafe fn load_first(from: *const Self::Item, n: usize) -> Self;
+    /// Which numbers of a register exist.
+    type Mask: Copy;
+    /// Those from `first` to `end`, exclusive.
+    unsafe fn mask(first: usize, end: usize) -> Self::Mask;
+    /// The numbers that exist, where they would lie in a whole register; 0 for others, which are not read.
+    unsafe fn load_masked(from: *const Self::Item, mask: Self::Mask) -> Self;
+    /// Tells that what lies here will soon be written; nothing where there is no such instruction.
+    #[inline(always)]
+    fn expect(_at: *const Self::Item) {}
     /// All `LEN`.
     unsafe fn store(self, to: *mut Self::Item);
     /// The first `n` of `1..=LEN`.

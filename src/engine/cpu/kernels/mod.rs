@@ -3,17 +3,21 @@
 //! Every element of a product is one chain of fused additions in the order of its terms, begun with the bias. So it
 //! is the same bits however the work is cut into tiles, blocks and threads.
 
+mod dense;
 mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod packed;
 pub mod portable;
 mod tile;
+mod window;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use dense::Dense;
 pub use packed::{PANEL, Packed};
-pub use tile::{Step, Tiles};
+pub use tile::{Gather, Move, Step, Tiles};
+pub use window::Window;
 
 /// A number type with kernels for every instruction set.
 pub trait Tiled: Copy + 'static {
@@ -180,6 +184,142 @@ mod tests {
         Ok(())
     }
 
+    /// A panel's row times a vector is the chain of the definition too.
+    fn check_dense<T: Testable + PartialOrd>(
+        rows: usize,
+        k: usize,
+        activation: Activation,
+    ) -> Result<(), TestCaseError> {
+        let weight: Vec<T> = (0..rows * k).map(|i| T::from(4.0 * number(i))).collect();
+        let bias: Vec<T> = (0..rows).map(|i| T::from(number(i + 7))).collect();
+        let x: Vec<T> = (0..k).map(|i| T::from(number(i + 99))).collect();
+        let packed = Packed::panels(&weight, 1, k);
+        for tiles in T::every() {
+            let mut out = vec![T::default(); rows];
+            let mut dense = Dense {
+                x: &x,
+                weight: packed.panels_from(0, 0),
+                bias: &bias,
+                out: &mut out,
+                activation,
+            };
+            // SAFETY: only what the processor has is listed.
+            unsafe { tiles.dense(&mut dense) };
+            for (i, &got) in out.iter().enumerate() {
+                let want = (0..k).fold(bias[i], |s, t| {
+                    s.add_product(weight[i * k + t], x[t], tiles.fused)
+                });
+                prop_assert_eq!(got, activate(activation, want), "{}", i);
+            }
+        }
+        Ok(())
+    }
+
+    /// A channel that is read where it lies, padding and all, is the chain of the definition with zeros around it.
+    fn check_window<T: Testable + PartialOrd>(
+        [kh, kw]: [usize; 2],
+        dilation: usize,
+        [h, w]: [usize; 2],
+        pad: usize,
+        activation: Activation,
+    ) -> Result<(), TestCaseError> {
+        let reach = |n: usize, k: usize| (n + 2 * pad).checked_sub((k - 1) * dilation);
+        let sizes = reach(h, kh).zip(reach(w, kw));
+        let Some((height, width)) = sizes.filter(|&(a, b)| a.min(b) > 0) else {
+            return Ok(());
+        };
+        let weight: Vec<T> = (0..kh * kw).map(|i| T::from(4.0 * number(i))).collect();
+        // What lies around the channel must not be seen.
+        let around = 7;
+        let mut x = vec![T::from(f32::NAN); around + h * w + around];
+        for (i, x) in x[around..][..h * w].iter_mut().enumerate() {
+            *x = T::from(number(i + 99));
+        }
+        let bias = T::from(0.25);
+        let inside = |at: usize, n: usize| at.checked_sub(pad).filter(|&i| i < n);
+        let ends = |k: usize, n: usize, out: usize| -> Vec<[usize; 2]> {
+            let reached = |t: usize| {
+                let first = (0..out).find(|o| inside(o + t * dilation, n).is_some());
+                let count = (0..out).filter(|o| inside(o + t * dilation, n).is_some());
+                let first = first.unwrap_or(0);
+                [first, first + count.count()]
+            };
+            (0..k).map(reached).collect()
+        };
+        let tap = |t: usize| {
+            let [r, s] = [t / kw, t % kw].map(|k| (k * dilation) as isize - pad as isize);
+            r * w as isize + s
+        };
+        let taps: Vec<isize> = (0..kh * kw).map(tap).collect();
+        for tiles in T::every() {
+            let sentinel = T::from(-77.0);
+            let mut out = vec![sentinel; height * width + 20];
+            let window = Window {
+                weight: &weight,
+                bias,
+                x: x[around..].as_ptr(),
+                step: w,
+                taps: &taps,
+                rows: &ends(kh, h, height),
+                columns: &ends(kw, w, width),
+                out: out.as_mut_ptr(),
+                size: [height, width],
+                activation,
+            };
+            // SAFETY: only what the processor has is listed; taps reach the channel alone.
+            unsafe { tiles.window(&window) };
+            for (p, &got) in out.iter().enumerate() {
+                if p >= height * width {
+                    prop_assert_eq!(got, sentinel, "written behind the end");
+                    continue;
+                }
+                let (i, j) = (p / width, p % width);
+                let want = (0..kh * kw).fold(bias, |sum, t| {
+                    let at =
+                        (inside(i + t / kw * dilation, h)).zip(inside(j + t % kw * dilation, w));
+                    let value = at.map_or(T::from(0.0), |(i, j)| x[around + i * w + j]);
+                    sum.add_product(weight[t], value, tiles.fused)
+                });
+                prop_assert_eq!(got, activate(activation, want), "{} {}", i, j);
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn dense_layers_are_the_chain_of_the_definition(
+            rows in 1usize..150,
+            k in 1usize..40,
+            activation in activations(),
+        ) {
+            check_dense::<f32>(rows, k, activation)?;
+            check_dense::<f64>(rows, k, activation)?;
+        }
+
+        #[test]
+        fn windows_are_the_chain_of_the_definition(
+            kernel in prop_oneof![
+                2 => Just([3, 3]), 1 => Just([5, 5]), 1 => [1usize..5, 1usize..5]
+            ],
+            dilation in prop_oneof![3 => Just(1usize), 1 => Just(2)],
+            size in [1usize..40, 1usize..40],
+            pad in 0usize..3,
+            activation in activations(),
+        ) {
+            check_window::<f32>(kernel, dilation, size, pad, activation)?;
+            check_window::<f64>(kernel, dilation, size, pad, activation)?;
+        }
+    }
+
+    fn activations() -> impl Strategy<Value = Activation> {
+        prop_oneof![
+            Just(Activation::Identity),
+            Just(Activation::Relu),
+            Just(Activation::Relu6)
+        ]
+    }
+
     proptest! {
         #[test]
         fn every_instruction_set_gives_the_chain_of_the_definition(
@@ -187,9 +327,7 @@ mod tests {
             k in 1usize..40,
             share in 0usize..1000,
             cut in 0usize..40,
-            activation in prop_oneof![
-                Just(Activation::Identity), Just(Activation::Relu), Just(Activation::Relu6)
-            ],
+            activation in activations(),
             poison in any::<bool>(),
         ) {
             check::<f32>(valid, k, share, cut, activation, poison)?;

@@ -2,8 +2,10 @@
 
 use std::arch::aarch64::*;
 
+use super::dense::{Dense, dense};
 use super::lanes::Lanes;
-use super::tile::{Step, Tiles, panel};
+use super::tile::{Gather, Step, Tiles, gather, panel};
+use super::window::{Window, window};
 
 macro_rules! neon {
     ($register:ident, $t:ident, $len:literal, $splat:ident, $load:ident, $store:ident, $fma:ident,
@@ -27,6 +29,22 @@ macro_rules! neon {
                     std::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), n);
                     $load(all.as_ptr())
                 }
+            }
+            type Mask = [usize; 2];
+            #[inline(always)]
+            unsafe fn mask(first: usize, end: usize) -> [usize; 2] {
+                [first, end.max(first)]
+            }
+            #[inline(always)]
+            unsafe fn load_masked(from: *const $t, [first, end]: [usize; 2]) -> Self {
+                if first == 0 && end == $len {
+                    return unsafe { $load(from) };
+                }
+                let mut all = [0.0; $len];
+                for (l, x) in all.iter_mut().enumerate().take(end).skip(first) {
+                    *x = unsafe { *from.add(l) };
+                }
+                unsafe { $load(all.as_ptr()) }
             }
             #[inline(always)]
             unsafe fn store(self, to: *mut $t) {
@@ -93,7 +111,19 @@ macro_rules! tiles {
             unsafe fn run<const WIDE: usize>(step: &Step<$t>) {
                 unsafe { panel::<$register, 8, WIDE>(step) }
             }
-            Tiles::new::<$register>([run::<1>, run::<2>, run::<3>])
+            #[target_feature(enable = "neon")]
+            unsafe fn lay(moves: &Gather<'_, $t>) {
+                unsafe { gather::<$register>(moves) }
+            }
+            #[target_feature(enable = "neon")]
+            unsafe fn channel(channel: &Window<'_, $t>) {
+                unsafe { window::<$register>(channel) }
+            }
+            #[target_feature(enable = "neon")]
+            unsafe fn vector(vector: &mut Dense<'_, $t>) {
+                unsafe { dense::<$register>(vector) }
+            }
+            Tiles::new::<$register>([run::<1>, run::<2>, run::<3>], None, lay, channel, vector)
         }
     };
 }

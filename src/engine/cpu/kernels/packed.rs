@@ -53,6 +53,13 @@ impl<T: Copy + Default> Packed<T> {
         &self.data[(group * panels + panel) * size..][..size]
     }
 
+    /// That panel of a group and all behind it.
+    #[inline]
+    pub fn panels_from(&self, group: usize, panel: usize) -> &[T] {
+        let panels = self.rows.div_ceil(self.width);
+        &self.data[(group * panels + panel) * self.depth * self.width..]
+    }
+
     /// Row `r` of a matrix that was left as it is.
     #[inline]
     pub fn row(&self, r: usize) -> &[T] {

@@ -2,8 +2,10 @@
 
 use std::ops::{Add, Mul};
 
+use super::dense::{Dense, dense};
 use super::lanes::Lanes;
-use super::tile::{Step, Tiles, panel};
+use super::tile::{Gather, Step, Tiles, gather, panel};
+use super::window::{Window, window};
 
 /// What the compiler may keep in one register.
 #[derive(Clone, Copy)]
@@ -29,6 +31,18 @@ where
     #[inline(always)]
     unsafe fn load_first(from: *const T, n: usize) -> Self {
         Self(std::array::from_fn(|l| unsafe { *from.add(l.min(n - 1)) }))
+    }
+    type Mask = [usize; 2];
+    #[inline(always)]
+    unsafe fn mask(first: usize, end: usize) -> [usize; 2] {
+        [first, end]
+    }
+    #[inline(always)]
+    unsafe fn load_masked(from: *const T, [first, end]: [usize; 2]) -> Self {
+        Self(std::array::from_fn(|l| match first <= l && l < end {
+            true => unsafe { *from.wrapping_add(l) },
+            false => T::from(0.0),
+        }))
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut T) {
@@ -57,11 +71,50 @@ where
     }
 }
 
+unsafe fn channel<T>(channel: &Window<'_, T>)
+where
+    T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T> + From<f32>,
+{
+    unsafe { window::<Wide<T>>(channel) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn channel_fma<T>(channel: &Window<'_, T>)
+where
+    T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T> + From<f32>,
+{
+    unsafe { window::<Wide<T>>(channel) }
+}
+
+unsafe fn vector<T>(vector: &mut Dense<'_, T>)
+where
+    T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T> + From<f32>,
+{
+    unsafe { dense::<Wide<T>>(vector) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn vector_fma<T>(vector: &mut Dense<'_, T>)
+where
+    T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T> + From<f32>,
+{
+    unsafe { dense::<Wide<T>>(vector) }
+}
+
 unsafe fn run<T, const WIDE: usize>(step: &Step<T>)
 where
     T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T> + From<f32>,
 {
     unsafe { panel::<Wide<T>, 2, WIDE>(step) }
+}
+
+unsafe fn lay<T>(moves: &Gather<'_, T>)
+where
+    T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T> + From<f32>,
+{
+    unsafe { gather::<Wide<T>>(moves) }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -79,7 +132,13 @@ pub const fn with_fma<T>() -> Tiles<T>
 where
     T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T> + From<f32>,
 {
-    Tiles::new::<Wide<T>>([run_fma::<T, 1>, run_fma::<T, 2>, run_fma::<T, 3>])
+    Tiles::new::<Wide<T>>(
+        [run_fma::<T, 1>, run_fma::<T, 2>, run_fma::<T, 3>],
+        None,
+        lay::<T>,
+        channel_fma::<T>,
+        vector_fma::<T>,
+    )
 }
 
 /// For any processor.
@@ -87,5 +146,11 @@ pub const fn tiles<T>() -> Tiles<T>
 where
     T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T> + From<f32>,
 {
-    Tiles::new::<Wide<T>>([run::<T, 1>, run::<T, 2>, run::<T, 3>])
+    Tiles::new::<Wide<T>>(
+        [run::<T, 1>, run::<T, 2>, run::<T, 3>],
+        None,
+        lay::<T>,
+        channel::<T>,
+        vector::<T>,
+    )
 }

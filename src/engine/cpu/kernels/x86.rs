@@ -2,8 +2,10 @@
 
 use std::arch::x86_64::*;
 
+use super::dense::{Dense, dense};
 use super::lanes::Lanes;
-use super::tile::{Step, Tiles, panel};
+use super::tile::{Gather, Step, Tiles, gather, panel, panel_and_one};
+use super::window::{Window, window};
 
 macro_rules! avx512 {
     ($register:ident, $t:ident, $len:literal, $mask:ident, $splat:ident, $load:ident, $load_first:ident,
@@ -23,6 +25,20 @@ macro_rules! avx512 {
             #[inline(always)]
             unsafe fn load_first(from: *const $t, n: usize) -> Self {
                 unsafe { $load_first(((1u32 << n) - 1) as $mask, from) }
+            }
+            type Mask = $mask;
+            #[inline(always)]
+            unsafe fn mask(first: usize, end: usize) -> $mask {
+                (((1u32 << end) - 1) & !((1u32 << first) - 1)) as $mask
+            }
+            #[inline(always)]
+            unsafe fn load_masked(from: *const $t, mask: $mask) -> Self {
+                unsafe { $load_first(mask, from) }
+            }
+            #[inline(always)]
+            fn expect(at: *const $t) {
+                // SAFETY: any address may be given.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             }
             #[inline(always)]
             unsafe fn store(self, to: *mut $t) {
@@ -112,6 +128,20 @@ macro_rules! avx2 {
             unsafe fn load_first(from: *const $t, n: usize) -> Self {
                 unsafe { $load_first(from, $mask(n)) }
             }
+            type Mask = __m256i;
+            #[inline(always)]
+            unsafe fn mask(first: usize, end: usize) -> __m256i {
+                unsafe { _mm256_andnot_si256($mask(first), $mask(end)) }
+            }
+            #[inline(always)]
+            unsafe fn load_masked(from: *const $t, mask: __m256i) -> Self {
+                unsafe { $load_first(from, mask) }
+            }
+            #[inline(always)]
+            fn expect(at: *const $t) {
+                // SAFETY: any address may be given.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+            }
             #[inline(always)]
             unsafe fn store(self, to: *mut $t) {
                 unsafe { $store(to, self) }
@@ -167,20 +197,42 @@ avx2!(
 );
 
 macro_rules! tiles {
-    ($name:ident, $run:ident, $register:ident, $t:ident, $rows:literal, $features:literal) => {
+    ($name:ident, $register:ident, $t:ident, $rows:literal, $features:literal, $panel:ident
+     $(, $one:ident)?) => {
         /// For processors with these instructions only.
         pub const fn $name() -> Tiles<$t> {
             #[target_feature(enable = $features)]
-            unsafe fn $run<const WIDE: usize>(step: &Step<$t>) {
+            unsafe fn run<const WIDE: usize>(step: &Step<$t>) {
                 unsafe { panel::<$register, $rows, WIDE>(step) }
             }
-            Tiles::new::<$register>([$run::<1>, $run::<2>, $run::<3>])
+            #[target_feature(enable = $features)]
+            unsafe fn lay(moves: &Gather<'_, $t>) {
+                unsafe { gather::<$register>(moves) }
+            }
+            #[target_feature(enable = $features)]
+            unsafe fn channel(channel: &Window<'_, $t>) {
+                unsafe { window::<$register>(channel) }
+            }
+            #[target_feature(enable = $features)]
+            unsafe fn vector(vector: &mut Dense<'_, $t>) {
+                unsafe { dense::<$panel>(vector) }
+            }
+            #[allow(unused_mut, unused_assignments)]
+            let mut and_one: Option<[unsafe fn(&Step<$t>); 3]> = None;
+            $(
+                #[target_feature(enable = $features)]
+                unsafe fn run_one<const WIDE: usize>(step: &Step<$t>) {
+                    unsafe { panel_and_one::<$register, $one, WIDE>(step) }
+                }
+                and_one = Some([run_one::<1>, run_one::<2>, run_one::<3>]);
+            )?
+            Tiles::new::<$register>([run::<1>, run::<2>, run::<3>], and_one, lay, channel, vector)
         }
     };
 }
 
-// 8 x 3 of the 32 registers hold sums, 4 x 3 of the 16.
-tiles!(avx512_f32, run, __m512, f32, 8, "avx512f");
-tiles!(avx512_f64, run, __m512d, f64, 8, "avx512f");
-tiles!(avx2_f32, run, __m256, f32, 4, "avx2,fma");
-tiles!(avx2_f64, run, __m256d, f64, 4, "avx2,fma");
+// 8 x 3 of the 32 registers hold sums, and one those of a single column; 4 x 3 of the 16.
+tiles!(avx512_f32, __m512, f32, 8, "avx512f", __m256, __m256);
+tiles!(avx512_f64, __m512d, f64, 8, "avx512f", __m512d, __m512d);
+tiles!(avx2_f32, __m256, f32, 4, "avx2,fma", __m256);
+tiles!(avx2_f64, __m256d, f64, 4, "avx2,fma", __m256d);

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::activation::activate_all;
 use super::buffers::{Buffer, Buffers};
-use super::conv::Params;
+use super::params::Params;
 use super::elementwise::clip;
 use super::model::{Model, Pass, apply};
 use super::quantize::quantize;

@@ -1,6 +1,6 @@
 //! What roundings add to bounds on the engine's numbers, and matrices made of both networks' weights.
 
-use super::conv::Params;
+use super::params::Params;
 use super::real::Real;
 use crate::engine::sample::roundings;
 use crate::network::Node;

@@ -258,6 +258,33 @@ fn bench_reports_its_numbers_as_json() {
 }
 
 #[test]
+fn bench_measures_what_does_not_fit_together_in_parts() {
+    for variants in ["0", "1"] {
+        let output = quantbound(&[
+            "bench",
+            "--model",
+            "mobilenet_v2",
+            "--batch",
+            "3",
+            "--variants",
+            variants,
+            "--repeats",
+            "1",
+            "--backend",
+            "cpu",
+            "--threads",
+            "1",
+            "--memory",
+            "160M",
+            "--json",
+        ]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(json["batch"], 3);
+    }
+}
+
+#[test]
 fn auto_never_takes_a_software_adapter_silently() {
     let output = quantbound(&["devices"]);
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -1,7 +1,7 @@
 //! Depthwise convolutions, one channel at a time.
 //!
-//! With step 1 a channel is read where it lies, and taps over the border read nothing. Otherwise it is laid out first
-//! ([`Layout`]), so that every tap reads it contiguously.
+//! With horizontal steps of 1 and 2 a channel is read where it lies, and taps over the border read nothing. With longer
+//! ones it is laid out first ([`Layout`]), so that every tap reads it contiguously.
 
 use super::buffers::Buffers;
 use super::kernels::Window;
@@ -46,6 +46,7 @@ pub fn depthwise<T: Real>(
                 bias: params.bias[c],
                 x: x.as_ptr(),
                 step: reach.step,
+                second: reach.second,
                 taps: &reach.taps,
                 rows: &reach.rows,
                 columns: &reach.columns,
@@ -65,6 +66,7 @@ struct Reach {
     /// How channels are laid out, unless they are read where they lie.
     layout: Option<Layout>,
     step: usize,
+    second: bool,
     taps: Vec<isize>,
     rows: Vec<[usize; 2]>,
     columns: Vec<[usize; 2]>,
@@ -73,30 +75,31 @@ struct Reach {
 impl Reach {
     fn new(conv: &Conv, shape: Shape, out: Shape) -> Self {
         let ([kh, kw], [dh, dw]) = (conv.kernel(), conv.dilation);
-        if conv.stride != [1, 1] {
+        let [sh, sw] = conv.stride;
+        if sw > 2 {
             let layout = Layout::new(conv, shape, out);
             return Self {
                 step: layout.columns,
+                second: false,
                 taps: layout.taps.iter().map(|&t| t as isize).collect(),
                 rows: vec![[0, out.h]; kh],
                 columns: vec![[0, out.w]; kw],
                 layout: Some(layout),
             };
         }
-        let ends = |n: usize, dilation: usize, pad: usize, size: usize, out: usize| {
-            let end = |k| inside(k * dilation, pad, 1, size, out);
-            (0..n).map(end).map(|r| [r.start, r.end]).collect()
-        };
         let tap = |t: usize| {
             let down = (t / kw * dh) as isize - conv.pad.top as isize;
             down * shape.w as isize + (t % kw * dw) as isize - conv.pad.left as isize
         };
+        let row = |k| inside(k * dh, conv.pad.top, sh, shape.h, out.h);
+        let column = |k| inside(k * dw, conv.pad.left, sw, shape.w, out.w);
         Self {
             layout: None,
-            step: shape.w,
+            step: sh * shape.w,
+            second: sw == 2,
             taps: (0..kh * kw).map(tap).collect(),
-            rows: ends(kh, dh, conv.pad.top, shape.h, out.h),
-            columns: ends(kw, dw, conv.pad.left, shape.w, out.w),
+            rows: (0..kh).map(row).map(|r| [r.start, r.end]).collect(),
+            columns: (0..kw).map(column).map(|r| [r.start, r.end]).collect(),
         }
     }
 }

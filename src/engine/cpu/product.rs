@@ -11,6 +11,10 @@ use crate::network::Activation;
 const TERMS: usize = 256;
 /// Columns of a step, and so what they are gathered from, at most.
 const MOVES: usize = 64;
+/// Bytes of a map that all channels read before the next are looked at.
+const NEAR: usize = 1 << 18;
+/// Steps that share them, at most.
+const CUTS: usize = 64;
 /// Numbers that may be read behind a map that columns are gathered from, at most: a register.
 pub const SLACK: usize = 64;
 
@@ -75,56 +79,69 @@ impl<T: Real> Product<'_, T> {
         let places: Vec<u32> = (0..own).map(|t| (t * apart) as u32).collect();
         let (target, stride) = out.as_mut_ptr();
         let mut room = [Move::default(); MOVES];
+        // Columns that stay in a near cache while all channels read them.
+        let bytes = most * tiles.columns() * size_of::<T>();
+        let together = match self.direct {
+            true => (NEAR / bytes).clamp(1, CUTS),
+            false => 1,
+        };
         let mut j = 0;
         while j < out.columns {
-            let n = share(out.columns - j, tiles);
-            let pixel = out.column + j;
-            let moves = self.moves(pixel, n, &mut room);
+            let mut cuts = [(0, 0); CUTS];
+            let (begin, mut used) = (j, 0);
+            while used < together && j < out.columns {
+                let n = share(out.columns - j, tiles);
+                cuts[used] = (j, n);
+                (used, j) = (used + 1, j + n);
+            }
+            let first_pixel = out.column + begin;
+            let moves = self.moves(first_pixel, cuts[0].1, &mut room);
             for t in (0..depth).step_by(most) {
                 let terms = most.min(depth - t);
                 let rows = &self.rows[t..][..terms];
-                let (x, rows) = match self.direct {
-                    true => (self.x[self.at(pixel)..].as_ptr(), rows.as_ptr()),
-                    false => {
-                        let gather = Gather {
-                            x: self.x.as_ptr(),
-                            rows,
-                            moves,
-                            out: laid.as_mut_ptr(),
-                            stride: apart,
-                        };
-                        // SAFETY: by the assertion a register at the last pixel of the last term exists; `laid` has room for
-                        // one behind its last row.
-                        unsafe { tiles.gather(&gather) };
-                        (laid.as_ptr(), places.as_ptr())
-                    }
-                };
+                if !self.direct {
+                    let gather = Gather {
+                        x: self.x.as_ptr(),
+                        rows,
+                        moves,
+                        out: laid.as_mut_ptr(),
+                        stride: apart,
+                    };
+                    // SAFETY: by the assertion a register at the last pixel of the last term exists; `laid` has room for one
+                    // behind its last row.
+                    unsafe { tiles.gather(&gather) };
+                }
                 let done = t + terms == depth;
                 for i in (0..channels).step_by(PANEL) {
                     let panel = self.params.weight.panel(self.group, (first + i) / PANEL);
-                    let step = Step {
-                        terms,
-                        weight: panel[t * PANEL..].as_ptr(),
-                        x,
-                        rows,
-                        // SAFETY: row `i` and column `j` lie inside the tile.
-                        out: unsafe { target.add(i * stride + j) },
-                        stride,
-                        valid: PANEL.min(channels - i),
-                        columns: n,
-                        bias: (t == 0).then_some(bias[i..].as_ptr()),
-                        activation: if done {
-                            self.activation
-                        } else {
-                            Activation::Identity
-                        },
-                    };
-                    // SAFETY: rows of `x` have `n` elements by the assertion, or lie in `laid`; the tile has `valid` rows
-                    // of `n` columns; the panel has its depth, the processor its own kernels.
-                    unsafe { tiles.run(&step) };
+                    for &(j, n) in &cuts[..used] {
+                        let (x, rows) = match self.direct {
+                            true => (self.x[out.column + j..].as_ptr(), rows.as_ptr()),
+                            false => (laid.as_ptr(), places.as_ptr()),
+                        };
+                        let step = Step {
+                            terms,
+                            weight: panel[t * PANEL..].as_ptr(),
+                            x,
+                            rows,
+                            // SAFETY: row `i` and column `j` lie inside the tile.
+                            out: unsafe { target.add(i * stride + j) },
+                            stride,
+                            valid: PANEL.min(channels - i),
+                            columns: n,
+                            bias: (t == 0).then_some(bias[i..].as_ptr()),
+                            activation: if done {
+                                self.activation
+                            } else {
+                                Activation::Identity
+                            },
+                        };
+                        // SAFETY: rows of `x` have `n` elements by the assertion, or lie in `laid`; the tile has `valid`
+                        // rows of `n` columns; the panel has its depth, the processor its own kernels.
+                        unsafe { tiles.run(&step) };
+                    }
                 }
             }
-            j += n;
         }
         self.buffers.give(laid);
     }

@@ -421,6 +421,33 @@ fn calls_out_of_order_and_wrong_shapes_are_refused() {
 }
 
 #[test]
+fn a_forward_pass_takes_more_images_than_fit_together() {
+    let network = small_mobilenet();
+    let all = images(network.input, 5, 3);
+    for subject in subjects() {
+        let mut runner = subject.engine.prepare(&network).unwrap();
+        let want: Vec<Vec<f32>> = (0..all.images())
+            .flat_map(|i| {
+                let one = Batch::new(all.shape, all.image(i).to_vec()).unwrap();
+                runner.reference(&one).unwrap()
+            })
+            .collect();
+        assert_eq!(runner.forward(&all).unwrap(), want);
+        let wrong = images(Shape::new(3, 5, 5), 1, 0);
+        usage(runner.forward(&wrong));
+    }
+    for threads in [1, 2, 3, 7] {
+        let engine = CpuEngine::f32(Some(threads)).unwrap();
+        let mut one = engine.prepare(&network).unwrap();
+        let want = one.reference(&all).unwrap();
+        let small = CpuEngine::f32(Some(threads)).unwrap().with_memory_budget(0);
+        let mut runner = small.prepare(&network).unwrap();
+        assert_eq!(runner.max_batch(), 1);
+        assert_eq!(runner.forward(&all).unwrap(), want, "{threads} threads");
+    }
+}
+
+#[test]
 fn a_larger_budget_takes_larger_batches() {
     let network = small_mobilenet();
     let most = |bytes| {

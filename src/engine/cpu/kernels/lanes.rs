@@ -24,9 +24,11 @@ pub trait Lanes: Copy {
     unsafe fn mask(first: usize, end: usize) -> Self::Mask;
     /// The numbers that exist, where they would lie in a whole register; 0 for others, which are not read.
     unsafe fn load_masked(from: *const Self::Item, mask: Self::Mask) -> Self;
+    /// The same of every second number from the first on.
+    unsafe fn load_second(from: *const Self::Item, mask: Self::Mask) -> Self;
     /// Tells that what lies here will soon be written; nothing where there is no such instruction.
     #[inline(always)]
-    fn expect(_at: *const Self::Item) {}
+    unsafe fn expect(_at: *const Self::Item) {}
     /// All `LEN`.
     unsafe fn store(self, to: *mut Self::Item);
     /// The first `n` of `1..=LEN`.

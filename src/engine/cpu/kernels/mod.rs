@@ -221,13 +221,14 @@ mod tests {
         dilation: usize,
         [h, w]: [usize; 2],
         pad: usize,
+        [sh, sw]: [usize; 2],
         activation: Activation,
     ) -> Result<(), TestCaseError> {
-        let reach = |n: usize, k: usize| (n + 2 * pad).checked_sub((k - 1) * dilation);
-        let sizes = reach(h, kh).zip(reach(w, kw));
-        let Some((height, width)) = sizes.filter(|&(a, b)| a.min(b) > 0) else {
+        let reach = |n: usize, k: usize| (n + 2 * pad).checked_sub((k - 1) * dilation + 1);
+        let Some((high, wide)) = reach(h, kh).zip(reach(w, kw)) else {
             return Ok(());
         };
+        let (height, width) = (high / sh + 1, wide / sw + 1);
         let weight: Vec<T> = (0..kh * kw).map(|i| T::from(4.0 * number(i))).collect();
         // What lies around the channel must not be seen.
         let around = 7;
@@ -237,10 +238,10 @@ mod tests {
         }
         let bias = T::from(0.25);
         let inside = |at: usize, n: usize| at.checked_sub(pad).filter(|&i| i < n);
-        let ends = |k: usize, n: usize, out: usize| -> Vec<[usize; 2]> {
+        let ends = |k: usize, step: usize, n: usize, out: usize| -> Vec<[usize; 2]> {
             let reached = |t: usize| {
-                let first = (0..out).find(|o| inside(o + t * dilation, n).is_some());
-                let count = (0..out).filter(|o| inside(o + t * dilation, n).is_some());
+                let at = |o: &usize| inside(o * step + t * dilation, n).is_some();
+                let (first, count) = ((0..out).find(at), (0..out).filter(at));
                 let first = first.unwrap_or(0);
                 [first, first + count.count()]
             };
@@ -258,10 +259,11 @@ mod tests {
                 weight: &weight,
                 bias,
                 x: x[around..].as_ptr(),
-                step: w,
+                step: sh * w,
+                second: sw == 2,
                 taps: &taps,
-                rows: &ends(kh, h, height),
-                columns: &ends(kw, w, width),
+                rows: &ends(kh, sh, h, height),
+                columns: &ends(kw, sw, w, width),
                 out: out.as_mut_ptr(),
                 size: [height, width],
                 activation,
@@ -273,7 +275,7 @@ mod tests {
                     prop_assert_eq!(got, sentinel, "written behind the end");
                     continue;
                 }
-                let (i, j) = (p / width, p % width);
+                let (i, j) = (p / width * sh, p % width * sw);
                 let want = (0..kh * kw).fold(bias, |sum, t| {
                     let at =
                         (inside(i + t / kw * dilation, h)).zip(inside(j + t % kw * dilation, w));
@@ -305,10 +307,11 @@ mod tests {
             dilation in prop_oneof![3 => Just(1usize), 1 => Just(2)],
             size in [1usize..40, 1usize..40],
             pad in 0usize..3,
+            step in [1usize..4, 1usize..3],
             activation in activations(),
         ) {
-            check_window::<f32>(kernel, dilation, size, pad, activation)?;
-            check_window::<f64>(kernel, dilation, size, pad, activation)?;
+            check_window::<f32>(kernel, dilation, size, pad, step, activation)?;
+            check_window::<f64>(kernel, dilation, size, pad, step, activation)?;
         }
     }
 

@@ -42,7 +42,15 @@ macro_rules! neon {
                 }
                 let mut all = [0.0; $len];
                 for (l, x) in all.iter_mut().enumerate().take(end).skip(first) {
-                    *x = unsafe { *from.add(l) };
+                    *x = unsafe { *from.wrapping_add(l) };
+                }
+                unsafe { $load(all.as_ptr()) }
+            }
+            #[inline(always)]
+            unsafe fn load_second(from: *const $t, [first, end]: [usize; 2]) -> Self {
+                let mut all = [0.0; $len];
+                for (l, x) in all.iter_mut().enumerate().take(end).skip(first) {
+                    *x = unsafe { *from.wrapping_add(2 * l) };
                 }
                 unsafe { $load(all.as_ptr()) }
             }

@@ -45,6 +45,13 @@ where
         }))
     }
     #[inline(always)]
+    unsafe fn load_second(from: *const T, [first, end]: [usize; 2]) -> Self {
+        Self(std::array::from_fn(|l| match first <= l && l < end {
+            true => unsafe { *from.wrapping_add(2 * l) },
+            false => T::from(0.0),
+        }))
+    }
+    #[inline(always)]
     unsafe fn store(self, to: *mut T) {
         unsafe { self.store_first(to, LEN) }
     }

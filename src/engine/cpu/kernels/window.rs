@@ -14,6 +14,8 @@ pub struct Window<'a, T> {
     pub x: *const T,
     /// From one row of the output to the next.
     pub step: usize,
+    /// From one column of the output to the next: 1, or 2 where this is true.
+    pub second: bool,
     /// By tap, as weights: where it reads for the first pixel of the output; before `x` where it does not reach that.
     pub taps: &'a [isize],
     /// By row of taps: first and last (exclusive) row of the output that it reaches.
@@ -40,16 +42,37 @@ pub unsafe fn window<V: Lanes>(window: &Window<'_, V::Item>) {
     // Known windows unroll, and their weights stay in registers.
     // SAFETY: the caller's; slices are as long as the constants say.
     unsafe {
-        match [window.rows.len(), window.columns.len()] {
-            [3, 3] => known::<V, 3, 3, 9>(window),
-            [5, 5] => known::<V, 5, 5, 25>(window),
-            _ => any::<V>(window),
+        match ([window.rows.len(), window.columns.len()], window.second) {
+            ([3, 3], false) => known::<V, 3, 3, 9, false>(window),
+            ([3, 3], true) => known::<V, 3, 3, 9, true>(window),
+            ([5, 5], false) => known::<V, 5, 5, 25, false>(window),
+            ([5, 5], true) => known::<V, 5, 5, 25, true>(window),
+            (_, false) => any::<V, false>(window),
+            (_, true) => any::<V, true>(window),
+        }
+    }
+}
+
+/// The numbers that a tap reads for a register of columns.
+#[inline(always)]
+unsafe fn read<V: Lanes, const SECOND: bool>(from: *const V::Item, mask: V::Mask) -> V {
+    // SAFETY: the caller's.
+    unsafe {
+        match SECOND {
+            true => V::load_second(from, mask),
+            false => V::load_masked(from, mask),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn known<V: Lanes, const KH: usize, const KW: usize, const TAPS: usize>(
+unsafe fn known<
+    V: Lanes,
+    const KH: usize,
+    const KW: usize,
+    const TAPS: usize,
+    const SECOND: bool,
+>(
     window: &Window<'_, V::Item>,
 ) {
     // SAFETY: the caller's.
@@ -57,12 +80,13 @@ unsafe fn known<V: Lanes, const KH: usize, const KW: usize, const TAPS: usize>(
         let weight: [V; TAPS] = std::array::from_fn(|t| V::splat(window.weight[t]));
         let taps: [isize; TAPS] = std::array::from_fn(|t| window.taps[t]);
         let [height, width] = window.size;
+        let columns = 1 + usize::from(SECOND);
         // Rows of the output that all rows of taps reach.
         let first = window.rows.iter().map(|r| r[0]).max().unwrap_or(0);
         let end = window.rows.iter().map(|r| r[1]).min().unwrap_or(0);
         // A row of taps below another reads what the other reads for the next row of the output.
         let step = window.step as isize;
-        let shared = (KW..TAPS).all(|t| taps[t] == taps[t - KW] + step);
+        let shared = !SECOND && (KW..TAPS).all(|t| taps[t] == taps[t - KW] + step);
         let mut x = 0;
         while x < width {
             let n = V::LEN.min(width - x);
@@ -74,13 +98,13 @@ unsafe fn known<V: Lanes, const KH: usize, const KW: usize, const TAPS: usize>(
             let nothing = V::mask(0, 0);
             let mut y = 0;
             while y < height {
-                let from = window.x.wrapping_add(y * window.step + x);
+                let from = window.x.wrapping_add(y * window.step + x * columns);
                 if shared && first <= y && y + TOGETHER <= end {
                     let mut sums = [V::splat(window.bias); TOGETHER];
                     for row in 0..TOGETHER + KH - 1 {
                         for s in 0..KW {
                             let at = taps[s] + row as isize * step;
-                            let value = V::load_masked(from.wrapping_offset(at), masks[s]);
+                            let value = read::<V, SECOND>(from.wrapping_offset(at), masks[s]);
                             for (i, sum) in sums.iter_mut().enumerate() {
                                 if i <= row && row - i < KH {
                                     *sum = sum.add_product(weight[(row - i) * KW + s], value);
@@ -101,9 +125,9 @@ unsafe fn known<V: Lanes, const KH: usize, const KW: usize, const TAPS: usize>(
                         true => masks,
                         false => [nothing; KW],
                     };
-                    for s in 0..KW {
+                    for (s, &mask) in masks.iter().enumerate() {
                         let t = r * KW + s;
-                        let value = V::load_masked(from.wrapping_offset(taps[t]), masks[s]);
+                        let value = read::<V, SECOND>(from.wrapping_offset(taps[t]), mask);
                         sum = sum.add_product(weight[t], value);
                     }
                 }
@@ -116,15 +140,16 @@ unsafe fn known<V: Lanes, const KH: usize, const KW: usize, const TAPS: usize>(
 }
 
 #[inline(always)]
-unsafe fn any<V: Lanes>(window: &Window<'_, V::Item>) {
+unsafe fn any<V: Lanes, const SECOND: bool>(window: &Window<'_, V::Item>) {
     // SAFETY: the caller's.
     unsafe {
         let [height, width] = window.size;
+        let columns = 1 + usize::from(SECOND);
         let mut x = 0;
         while x < width {
             let n = V::LEN.min(width - x);
             for y in 0..height {
-                let from = window.x.wrapping_add(y * window.step + x);
+                let from = window.x.wrapping_add(y * window.step + x * columns);
                 let mut sum = V::splat(window.bias);
                 let mut taps = window.weight.iter().zip(window.taps);
                 for &[top, bottom] in window.rows {
@@ -138,7 +163,7 @@ unsafe fn any<V: Lanes>(window: &Window<'_, V::Item>) {
                             true => V::mask(within(first), within(end)),
                             false => V::mask(0, 0),
                         };
-                        let value = V::load_masked(from.wrapping_offset(tap), mask);
+                        let value = read::<V, SECOND>(from.wrapping_offset(tap), mask);
                         sum = sum.add_product(V::splat(weight), value);
                     }
                 }

@@ -7,9 +7,33 @@ use super::lanes::Lanes;
 use super::tile::{Gather, Step, Tiles, gather, panel, panel_and_one};
 use super::window::{Window, window};
 
+/// Bit `i` becomes bit `2 i`, for the lower 16.
+#[inline(always)]
+fn spread(mask: u32) -> u32 {
+    let mask = (mask | mask << 8) & 0x00ff_00ff;
+    let mask = (mask | mask << 4) & 0x0f0f_0f0f;
+    let mask = (mask | mask << 2) & 0x3333_3333;
+    (mask | mask << 1) & 0x5555_5555
+}
+
+/// Numbers 0, 2, 4 and on of both registers.
+#[inline(always)]
+unsafe fn evens512_f32(low: __m512, high: __m512) -> __m512 {
+    unsafe {
+        let at = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        _mm512_permutex2var_ps(low, at, high)
+    }
+}
+
+/// Numbers 0, 2, 4 and on of both registers.
+#[inline(always)]
+unsafe fn evens512_f64(low: __m512d, high: __m512d) -> __m512d {
+    unsafe { _mm512_permutex2var_pd(low, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), high) }
+}
+
 macro_rules! avx512 {
     ($register:ident, $t:ident, $len:literal, $mask:ident, $splat:ident, $load:ident, $load_first:ident,
-     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident) => {
+     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident, $evens:ident) => {
         impl Lanes for $register {
             type Item = $t;
             const LEN: usize = $len;
@@ -36,8 +60,16 @@ macro_rules! avx512 {
                 unsafe { $load_first(mask, from) }
             }
             #[inline(always)]
-            fn expect(at: *const $t) {
-                // SAFETY: any address may be given.
+            unsafe fn load_second(from: *const $t, mask: $mask) -> Self {
+                let mask = spread(mask as u32);
+                unsafe {
+                    let low = $load_first(mask as $mask, from);
+                    let high = $load_first((mask >> $len) as $mask, from.wrapping_add($len));
+                    $evens(low, high)
+                }
+            }
+            #[inline(always)]
+            unsafe fn expect(at: *const $t) {
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             }
             #[inline(always)]
@@ -77,7 +109,8 @@ avx512!(
     _mm512_mask_storeu_ps,
     _mm512_fmadd_ps,
     _mm512_max_ps,
-    _mm512_min_ps
+    _mm512_min_ps,
+    evens512_f32
 );
 avx512!(
     __m512d,
@@ -91,7 +124,8 @@ avx512!(
     _mm512_mask_storeu_pd,
     _mm512_fmadd_pd,
     _mm512_max_pd,
-    _mm512_min_pd
+    _mm512_min_pd,
+    evens512_f64
 );
 
 /// All ones for the lanes below `n`.
@@ -109,9 +143,46 @@ unsafe fn mask64(n: usize) -> __m256i {
     unsafe { _mm256_cmpgt_epi64(_mm256_set1_epi64x(n as i64), _mm256_setr_epi64x(0, 1, 2, 3)) }
 }
 
+/// The mask of every second of twice as many lanes.
+#[inline(always)]
+unsafe fn spread32(mask: __m256i) -> [__m256i; 2] {
+    unsafe {
+        let even = _mm256_set1_epi64x(0xffff_ffff);
+        let low = _mm256_permutevar8x32_epi32(mask, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+        let high = _mm256_permutevar8x32_epi32(mask, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
+        [_mm256_and_si256(low, even), _mm256_and_si256(high, even)]
+    }
+}
+
+/// The mask of every second of twice as many lanes.
+#[inline(always)]
+unsafe fn spread64(mask: __m256i) -> [__m256i; 2] {
+    unsafe {
+        let even = _mm256_setr_epi64x(-1, 0, -1, 0);
+        let low = _mm256_permute4x64_epi64::<0b01_01_00_00>(mask);
+        let high = _mm256_permute4x64_epi64::<0b11_11_10_10>(mask);
+        [_mm256_and_si256(low, even), _mm256_and_si256(high, even)]
+    }
+}
+
+/// Numbers 0, 2, 4 and on of both registers.
+#[inline(always)]
+unsafe fn evens256_f32(low: __m256, high: __m256) -> __m256 {
+    unsafe {
+        let pairs = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(low, high));
+        _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(pairs))
+    }
+}
+
+/// Numbers 0, 2, 4 and on of both registers.
+#[inline(always)]
+unsafe fn evens256_f64(low: __m256d, high: __m256d) -> __m256d {
+    unsafe { _mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_unpacklo_pd(low, high)) }
+}
+
 macro_rules! avx2 {
     ($register:ident, $t:ident, $len:literal, $mask:ident, $splat:ident, $load:ident, $load_first:ident,
-     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident) => {
+     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident, $spread:ident, $evens:ident) => {
         impl Lanes for $register {
             type Item = $t;
             const LEN: usize = $len;
@@ -138,8 +209,18 @@ macro_rules! avx2 {
                 unsafe { $load_first(from, mask) }
             }
             #[inline(always)]
-            fn expect(at: *const $t) {
-                // SAFETY: any address may be given.
+            unsafe fn load_second(from: *const $t, mask: __m256i) -> Self {
+                unsafe {
+                    let [low, high] = $spread(mask);
+                    let (low, high) = (
+                        $load_first(from, low),
+                        $load_first(from.wrapping_add($len), high),
+                    );
+                    $evens(low, high)
+                }
+            }
+            #[inline(always)]
+            unsafe fn expect(at: *const $t) {
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             }
             #[inline(always)]
@@ -179,7 +260,9 @@ avx2!(
     _mm256_maskstore_ps,
     _mm256_fmadd_ps,
     _mm256_max_ps,
-    _mm256_min_ps
+    _mm256_min_ps,
+    spread32,
+    evens256_f32
 );
 avx2!(
     __m256d,
@@ -193,7 +276,9 @@ avx2!(
     _mm256_maskstore_pd,
     _mm256_fmadd_pd,
     _mm256_max_pd,
-    _mm256_min_pd
+    _mm256_min_pd,
+    spread64,
+    evens256_f64
 );
 
 macro_rules! tiles {

@@ -6,9 +6,9 @@ use std::borrow::Cow;
 
 use super::activation::activate_all;
 use super::buffers::{Buffer, Buffers};
-use super::params::Params;
 use super::elementwise::clip;
 use super::model::{Model, Pass, apply};
+use super::params::Params;
 use super::quantize::quantize;
 use super::real::Real;
 use super::region::{Range, Region, down, up};

@@ -152,7 +152,7 @@ fn share<T>(left: usize, tiles: &Tiles<T>) -> usize {
     let (full, most) = (tiles.full(), tiles.columns());
     if left <= most {
         left
-    } else if left % full > 0 && left % full <= left / full {
+    } else if !left.is_multiple_of(full) && left % full <= left / full {
         most
     } else {
         full

@@ -105,13 +105,6 @@ impl<'a, T> Tile<'a, T> {
         tiles
     }
 
-    /// Row `i` of the tile.
-    pub fn row_mut(&mut self, i: usize) -> &mut [T] {
-        assert!(i < self.rows);
-        // SAFETY: the row lies inside the tile, which is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.data.add(i * self.stride), self.columns) }
-    }
-
     /// First element and distance between rows; valid for the tile's rows and columns.
     pub fn as_mut_ptr(&mut self) -> (*mut T, usize) {
         (self.data, self.stride)

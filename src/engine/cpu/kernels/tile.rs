@@ -55,6 +55,9 @@ pub struct Move {
     pub to: u32,
 }
 
+/// Kernels for 1, 2 and 3 registers of columns.
+type Products<T> = [unsafe fn(&Step<T>); 3];
+
 /// The kernels of one instruction set.
 pub struct Tiles<T> {
     /// Numbers in a register.
@@ -63,9 +66,9 @@ pub struct Tiles<T> {
     #[cfg(test)]
     pub fused: bool,
     /// By registers across the columns.
-    kernels: [unsafe fn(&Step<T>); 3],
+    kernels: Products<T>,
     /// The same with one more column.
-    and_one: Option<[unsafe fn(&Step<T>); 3]>,
+    and_one: Option<Products<T>>,
     gather: unsafe fn(&Gather<'_, T>),
     window: unsafe fn(&Window<'_, T>),
     dense: unsafe fn(&mut Dense<'_, T>),
@@ -74,8 +77,8 @@ pub struct Tiles<T> {
 impl<T> Tiles<T> {
     /// Of kernels for 1, 2 and 3 registers of columns.
     pub const fn new<V: Lanes<Item = T>>(
-        kernels: [unsafe fn(&Step<T>); 3],
-        and_one: Option<[unsafe fn(&Step<T>); 3]>,
+        kernels: Products<T>,
+        and_one: Option<Products<T>>,
         gather: unsafe fn(&Gather<'_, T>),
         window: unsafe fn(&Window<'_, T>),
         dense: unsafe fn(&mut Dense<'_, T>),

@@ -1,6 +1,7 @@
 //! The charts of a run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 
 use super::data::{Cell, Run, percent};
 use super::plot::{Band, Entry, Key, Line, Panel, Plot, Row};
@@ -35,22 +36,68 @@ pub struct Figure {
     pub plot: Plot,
 }
 
-/// Every chart, in page order.
-pub fn all(run: &Run, styles: &Styles) -> Vec<Figure> {
-    let mut figures = Vec::new();
+/// Figures of one kind, at most so many: others are counted and never made, since those of thousands of cells fit in no
+/// memory.
+pub struct AtMost {
+    most: usize,
+    made: Vec<Figure>,
+    undrawn: usize,
+}
+
+impl AtMost {
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            made: Vec::new(),
+            undrawn: 0,
+        }
+    }
+
+    /// The next figure in page order; those that are shown without a click, `first`, stay before others.
+    pub fn push(&mut self, first: bool, make: impl FnOnce() -> Figure) {
+        if self.made.len() >= self.most {
+            self.undrawn += 1;
+            match self.made.iter().rposition(|f| !f.first).filter(|_| first) {
+                Some(other) => self.made.remove(other),
+                None => return,
+            };
+        }
+        self.made.push(Figure { first, ..make() });
+    }
+
+    /// The figures, and how many are left out.
+    pub fn into_parts(self) -> (Vec<Figure>, usize) {
+        (self.made, self.undrawn)
+    }
+}
+
+/// The charts in page order, at most so many of each kind, and how many are left out.
+pub fn all(run: &Run, styles: &Styles, most: usize) -> (Vec<Figure>, usize) {
+    let mut depths = AtMost::new(most);
+    let mut usual: HashMap<(&str, &str), u32> = HashMap::new();
+    for key in run.cells.iter().map(|c| &c.summary.key) {
+        let known = usual
+            .entry((&key.model, &key.quantizer))
+            .or_insert(key.bits);
+        // The bit width nearest to 8, which most readers look for.
+        if key.bits.abs_diff(8) < known.abs_diff(8) {
+            *known = key.bits;
+        }
+    }
     for group in groups(&run.cells, |c| {
         let key = &c.summary.key;
         (key.model.clone(), key.quantizer.clone(), key.bits)
     }) {
         let key = &group[0].summary.key;
-        let usual = usual_bits(&run.cells, &key.model, &key.quantizer);
+        let usual = usual.get(&(key.model.as_str(), key.quantizer.as_str()));
         for (i, cells) in group.chunks(2).enumerate() {
-            let mut figure = depth(cells, styles, i);
-            figure.first = i == 0 && Some(key.bits) == usual;
-            figures.push(figure);
+            let first = i == 0 && Some(&key.bits) == usual;
+            depths.push(first, || depth(cells, styles, i));
         }
     }
+    let mut figures = vec![depths];
     for kind in [Kind::Bits, Kind::Top1] {
+        let mut of_kind = AtMost::new(most);
         for group in groups(&run.cells, |c| {
             let key = &c.summary.key;
             (key.model.clone(), key.quantizer.clone())
@@ -59,34 +106,33 @@ pub fn all(run: &Run, styles: &Styles) -> Vec<Figure> {
             let widths: BTreeSet<u32> = group.iter().map(|c| c.summary.key.bits).collect();
             match kind {
                 _ if widths.len() < 2 => {}
-                Kind::Bits => figures.push(bits(&group, styles)),
-                Kind::Top1 if logits => figures.push(top1(&group)),
+                Kind::Bits => of_kind.push(true, || bits(&group, styles)),
+                Kind::Top1 if logits => of_kind.push(true, || top1(&group)),
                 Kind::Top1 | Kind::Depth | Kind::Study => {}
             }
         }
+        figures.push(of_kind);
     }
-    figures
-}
-
-/// The bit width nearest to 8, which most readers look for.
-fn usual_bits(cells: &[Cell], model: &str, quantizer: &str) -> Option<u32> {
-    let keys = cells.iter().map(|c| &c.summary.key);
-    keys.filter(|k| k.model == model && k.quantizer == quantizer)
-        .map(|k| k.bits)
-        .min_by_key(|b| b.abs_diff(8))
+    let (mut made, mut undrawn) = (Vec::new(), 0);
+    for (figures, left) in figures.into_iter().map(AtMost::into_parts) {
+        made.extend(figures);
+        undrawn += left;
+    }
+    (made, undrawn)
 }
 
 /// Cells of equal key together, in the order of their first.
-pub fn groups<K: PartialEq>(cells: &[Cell], key: impl Fn(&Cell) -> K) -> Vec<Vec<&Cell>> {
-    let mut groups: Vec<(K, Vec<&Cell>)> = Vec::new();
+pub fn groups<K: Eq + Hash>(cells: &[Cell], key: impl Fn(&Cell) -> K) -> Vec<Vec<&Cell>> {
+    let mut places: HashMap<K, usize> = HashMap::new();
+    let mut groups: Vec<Vec<&Cell>> = Vec::new();
     for cell in cells {
-        let k = key(cell);
-        match groups.iter_mut().find(|(known, _)| *known == k) {
-            Some((_, group)) => group.push(cell),
-            None => groups.push((k, vec![cell])),
+        let place = *places.entry(key(cell)).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(cell),
+            None => groups.push(vec![cell]),
         }
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    groups
 }
 
 /// Longest stem of a figure's file: file systems take names of 255 bytes, endings and marks of unfinished files included.
@@ -509,6 +555,49 @@ fn top1(cells: &[&Cell]) -> Figure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn figure(name: &str) -> Figure {
+        Figure {
+            name: name.into(),
+            kind: Kind::Depth,
+            first: false,
+            plot: Plot {
+                title: String::new(),
+                rows: Vec::new(),
+                legend: Vec::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn figures_shown_without_a_click_stay_and_no_more_are_made_than_asked_for() {
+        let given = [
+            ("a", false),
+            ("b", false),
+            ("c", true),
+            ("d", false),
+            ("e", true),
+        ];
+        for (most, left) in [
+            (0, ""),
+            (1, "c"),
+            (2, "ce"),
+            (3, "ace"),
+            (4, "abce"),
+            (9, "abcde"),
+        ] {
+            let mut figures = AtMost::new(most);
+            for (name, first) in given {
+                figures.push(first, || figure(name));
+            }
+            let (made, undrawn) = figures.into_parts();
+            let names: String = made.iter().map(|f| f.name.as_str()).collect();
+            assert_eq!((names.as_str(), undrawn), (left, 5 - left.len()), "{most}");
+        }
+        let mut figures = AtMost::new(1);
+        figures.push(false, || figure("a"));
+        figures.push(false, || unreachable!("is not drawn"));
+    }
 
     #[test]
     fn long_names_stay_apart_and_fit_a_file_system() {

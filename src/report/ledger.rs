@@ -1,16 +1,17 @@
 //! The looseness ledger: a waterfall of orders of magnitude for every cell.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::ReportError;
 use super::data::{Cell, Run};
-use super::figures::{Figure, Kind, file_stem};
+use super::figures::{AtMost, Figure, Kind, file_stem};
+use super::most;
 use super::number::Number;
 use super::plot::{Bar, Panel, Plot, Row};
 use super::scale::{Axis, power};
 use super::section::{Section, Table, TableCell};
-use super::style::{MEASURED, Styles};
+use super::style::MEASURED;
 use crate::results::schema::{LedgerRow, file};
 use crate::results::store::for_each_row;
 
@@ -19,51 +20,63 @@ const LOST: &str = "#0077bb";
 const WON: &str = "#cc3311";
 const STEP_HEIGHT: f64 = 25.0;
 
-/// The section; `None` for runs without a ledger.
-pub fn section(dir: &Path, run: &Run, _: &Styles) -> Result<Option<Section>, ReportError> {
+/// The section with at most so many figures, and how many are left out; `None` for runs without a ledger.
+pub fn section(
+    dir: &Path,
+    run: &Run,
+    most: usize,
+) -> Result<Option<(Section, usize)>, ReportError> {
     let path = dir.join(file::LEDGER);
     if !path.is_file() {
         return Ok(None);
     }
-    let shown = |cell: &Cell| [cell.summary.final_layer.depth, cell.last_depth()];
-    let cells = run.cells.iter();
-    let wanted: HashMap<&str, [u32; 2]> = cells
-        .map(|c| (c.summary.key.cell_id.as_str(), shown(c)))
+    let cells = run.cells.iter().enumerate();
+    let places: HashMap<&str, usize> = cells
+        .map(|(i, c)| (c.summary.key.cell_id.as_str(), i))
         .collect();
-    let mut rows: HashMap<(String, u32), Vec<LedgerRow>> = HashMap::new();
+    let usual = usual(run);
+    // Rows that are neither listed nor drawn are counted: those of thousands of cells are many.
+    let mut rows: HashMap<(usize, u32), Vec<LedgerRow>> = HashMap::new();
+    let (mut seen, mut lines, mut kept) = (HashSet::new(), 0, 0);
     for_each_row(&path, |row: LedgerRow| {
-        let depths = wanted.get(row.cell_id.as_str());
-        if depths.is_some_and(|depths| depths.contains(&row.depth)) {
-            let place = (row.cell_id.clone(), row.depth);
+        let Some(&i) = places.get(row.cell_id.as_str()) else {
+            return;
+        };
+        let place = (i, row.depth);
+        if !shown(&run.cells[i]).contains(&row.depth) {
+            return;
+        }
+        // The sum of a place has a line too.
+        lines += 1 + usize::from(seen.insert(place));
+        let wanted = kept < most::ROWS || rows.len() / 2 < most || usual == Some(i);
+        if wanted || rows.contains_key(&place) {
             rows.entry(place).or_default().push(row);
+            kept += 1;
         }
     })?;
-    let mut figures = Vec::new();
-    let mut table = Vec::new();
-    for cell in &run.cells {
-        let last = cell.summary.final_layer.depth;
-        let at = |depth: u32| -> &[LedgerRow] {
-            let place = (cell.summary.key.cell_id.clone(), depth);
-            rows.get(&place).map_or(&[], Vec::as_slice)
-        };
+    let (mut figures, mut table) = (AtMost::new(most), Vec::new());
+    for (i, cell) in run.cells.iter().enumerate() {
+        let at = |depth: u32| rows.get(&(i, depth)).map_or(&[] as &[_], Vec::as_slice);
         let output = at(cell.last_depth());
         if !output.is_empty() {
-            figures.push(waterfall(cell, output));
+            figures.push(usual == Some(i), || waterfall(cell, output));
         }
-        for depth in [last, cell.last_depth()]
-            .iter()
-            .take(1 + usize::from(last != cell.last_depth()))
-        {
+        let [last, end] = shown(cell);
+        for depth in [last, end].iter().take(1 + usize::from(last != end)) {
             table.extend(table_rows(cell, at(*depth)));
         }
     }
-    if figures.is_empty() {
+    let ends = seen
+        .iter()
+        .filter(|(i, depth)| *depth == run.cells[*i].last_depth());
+    let ends = ends.count();
+    if ends == 0 {
         return Ok(None);
     }
-    if let Some(open) = usual(run, &mut figures) {
-        open.first = true;
-    }
-    Ok(Some(Section {
+    let (figures, _) = figures.into_parts();
+    let undrawn = ends - figures.len();
+    let unread = lines - table.len();
+    let mut section = Section {
         id: "ledger",
         title: "Where the slack comes from".to_string(),
         how: "Each bar is one step from a bound to the next sharper quantity, from the loosest theorem at the top to the \
@@ -80,11 +93,18 @@ pub fn section(dir: &Path, run: &Run, _: &Styles) -> Result<Option<Section>, Rep
                 .to_vec(),
             rows: table,
         }],
-    }))
+    };
+    most::rows(&mut section, unread);
+    Ok(Some((section, undrawn)))
 }
 
-/// The figure of the cell that most readers look for: 8 bits, per channel where there is a choice.
-fn usual<'f>(run: &Run, figures: &'f mut [Figure]) -> Option<&'f mut Figure> {
+/// The last layer and the output.
+fn shown(cell: &Cell) -> [u32; 2] {
+    [cell.summary.final_layer.depth, cell.last_depth()]
+}
+
+/// The cell that most readers look for: 8 bits, per channel where there is a choice.
+fn usual(run: &Run) -> Option<usize> {
     let distance = |c: &Cell| {
         let key = &c.summary.key;
         (
@@ -92,9 +112,8 @@ fn usual<'f>(run: &Run, figures: &'f mut [Figure]) -> Option<&'f mut Figure> {
             key.granularity.name() != "per-channel",
         )
     };
-    let cell = run.cells.iter().min_by_key(|c| distance(c))?;
-    let name = name(cell);
-    figures.iter_mut().find(|f| f.name == name)
+    let cells = run.cells.iter().enumerate();
+    Some(cells.min_by_key(|(_, c)| distance(c))?.0)
 }
 
 fn name(cell: &Cell) -> String {

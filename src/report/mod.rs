@@ -38,7 +38,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 pub use comparison::compared;
-use figures::{Figure, Kind};
+use figures::{AtMost, Figure};
 pub use history::history;
 pub use night::night;
 use section::Section;
@@ -96,16 +96,9 @@ pub fn build_at(run_dir: impl AsRef<Path>, out: &Path, most: usize) -> Result<Bu
     let dir = run_dir.as_ref();
     let run = data::Run::read(dir)?;
     let styles = Styles::new(run.bound_ids());
-    let mut figures = figures::all(&run, &styles);
-    let mut sections = sections(dir, &run, &styles)?;
-    let mut undrawn = 0;
-    for kind in [Kind::Depth, Kind::Bits, Kind::Top1] {
-        undrawn += draw_at_most(most, &mut figures, |f| f.kind == kind);
-    }
-    for section in &mut sections {
-        undrawn += draw_at_most(most, &mut section.figures, |_| true);
-        most::rows(section);
-    }
+    let (mut figures, mut undrawn) = figures::all(&run, &styles, most);
+    let (mut sections, left) = sections(dir, &run, &styles, most)?;
+    undrawn += left;
     let studied = sections.iter_mut().flat_map(|s| &mut s.figures);
     name_apart(figures.iter_mut().chain(studied));
 
@@ -178,17 +171,6 @@ impl Drawn {
     }
 }
 
-/// Leaves out figures of a kind beyond `most`, those first that are not shown without a click; how many are left out.
-fn draw_at_most(most: usize, figures: &mut Vec<Figure>, kind: impl Fn(&Figure) -> bool) -> usize {
-    let of_kind = figures.iter().enumerate().filter(|(_, f)| kind(f));
-    let mut places: Vec<(bool, usize)> = of_kind.map(|(i, f)| (!f.first, i)).collect();
-    places.sort_unstable();
-    let left: HashSet<usize> = places.into_iter().skip(most).map(|(_, i)| i).collect();
-    let mut at = 0..;
-    figures.retain(|_| at.next().is_none_or(|i| !left.contains(&i)));
-    left.len()
-}
-
 /// Gives figures names of their own where two models are spelt alike but for signs that file names have not.
 fn name_apart<'a>(figures: impl Iterator<Item = &'a mut Figure>) {
     let mut names = HashSet::new();
@@ -218,10 +200,8 @@ fn remove_others(figures: &Path, made: &[PathBuf]) -> Result<(), StoreError> {
 /// Makes a study's section; `None` where the run has no such table.
 type Maker = fn(&Path, &data::Run, &Styles) -> Result<Option<Section>, ReportError>;
 
-/// In page order.
+/// In page order, below the ledger.
 const MAKERS: &[Maker] = &[
-    tails::section,
-    ledger::section,
     required_bits::section,
     sample_bounds::section,
     radius::section,
@@ -233,8 +213,33 @@ const MAKERS: &[Maker] = &[
     rescaling::section,
 ];
 
-/// The sections of all studies that the run has.
-fn sections(dir: &Path, run: &data::Run, styles: &Styles) -> Result<Vec<Section>, ReportError> {
-    let made = MAKERS.iter().map(|make| make(dir, run, styles));
-    made.filter_map(Result::transpose).collect()
+/// The sections of all studies that the run has, with at most so many figures each, and how many are left out.
+fn sections(
+    dir: &Path,
+    run: &data::Run,
+    styles: &Styles,
+    most: usize,
+) -> Result<(Vec<Section>, usize), ReportError> {
+    let mut sections: Vec<Section> = tails::section(run).into_iter().collect();
+    sections.iter_mut().for_each(|s| most::rows(s, 0));
+    let mut undrawn = 0;
+    if let Some((ledger, left)) = ledger::section(dir, run, most)? {
+        sections.push(ledger);
+        undrawn += left;
+    }
+    for make in MAKERS {
+        let Some(mut section) = make(dir, run, styles)? else {
+            continue;
+        };
+        let mut figures = AtMost::new(most);
+        for figure in std::mem::take(&mut section.figures) {
+            figures.push(figure.first, || figure);
+        }
+        let left;
+        (section.figures, left) = figures.into_parts();
+        undrawn += left;
+        most::rows(&mut section, 0);
+        sections.push(section);
+    }
+    Ok((sections, undrawn))
 }

@@ -3,11 +3,11 @@
 use super::section::Section;
 
 /// Rows of a section's table.
-const ROWS: usize = 2000;
+pub const ROWS: usize = 2000;
 
-/// Leaves as many rows as a page can hold; the section's text says how many went.
-pub fn rows(section: &mut Section) {
-    let mut unlisted = 0;
+/// Leaves as many rows as a page can hold; the section's text says how many went, with those `unread`.
+pub fn rows(section: &mut Section, unread: usize) {
+    let mut unlisted = unread;
     for table in &mut section.tables {
         unlisted += table.rows.len().saturating_sub(ROWS);
         table.rows.truncate(ROWS);

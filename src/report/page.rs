@@ -66,6 +66,7 @@ pub fn render(
     (beside, undrawn): (bool, usize),
 ) -> Result<String, minijinja::Error> {
     let mut env = Environment::new();
+    env.add_template("palette.css", include_str!("palette.css"))?;
     env.add_template("report.html", include_str!("template.html"))?;
     let ids = run.bound_ids();
     let legend: Vec<_> = ids
@@ -75,9 +76,11 @@ pub fn render(
     let models = distinct(run.cells.iter().map(|c| c.summary.key.model.clone()));
     let devices = distinct(run.cells.iter().map(|c| c.summary.device.clone()));
     let cells: Vec<CellRow> = run.cells.iter().map(cell_row).collect();
-    let (loose, loose_more) = first(loose_rows(run), 8);
-    let (verdicts, verdicts_more) = first(verdicts::rows(run), 4 + ids.len());
-    let (_, cells_more) = first((0..cells.len()).collect(), 12);
+    let each = run.cells.iter().map(|c| c.bounds.len()).sum();
+    let (loose, loose_more) = first(loose_rows(run), each, 8);
+    let columns = 4 + ids.len();
+    let (verdicts, verdicts_more) = first(verdicts::rows(run), cells.len(), columns);
+    let (_, cells_more) = first(0..cells.len(), cells.len(), 12);
     let invalid_rows: usize = run.cells.iter().map(Cell::invalid_rows).sum();
     env.get_template("report.html")?.render(context! {
         style => Value::from_safe_string(include_str!("page.css").to_string()),
@@ -129,12 +132,10 @@ pub fn render(
 /// Fields of a table that a page holds; more of them take long to lay out.
 const FIELDS: usize = 20_000;
 
-/// The first rows of a table of so many columns, and how many more there are.
-fn first<T>(mut rows: Vec<T>, columns: usize) -> (Vec<T>, usize) {
-    let shown = (FIELDS / columns.max(1)).min(rows.len());
-    let more = rows.len() - shown;
-    rows.truncate(shown);
-    (rows, more)
+/// The first of `all` rows of a table of so many columns, and how many more there are: those are never made.
+fn first<T>(rows: impl Iterator<Item = T>, all: usize, columns: usize) -> (Vec<T>, usize) {
+    let shown = (FIELDS / columns.max(1)).min(all);
+    (rows.take(shown).collect(), all - shown)
 }
 
 /// The run in a sentence.
@@ -271,7 +272,7 @@ fn section_view(section: &Section) -> SectionView {
             .tables
             .iter()
             .map(|t| {
-                let (rows, more) = first(t.rows.iter().collect(), t.head.len());
+                let (rows, more) = first(t.rows.iter(), t.rows.len(), t.head.len());
                 TableView {
                     title: t.title.clone(),
                     head: t.head.clone(),
@@ -325,36 +326,39 @@ fn cell_row(cell: &Cell) -> CellRow {
     }
 }
 
-fn loose_rows(run: &Run) -> Vec<LooseRow> {
-    let mut rows = Vec::new();
-    for (i, cell) in run.cells.iter().enumerate() {
-        let last = &cell.summary.final_layer;
-        let layer = cell.depths.get(&last.depth);
-        let layer_max = layer.and_then(|d| d.measured.sound_max());
-        let output_max = cell.output.measured.sound_max();
-        let log = |bound: Option<f64>| match bound {
-            Some(log10) => Number::log(log10),
-            None => Number::invalid("not given".to_string()),
-        };
-        for (id, _) in &cell.bounds {
-            let at_layer = cell.bound(id, last.depth);
-            let at_output = cell.bound(id, cell.last_depth());
-            rows.push(LooseRow {
-                cell: i,
-                bound: id.clone(),
-                layer: format!("{} (depth {})", last.layer, last.depth),
-                layer_measured: layer.map_or(Number::invalid("not measured".to_string()), |d| {
-                    Number::measured(&d.measured)
-                }),
-                layer_bound: log(at_layer),
-                layer_looseness: Number::looseness(at_layer, layer_max),
-                output_measured: Number::measured(&cell.output.measured),
-                output_bound: log(at_output),
-                output_looseness: Number::looseness(at_output, output_max),
-            });
-        }
+fn loose_rows(run: &Run) -> impl Iterator<Item = LooseRow> {
+    let cells = run.cells.iter().enumerate();
+    cells.flat_map(|(i, cell)| {
+        cell.bounds
+            .iter()
+            .map(move |(id, _)| loose_row(i, cell, id))
+    })
+}
+
+fn loose_row(place: usize, cell: &Cell, id: &str) -> LooseRow {
+    let last = &cell.summary.final_layer;
+    let layer = cell.depths.get(&last.depth);
+    let layer_max = layer.and_then(|d| d.measured.sound_max());
+    let output_max = cell.output.measured.sound_max();
+    let log = |bound: Option<f64>| match bound {
+        Some(log10) => Number::log(log10),
+        None => Number::invalid("not given".to_string()),
+    };
+    let at_layer = cell.bound(id, last.depth);
+    let at_output = cell.bound(id, cell.last_depth());
+    LooseRow {
+        cell: place,
+        bound: id.to_string(),
+        layer: format!("{} (depth {})", last.layer, last.depth),
+        layer_measured: layer.map_or(Number::invalid("not measured".to_string()), |d| {
+            Number::measured(&d.measured)
+        }),
+        layer_bound: log(at_layer),
+        layer_looseness: Number::looseness(at_layer, layer_max),
+        output_measured: Number::measured(&cell.output.measured),
+        output_bound: log(at_output),
+        output_looseness: Number::looseness(at_output, output_max),
     }
-    rows
 }
 
 /// The run in a few numbers.

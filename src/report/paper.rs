@@ -87,12 +87,9 @@ pub fn figures_for_print(
         What::Ledger => "ledger-",
         What::Gain => "attribution-",
     };
-    let mut all = figures::all(&run, &styles);
-    all.extend(
-        sections(run_dir, &run, &styles)?
-            .into_iter()
-            .flat_map(|s| s.figures),
-    );
+    let (mut all, _) = figures::all(&run, &styles, usize::MAX);
+    let (sections, _) = sections(run_dir, &run, &styles, usize::MAX)?;
+    all.extend(sections.into_iter().flat_map(|s| s.figures));
     let wanted = |f: &Figure| {
         let title = f.plot.title.to_lowercase();
         f.name.starts_with(prefix)

@@ -19,6 +19,7 @@ pub fn write(
     page: &Path,
 ) -> Result<(), ReportError> {
     let mut env = Environment::new();
+    env.add_template("palette.css", include_str!("palette.css"))?;
     env.add_template(PLAIN, include_str!("plain.html"))?;
     env.add_template(name, template)?;
     let text = env.get_template(name)?.render(values)?;

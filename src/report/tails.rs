@@ -1,18 +1,14 @@
 //! Statements for most images, in words and as a table.
 
-use std::path::Path;
-
-use super::ReportError;
 use super::data::Run;
 use super::number::Number;
 use super::section::{Section, Table, TableCell};
-use super::style::Styles;
 use crate::results::schema::TailRow;
 
 /// The section; `None` for runs without tails.
-pub fn section(_: &Path, run: &Run, _: &Styles) -> Result<Option<Section>, ReportError> {
+pub fn section(run: &Run) -> Option<Section> {
     if run.tails.is_empty() {
-        return Ok(None);
+        return None;
     }
     let mut rows = Vec::new();
     for cell in &run.cells {
@@ -29,7 +25,7 @@ pub fn section(_: &Path, run: &Run, _: &Styles) -> Result<Option<Section>, Repor
     let said = said.map_or(String::new(), |s| {
         format!("{}{}. ", s[..1].to_uppercase(), &s[1..])
     });
-    Ok(Some(Section {
+    Some(Section {
         id: "tails",
         title: "For most images".to_string(),
         how: format!(
@@ -56,7 +52,7 @@ pub fn section(_: &Path, run: &Run, _: &Styles) -> Result<Option<Section>, Repor
             .to_vec(),
             rows,
         }],
-    }))
+    })
 }
 
 fn line(cell: &str, row: &TailRow) -> Vec<TableCell> {

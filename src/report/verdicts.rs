@@ -40,9 +40,9 @@ fn stored(cell: &Cell, id: &str) -> Option<VerdictCounts> {
 }
 
 /// One list per cell, one entry per bound of the run.
-pub fn rows(run: &Run) -> Vec<Vec<VerdictCell>> {
+pub fn rows(run: &Run) -> impl Iterator<Item = Vec<VerdictCell>> {
     let ids = run.bound_ids();
-    let cell_verdicts = |cell: &Cell| {
+    let cell_verdicts = move |cell: &Cell| {
         let one = |id: &String| {
             let Some(counts) = stored(cell, id) else {
                 return VerdictCell {
@@ -81,7 +81,7 @@ pub fn rows(run: &Run) -> Vec<Vec<VerdictCell>> {
         };
         ids.iter().map(one).collect()
     };
-    run.cells.iter().map(cell_verdicts).collect()
+    run.cells.iter().map(cell_verdicts)
 }
 
 /// Where the tables and the summary do not say the same.

@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all: a temporary name, fsync, rename. Those whose content a marker vouches for, and
+//! Files that are there whole or not at all: a temporary name, fsync, rename. Those whose content a hash vouches for, and
 //! those that are drawn again at will, do without the fsync, which costs more than small files themselves.
 
 use std::fs::File;

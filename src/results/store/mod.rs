@@ -12,7 +12,7 @@ mod take;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -301,8 +301,9 @@ pub fn encode<R: Row>(rows: &[R]) -> Result<RecordBatch, StoreError> {
 
 /// Reads a JSON file of a finished run.
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
-    let bytes = std::fs::read(path).map_err(|e| table::read_error(path, &e))?;
-    serde_json::from_slice(&bytes).map_err(|e| StoreError::Read {
+    let file = File::open(path).map_err(|e| table::read_error(path, &e))?;
+    // Piece by piece: the summary of thousands of cells is longer than all that is read from it.
+    serde_json::from_reader(BufReader::with_capacity(1 << 16, file)).map_err(|e| StoreError::Read {
         path: path.to_path_buf(),
         problem: format!("{e}; it was cut off or edited by hand"),
     })

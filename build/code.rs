@@ -168,6 +168,7 @@ pub const NO_ROWS: &[&str] = &[
     "src/experiment/subject/plans.rs",
     "src/experiment/parts.rs",
     "src/experiment/plan/error.rs",
+    "src/experiment/plan/explained.rs",
     "src/experiment/plan/images.rs",
     "src/experiment/plan/keys.rs",
     "src/experiment/plan/mod.rs",

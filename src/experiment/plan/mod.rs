@@ -3,6 +3,7 @@
 
 pub mod annotated;
 mod error;
+mod explained;
 mod images;
 mod keys;
 mod method;

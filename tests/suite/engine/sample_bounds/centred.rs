@@ -338,8 +338,9 @@ fn literal(
         };
         let mut after: Ranges = Default::default();
         let mut most: f64 = 0.0;
-        for k in 0..p[0].len() {
-            let [y, q, d] = activated(node.activation, [0, 1, 2].map(|side| before[side][k]));
+        let [ys, qs, ds] = before;
+        for ((y, q), d) in ys.into_iter().zip(qs).zip(ds) {
+            let [y, q, d] = activated(node.activation, [y, q, d]);
             most = most.max(d.1).max(-d.0);
             for (side, r) in after.iter_mut().zip([y, q, d]) {
                 side.push(r);

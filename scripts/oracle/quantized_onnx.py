@@ -314,6 +314,31 @@ WRONG = {
 }
 
 
+def other_zero():
+    """Sums of codes less another zero point than the one that they were made with."""
+    model = tiny_integer()
+    model.graph.node[1].input[2] = "w_none"
+    return model
+
+
+def bias_after_grid():
+    """A constant added to codes."""
+    model = tiny({})
+    model.graph.initializer.append(numpy_helper.from_array(np.uint8([3, 4]).reshape(1, 2, 1, 1), "b_codes"))
+    add = helper.make_node("QLinearAdd", ["xq", "x_scale", "x_zero", "b_codes", "x_scale", "x_zero", "x_scale", "x_zero"], ["sum"],
+                           domain="com.microsoft")
+    model.graph.node.insert(1, add)
+    model.graph.node[2].input[0] = "sum"
+    return model
+
+
+# The same for whole models.
+WRONG_MODELS = {
+    "other_zero": (other_zero, "zero point 0 that were made with 128"),
+    "bias_after_grid": (bias_after_grid, "a bias added after a grid is not known"),
+}
+
+
 def planted(model, fault):
     """The model with the scales of one layer doubled, or the zero point of its channel 1 off by 40."""
     layer = next(n for n in model.graph.node if "/5/conv1/Conv" in n.name and n.op_type in ("Conv", "QLinearConv"))
@@ -349,7 +374,9 @@ def fixtures():
         quantize(FIXTURES / "classes.onnx", FIXTURES / f"classes_{form}.onnx", VARIANTS[f"{form}-u8s8-channel"])
     for name, (change, _) in WRONG.items():
         onnx.save(tiny(change), FIXTURES / f"wrong_{name}.onnx")
-    wrong = {name: words for name, (_, words) in WRONG.items()}
+    for name, (build, _) in WRONG_MODELS.items():
+        onnx.save(build(), FIXTURES / f"wrong_{name}.onnx")
+    wrong = {name: words for name, (_, words) in {**WRONG, **WRONG_MODELS}.items()}
     (FIXTURES / "wrong.json").write_text(json.dumps(wrong, indent=1))
 
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What Brevitas, PyTorch (pt2e of torchao) and NNCF make of torchvision's MobileNetV2 and ResNet-18, as ONNX.
 
-  quantized_tools.py FOLDER PROGRAM IMAGES   writes FOLDER/torch_MODEL/torch_MODEL.onnx and a file of each tool beside it,
-                                             for quantized_check.py
+  quantized_tools.py FOLDER PROGRAM IMAGES   writes FOLDER/torch_MODEL/torch_MODEL.onnx and a file of each tool beside it, for
+                                             quantized_check.py; Brevitas's, which has ReLU in the place of ReLU6, beside
+                                             FOLDER/uncapped_MODEL/uncapped_MODEL.onnx
 
 Weights are random from a seed, batch norms have the statistics of the images. A tool that fails on a model is a line.
 Needs torch, torchvision, brevitas, torchao, nncf, onnxscript, and what quantized_onnx.py needs.
@@ -36,6 +37,16 @@ def network(name, images=None):
 
 def export(model, path):
     torch.onnx.export(model, torch.zeros(1, 3, SIDE, SIDE), str(path), opset_version=17, dynamo=False)
+
+
+def uncapped(model):
+    """ReLU in the place of every ReLU6, as Brevitas has it."""
+    for name, module in model.named_children():
+        if isinstance(module, torch.nn.ReLU6):
+            setattr(model, name, torch.nn.ReLU())
+        else:
+            uncapped(module)
+    return model
 
 
 def brevitas_qcdq(model, images, path, per_channel):
@@ -100,9 +111,12 @@ def main():
         export(network(name), path)
         images = torch.from_numpy(np.array(traced(program, path, pictures, max(CALIBRATION, 4), place / "trace.safetensors")["input"]))
         export(network(name, images), path)
+        without = folder / f"uncapped_{name}"
+        without.mkdir(exist_ok=True)
+        export(uncapped(network(name, images)), without / f"uncapped_{name}.onnx")
         tools = {
-            "brevitas-qcdq-channel": lambda out: brevitas_qcdq(network(name, images), images, out, True),
-            "brevitas-qcdq-tensor": lambda out: brevitas_qcdq(network(name, images), images, out, False),
+            "brevitas-qcdq-channel": lambda out: brevitas_qcdq(network(name, images), images, without / out.name, True),
+            "brevitas-qcdq-tensor": lambda out: brevitas_qcdq(network(name, images), images, without / out.name, False),
             "pt2e": lambda out: pt2e(network(name, images), images, out),
             "nncf": lambda out: nncf_onnx(path, images, out),
             "nncf-tensor": lambda out: nncf_onnx(path, images, out, one_grid=True),
@@ -111,7 +125,7 @@ def main():
             out = place / f"{tool}.onnx"
             try:
                 make(out)
-                print(out, out.stat().st_size, flush=True)
+                print(out, "made", flush=True)
             except Exception as error:
                 print(out, "FAILED", type(error).__name__, str(error)[:300], flush=True)
 

@@ -76,7 +76,11 @@ impl Lagged {
         if !self.imaginary.is_empty() {
             let sin: Vec<f64> = lags.map(|lag| lag.sin[frequency]).collect();
             put(&mut out[n..], &sin, &self.imaginary, false);
-            put(&mut out[n * row + n..], &cos, &self.real, true);
+            // The same again, below and to the right.
+            for r in 0..n {
+                let (done, below) = out.split_at_mut((n + r) * row);
+                below[n + r..2 * n].copy_from_slice(&done[r * row + r..r * row + n]);
+            }
         }
     }
 }
@@ -100,10 +104,20 @@ impl Kernel for Sum<'_> {
             let first = if self.upper { r } else { 0 };
             let out = &mut self.out[r * self.row..][first..n];
             out.fill(0.0);
-            for (factor, part) in self.factors.iter().zip(self.parts) {
-                for (o, x) in out.iter_mut().zip(&part.row(r)[first..]) {
-                    *o += factor * x;
+            let row = |part: usize| &self.parts[part].row(r)[first..];
+            let whole = self.parts.len() / 4 * 4;
+            for part in (0..whole).step_by(4) {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|i| &row(part + i)[..out.len()]);
+                let f = &self.factors[part..part + 4];
+                for (i, o) in out.iter_mut().enumerate() {
+                    *o += (f[0] * a[i] + f[1] * b[i]) + (f[2] * c[i] + f[3] * d[i]);
                 }
+            }
+            for part in whole..self.parts.len() {
+                let factor = self.factors[part];
+                out.iter_mut()
+                    .zip(row(part))
+                    .for_each(|(o, x)| *o += factor * x);
             }
         }
     }

@@ -57,6 +57,17 @@ impl Lagged {
         }
     }
 
+    /// All frequencies, from the largest trace to the smallest: the largest eigenvalue is likely to be met early, and seldom rises
+    /// after.
+    pub fn frequencies(&self, torus: &Torus) -> Vec<usize> {
+        let trace = |m: &Dense| (0..self.rows).map(|i| m.row(i)[i]).sum();
+        let by_lag: Vec<f64> = self.real.iter().map(trace).collect();
+        let traces = torus.at_frequencies(&by_lag);
+        let mut order: Vec<usize> = (0..traces.len()).collect();
+        order.sort_by(|&a, &b| traces[b].total_cmp(&traces[a]));
+        order
+    }
+
     /// `-G` of one frequency, upper triangle alone; `P + iQ` as `[P, -Q; Q, P]`, where there is any `Q`.
     pub fn negated(&self, torus: &Torus, frequency: usize, out: &mut [f64]) {
         let lags = torus.lags.iter();
@@ -187,7 +198,9 @@ mod tests {
         for frequency in 0..torus.frequencies() {
             let mut found = [0.0; 9];
             lagged.negated(&torus, frequency, &mut found);
-            let squares = autocorrelations.iter().map(|r| torus.squares(r)[frequency]);
+            let squares = autocorrelations
+                .iter()
+                .map(|r| torus.at_frequencies(r)[frequency]);
             let squares: Vec<f64> = squares.collect();
             let exact = turned.weighted_gram(&squares);
             for i in (0..3).flat_map(|r| (r..3).map(move |c| r * 3 + c)) {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Bound, BoundError, Series, Setting, fused, spectral_fused};
+use super::{Bound, BoundError, Series, Setting, fused, spectral_averaged, spectral_fused};
 use crate::facts::{self, BoundFacts};
 
 /// The smallest of several theorems at every node, with or without the clamped ones.
@@ -47,15 +47,27 @@ pub(super) fn evaluate_each(
     let is_among = |facts: &BoundFacts| bounds.iter().any(|b| b.facts().id == facts.id);
     let composes = is_among(&facts::FUSED) || is_among(&facts::FUSED_CAP);
     let chains = is_among(&facts::SPECTRAL_FUSED) || is_among(&facts::SPECTRAL_FUSED_CAP);
+    let averages = is_among(&facts::SPECTRAL_AVERAGED);
+    let balances = averages || is_among(&facts::SPECTRAL_FUSED_RESCALED);
+    let own_units = || {
+        if chains {
+            spectral_fused::prepare(setting);
+        } else if bounds.iter().any(|b| b.facts().reads_spectral_norms) {
+            setting.prepare_spectral();
+        }
+    };
+    // What is wrong with other units is said by the theorem that asks for them.
+    let other_units = || {
+        if let Some(Ok(balanced)) = balances.then(|| setting.balanced()) {
+            rayon::join(
+                || averages.then(|| spectral_averaged::prepare(balanced.reference())),
+                || spectral_fused::prepare(balanced),
+            );
+        }
+    };
     rayon::join(
         || composes.then(|| fused::both(setting)),
-        || {
-            if chains {
-                spectral_fused::prepare(setting);
-            } else if bounds.iter().any(|b| b.facts().reads_spectral_norms) {
-                setting.prepare_spectral();
-            }
-        },
+        || rayon::join(other_units, own_units),
     );
     bounds
         .par_iter()

@@ -204,7 +204,7 @@ impl<'n> Kernels<'n> {
             .map(|k| torus.autocorrelation(&torus.by_place(k)))
             .collect();
         let squares: Vec<Vec<f64>> = (autocorrelations.iter())
-            .map(|r| torus.squares(r))
+            .map(|r| torus.at_frequencies(r))
             .collect();
         let roundings = up_gamma(torus.roundings(1));
         let sums: Vec<Up> = kernels()
@@ -226,7 +226,8 @@ impl<'n> Kernels<'n> {
             .then(|| Lagged::weighted(&torus, &turned, &autocorrelations));
         let mut ceiling = Ceiling::new();
         let mut largest = 0.0f64;
-        for frequency in 0..frequencies {
+        let order = lagged.as_ref().map(|l| l.frequencies(&torus));
+        for frequency in order.unwrap_or_else(|| (0..frequencies).collect()) {
             let weights = squares.iter().zip(&above);
             let weights = weights.map(|(s, above)| (s[frequency].max(0.0) + above).next_up());
             let is_below = lagged.as_ref().is_some_and(|lagged| {

@@ -43,7 +43,7 @@ fn magnitudes(places: &[Dense]) -> Dense {
 /// The largest squared norm of responses of one row or column, for entries near 1.
 fn peak(torus: &Torus, places: &[Dense]) -> Up {
     let inner = places[0].data.len();
-    let squares = torus.squares(&torus.autocorrelation(places));
+    let squares = torus.at_frequencies(&torus.autocorrelation(places));
     let size = frobenius(&magnitudes(places));
     Up::new(squares.into_iter().fold(0.0, f64::max))
         + size * size * up_gamma(torus.roundings(inner))
@@ -63,8 +63,9 @@ fn largest(torus: &Torus, mut places: Vec<Dense>) -> Up {
     // A product for each pair, or three for each frequency.
     let pairs: usize = torus.lags.iter().map(|lag| lag.pairs.len()).sum();
     let lagged = (pairs < 3 * frequencies).then(|| Lagged::of(torus, &places));
+    let order = lagged.as_ref().map(|l| l.frequencies(torus));
     let mut ceiling = Ceiling::new();
-    for frequency in 0..frequencies {
+    for frequency in order.unwrap_or_else(|| (0..frequencies).collect()) {
         let is_below = lagged.as_ref().is_some_and(|lagged| {
             let fill = |work: &mut [f64]| lagged.negated(torus, frequency, work);
             ceiling.holds(2 * small, error, fill)

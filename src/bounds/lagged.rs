@@ -57,6 +57,17 @@ impl Lagged {
         }
     }
 
+    /// All frequencies, from the largest trace to the smallest: the largest eigenvalue is likely to be met early, and seldom rises
+    /// after.
+    pub fn frequencies(&self, torus: &Torus) -> Vec<usize> {
+        let trace = |m: &Dense| (0..self.rows).map(|i| m.row(i)[i]).sum();
+        let by_lag: Vec<f64> = self.real.iter().map(trace).collect();
+        let traces = torus.at_frequencies(&by_lag);
+        let mut order: Vec<usize> = (0..traces.len()).collect();
+        order.sort_by(|&a, &b| traces[b].total_cmp(&traces[a]));
+        order
+    }
+
     /// `-G` of one frequency, upper triangle alone; `P + iQ` as `[P, -Q; Q, P]`, where there is any `Q`.
     pub fn negated(&self, torus: &Torus, frequency: usize, out: &mut [f64]) {
         let lags = torus.lags.iter();
@@ -76,7 +87,11 @@ impl Lagged {
         if !self.imaginary.is_empty() {
             let sin: Vec<f64> = lags.map(|lag| lag.sin[frequency]).collect();
             put(&mut out[n..], &sin, &self.imaginary, false);
-            put(&mut out[n * row + n..], &cos, &self.real, true);
+            // The same again, below and to the right.
+            for r in 0..n {
+                let (done, below) = out.split_at_mut((n + r) * row);
+                below[n + r..2 * n].copy_from_slice(&done[r * row + r..r * row + n]);
+            }
         }
     }
 }
@@ -100,10 +115,20 @@ impl Kernel for Sum<'_> {
             let first = if self.upper { r } else { 0 };
             let out = &mut self.out[r * self.row..][first..n];
             out.fill(0.0);
-            for (factor, part) in self.factors.iter().zip(self.parts) {
-                for (o, x) in out.iter_mut().zip(&part.row(r)[first..]) {
-                    *o += factor * x;
+            let row = |part: usize| &self.parts[part].row(r)[first..];
+            let whole = self.parts.len() / 4 * 4;
+            for part in (0..whole).step_by(4) {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|i| &row(part + i)[..out.len()]);
+                let f = &self.factors[part..part + 4];
+                for (i, o) in out.iter_mut().enumerate() {
+                    *o += (f[0] * a[i] + f[1] * b[i]) + (f[2] * c[i] + f[3] * d[i]);
                 }
+            }
+            for part in whole..self.parts.len() {
+                let factor = self.factors[part];
+                out.iter_mut()
+                    .zip(row(part))
+                    .for_each(|(o, x)| *o += factor * x);
             }
         }
     }
@@ -173,7 +198,9 @@ mod tests {
         for frequency in 0..torus.frequencies() {
             let mut found = [0.0; 9];
             lagged.negated(&torus, frequency, &mut found);
-            let squares = autocorrelations.iter().map(|r| torus.squares(r)[frequency]);
+            let squares = autocorrelations
+                .iter()
+                .map(|r| torus.at_frequencies(r)[frequency]);
             let squares: Vec<f64> = squares.collect();
             let exact = turned.weighted_gram(&squares);
             for i in (0..3).flat_map(|r| (r..3).map(move |c| r * 3 + c)) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::rescaling::{ChannelClasses, Rescaling};
 use super::scaled::{Up, UpVec};
 use crate::network::{Network, Op};
+use crate::tensor::simd::{Kernel, dispatch};
 
 /// Passes over all layers; what has not settled by then gains nothing noticeable.
 const SWEEPS: usize = 40;
@@ -82,38 +83,46 @@ pub(super) fn balanced(network: &Network, classes: &ChannelClasses) -> Rescaling
 }
 
 fn balance(network: &Network, classes: &ChannelClasses, size: Size) -> Rescaling {
+    // Sums of squares are kept as squares, of entries and of factors.
     let layers = layers(network, |taps| match size {
         Size::Range => taps.iter().fold(0.0, |m, w| f64::max(m, w.abs().into())),
-        Size::Euclidean => taps
-            .iter()
-            .map(|&w| f64::from(w).powi(2))
-            .sum::<f64>()
-            .sqrt(),
+        Size::Euclidean => taps.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>(),
     });
-    let mut factors = vec![1.0; classes.count()];
-    let join = |sum: &mut f64, x: f64| match size {
-        Size::Range => *sum = sum.max(x),
-        Size::Euclidean => *sum += x * x,
-    };
     let power = match size {
         Size::Range => 0.5,
         Size::Euclidean => 0.25,
     };
+    let join = |sum: &mut f64, x: f64| {
+        *sum = match size {
+            Size::Range => sum.max(x),
+            Size::Euclidean => *sum + x,
+        };
+    };
+    let mut factors = vec![1.0; classes.count()];
     for _ in 0..SWEEPS {
         let mut written = vec![0.0; factors.len()];
         let mut read = written.clone();
-        let inverse: Vec<f64> = factors.iter().map(|f| 1.0 / f).collect();
+        let kept = factors.iter().map(|f: &f64| match size {
+            Size::Range => *f,
+            Size::Euclidean => f * f,
+        });
+        let kept: Vec<f64> = kept.collect();
         for layer in &layers {
             let rows = classes.of_value(layer.node + 1);
             let columns = classes.of_value(network.nodes[layer.node].inputs[0]);
-            for (o, &row) in rows.iter().enumerate() {
-                let first = layer.first_input(o);
-                for (w, &column) in layer.row(o).iter().zip(&columns[first..]) {
-                    let entry = w * factors[column] * inverse[row];
-                    join(&mut written[row], entry);
-                    join(&mut read[column], entry);
-                }
-            }
+            let scales = Sizes {
+                layer,
+                rows: &rows.iter().map(|&c| 1.0 / kept[c]).collect::<Vec<_>>(),
+                columns: &columns.iter().map(|&c| kept[c]).collect::<Vec<_>>(),
+            };
+            let [by_row, by_column] = match size {
+                Size::Range => dispatch(Joined(scales, f64::max)),
+                Size::Euclidean => dispatch(Joined(scales, |a, b| a + b)),
+            };
+            let pairs = rows.iter().zip(by_row);
+            pairs.for_each(|(&c, x)| join(&mut written[c], x));
+            let pairs = columns.iter().zip(by_column);
+            pairs.for_each(|(&c, x)| join(&mut read[c], x));
         }
         // All at once overshoots where neighbours move together: half the step, in logarithms.
         let mut furthest: f64 = 0.0;
@@ -129,6 +138,59 @@ fn balance(network: &Network, classes: &ChannelClasses, size: Size) -> Rescaling
         }
     }
     classes.rescaling(&factors)
+}
+
+/// A layer in units: each entry over the factor of its row, given as its inverse, and times that of its column.
+struct Sizes<'d> {
+    layer: &'d Layer,
+    rows: &'d [f64],
+    columns: &'d [f64],
+}
+
+/// What all entries of each row, and of each column, come to.
+struct Joined<'d, F>(Sizes<'d>, F);
+
+impl<F: Fn(f64, f64) -> f64> Kernel for Joined<'_, F> {
+    type Output = [Vec<f64>; 2];
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> [Vec<f64>; 2] {
+        const LANES: usize = 8;
+        let Self(
+            Sizes {
+                layer,
+                rows,
+                columns,
+            },
+            join,
+        ) = self;
+        let mut by_row = vec![0.0; rows.len()];
+        let mut by_column = vec![0.0; columns.len()];
+        for (o, (total, &row)) in by_row.iter_mut().zip(rows).enumerate() {
+            let entries = layer.row(o);
+            let first = layer.first_input(o);
+            let columns = &columns[first..first + entries.len()];
+            let sums = &mut by_column[first..first + entries.len()];
+            let mut lanes = [0.0; LANES];
+            let whole = entries.len() / LANES * LANES;
+            for at in (0..whole).step_by(LANES) {
+                let (w, c) = (&entries[at..at + LANES], &columns[at..at + LANES]);
+                let sums = &mut sums[at..at + LANES];
+                for lane in 0..LANES {
+                    lanes[lane] = join(lanes[lane], w[lane] * c[lane]);
+                    sums[lane] = join(sums[lane], w[lane] * row);
+                }
+            }
+            for i in whole..entries.len() {
+                lanes[0] = join(lanes[0], entries[i] * columns[i]);
+                sums[i] = join(sums[i], entries[i] * row);
+            }
+            *total = lanes.into_iter().fold(0.0, &join) * row;
+        }
+        let pairs = by_column.iter_mut().zip(columns);
+        pairs.for_each(|(sum, column)| *sum *= column);
+        [by_row, by_column]
+    }
 }
 
 /// Layer norms of the rescaled network, as f64.

@@ -236,7 +236,7 @@ fn cuts<'c>(
 }
 
 /// Finds the norms of all chains that may be asked for in parallel; the recursion would find one after the other.
-fn prepare(reference: &ReferenceNorms) {
+pub(super) fn prepare(reference: &ReferenceNorms) {
     let network = reference.network();
     let mut values: Vec<BTreeSet<Vec<usize>>> = vec![BTreeSet::from([Vec::new()])];
     let mut all = BTreeSet::new();

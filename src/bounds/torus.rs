@@ -205,15 +205,15 @@ impl Torus {
             .collect()
     }
 
-    /// By frequency, the square of the response of a kernel of this autocorrelation.
-    pub fn squares(&self, autocorrelation: &[f64]) -> Vec<f64> {
-        let mut squares = vec![0.0; self.frequencies()];
-        for (lag, r) in self.lags.iter().zip(autocorrelation) {
-            for (s, cos) in squares.iter_mut().zip(&lag.cos) {
-                *s += r * cos;
+    /// By frequency, the sum over lags of these numbers, each times the cosine of its lag.
+    pub fn at_frequencies(&self, by_lag: &[f64]) -> Vec<f64> {
+        let mut sums = vec![0.0; self.frequencies()];
+        for (lag, x) in self.lags.iter().zip(by_lag) {
+            for (sum, cos) in sums.iter_mut().zip(&lag.cos) {
+                *sum += x * cos;
             }
         }
-        squares
+        sums
     }
 
     /// What a sum over lags of their cosines times sums of `inner` products for each pair of places is rounded by, in units of `u` times

@@ -108,6 +108,11 @@ pub trait Runner {
     fn load(&mut self, quantized: &QuantizedNetwork) -> Result<Variant, EngineError>;
     /// Full-precision pass; its values stay on the engine. Returns the outputs, one vector per image.
     fn reference(&mut self, input: &Batch) -> Result<Vec<Vec<f32>>, EngineError>;
+    /// Variants that share the launches of one [`Runner::run`] on a batch of so many images, if they are alike; 1 where each
+    /// has a pass of its own.
+    fn together(&self, _images: usize) -> usize {
+        1
+    }
     /// Runs variants on the batch of the last [`Runner::reference`], each once, and reduces what was asked for, in their
     /// order. Equal variants give equal bits, whatever else runs and is reduced.
     ///

@@ -33,4 +33,12 @@ fi
 "$deny" check bans licenses sources
 cargo clippy --release --locked --all-targets -- -D warnings
 cargo test --release --locked --lib --bins --tests "$@"
+# What a GPU's compiler makes of the kernels, on Linux, whose package of drivers has one that needs no card.
+if [ "$(uname)" = Linux ] && [ -e /usr/share/vulkan/icd.d/radeon_icd.x86_64.json ]; then
+  cargo build --release --locked --example kernel_spirv
+  if ! PYTHONPATH=target/tools python3 -c "import vulkan" 2>/dev/null; then
+    python3 -m pip install --quiet --target target/tools vulkan==1.3.275.1
+  fi
+  PYTHONPATH=target/tools scripts/kernel-cost
+fi
 scripts/browser-test

@@ -6,6 +6,7 @@
 // channels count from the first one that its four output channels read; without groups that is 0.
 
 struct Params {
+    // Of one variant.
     pixels: u32,
     in_h: u32,
     in_w: u32,
@@ -30,6 +31,19 @@ struct Params {
     in_per_group: u32,
     out_per_group: u32,
     activation: u32,
+    // Variants, and how far apart their weights (in vec4s) and channels are.
+    variants: u32,
+    weights_step: u32,
+    channels_step: u32,
+    // Places of one variant; pixels, places and places per run of an image.
+    places: u32,
+    image_pixels: u32,
+    padded: u32,
+    run: u32,
+    // Partial results of an image and of a run, and the first of them that this chunk of weights makes.
+    slots: u32,
+    columns: u32,
+    column_first: u32,
 }
 
 // True when the output channels of one vec4 may read different input channels.
@@ -37,7 +51,7 @@ override GROUPED: bool = false;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
 
 const ROWS: u32 = 8u;
 
@@ -49,29 +63,30 @@ fn main(
 ) {
     let item = invocation_of(group, groups, lane);
     let out = item % p.chunk_c4;
-    let first = item / p.chunk_c4 * ROWS;
-    if (first >= p.pixels) {
+    let blocks = (p.places + ROWS - 1u) / ROWS;
+    variant = item / p.chunk_c4 / blocks;
+    if (variant >= p.variants) {
         return;
     }
-    let lanes = channels_of(p.chunk_first + out);
-    let low = lanes / p.out_per_group * p.in_per_group;
+    let first = spot(item / p.chunk_c4 % blocks * ROWS);
+    let low = channels_of(p.chunk_first + out) / p.out_per_group * p.in_per_group;
     let high = low + p.in_per_group;
     let start = select(0u, low.x / 4u, GROUPED);
 
-    // Rows past the end repeat the last pixel and are not stored.
+    // Places without a pixel repeat the nearest one and are not stored.
     var top: array<i32, ROWS>;
     var left: array<i32, ROWS>;
     var image: array<u32, ROWS>;
     var acc: array<vec4<f32>, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
-        let pixel = min(first + r, p.pixels - 1u);
+        let pixel = variant * p.pixels + pixel_of(onward(first, r));
         let row = pixel / p.out_w;
         left[r] = i32(pixel % p.out_w * p.stride_w) - i32(p.pad_left);
         top[r] = i32(row % p.out_h * p.stride_h) - i32(p.pad_top);
         image[r] = row / p.out_h * p.in_h * p.in_w;
         acc[r] = vec4<f32>(0.0);
     }
-    let channel = channels[out];
+    let channel = channels[variant * p.channels_step + out];
     for (var tap = 0u; tap < p.kernel_h * p.kernel_w; tap++) {
         let dy = i32(tap / p.kernel_w * p.dilation_h);
         let dx = i32(tap % p.kernel_w * p.dilation_w);
@@ -85,7 +100,7 @@ fn main(
             at[r] = select(0u, (image[r] + row * p.in_w + column) * p.in_c4, inside[r]);
         }
         for (var k = 0u; k < p.span_c4; k++) {
-            let v = ((tap * p.span_c4 + k) * p.chunk_c4 + out) * 4u;
+            let v = variant * p.weights_step + ((tap * p.span_c4 + k) * p.chunk_c4 + out) * 4u;
             let w0 = weight(v, channel.scale, channel.zero);
             let w1 = weight(v + 1u, channel.scale, channel.zero);
             let w2 = weight(v + 2u, channel.scale, channel.zero);
@@ -111,11 +126,5 @@ fn main(
             }
         }
     }
-    let real = lanes < vec4<u32>(p.out_c);
-    for (var r = 0u; r < ROWS; r++) {
-        if (first + r < p.pixels) {
-            let value = activate(acc[r] + channel.bias, p.activation);
-            y[(first + r) * p.out_c4 + p.chunk_first + out] = select(vec4<f32>(0.0), value, real);
-        }
-    }
+    finish_rows(first, out, acc, channel.bias);
 }

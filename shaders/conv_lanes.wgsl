@@ -4,6 +4,7 @@
 // Weights: blocks [tap][in_c4][chunk_c4] of 4 input x 4 output channels, output channel fastest.
 
 struct Params {
+    // Of one variant.
     pixels: u32,
     in_h: u32,
     in_w: u32,
@@ -24,11 +25,24 @@ struct Params {
     dilation_h: u32,
     dilation_w: u32,
     activation: u32,
+    // Variants, and how far apart their weights (in vec4s) and channels are.
+    variants: u32,
+    weights_step: u32,
+    channels_step: u32,
+    // Places of one variant; pixels, places and places per run of an image.
+    places: u32,
+    image_pixels: u32,
+    padded: u32,
+    run: u32,
+    // Partial results of an image and of a run, and the first of them that this chunk of weights makes.
+    slots: u32,
+    columns: u32,
+    column_first: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(8)
 fn main(
@@ -37,26 +51,27 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
     @builtin(subgroup_invocation_id) place_in_vector: u32,
 ) {
-    let item = workgroup_of(group, groups);
-    let blocks = (p.chunk_c4 + 1u) / 2u;
-    let out = item % blocks * 2u;
-    let first = item / blocks * (LANES * ROWS) + lane;
+    let work = work_of(workgroup_of(group, groups));
+    variant = work.variant;
     // The same for all lanes.
-    if (item / blocks * (LANES * ROWS) >= p.pixels) {
+    if (variant >= p.variants) {
         return;
     }
-    start(out, p.chunk_c4, place_in_vector);
-    // Rows past the end repeat the last pixel and are not stored.
+    start(work.out, p.chunk_c4, place_in_vector);
+    // Places without a pixel repeat the nearest one and are not stored.
     var top: array<u32, ROWS>;
     var left: array<u32, ROWS>;
     var image: array<u32, ROWS>;
+    let first = spot(work.first + lane);
+    var s = first;
     for (var r = 0u; r < ROWS; r++) {
-        let pixel = min(first + r * LANES, p.pixels - 1u);
+        let pixel = variant * p.pixels + pixel_of(s);
         let line = pixel / p.out_w;
         // Coordinates above and left of the map wrap to large ones.
         left[r] = pixel % p.out_w * p.stride_w - p.pad_left;
         top[r] = line % p.out_h * p.stride_h - p.pad_top;
         image[r] = line / p.out_h * p.in_h * p.in_w;
+        s = onward(s, LANES);
     }
     for (var tap = 0u; tap < p.kernel_h * p.kernel_w; tap++) {
         let down = tap / p.kernel_w * p.dilation_h;
@@ -77,18 +92,5 @@ fn main(
             add_row(tap * p.in_c4 + k, p.chunk_c4, values);
         }
     }
-    for (var c = 0u; c < 2u; c++) {
-        if (out + c < p.chunk_c4) {
-            let bias = channels[out + c].bias;
-            let real = channels_of(p.chunk_first + out + c) < vec4<u32>(p.out_c);
-            for (var r = 0u; r < ROWS; r++) {
-                let pixel = first + r * LANES;
-                if (pixel < p.pixels) {
-                    let sum = select(low[r], high[r], c == 1u);
-                    let value = activate(sum + bias, p.activation);
-                    y[pixel * p.out_c4 + p.chunk_first + out + c] = select(vec4<f32>(0.0), value, real);
-                }
-            }
-        }
-    }
+    finish_vector(first, work.out, lane);
 }

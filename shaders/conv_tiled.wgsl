@@ -5,6 +5,7 @@
 // Weights: blocks [tap][in_c4][chunk_c4] of 4 input x 4 output channels, output channel fastest.
 
 struct Params {
+    // Of one variant.
     pixels: u32,
     in_h: u32,
     in_w: u32,
@@ -25,11 +26,24 @@ struct Params {
     dilation_h: u32,
     dilation_w: u32,
     activation: u32,
+    // Variants, and how far apart their weights (in vec4s) and channels are.
+    variants: u32,
+    weights_step: u32,
+    channels_step: u32,
+    // Places of one variant; pixels, places and places per run of an image.
+    places: u32,
+    image_pixels: u32,
+    padded: u32,
+    run: u32,
+    // Partial results of an image and of a run, and the first of them that this chunk of weights makes.
+    slots: u32,
+    columns: u32,
+    column_first: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
 
 // Where this lane's pixels read tap 0: row, column, and the vec4 there.
 var<private> top: array<u32, 2>;
@@ -55,7 +69,7 @@ fn begin(first: u32, lane: u32) {
     down = 0u;
     right = 0u;
     for (var i = 0u; i < P; i++) {
-        let pixel = min(first + brought(i, lane), p.pixels - 1u);
+        let pixel = variant * p.pixels + pixel_of(spot(first + brought(i, lane)));
         let line = pixel / p.out_w;
         // Coordinates above and left of the map wrap to large ones, and back where a tap is inside.
         left[i] = pixel % p.out_w * p.stride_w - p.pad_left;
@@ -96,25 +110,14 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let item = workgroup_of(group, groups);
-    let columns = (p.chunk_c4 + 8u * Q - 1u) / (8u * Q);
-    let first = item / columns * 4u * P * DOWN;
-    let first_out = item % columns * 8u * Q;
-    if (first >= p.pixels) {
+    let across = columns();
+    let rows = (p.places + 4u * P * DOWN - 1u) / (4u * P * DOWN);
+    variant = item / across / rows;
+    if (variant >= p.variants) {
         return;
     }
+    let first = item / across % rows * 4u * P * DOWN;
+    let first_out = item % across * 8u * Q;
     multiply(first, first_out, p.chunk_c4, p.kernel_h * p.kernel_w * ((p.in_c4 + STEP - 1u) / STEP), lane);
-    for (var q = 0u; q < Q; q++) {
-        let out = first_out + q * 8u + lane % 8u;
-        if (out < p.chunk_c4) {
-            let bias = channels[out].bias;
-            let real = channels_of(p.chunk_first + out) < vec4<u32>(p.out_c);
-            for (var r = 0u; r < 4u * P; r++) {
-                let pixel = first + made(r, lane);
-                if (pixel < p.pixels) {
-                    let value = activate(acc[q * 4u * P + r] + bias, p.activation);
-                    y[pixel * p.out_c4 + p.chunk_first + out] = select(vec4<f32>(0.0), value, real);
-                }
-            }
-        }
-    }
+    finish_tile(first, first_out, lane);
 }

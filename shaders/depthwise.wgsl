@@ -21,6 +21,13 @@ struct Params {
     dilation_h: u32,
     dilation_w: u32,
     activation: u32,
+    // How far apart the weights (in vec4s) and the channels of the variants are.
+    weights_step: u32,
+    channels_step: u32,
+    // Invocations and workgroups per image; `images` are of one variant, `all` those of all of them.
+    items: u32,
+    slots: u32,
+    all: u32,
 }
 
 // Horizontal step of a dense kernel 3 wide, which then loads each column once; 0 for any other geometry.
@@ -28,7 +35,7 @@ override STEP_W: u32 = 0u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
 
 const COLUMNS: u32 = 7u;
 
@@ -38,22 +45,30 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let item = invocation_of(group, groups, lane);
-    let c = item % p.c4;
+    let work = image_work(group, groups, lane);
+    let c = work.item % p.c4;
     let strips = (p.out_w + COLUMNS - 1u) / COLUMNS;
-    let first = item / p.c4 % strips * COLUMNS;
-    let row = item / p.c4 / strips;
-    if (row >= p.images * p.out_h) {
-        return;
+    let first = work.item / p.c4 % strips * COLUMNS;
+    let line_of_image = work.item / p.c4 / strips;
+    forget();
+    if (work.image < p.all && work.item < p.items) {
+        make_strip(work.image, line_of_image, first, c);
     }
-    let image = row / p.out_h * p.in_h;
-    let top = i32(row % p.out_h * p.stride_h) - i32(p.pad_top);
+    keep_image(work.image, group, groups, lane);
+}
+
+fn make_strip(number: u32, line_of_image: u32, first: u32, c: u32) {
+    let row = number * p.out_h + line_of_image;
+    let variant = number / p.images;
+    let weights_at = variant * p.weights_step;
+    let image = number * p.in_h;
+    let top = i32(line_of_image * p.stride_h) - i32(p.pad_top);
     let left = i32(first * p.stride_w) - i32(p.pad_left);
     var acc: array<vec4<f32>, COLUMNS>;
     for (var i = 0u; i < COLUMNS; i++) {
         acc[i] = vec4<f32>(0.0);
     }
-    let channel = channels[c];
+    let channel = channels[variant * p.channels_step + c];
     for (var a = 0u; a < p.kernel_h; a++) {
         // Negative coordinates wrap to large ones.
         let in_row = u32(top + i32(a * p.dilation_h));
@@ -63,7 +78,7 @@ fn main(
         let line = (image + in_row) * p.in_w;
         if (STEP_W == 0u) {
             for (var b = 0u; b < p.kernel_w; b++) {
-                let w = weight((a * p.kernel_w + b) * p.c4 + c, channel.scale, channel.zero);
+                let w = weight(weights_at + (a * p.kernel_w + b) * p.c4 + c, channel.scale, channel.zero);
                 let start = left + i32(b * p.dilation_w);
                 for (var i = 0u; i < COLUMNS; i++) {
                     let column = u32(start + i32(i * p.stride_w));
@@ -73,7 +88,7 @@ fn main(
                 }
             }
         } else {
-            let v = a * 3u * p.c4 + c;
+            let v = weights_at + a * 3u * p.c4 + c;
             let w0 = weight(v, channel.scale, channel.zero);
             let w1 = weight(v + p.c4, channel.scale, channel.zero);
             let w2 = weight(v + 2u * p.c4, channel.scale, channel.zero);
@@ -90,11 +105,16 @@ fn main(
             }
         }
     }
-    let real = channels_of(c) < vec4<u32>(p.c);
+    let own = channels_of(c);
     for (var i = 0u; i < COLUMNS; i++) {
         if (first + i < p.out_w) {
-            let value = activate(acc[i] + channel.bias, p.activation);
-            y[(row * p.out_w + first + i) * p.c4 + c] = select(vec4<f32>(0.0), value, real);
+            let value = select(vec4<f32>(0.0), activate(acc[i] + channel.bias, p.activation), own < vec4<u32>(p.c));
+            y[(row * p.out_w + first + i) * p.c4 + c] = value;
+            if (MEASURE) {
+                let pixel = line_of_image * p.out_w + first + i;
+                let base = number % p.images * p.out_h * p.out_w;
+                look(reference[(base + pixel) * p.c4 + c], value, own * (p.out_h * p.out_w) + pixel);
+            }
         }
     }
 }

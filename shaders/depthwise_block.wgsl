@@ -13,6 +13,13 @@ struct Params {
     c4: u32,
     pad_top: u32,
     pad_left: u32,
+    // How far apart the weights (in vec4s) and the channels of the variants are.
+    weights_step: u32,
+    channels_step: u32,
+    // Invocations and workgroups per image; `images` are of one variant, `all` those of all of them.
+    items: u32,
+    slots: u32,
+    all: u32,
 }
 
 override KERNEL: u32 = 3u;
@@ -24,7 +31,7 @@ override TALL: u32 = 2u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
 
 var<private> acc: array<vec4<f32>, 16>;
 var<private> taps: array<vec4<f32>, 25>;
@@ -62,8 +69,9 @@ fn line(i: u32, row: u32, at: u32, left: u32, interior: bool) {
     }
 }
 
-// Stores row t of y, of which `there` pixels and rows exist.
-fn finish(t: u32, to: u32, there: vec2<u32>) {
+// Stores row t of y, of which `there` pixels and rows exist. `back` is how far y is ahead of the reference, `index` the
+// channel-major index of its first pixel.
+fn finish_line(t: u32, to: u32, there: vec2<u32>, back: u32, index: vec4<u32>) {
     if (t < TALL && t < there.y) {
         // One sum tells whether any of them may be NaN.
         var sum = acc[t * WIDE];
@@ -82,6 +90,9 @@ fn finish(t: u32, to: u32, there: vec2<u32>) {
         for (var j = 0u; j < WIDE; j++) {
             if (j < there.x) {
                 y[to + j * p.c4] = acc[t * WIDE + j];
+                if (MEASURE) {
+                    look(reference[to + j * p.c4 - back], acc[t * WIDE + j], index + j);
+                }
             }
         }
     }
@@ -93,22 +104,26 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let item = invocation_of(group, groups, lane);
+    let work = image_work(group, groups, lane);
+    forget();
+    if (work.image < p.all && work.item < p.items) {
+        make_block(work.image, work.item);
+    }
+    keep_image(work.image, group, groups, lane);
+}
+
+fn make_block(image: u32, item: u32) {
     let c = item % p.c4;
     let across = (p.out_w + WIDE - 1u) / WIDE;
-    let along = (p.out_h + TALL - 1u) / TALL;
     let column = item / p.c4 % across * WIDE;
-    let row = item / p.c4 / across % along * TALL;
-    let image = item / p.c4 / across / along;
-    if (image >= p.images) {
-        return;
-    }
-    let channel = channels[c];
+    let row = item / p.c4 / across * TALL;
+    let variant = image / p.images;
+    let channel = channels[variant * p.channels_step + c];
     for (var i = 0u; i < WIDE * TALL; i++) {
         acc[i] = channel.bias;
     }
     for (var i = 0u; i < KERNEL * KERNEL; i++) {
-        taps[i] = weight(i * p.c4 + c, channel.scale, channel.zero);
+        taps[i] = weight(variant * p.weights_step + i * p.c4 + c, channel.scale, channel.zero);
     }
     // Rows and columns above and left of the map wrap to large ones, and back where a pixel is inside.
     let top = row * STRIDE - p.pad_top;
@@ -130,8 +145,11 @@ fn main(
     // Channels behind the last are zero here because they are in x, in the weights and in the bias.
     let to = ((image * p.out_h + row) * p.out_w + column) * p.c4 + c;
     let there = min(vec2<u32>(p.out_w - column, p.out_h - row), vec2<u32>(WIDE, TALL));
-    finish(0u, to, there);
-    finish(1u, to + p.out_w * p.c4, there);
-    finish(2u, to + 2u * p.out_w * p.c4, there);
-    finish(3u, to + 3u * p.out_w * p.c4, there);
+    let back = variant * p.images * p.out_h * p.out_w * p.c4;
+    let index = channels_of(c) * (p.out_h * p.out_w) + row * p.out_w + column;
+    let line_size = p.out_w * p.c4;
+    finish_line(0u, to, there, back, index);
+    finish_line(1u, to + line_size, there, back, index + p.out_w);
+    finish_line(2u, to + 2u * line_size, there, back, index + 2u * p.out_w);
+    finish_line(3u, to + 3u * line_size, there, back, index + 3u * p.out_w);
 }

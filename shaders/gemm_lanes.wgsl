@@ -4,6 +4,7 @@
 // Weights: blocks [in_c4][chunk_c4] of 4 input x 4 output channels, output channel fastest.
 
 struct Params {
+    // Of one variant.
     pixels: u32,
     in_c4: u32,
     // vec4s per pixel of y, channels of y, first vec4 and number of vec4s that this chunk of weights makes.
@@ -12,11 +13,24 @@ struct Params {
     chunk_first: u32,
     chunk_c4: u32,
     activation: u32,
+    // Variants, and how far apart their weights (in vec4s) and channels are.
+    variants: u32,
+    weights_step: u32,
+    channels_step: u32,
+    // Places of one variant; pixels, places and places per run of an image.
+    places: u32,
+    image_pixels: u32,
+    padded: u32,
+    run: u32,
+    // Partial results of an image and of a run, and the first of them that this chunk of weights makes.
+    slots: u32,
+    columns: u32,
+    column_first: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(8)
 fn main(
@@ -25,19 +39,20 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
     @builtin(subgroup_invocation_id) place_in_vector: u32,
 ) {
-    let item = workgroup_of(group, groups);
-    let blocks = (p.chunk_c4 + 1u) / 2u;
-    let out = item % blocks * 2u;
-    let first = item / blocks * (LANES * ROWS) + lane;
+    let work = work_of(workgroup_of(group, groups));
+    variant = work.variant;
     // The same for all lanes.
-    if (item / blocks * (LANES * ROWS) >= p.pixels) {
+    if (variant >= p.variants) {
         return;
     }
-    start(out, p.chunk_c4, place_in_vector);
-    // Rows past the end repeat the last pixel and are not stored.
+    start(work.out, p.chunk_c4, place_in_vector);
+    // Places without a pixel repeat the nearest one and are not stored.
     var at: array<u32, ROWS>;
+    let first = spot(work.first + lane);
+    var s = first;
     for (var r = 0u; r < ROWS; r++) {
-        at[r] = min(first + r * LANES, p.pixels - 1u) * p.in_c4;
+        at[r] = (variant * p.pixels + pixel_of(s)) * p.in_c4;
+        s = onward(s, LANES);
     }
     for (var k = 0u; k < p.in_c4; k++) {
         var values: array<vec4<f32>, ROWS>;
@@ -46,18 +61,5 @@ fn main(
         }
         add_row(k, p.chunk_c4, values);
     }
-    for (var c = 0u; c < 2u; c++) {
-        if (out + c < p.chunk_c4) {
-            let bias = channels[out + c].bias;
-            let real = channels_of(p.chunk_first + out + c) < vec4<u32>(p.out_c);
-            for (var r = 0u; r < ROWS; r++) {
-                let pixel = first + r * LANES;
-                if (pixel < p.pixels) {
-                    let sum = select(low[r], high[r], c == 1u);
-                    let value = activate(sum + bias, p.activation);
-                    y[pixel * p.out_c4 + p.chunk_first + out + c] = select(vec4<f32>(0.0), value, real);
-                }
-            }
-        }
-    }
+    finish_vector(first, work.out, lane);
 }

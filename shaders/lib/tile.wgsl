@@ -1,5 +1,5 @@
 // The core of a tiled matrix product: DOWN x 8 lanes make 4 P DOWN pixels x 32 Q output channels, each lane 4 P x 4 Q of
-// them, from two tiles of workgroup memory that are filled and read by turns. Needs weights.
+// them, from two tiles of workgroup memory that are filled and read by turns. Needs weights and measure.
 //
 // The kernel says where its pixels' values are. In one step all lanes are at the same place, `row` of the weights' rows
 // of input channel vec4s, with `rows_left` rows from there on that belong together: `begin` finds the first, `fetch(i, k)`
@@ -122,10 +122,11 @@ fn multiply(first: u32, first_out: u32, chunk_c4: u32, steps: u32, lane: u32) {
     for (var i = 0u; i < W; i++) {
         let at = i * LANES + lane;
         let out = min(first_out + at / 4u % (8u * Q), chunk_c4 - 1u);
-        scale[i] = channels[out].scale;
-        zero[i] = channels[out].zero;
+        let channel = variant * p.channels_step + out;
+        scale[i] = channels[channel].scale;
+        zero[i] = channels[channel].zero;
         own_row[i] = at / (32u * Q);
-        place[i] = (own_row[i] * chunk_c4 + out) * 4u + at % 4u;
+        place[i] = variant * p.weights_step + (own_row[i] * chunk_c4 + out) * 4u + at % 4u;
     }
     put(0u, lane, bring(lane, chunk_c4));
     workgroupBarrier();
@@ -151,4 +152,54 @@ fn multiply(first: u32, first_out: u32, chunk_c4: u32, steps: u32, lane: u32) {
         put(turn, lane, b);
         workgroupBarrier();
     }
+}
+
+// Tiles side by side, of output channels.
+fn columns() -> u32 {
+    return (p.chunk_c4 + 8u * Q - 1u) / (8u * Q);
+}
+
+// Stores what the lanes made, and reduces it by runs of 4 places or of 1 and 8 vec4s of output channels, whatever the tile.
+fn finish_tile(first: u32, first_out: u32, lane: u32) {
+    for (var g = 0u; g < P; g++) {
+        let s = spot(first + made(4u * g, lane));
+        for (var q = 0u; q < Q; q++) {
+            let out = first_out + q * 8u + lane % 8u;
+            let bias = channels[variant * p.channels_step + min(out, p.chunk_c4 - 1u)].bias;
+            forget();
+            for (var r = 0u; r < 4u; r++) {
+                let here = onward(s, r);
+                if (is_pixel(here) && out < p.chunk_c4) {
+                    make(here, out, acc[(q * P + g) * 4u + r], bias);
+                }
+                if (MEASURE && p.run == 1u) {
+                    keep_run(here, first_out / 8u + q, lane);
+                    forget();
+                }
+            }
+            if (MEASURE && p.run > 1u) {
+                keep_run(s, first_out / 8u + q, lane);
+            }
+        }
+    }
+}
+
+// Keeps what the 8 lanes that share their places saw, as one; all lanes must ask. The tiles of x have had their use.
+fn keep_run(s: Spot, column: u32, lane: u32) {
+    var mine = folded();
+    tile_x[2u * lane] = vec4<f32>(mine.worst, mine.sum_sq, mine.sum_abs, mine.ref_max);
+    // Halves of an index are whole numbers that f32 has.
+    let half = vec2<f32>(f32(mine.at >> 16u), f32(mine.at & 0xffffu));
+    tile_x[2u * lane + 1u] = vec4<f32>(mine.ref_sum_sq, half, f32(mine.non_finite));
+    workgroupBarrier();
+    if (lane % 8u == 0u && is_pixel(s) && column * 8u < p.chunk_c4) {
+        for (var i = 1u; i < 8u; i++) {
+            let a = tile_x[2u * (lane + i)];
+            let b = tile_x[2u * (lane + i) + 1u];
+            let at = u32(b.y) << 16u | u32(b.z);
+            mine = merge(mine, Stats(a.x, at, a.y, a.z, a.w, b.x, u32(b.w)));
+        }
+        keep(slot_of(s, column), mine);
+    }
+    workgroupBarrier();
 }

@@ -6,7 +6,7 @@ struct Channel {
     zero: vec4<f32>,
 }
 
-// Bits of one stored weight: 2, 4, 8 or 16 for unsigned codes, 32 for f32.
+// Bits of one stored weight: 2, 4, 8 or 16 for unsigned codes, 32 for f32. Weights of several variants lie one after the other.
 override FIELD: u32 = 32u;
 
 // One buffer, seen as packed codes and as f32.

@@ -8,7 +8,8 @@ use serde_json::json;
 use super::Outcome;
 use super::options::EngineOptions;
 use super::output::say;
-use crate::engine::{EngineError, Runner, Variant};
+use crate::engine::gpu::{GpuEngine, GpuOptions};
+use crate::engine::{Engine, EngineError, Reductions, Runner, Variant};
 use crate::experiment::plan::{Model, QuantizerSpec};
 use crate::experiment::subject::model::LoadedModel;
 use crate::network::synthetic::{random_images, random_network};
@@ -35,6 +36,9 @@ pub struct Args {
     /// Timed repeats, after one that is not counted
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     repeats: u64,
+    /// On a GPU: variants one by one, statistics in passes of their own, to see what sharing and fusing bring
+    #[arg(long)]
+    no_fuse: bool,
     /// JSON instead of a line
     #[arg(long)]
     json: bool,
@@ -59,8 +63,18 @@ impl Args {
         };
         let batch = self.batch as usize;
         let input = random_images(network.input, batch, 1);
-        let selected = self.engine.select()?;
-        let mut runner = selected.engine.prepare(&network)?;
+        let engine: Box<dyn Engine> = match self.no_fuse {
+            true => {
+                let options = GpuOptions {
+                    separate: true,
+                    ..GpuOptions::default()
+                };
+                let adapter = self.engine.adapter.as_deref();
+                Box::new(GpuEngine::with_options(adapter, options)?)
+            }
+            false => self.engine.select()?.engine,
+        };
+        let mut runner = engine.prepare(&network)?;
         // With variants a batch's values stay; those that do not fit together are measured in parts.
         let together = runner.max_batch().max(1) * input.shape.len();
         let part = |data: &[f32]| Batch {
@@ -72,6 +86,7 @@ impl Args {
             _ => input.data.chunks(together).map(part).collect(),
         };
         let variants = load_variants(&network, runner.as_mut(), self.variants as usize)?;
+        let variants: Vec<&Variant> = variants.iter().collect();
         let mut pass = || -> Result<f64, EngineError> {
             let started = Instant::now();
             if parts.is_empty() {
@@ -80,9 +95,7 @@ impl Args {
             }
             for part in &parts {
                 runner.reference(part)?;
-                for variant in &variants {
-                    runner.compare(variant)?;
-                }
+                runner.run(&variants, &Reductions::DISCREPANCY)?;
             }
             Ok(started.elapsed().as_secs_f64())
         };
@@ -94,7 +107,7 @@ impl Args {
         let (fast, slow) = (seconds[0], seconds[seconds.len() - 1]);
         let median = seconds[seconds.len() / 2];
         let rate = |s: f64| batch as f64 / s;
-        let device = selected.engine.device();
+        let device = engine.device();
         // Every pass of the network counts: the full-precision one and each variant's.
         let macs = network.totals().macs as f64 * batch as f64 * (1 + variants.len()) as f64;
         if self.json {

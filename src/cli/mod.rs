@@ -20,6 +20,7 @@ mod figure;
 mod guarantees;
 mod history;
 mod inspect;
+mod kernels;
 mod layers;
 mod manual;
 mod measured;
@@ -113,6 +114,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Throughput of forward passes and of whole measurements
     Bench(bench::Args),
+    /// Time of every kernel of a network on a GPU, beside what the device can do at most
+    Kernels(kernels::Args),
     /// Run a plan into a directory of today's date, and compare it with the night before
     Nightly(nightly::Args),
     /// Many runs side by side: which nights ran, and what is worse than before
@@ -172,6 +175,7 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => args.run(),
         Command::Inspect(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Kernels(args) => args.run(),
         Command::Nightly(args) => args.run(),
         Command::History(args) => args.run(),
         Command::Cells(args) => args.run(),

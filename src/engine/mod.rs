@@ -121,6 +121,11 @@ pub trait Runner {
         }
         Ok(outputs)
     }
+    /// Variants that share the launches of one [`Runner::run`] on a batch of so many images, if they are alike; 1 where each
+    /// has a pass of its own.
+    fn together(&self, _images: usize) -> usize {
+        1
+    }
     /// Runs variants on the batch of the last [`Runner::reference`], each once, and reduces what was asked for, in their
     /// order. Equal variants give equal bits, whatever else runs and is reduced.
     ///

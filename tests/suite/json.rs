@@ -149,6 +149,7 @@ fn every_command_prints_what_the_page_says() {
         format!("required-bits {net} {images} --tolerance 0.5 --bits 4,8 --out bits"),
         format!("search {net} {images} --bits 4 --budget 4 --out search"),
         "bench --model cifar_resnet20 --repeats 1 --batch 1 --backend cpu".to_string(),
+        "kernels --model cifar_resnet20 --batch 1".to_string(),
         format!("diff {pair} {images}"),
         "reproduce --list".to_string(),
     ];

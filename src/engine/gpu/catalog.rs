@@ -2,9 +2,9 @@
 
 use super::library::Code;
 use super::{
-    add, channels, compare, concat, conv, conv_lanes, conv_tiled, depthwise, depthwise_block,
-    extent, flatten, function, gemm, gemm_lanes, gemm_tiled, global_pool, histogram, moments, pool,
-    product, quantize, response_norm, sample,
+    add, channels, collect, compare, concat, conv, conv_lanes, conv_tiled, depthwise,
+    depthwise_block, extent, flatten, function, gemm, gemm_lanes, gemm_tiled, global_pool,
+    histogram, moments, pool, probe_copy, probe_fma, product, quantize, response_norm, sample,
 };
 
 /// Every kernel.
@@ -12,6 +12,7 @@ pub fn kernels() -> Vec<&'static Code> {
     vec![
         &add::KERNEL.code,
         &channels::KERNEL.code,
+        &collect::KERNEL.code,
         &compare::KERNEL.code,
         &concat::KERNEL.code,
         &conv::KERNEL.code,
@@ -29,6 +30,8 @@ pub fn kernels() -> Vec<&'static Code> {
         &histogram::KERNEL.code,
         &moments::KERNEL.code,
         &pool::KERNEL.code,
+        &probe_copy::KERNEL.code,
+        &probe_fma::KERNEL.code,
         &product::KERNEL.code,
         &quantize::KERNEL.code,
         &response_norm::KERNEL.code,

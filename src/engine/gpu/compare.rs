@@ -2,7 +2,7 @@
 
 use super::kernels::{Map, word};
 use super::layout::vec4s;
-use super::library::{FINITE, GRID, Kernel, params};
+use super::library::{FINITE, GATHERED, GRID, Kernel, STATS, params};
 use super::pass::Recorder;
 use crate::engine::{EngineError, TapStats};
 use crate::tensor::Shape;
@@ -16,13 +16,14 @@ params! {
         chunks: u32,
         base: u32,
         total: u32,
+        images: u32,
     }
 }
 
 /// `compare.wgsl`
 pub static KERNEL: Kernel<Params> = Kernel::new(
     "compare",
-    &[FINITE, GRID],
+    &[FINITE, GRID, STATS, GATHERED],
     include_str!("../../../shaders/compare.wgsl"),
     2,
 );
@@ -44,7 +45,7 @@ pub fn partial_bytes(count: usize) -> u64 {
     (count * PARTIAL_WORDS * 4) as u64
 }
 
-/// Records the comparison of one tap; its partial results start at number `base`.
+/// Records the comparison of one tap with the reference of one variant's images; its partial results start at number `base`.
 pub fn record(
     rec: &mut Recorder<'_>,
     reference: Map<'_>,
@@ -53,7 +54,7 @@ pub fn record(
     base: usize,
 ) -> Result<(), EngineError> {
     let chunks = chunks(reference.shape);
-    let total = chunks * reference.images;
+    let total = chunks * variant.images;
     let params = Params {
         pixels: word(reference.shape.pixels()),
         c4: word(reference.c4()),
@@ -61,6 +62,7 @@ pub fn record(
         chunks: word(chunks),
         base: word(base),
         total: word(total),
+        images: word(reference.images),
     };
     rec.launch(
         &KERNEL,
@@ -91,8 +93,8 @@ pub fn combine(partials: &[u32], shape: Shape) -> TapStats {
         s.ref_sum_sq += float(5);
         s.non_finite += words[6];
     }
-    // A chunk without a finite element says -1 and no index.
-    if worst < 0.0 {
+    // A chunk without a finite element says -1 and no index, or one behind the last channel.
+    if worst < 0.0 || s.argmax >= s.count {
         s.argmax = 0;
     }
     s.max_abs_diff = f64::max(worst, 0.0);

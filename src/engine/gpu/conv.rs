@@ -1,12 +1,13 @@
 //! Convolution of any geometry as an implicit matrix product.
 
-use super::device::Blocking;
-use super::kernels::{Map, activation, word, workgroups};
-use super::library::{ACTIVATION, FINITE, GRID, Kernel, WEIGHTS, params};
+use super::device::{Blocking, Gpu};
+use super::kernels::{Map, activation, word};
+use super::library::{ACTIVATION, FINITE, GRID, Kernel, MEASURE, ROWS, STATS, WEIGHTS, params};
+use super::matrix::{self, Launch};
 use super::pass::Recorder;
-use super::tile::Tile;
 use super::weights::LayerWeights;
-use super::{conv_lanes, conv_tiled, gemm_lanes};
+use super::work::Work;
+use super::{conv_lanes, conv_tiled};
 use crate::engine::EngineError;
 use crate::network::{Activation, Conv};
 
@@ -35,21 +36,37 @@ params! {
         in_per_group: u32,
         out_per_group: u32,
         activation: u32,
+        variants: u32,
+        weights_step: u32,
+        channels_step: u32,
+        places: u32,
+        image_pixels: u32,
+        padded: u32,
+        run: u32,
+        slots: u32,
+        columns: u32,
+        column_first: u32,
     }
 }
 
 /// `conv.wgsl`
 pub static KERNEL: Kernel<Params> = Kernel::new(
     "conv",
-    &[FINITE, ACTIVATION, GRID, WEIGHTS],
+    &[FINITE, ACTIVATION, GRID, STATS, WEIGHTS, MEASURE, ROWS],
     include_str!("../../../shaders/conv.wgsl"),
-    4,
-);
+    5,
+)
+.with_second_output();
 
-/// Pixels per invocation; `ROWS` in the shader.
-const ROWS: usize = 8;
+/// Kernels of which kind make this convolution: those in registers alone know groups.
+pub fn blocking(gpu: &Gpu, conv: &Conv) -> Blocking {
+    match conv.groups {
+        1 => gpu.blocking,
+        _ => Blocking::Registers,
+    }
+}
 
-/// Records `y = activation(conv(x))`, ungrouped with the device's kind of product.
+/// Records `y = activation(conv(x))`.
 pub fn record(
     rec: &mut Recorder<'_>,
     conv: &Conv,
@@ -57,91 +74,81 @@ pub fn record(
     x: Map<'_>,
     y: Map<'_>,
     act: Activation,
+    work: Work<'_>,
 ) -> Result<(), EngineError> {
-    let blocking = rec.gpu.blocking;
-    if conv.groups > 1 || blocking == Blocking::Registers {
-        return record_any(rec, conv, weights, x, y, act);
-    }
-    let pixels = y.pixels();
-    for chunk in &weights.chunks {
-        let mut constants = vec![("FIELD", f64::from(weights.field))];
-        let (kernel, groups) = if blocking == Blocking::Lanes {
-            let groups = gemm_lanes::workgroups(pixels, chunk.c4);
-            (&conv_lanes::KERNEL, groups)
+    let blocking = blocking(rec.gpu, conv);
+    let (reference, partials) = work.buffers(x.buffer, rec.spare);
+    for launch in matrix::launches(rec.gpu, blocking, weights, y, work) {
+        let chunk = launch.chunk;
+        let buffers = [
+            x.buffer,
+            &chunk.weights,
+            &chunk.weights,
+            &chunk.channels,
+            reference,
+            y.buffer,
+            partials,
+        ];
+        let groups = launch.workgroups;
+        if blocking == Blocking::Registers {
+            let params = params(conv, weights, &launch, x, y, act);
+            let mut constants = launch.constants;
+            constants.push(("GROUPED", f64::from(u8::from(conv.groups > 1))));
+            rec.launch(&KERNEL, &constants, &params, &buffers, groups)?;
         } else {
-            let tile = rec
-                .gpu
-                .tile
-                .unwrap_or_else(|| Tile::choose(pixels, chunk.c4));
-            constants.extend(tile.constants());
-            (&conv_tiled::KERNEL, tile.workgroups(pixels, chunk.c4))
-        };
-        rec.launch(
-            kernel,
-            &constants,
-            &conv_tiled::params(conv, chunk, x, y, act),
-            &[
-                x.buffer,
-                &chunk.weights,
-                &chunk.weights,
-                &chunk.channels,
-                y.buffer,
-            ],
-            groups,
-        )?;
+            let params = conv_tiled::params(conv, &launch, x, y, act);
+            let kernel = match blocking {
+                Blocking::Lanes => &conv_lanes::KERNEL,
+                _ => &conv_tiled::KERNEL,
+            };
+            rec.launch(kernel, &launch.constants, &params, &buffers, groups)?;
+        }
     }
     Ok(())
 }
 
-/// The same in any grouping.
-fn record_any(
-    rec: &mut Recorder<'_>,
+fn params(
     conv: &Conv,
     weights: &LayerWeights,
+    launch: &Launch<'_>,
     x: Map<'_>,
     y: Map<'_>,
     act: Activation,
-) -> Result<(), EngineError> {
+) -> Params {
     let [kernel_h, kernel_w] = conv.kernel();
-    for chunk in &weights.chunks {
-        let params = Params {
-            pixels: word(y.pixels()),
-            in_h: word(x.shape.h),
-            in_w: word(x.shape.w),
-            in_c4: word(x.c4()),
-            out_h: word(y.shape.h),
-            out_w: word(y.shape.w),
-            out_c4: word(y.c4()),
-            out_c: word(y.shape.c),
-            chunk_first: word(chunk.first_c4),
-            chunk_c4: word(chunk.c4),
-            kernel_h: word(kernel_h),
-            kernel_w: word(kernel_w),
-            stride_h: word(conv.stride[0]),
-            stride_w: word(conv.stride[1]),
-            pad_top: word(conv.pad.top),
-            pad_left: word(conv.pad.left),
-            dilation_h: word(conv.dilation[0]),
-            dilation_w: word(conv.dilation[1]),
-            span_c4: word(weights.span_c4),
-            in_per_group: word(x.shape.c / conv.groups),
-            out_per_group: word(y.shape.c / conv.groups),
-            activation: activation(act),
-        };
-        let grouped = f64::from(u8::from(conv.groups > 1));
-        rec.launch(
-            &KERNEL,
-            &[("FIELD", f64::from(weights.field)), ("GROUPED", grouped)],
-            &params,
-            &[
-                x.buffer,
-                &chunk.weights,
-                &chunk.weights,
-                &chunk.channels,
-                y.buffer,
-            ],
-            workgroups(y.pixels().div_ceil(ROWS) * chunk.c4),
-        )?;
+    let (n, chunk) = (launch.numbers, launch.chunk);
+    Params {
+        pixels: n.pixels,
+        in_h: word(x.shape.h),
+        in_w: word(x.shape.w),
+        in_c4: word(x.c4()),
+        out_h: word(y.shape.h),
+        out_w: word(y.shape.w),
+        out_c4: word(y.c4()),
+        out_c: word(y.shape.c),
+        chunk_first: word(chunk.first_c4),
+        chunk_c4: word(chunk.c4),
+        kernel_h: word(kernel_h),
+        kernel_w: word(kernel_w),
+        stride_h: word(conv.stride[0]),
+        stride_w: word(conv.stride[1]),
+        pad_top: word(conv.pad.top),
+        pad_left: word(conv.pad.left),
+        dilation_h: word(conv.dilation[0]),
+        dilation_w: word(conv.dilation[1]),
+        span_c4: word(weights.span_c4),
+        in_per_group: word(x.shape.c / conv.groups),
+        out_per_group: word(y.shape.c / conv.groups),
+        activation: activation(act),
+        variants: n.variants,
+        weights_step: n.weights_step,
+        channels_step: n.channels_step,
+        places: n.places,
+        image_pixels: n.image_pixels,
+        padded: n.padded,
+        run: n.run,
+        slots: n.slots,
+        columns: n.columns,
+        column_first: n.column_first,
     }
-    Ok(())
 }

@@ -1,8 +1,8 @@
 //! Ungrouped convolution as an implicit matrix product, tiled in workgroup memory.
 
 use super::kernels::{Map, activation, word};
-use super::library::{ACTIVATION, FINITE, GRID, Kernel, TILE, WEIGHTS, params};
-use super::weights::Chunk;
+use super::library::{ACTIVATION, FINITE, GRID, Kernel, MEASURE, STATS, TILE, WEIGHTS, params};
+use super::matrix::Launch;
 use crate::network::{Activation, Conv};
 
 params! {
@@ -27,22 +27,34 @@ params! {
         dilation_h: u32,
         dilation_w: u32,
         activation: u32,
+        variants: u32,
+        weights_step: u32,
+        channels_step: u32,
+        places: u32,
+        image_pixels: u32,
+        padded: u32,
+        run: u32,
+        slots: u32,
+        columns: u32,
+        column_first: u32,
     }
 }
 
 /// `conv_tiled.wgsl`
 pub static KERNEL: Kernel<Params> = Kernel::new(
     "conv_tiled",
-    &[FINITE, ACTIVATION, GRID, WEIGHTS, TILE],
+    &[FINITE, ACTIVATION, GRID, STATS, WEIGHTS, MEASURE, TILE],
     include_str!("../../../shaders/conv_tiled.wgsl"),
-    4,
-);
+    5,
+)
+.with_second_output();
 
 /// Uniforms of one run of output channels.
-pub fn params(conv: &Conv, chunk: &Chunk, x: Map<'_>, y: Map<'_>, act: Activation) -> Params {
+pub fn params(conv: &Conv, launch: &Launch<'_>, x: Map<'_>, y: Map<'_>, act: Activation) -> Params {
+    let (n, chunk) = (launch.numbers, launch.chunk);
     let [kernel_h, kernel_w] = conv.kernel();
     Params {
-        pixels: word(y.pixels()),
+        pixels: n.pixels,
         in_h: word(x.shape.h),
         in_w: word(x.shape.w),
         in_c4: word(x.c4()),
@@ -61,5 +73,15 @@ pub fn params(conv: &Conv, chunk: &Chunk, x: Map<'_>, y: Map<'_>, act: Activatio
         dilation_h: word(conv.dilation[0]),
         dilation_w: word(conv.dilation[1]),
         activation: activation(act),
+        variants: n.variants,
+        weights_step: n.weights_step,
+        channels_step: n.channels_step,
+        places: n.places,
+        image_pixels: n.image_pixels,
+        padded: n.padded,
+        run: n.run,
+        slots: n.slots,
+        columns: n.columns,
+        column_first: n.column_first,
     }
 }

@@ -1,9 +1,11 @@
 //! Depthwise convolution with the geometries that most networks use, in blocks of several rows and columns.
 
-use super::kernels::{Map, activation, word, workgroups};
-use super::library::{ACTIVATION, FINITE, GRID, Kernel, WEIGHTS, params};
+use super::images::Images;
+use super::kernels::{Map, activation, word};
+use super::library::{ACTIVATION, FINITE, GATHERED, GRID, IMAGES, Kernel, STATS, WEIGHTS, params};
 use super::pass::Recorder;
 use super::weights::LayerWeights;
+use super::work::Work;
 use crate::engine::EngineError;
 use crate::network::{Activation, Conv};
 use crate::tensor::Shape;
@@ -19,16 +21,22 @@ params! {
         c4: u32,
         pad_top: u32,
         pad_left: u32,
+        weights_step: u32,
+        channels_step: u32,
+        items: u32,
+        slots: u32,
+        all: u32,
     }
 }
 
 /// `depthwise_block.wgsl`
 pub static KERNEL: Kernel<Params> = Kernel::new(
     "depthwise_block",
-    &[FINITE, ACTIVATION, GRID, WEIGHTS],
+    &[FINITE, ACTIVATION, GRID, STATS, GATHERED, WEIGHTS, IMAGES],
     include_str!("../../../shaders/depthwise_block.wgsl"),
-    4,
-);
+    5,
+)
+.with_second_output();
 
 /// A geometry with a block that keeps to 128 registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,22 +97,31 @@ pub fn record(
     x: Map<'_>,
     y: Map<'_>,
     act: Activation,
+    work: Work<'_>,
 ) -> Result<(), EngineError> {
-    let params = Params {
-        images: word(y.images),
-        in_h: word(x.shape.h),
-        in_w: word(x.shape.w),
-        out_h: word(y.shape.h),
-        out_w: word(y.shape.w),
-        c4: word(y.c4()),
-        pad_top: word(conv.pad.top),
-        pad_left: word(conv.pad.left),
-    };
+    let images = Images::new(block.blocks(y.shape) * y.c4(), y.images, work);
+    let (reference, partials) = work.buffers(x.buffer, rec.spare);
     let mut constants = block.constants();
     constants.push(("FIELD", f64::from(weights.field)));
     constants.push(("ACTIVATION", f64::from(activation(act))));
+    constants.push(work.constant());
     // A depthwise layer is never split.
     for chunk in &weights.chunks {
+        let params = Params {
+            images: word(y.images / work.variants),
+            in_h: word(x.shape.h),
+            in_w: word(x.shape.w),
+            out_h: word(y.shape.h),
+            out_w: word(y.shape.w),
+            c4: word(y.c4()),
+            pad_top: word(conv.pad.top),
+            pad_left: word(conv.pad.left),
+            weights_step: word(chunk.weights_step),
+            channels_step: word(chunk.channels_step),
+            items: word(images.items),
+            slots: word(images.slots),
+            all: word(y.images),
+        };
         rec.launch(
             &KERNEL,
             &constants,
@@ -114,9 +131,11 @@ pub fn record(
                 &chunk.weights,
                 &chunk.weights,
                 &chunk.channels,
+                reference,
                 y.buffer,
+                partials,
             ],
-            workgroups(y.images * block.blocks(y.shape) * y.c4()),
+            images.workgroups,
         )?;
     }
     Ok(())

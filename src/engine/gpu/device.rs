@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::adapter::{self, AdapterSummary};
 use super::library::Code;
+use super::profile::{Profiler, Timed};
 use super::tile::Tile;
 use crate::engine::EngineError;
 
@@ -21,6 +22,10 @@ pub struct GpuOptions {
     pub blocking: Option<Blocking>,
     /// The tile of [`Blocking::Tiled`], whatever the layer.
     pub tile: Option<Tile>,
+    /// Variants one by one, each reduced in passes of its own over memory: what fusing is compared with.
+    pub separate: bool,
+    /// Takes the time of every launch, for [`Gpu::timed`]; refused by adapters without time stamps.
+    pub profile: bool,
 }
 
 /// How convolutions and dense layers are blocked.
@@ -35,6 +40,7 @@ pub enum Blocking {
 }
 
 const SUBGROUP: wgpu::Features = wgpu::Features::SUBGROUP;
+const STAMPS: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY;
 
 /// A compiled kernel.
 #[derive(Clone)]
@@ -63,6 +69,12 @@ pub struct Gpu {
     pub blocking: Blocking,
     /// The tile of matrix products, whatever the layer.
     pub tile: Option<Tile>,
+    /// Bound where a kernel writes nothing.
+    pub spare: wgpu::Buffer,
+    /// Whether variants run one by one and are reduced in passes of their own.
+    pub separate: bool,
+    /// Where launches are timed.
+    pub profiler: Option<Profiler>,
     pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
     faults: Arc<Faults>,
 }
@@ -104,13 +116,18 @@ impl Gpu {
             None if vectors => Blocking::Lanes,
             None => Blocking::Registers,
         };
+        let mut required_features = wgpu::Features::empty();
+        required_features.set(SUBGROUP, blocking == Blocking::Lanes);
+        required_features.set(STAMPS, options.profile);
+        if options.profile && !adapter.features().contains(STAMPS) {
+            return Err(EngineError::Device {
+                device: summary.name,
+                problem: "has no time stamps; its kernels cannot be timed one by one".into(),
+            });
+        }
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("quantbound"),
-            required_features: if blocking == Blocking::Lanes {
-                SUBGROUP
-            } else {
-                wgpu::Features::empty()
-            },
+            required_features,
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
@@ -128,6 +145,12 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| {
             lock(&sink.uncaptured).push(describe(&error));
         }));
+        let spare = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("spare"),
+            size: 32,
+            usage: wgpu::BufferUsages::STORAGE,
+            mapped_at_creation: false,
+        });
         let cap = limits.max_storage_buffer_binding_size & !255;
         Ok(Self {
             device,
@@ -139,6 +162,9 @@ impl Gpu {
                 .min(limits.max_compute_workgroups_per_dimension),
             blocking,
             tile: options.tile,
+            spare,
+            separate: options.separate,
+            profiler: options.profile.then(Profiler::default),
             summary,
             pipelines: Mutex::default(),
             faults,
@@ -206,6 +232,20 @@ impl Gpu {
                 | wgpu::BufferUsages::COPY_SRC
                 | wgpu::BufferUsages::COPY_DST,
         )
+    }
+
+    /// Copies `(from, bytes, to, offset)` now, before whatever is submitted later.
+    pub fn copy(
+        &self,
+        copies: &[(&wgpu::Buffer, u64, &wgpu::Buffer, u64)],
+    ) -> Result<(), EngineError> {
+        self.guard(|| {
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            for &(from, bytes, to, offset) in copies {
+                encoder.copy_buffer_to_buffer(from, 0, to, offset, bytes);
+            }
+            self.queue.submit([encoder.finish()]);
+        })
     }
 
     /// A storage buffer with the given contents.
@@ -281,7 +321,7 @@ impl Gpu {
             count: None,
         };
         let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
-        for i in 1..=kernel.inputs + 1 {
+        for i in 1..=kernel.inputs + kernel.outputs {
             let read_only = i <= kernel.inputs;
             entries.push(entry(i, wgpu::BufferBindingType::Storage { read_only }));
         }
@@ -312,6 +352,23 @@ impl Gpu {
                 cache: None,
             });
         Pipeline { pipeline, layout }
+    }
+
+    /// The launches since the last call, in order, and their times; none without [`GpuOptions::profile`].
+    pub fn timed(&self) -> Result<Vec<Timed>, EngineError> {
+        const PATIENCE: Duration = Duration::from_secs(600);
+        let mut times = Vec::new();
+        let tick = 1e-9 * f64::from(self.queue.get_timestamp_period());
+        for waiting in self.profiler.iter().flat_map(Profiler::take) {
+            let spans = self.read(&waiting.stamps, PATIENCE, |bytes| {
+                let stamps: &[[u64; 2]] = bytemuck::cast_slice(bytes);
+                let span = |&[start, end]: &[u64; 2]| tick * end.saturating_sub(start) as f64;
+                stamps.iter().map(span).collect::<Vec<_>>()
+            })?;
+            let pairs = waiting.launches.into_iter().zip(spans);
+            times.extend(pairs.map(|(launch, seconds)| Timed { launch, seconds }));
+        }
+        Ok(times)
     }
 
     /// Maps a read-back buffer after all submitted work and hands its bytes to `take`. Gives up when the

@@ -2,26 +2,24 @@
 //! [`super::gemm_tiled`].
 
 use super::device::Blocking;
-use super::gemm_lanes;
 use super::gemm_tiled::{self, Params};
-use super::kernels::{Map, activation, word, workgroups};
-use super::library::{ACTIVATION, FINITE, GRID, Kernel, WEIGHTS};
+use super::kernels::{Map, activation, word};
+use super::library::{ACTIVATION, FINITE, GRID, Kernel, MEASURE, ROWS, STATS, WEIGHTS};
 use super::pass::Recorder;
-use super::tile::Tile;
 use super::weights::LayerWeights;
+use super::work::Work;
+use super::{gemm_lanes, matrix};
 use crate::engine::EngineError;
 use crate::network::Activation;
 
 /// `gemm.wgsl`
 pub static KERNEL: Kernel<Params> = Kernel::new(
     "gemm",
-    &[FINITE, ACTIVATION, GRID, WEIGHTS],
+    &[FINITE, ACTIVATION, GRID, STATS, WEIGHTS, MEASURE, ROWS],
     include_str!("../../../shaders/gemm.wgsl"),
-    4,
-);
-
-/// Pixels per invocation; `ROWS` in the shader.
-const ROWS: usize = 8;
+    5,
+)
+.with_second_output();
 
 /// Records `y = activation(weights x + bias)` for every pixel, with the device's kind of product.
 pub fn record(
@@ -30,46 +28,50 @@ pub fn record(
     x: Map<'_>,
     y: Map<'_>,
     act: Activation,
+    work: Work<'_>,
 ) -> Result<(), EngineError> {
-    let pixels = x.pixels();
-    for chunk in &weights.chunks {
-        let mut constants = vec![("FIELD", f64::from(weights.field))];
-        let (kernel, groups) = match rec.gpu.blocking {
-            Blocking::Registers => (&KERNEL, workgroups(pixels.div_ceil(ROWS) * chunk.c4)),
-            Blocking::Lanes => (
-                &gemm_lanes::KERNEL,
-                gemm_lanes::workgroups(pixels, chunk.c4),
-            ),
-            Blocking::Tiled => {
-                let tile = rec
-                    .gpu
-                    .tile
-                    .unwrap_or_else(|| Tile::choose(pixels, chunk.c4));
-                constants.extend(tile.constants());
-                (&gemm_tiled::KERNEL, tile.workgroups(pixels, chunk.c4))
-            }
-        };
+    let blocking = rec.gpu.blocking;
+    let kernel = match blocking {
+        Blocking::Registers => &KERNEL,
+        Blocking::Lanes => &gemm_lanes::KERNEL,
+        Blocking::Tiled => &gemm_tiled::KERNEL,
+    };
+    let (reference, partials) = work.buffers(x.buffer, rec.spare);
+    for launch in matrix::launches(rec.gpu, blocking, weights, y, work) {
+        let (n, chunk) = (launch.numbers, launch.chunk);
         let params = Params {
-            pixels: word(pixels),
+            pixels: n.pixels,
             in_c4: word(x.c4()),
             out_c4: word(y.c4()),
             out_c: word(y.shape.c),
             chunk_first: word(chunk.first_c4),
             chunk_c4: word(chunk.c4),
             activation: activation(act),
+            variants: n.variants,
+            weights_step: n.weights_step,
+            channels_step: n.channels_step,
+            places: n.places,
+            image_pixels: n.image_pixels,
+            padded: n.padded,
+            run: n.run,
+            slots: n.slots,
+            columns: n.columns,
+            column_first: n.column_first,
         };
         rec.launch(
             kernel,
-            &constants,
+            &launch.constants,
             &params,
             &[
                 x.buffer,
                 &chunk.weights,
                 &chunk.weights,
                 &chunk.channels,
+                reference,
                 y.buffer,
+                partials,
             ],
-            groups,
+            launch.workgroups,
         )?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Matrix product over pixels, tiled in workgroup memory.
 
-use super::library::{ACTIVATION, FINITE, GRID, Kernel, TILE, WEIGHTS, params};
+use super::library::{ACTIVATION, FINITE, GRID, Kernel, MEASURE, STATS, TILE, WEIGHTS, params};
 
 params! {
     /// Uniforms of `gemm.wgsl`, and of the other kinds of the same product.
@@ -12,13 +12,24 @@ params! {
         chunk_first: u32,
         chunk_c4: u32,
         activation: u32,
+        variants: u32,
+        weights_step: u32,
+        channels_step: u32,
+        places: u32,
+        image_pixels: u32,
+        padded: u32,
+        run: u32,
+        slots: u32,
+        columns: u32,
+        column_first: u32,
     }
 }
 
 /// `gemm_tiled.wgsl`
 pub static KERNEL: Kernel<Params> = Kernel::new(
     "gemm_tiled",
-    &[FINITE, ACTIVATION, GRID, WEIGHTS, TILE],
+    &[FINITE, ACTIVATION, GRID, STATS, WEIGHTS, MEASURE, TILE],
     include_str!("../../../shaders/gemm_tiled.wgsl"),
-    4,
-);
+    5,
+)
+.with_second_output();

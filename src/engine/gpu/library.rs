@@ -31,9 +31,19 @@ parts! {
     GRID = "grid";
     /// Packed codes and f32 weights at bindings 2 to 4.
     WEIGHTS = "weights";
-    /// Matrix products in vectors of 8 lanes; needs [`WEIGHTS`].
+    /// Discrepancy statistics of a lane; needs [`FINITE`].
+    STATS = "stats";
+    /// Those of a workgroup; needs [`STATS`].
+    GATHERED = "gathered";
+    /// Stores and measures what matrix products make; needs [`ACTIVATION`], [`GRID`] and [`STATS`].
+    MEASURE = "measure";
+    /// Measured kernels whose lanes each make pixels of one image; needs [`GRID`] and [`GATHERED`].
+    IMAGES = "images";
+    /// Matrix products in registers; needs [`MEASURE`].
+    ROWS = "rows";
+    /// Matrix products in vectors of 8 lanes; needs [`WEIGHTS`] and [`MEASURE`].
     LANES = "lanes";
-    /// Matrix products tiled in workgroup memory; needs [`WEIGHTS`].
+    /// Matrix products tiled in workgroup memory; needs [`WEIGHTS`] and [`MEASURE`].
     TILE = "tile";
 }
 
@@ -75,7 +85,7 @@ macro_rules! params {
 }
 pub(super) use params;
 
-/// A kernel's text. Binding 0 is its uniform struct, then `inputs` read-only buffers, then the one it writes.
+/// A kernel's text. Binding 0 is its uniform struct, then come `inputs` read-only buffers, then `outputs` that it writes.
 pub struct Code {
     /// File stem.
     pub name: &'static str,
@@ -85,6 +95,8 @@ pub struct Code {
     pub source: &'static str,
     /// Read-only storage buffers.
     pub inputs: u32,
+    /// Storage buffers that it writes.
+    pub outputs: u32,
     /// Fields of its uniform struct.
     pub fields: &'static [Field],
 }
@@ -118,9 +130,16 @@ impl<P: Params> Kernel<P> {
                 parts,
                 source,
                 inputs,
+                outputs: 1,
                 fields: P::FIELDS,
             },
             params: PhantomData,
         }
+    }
+
+    /// The same with a second buffer that it writes.
+    pub const fn with_second_output(mut self) -> Self {
+        self.code.outputs = 2;
+        self
     }
 }

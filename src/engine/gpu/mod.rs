@@ -10,6 +10,7 @@ mod add;
 mod arena;
 pub mod catalog;
 mod channels;
+pub mod collect;
 pub mod compare;
 mod concat;
 mod conv;
@@ -26,15 +27,20 @@ mod gemm_lanes;
 mod gemm_tiled;
 mod global_pool;
 pub mod histogram;
+mod images;
 mod kernels;
 pub mod layout;
 pub mod library;
+mod matrix;
 pub mod moments;
 mod node;
 mod pass;
 pub mod plan;
 mod pool;
+mod probe_copy;
+mod probe_fma;
 mod product;
+pub mod profile;
 mod quantize;
 mod reduced;
 mod response_norm;
@@ -43,7 +49,9 @@ mod sample;
 mod sample_pass;
 mod sample_weights;
 pub mod tile;
+mod together;
 pub mod weights;
+mod work;
 
 pub use adapter::{AdapterSummary, AutoChoice, auto_choice, list_adapters};
 pub use device::{Blocking, GpuOptions};
@@ -70,6 +78,17 @@ impl GpuEngine {
         Ok(Self {
             gpu: Gpu::open(adapter, options)?,
         })
+    }
+
+    /// How fast the device moves bytes (read and written together) and multiplies and adds in f32, each per second.
+    pub fn probe(&self) -> Result<(f64, f64), EngineError> {
+        let bytes = probe_copy::bytes_per_second(&self.gpu)?;
+        Ok((bytes, probe_fma::macs_per_second(&self.gpu)?))
+    }
+
+    /// The launches since the last call and their times; none without [`GpuOptions::profile`].
+    pub fn timed(&self) -> Result<Vec<profile::Timed>, EngineError> {
+        self.gpu.timed()
     }
 
     /// What it runs on.

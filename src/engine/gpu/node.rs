@@ -1,16 +1,37 @@
 //! One node of a network as kernel launches.
 
+use super::device::Gpu;
 use super::kernels::Map;
 use super::pass::Recorder;
 use super::weights::LayerWeights;
+use super::work::Work;
 use super::{
-    add, channels, concat, conv, depthwise, flatten, function, gemm, global_pool, pool, product,
-    response_norm,
+    add, channels, concat, conv, depthwise, flatten, function, gemm, global_pool, matrix, pool,
+    product, response_norm,
 };
 use crate::engine::EngineError;
 use crate::network::{Activation, Node, Op};
 
-/// Records `y = act(node(inputs))` with these weights, whatever the node's own activation.
+/// Partial results of one image that the kernel for this node keeps where its output is measured; `None` where it cannot be.
+pub fn partials(gpu: &Gpu, node: &Node, weights: &LayerWeights) -> Option<usize> {
+    let y = node.shape;
+    match &node.op {
+        Op::Conv(c) if c.is_pointwise() => {
+            Some(matrix::partials(gpu.blocking, weights, y.pixels()))
+        }
+        Op::Conv(c) if c.is_depthwise() => Some(depthwise::partials(gpu, c, y)),
+        Op::Conv(c) => Some(matrix::partials(
+            conv::blocking(gpu, c),
+            weights,
+            y.pixels(),
+        )),
+        Op::Linear(_) => Some(matrix::partials(gpu.blocking, weights, y.pixels())),
+        _ => None,
+    }
+}
+
+/// Records `y = act(node(inputs))` with these weights, whatever the node's own activation. Layers alone have more than one
+/// variant's weights, and are measured.
 pub fn record(
     rec: &mut Recorder<'_>,
     node: &Node,
@@ -18,13 +39,14 @@ pub fn record(
     inputs: &[Map<'_>],
     y: Map<'_>,
     act: Activation,
+    work: Work<'_>,
 ) -> Result<(), EngineError> {
     let x = inputs[0];
     match (&node.op, weights) {
-        (Op::Conv(c), Some(w)) if c.is_pointwise() => gemm::record(rec, w, x, y, act),
-        (Op::Conv(c), Some(w)) if c.is_depthwise() => depthwise::record(rec, c, w, x, y, act),
-        (Op::Conv(c), Some(w)) => conv::record(rec, c, w, x, y, act),
-        (Op::Linear(_), Some(w)) => gemm::record(rec, w, x, y, act),
+        (Op::Conv(c), Some(w)) if c.is_pointwise() => gemm::record(rec, w, x, y, act, work),
+        (Op::Conv(c), Some(w)) if c.is_depthwise() => depthwise::record(rec, c, w, x, y, act, work),
+        (Op::Conv(c), Some(w)) => conv::record(rec, c, w, x, y, act, work),
+        (Op::Linear(_), Some(w)) => gemm::record(rec, w, x, y, act, work),
         (Op::Add, _) => add::record(rec, inputs, y, act),
         (Op::MaxPool(window), _) => pool::record(rec, window, pool::Mode::Max, x, y, act),
         (

@@ -1,9 +1,10 @@
 //! Recording of kernel launches, submitted in few pieces.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::device::{Gpu, Pipeline};
 use super::library::{Kernel, Params};
+use super::profile::{Launched, MOST_LAUNCHES};
 use crate::engine::EngineError;
 
 /// Multiply-accumulate operations after which recorded work is submitted; keeps driver watchdogs quiet.
@@ -13,7 +14,7 @@ const UNIFORM_SLOT: usize = 256;
 
 struct Launch {
     pipeline: Pipeline,
-    label: &'static str,
+    what: Launched,
     buffers: Vec<wgpu::Buffer>,
     workgroups: u64,
 }
@@ -22,6 +23,10 @@ struct Launch {
 pub struct Recorder<'g> {
     /// The device.
     pub gpu: &'g Gpu,
+    /// Bound where a kernel writes nothing.
+    pub spare: &'g wgpu::Buffer,
+    /// The node that launches are for, for their times.
+    pub node: Option<usize>,
     launches: Vec<Launch>,
     uniforms: Vec<u8>,
     work: u64,
@@ -33,6 +38,8 @@ impl<'g> Recorder<'g> {
     pub fn new(gpu: &'g Gpu) -> Self {
         Self {
             gpu,
+            spare: &gpu.spare,
+            node: None,
             launches: Vec::new(),
             uniforms: Vec::new(),
             work: 0,
@@ -41,7 +48,7 @@ impl<'g> Recorder<'g> {
     }
 
     /// Records one launch of `workgroups` workgroups, laid out in two dimensions where one is not enough.
-    /// `buffers` are the kernel's inputs and then its output; `params` its uniform struct.
+    /// `buffers` are the kernel's inputs and then its outputs; `params` its uniform struct.
     pub fn launch<P: Params>(
         &mut self,
         kernel: &'static Kernel<P>,
@@ -52,7 +59,7 @@ impl<'g> Recorder<'g> {
     ) -> Result<(), EngineError> {
         const { assert!(size_of::<P>() <= UNIFORM_SLOT) };
         let code = &kernel.code;
-        debug_assert_eq!(buffers.len(), code.inputs as usize + 1);
+        debug_assert_eq!(buffers.len(), (code.inputs + code.outputs) as usize);
         let most = u64::from(self.gpu.max_workgroups);
         if workgroups > most * most {
             return Err(self.gpu.problem(format!(
@@ -60,9 +67,15 @@ impl<'g> Recorder<'g> {
                 code.name
             )));
         }
+        if self.launches.len() == MOST_LAUNCHES {
+            self.submit(&[])?;
+        }
         self.launches.push(Launch {
             pipeline: self.gpu.pipeline(code, constants)?,
-            label: code.name,
+            what: Launched {
+                kernel: code.name,
+                node: self.node,
+            },
             buffers: buffers.iter().map(|&b| b.clone()).collect(),
             workgroups,
         });
@@ -111,17 +124,36 @@ impl<'g> Recorder<'g> {
         gpu.guard(|| {
             gpu.queue.write_buffer(&uniforms, 0, work);
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
-            {
+            let dispatch = |pass: &mut wgpu::ComputePass<'_>, i: usize, launch: &Launch| {
+                let group = bind(gpu, &uniforms, i * UNIFORM_SLOT, launch);
+                let most = u64::from(gpu.max_workgroups);
+                // Checked in `launch` to fit two dimensions.
+                let x = launch.workgroups.min(most) as u32;
+                let y = launch.workgroups.div_ceil(u64::from(x.max(1))) as u32;
+                pass.set_pipeline(&launch.pipeline.pipeline);
+                pass.set_bind_group(0, &group, &[]);
+                pass.dispatch_workgroups(x, y, 1);
+            };
+            if let Some(profiler) = &gpu.profiler {
+                let queries = profiler.queries(&gpu.device, launches.len());
+                for (i, launch) in launches.iter().enumerate() {
+                    let stamps = wgpu::ComputePassTimestampWrites {
+                        query_set: &queries,
+                        beginning_of_pass_write_index: Some(2 * i as u32),
+                        end_of_pass_write_index: Some(2 * i as u32 + 1),
+                    };
+                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                        label: Some(launch.what.kernel),
+                        timestamp_writes: Some(stamps),
+                    });
+                    dispatch(&mut pass, i, launch);
+                }
+                let all = launches.iter().map(|l| l.what).collect();
+                profiler.resolve(&gpu.device, &mut encoder, &queries, all);
+            } else {
                 let mut pass = encoder.begin_compute_pass(&Default::default());
                 for (i, launch) in launches.iter().enumerate() {
-                    let group = bind(gpu, &uniforms, i * UNIFORM_SLOT, launch);
-                    let most = u64::from(gpu.max_workgroups);
-                    // Checked in `launch` to fit two dimensions.
-                    let x = launch.workgroups.min(most) as u32;
-                    let y = launch.workgroups.div_ceil(u64::from(x.max(1))) as u32;
-                    pass.set_pipeline(&launch.pipeline.pipeline);
-                    pass.set_bind_group(0, &group, &[]);
-                    pass.dispatch_workgroups(x, y, 1);
+                    dispatch(&mut pass, i, launch);
                 }
             }
             for &(from, bytes, to, offset) in copies {
@@ -134,6 +166,36 @@ impl<'g> Recorder<'g> {
         self.work = 0;
         Ok(())
     }
+}
+
+/// How much a second brings of what each launch does `amount` of: of five runs of a few launches, the fastest. `y` is
+/// written by them.
+pub fn per_second(
+    gpu: &Gpu,
+    y: &wgpu::Buffer,
+    amount: f64,
+    launch: impl Fn(&mut Recorder<'_>) -> Result<(), EngineError>,
+) -> Result<f64, EngineError> {
+    const LAUNCHES: usize = 4;
+    let back = gpu.create(
+        "read-back",
+        16,
+        wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+    )?;
+    let run = |launches: usize| -> Result<f64, EngineError> {
+        let mut rec = Recorder::new(gpu);
+        (0..launches).try_for_each(|_| launch(&mut rec))?;
+        let started = Instant::now();
+        let patience = rec.finish(&[(y, 16, &back, 0)])?;
+        gpu.read(&back, patience, |_| ())?;
+        Ok(started.elapsed().as_secs_f64())
+    };
+    run(1)?;
+    let mut fastest = f64::INFINITY;
+    for _ in 0..5 {
+        fastest = fastest.min(run(LAUNCHES)?);
+    }
+    Ok(amount * LAUNCHES as f64 / fastest)
 }
 
 fn bind(gpu: &Gpu, uniforms: &wgpu::Buffer, offset: usize, launch: &Launch) -> wgpu::BindGroup {
@@ -153,7 +215,7 @@ fn bind(gpu: &Gpu, uniforms: &wgpu::Buffer, offset: usize, launch: &Launch) -> w
         });
     }
     gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: Some(launch.label),
+        label: Some(launch.what.kernel),
         layout: &launch.pipeline.layout,
         entries: &entries,
     })

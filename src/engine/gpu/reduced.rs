@@ -2,25 +2,36 @@
 
 use super::kernels::Map;
 use super::pass::Recorder;
-use super::runner::{GpuRunner, Pass, Reference, floats, taken};
-use super::{compare, histogram, moments};
-use crate::engine::{Distribution, EngineError, Reduced, Reductions, TapStats, Variant};
+use super::runner::{GpuRunner, Own, Pass, Reference, Watch, floats, taken};
+use super::{collect, compare, histogram, layout, moments, node};
+use crate::engine::{Distribution, EngineError, Reduced, Reductions, TapStats};
 use crate::network::{INPUT, Network};
 use crate::tensor::histogram::Bins;
 
 /// Where results lie in the buffers of a pass.
 struct Plan<'a> {
+    /// Of one variant.
     images: usize,
     /// Nodes whose discrepancy is reduced.
     nodes: Vec<usize>,
-    /// By node: the first partial result of the discrepancy, and how many there are for each image.
-    stats: Vec<Option<(usize, usize)>>,
+    /// By node.
+    stats: Vec<Option<Tap>>,
     /// Bins, where distributions are counted.
     bins: Option<&'a [Bins]>,
     /// By node; empty without distributions.
     spread: Vec<Place>,
     /// Of partial discrepancies, partial moments and counts.
     bytes: [u64; 3],
+}
+
+/// Where a node's discrepancy lies.
+#[derive(Clone, Copy)]
+struct Tap {
+    /// The first result, and how many there are for each image.
+    base: usize,
+    chunks: usize,
+    /// What the kernel that makes the output keeps for each image; `None` where a pass of its own compares it.
+    partials: Option<usize>,
 }
 
 /// Where a node's distribution lies.
@@ -32,19 +43,29 @@ struct Place {
 }
 
 impl<'a> Plan<'a> {
+    /// `partials` says of a node what its kernel keeps, if that can measure.
     fn new(
         network: &Network,
-        images: usize,
+        (variants, images): (usize, usize),
         reductions: &Reductions<'a>,
+        partials: impl Fn(usize) -> Option<usize>,
     ) -> Result<Self, EngineError> {
         let nodes = reductions.nodes(network)?;
         let bins = reductions.bins(network)?;
-        let (mut count, mut partials, mut words) = (0, 0, 0);
+        let (mut count, mut parts, mut words) = (0, 0, 0);
         let mut stats = vec![None; network.nodes.len()];
         for &node in &nodes {
-            let chunks = compare::chunks(network.nodes[node].shape);
-            stats[node] = Some((count, chunks));
-            count += images * chunks;
+            let partials = partials(node);
+            let chunks = match partials {
+                Some(partials) => collect::chunks(partials),
+                None => compare::chunks(network.nodes[node].shape),
+            };
+            stats[node] = Some(Tap {
+                base: count,
+                chunks,
+                partials,
+            });
+            count += variants * images * chunks;
         }
         let mut spread = Vec::new();
         let some = bins.iter().flat_map(|_| network.nodes.iter().enumerate());
@@ -52,10 +73,10 @@ impl<'a> Plan<'a> {
             let moments = moments::partials(node.shape, images);
             let cells = bins.flatten().map_or(0, |b| b[i].cells());
             spread.push(Place {
-                moments: (partials, moments),
+                moments: (parts, moments),
                 counts: (words, cells),
             });
-            partials += moments;
+            parts += moments;
             words += cells;
         }
         Ok(Self {
@@ -66,43 +87,18 @@ impl<'a> Plan<'a> {
             spread,
             bytes: [
                 compare::partial_bytes(count),
-                moments::partial_bytes(partials),
+                moments::partial_bytes(parts),
                 4 * words as u64,
             ],
         })
     }
 
-    /// Records what is reduced of a node's output.
-    fn record(
-        &self,
-        rec: &mut Recorder<'_>,
-        node: usize,
-        y: Map<'_>,
-        reference: &Reference,
-        [stats, partials, counts]: [&wgpu::Buffer; 3],
-    ) -> Result<(), EngineError> {
-        let kept = Map {
-            buffer: &reference.values[node + 1],
-            ..y
-        };
-        if let Some((base, _)) = self.stats[node] {
-            compare::record(rec, kept, y, stats, base)?;
-        }
-        if let Some(place) = self.spread.get(node) {
-            moments::record(rec, kept, y, partials, place.moments.0)?;
-            if let Some(bins) = self.bins {
-                histogram::record(rec, y, &bins[node], counts, place.counts.0)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The discrepancy by image and then by node.
-    fn stats(&self, network: &Network, words: &[u32]) -> Vec<Vec<TapStats>> {
+    /// The discrepancy of one variant by image and then by node.
+    fn stats(&self, network: &Network, variant: usize, words: &[u32]) -> Vec<Vec<TapStats>> {
         let size = |chunks: usize| compare::partial_bytes(chunks) as usize / 4;
         let at = |image: usize, node: usize| {
-            let (base, chunks) = self.stats[node].unwrap_or_default();
-            let first = size(base + image * chunks);
+            let (base, chunks) = self.stats[node].map_or((0, 0), |t| (t.base, t.chunks));
+            let first = size(base + (variant * self.images + image) * chunks);
             let words = &words[first..first + size(chunks)];
             compare::combine(words, network.nodes[node].shape)
         };
@@ -133,6 +129,67 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// Reduces the values of a pass as they are made.
+struct Watching<'w> {
+    network: &'w Network,
+    plan: &'w Plan<'w>,
+    reference: &'w Reference,
+    /// Discrepancies, moments, and counts.
+    into: [&'w wgpu::Buffer; 3],
+    layers_run: usize,
+}
+
+impl Watching<'_> {
+    /// Records what is reduced of a node's output.
+    fn reduce(
+        &self,
+        rec: &mut Recorder<'_>,
+        node: usize,
+        y: Map<'_>,
+        partials: Option<&wgpu::Buffer>,
+    ) -> Result<(), EngineError> {
+        let (plan, [stats, moments, counts]) = (self.plan, self.into);
+        let kept = Map {
+            buffer: &self.reference.values[node + 1],
+            images: plan.images,
+            ..y
+        };
+        if let Some(tap) = plan.stats[node] {
+            match partials.zip(tap.partials) {
+                Some((found, count)) => {
+                    collect::record(rec, found, (count, y.images), stats, tap.base)?;
+                }
+                None => compare::record(rec, kept, y, stats, tap.base)?,
+            }
+        }
+        if let Some(place) = plan.spread.get(node) {
+            moments::record(rec, kept, y, moments, place.moments.0)?;
+            if let Some(bins) = plan.bins {
+                histogram::record(rec, y, &bins[node], counts, place.counts.0)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Watch for Watching<'_> {
+    fn measures(&self, node: usize) -> Option<(usize, &wgpu::Buffer)> {
+        let partials = self.plan.stats[node]?.partials?;
+        Some((partials, &self.reference.values[node + 1]))
+    }
+
+    fn made(
+        &mut self,
+        rec: &mut Recorder<'_>,
+        node: usize,
+        y: Map<'_>,
+        partials: Option<&wgpu::Buffer>,
+    ) -> Result<(), EngineError> {
+        self.layers_run += usize::from(self.network.nodes[node].is_layer());
+        self.reduce(rec, node, y, partials)
+    }
+}
+
 impl GpuRunner<'_> {
     /// Lends the last reference pass.
     pub(super) fn with_reference<R>(
@@ -149,25 +206,38 @@ impl GpuRunner<'_> {
         result
     }
 
-    /// Runs a variant and reduces it.
+    /// Runs what a pass has in place of full precision and reduces it, variant by variant. `only` is the node that alone is
+    /// quantized; where there is more than one variant, there is none, and no distributions.
     pub(super) fn reduced(
         &mut self,
-        variant: &Variant,
+        own: Own<'_>,
+        only: Option<usize>,
         reductions: &Reductions<'_>,
         reference: &Reference,
-    ) -> Result<Reduced, EngineError> {
-        let (gpu, network, images) = (self.gpu, self.network, reference.images);
-        let plan = Plan::new(network, images, reductions)?;
-        let own = self.variant(variant)?;
-        let run = own.1.map(|layer| network.downstream(layer));
+    ) -> Result<Vec<Reduced>, EngineError> {
+        let (gpu, network) = (self.gpu, self.network);
+        let (variants, images) = (own.variants, reference.images);
+        let run = only.map(|layer| network.downstream(layer));
         let reached = |node: usize| run.as_ref().is_none_or(|run| run[node]);
+        // A grid changes the output after it was made.
+        let fused = |node: usize| !gpu.separate && reached(node) && own.grids[node].is_none();
+        let plan = Plan::new(network, (variants, images), reductions, |node| {
+            let weights = own.layers[node].or(self.weights[node].as_ref());
+            let weights = weights.filter(|_| fused(node))?;
+            let partials = node::partials(gpu, &network.nodes[node], weights)?;
+            let bytes = compare::partial_bytes(partials * variants * images);
+            (bytes <= gpu.max_binding).then_some(partials)
+        })?;
+        let input = self.inputs(&reference.values[INPUT], variants, images)?;
         let given = reference.values.iter().enumerate();
+        let given = given.map(|(v, buffer)| match v {
+            INPUT => Some(input.as_ref().unwrap_or(buffer)),
+            _ => (!reached(v - 1)).then_some(buffer),
+        });
         let pass = Pass {
-            images,
-            variant: Some(own),
-            given: given
-                .map(|(v, buffer)| (v == INPUT || !reached(v - 1)).then_some(buffer))
-                .collect(),
+            images: variants * images,
+            own,
+            given: given.collect(),
             keep_all: false,
         };
         let [stats_bytes, partial_bytes, count_bytes] = plan.bytes;
@@ -175,13 +245,15 @@ impl GpuRunner<'_> {
         let partials = gpu.buffer("moments", partial_bytes)?;
         // Buffers start out as zeros.
         let counts = gpu.buffer("counts", count_bytes)?;
-        let into = [&stats, &partials, &counts];
         let mut rec = Recorder::new(gpu);
-        let mut layers_run = 0;
-        let mut values = self.record(&mut rec, &pass, |rec, node, y| {
-            layers_run += usize::from(network.nodes[node].is_layer());
-            plan.record(rec, node, y, reference, into)
-        })?;
+        let mut watching = Watching {
+            network,
+            plan: &plan,
+            reference,
+            into: [&stats, &partials, &counts],
+            layers_run: 0,
+        };
+        let mut values = self.record(&mut rec, &pass, &mut watching)?;
         // What the pass does not reach is the reference's own.
         for node in (0..network.nodes.len()).filter(|&node| !reached(node)) {
             let y = Map {
@@ -189,11 +261,12 @@ impl GpuRunner<'_> {
                 shape: network.nodes[node].shape,
                 images,
             };
-            plan.record(&mut rec, node, y, reference, into)?;
+            watching.reduce(&mut rec, node, y, None)?;
         }
+        let layers_run = watching.layers_run;
         let last = network.nodes.len();
         let output = taken(&mut values, last)?;
-        let output_bytes = self.output_bytes(images);
+        let output_bytes = self.output_bytes(variants * images);
         let [a, b, c] = [
             stats_bytes,
             stats_bytes + partial_bytes,
@@ -209,19 +282,41 @@ impl GpuRunner<'_> {
         if reached(last - 1) {
             self.arena.release(output);
         }
+        input.into_iter().for_each(|b| self.arena.release(b));
         gpu.read(&back, patience, |data| {
             let part = |from: u64, bytes: u64| &data[from as usize..(from + bytes) as usize];
             let words = |from, bytes| bytemuck::cast_slice::<u8, u32>(part(from, bytes));
-            Reduced {
-                stats: plan.stats(network, words(0, stats_bytes)),
-                outputs: self.outputs(floats(part(c, output_bytes)), images),
-                distributions: plan.distributions(
-                    network,
-                    words(a, partial_bytes),
-                    words(b, count_bytes),
-                ),
-                layers_run,
-            }
+            let mut outputs = self.outputs(floats(part(c, output_bytes)), variants * images);
+            (0..variants)
+                .map(|variant| Reduced {
+                    stats: plan.stats(network, variant, words(0, stats_bytes)),
+                    outputs: outputs.drain(..images).collect(),
+                    distributions: plan.distributions(
+                        network,
+                        words(a, partial_bytes),
+                        words(b, count_bytes),
+                    ),
+                    layers_run,
+                })
+                .collect()
         })
+    }
+
+    /// The input as many times as there are variants, where there are several.
+    fn inputs(
+        &mut self,
+        input: &wgpu::Buffer,
+        variants: usize,
+        images: usize,
+    ) -> Result<Option<wgpu::Buffer>, EngineError> {
+        if variants == 1 {
+            return Ok(None);
+        }
+        let bytes = layout::bytes(self.network.input, images);
+        let all = self.arena.acquire(self.gpu, bytes * variants as u64)?;
+        let copy = |v: usize| (input, bytes, &all, v as u64 * bytes);
+        self.gpu
+            .copy(&(0..variants).map(copy).collect::<Vec<_>>())?;
+        Ok(Some(all))
     }
 }

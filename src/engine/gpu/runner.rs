@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 
 use super::arena::Arena;
+use super::compare::partial_bytes;
 use super::device::Gpu;
 use super::kernels::Map;
 use super::pass::Recorder;
 use super::sample_pass::SamplePass;
 use super::sample_weights::SampleWeights;
 use super::weights::LayerWeights;
+use super::work::{Measured, Work};
 use super::{layout, node, quantize};
 use crate::engine::sample::{check_activations, check_network, check_radius, drifting};
 use crate::engine::{
@@ -32,8 +34,8 @@ pub struct GpuRunner<'a> {
     pub(super) gpu: &'a Gpu,
     pub(super) network: &'a Network,
     pub(super) taps: Vec<Tap>,
-    last_uses: Vec<Option<usize>>,
-    weights: Vec<Option<LayerWeights>>,
+    pub(super) last_uses: Vec<Option<usize>>,
+    pub(super) weights: Vec<Option<LayerWeights>>,
     pub(super) owner: Owner,
     pub(super) arena: Arena,
     pub(super) reference: Option<Reference>,
@@ -43,8 +45,8 @@ pub struct GpuRunner<'a> {
 /// A quantized network, on the device and as it was given.
 pub(super) struct Loaded {
     /// By node; full precision where there is none.
-    layers: Vec<Option<LayerWeights>>,
-    activations: Vec<Option<QuantizedActivation>>,
+    pub layers: Vec<Option<LayerWeights>>,
+    pub activations: Vec<Option<QuantizedActivation>>,
     quantized: QuantizedNetwork,
 }
 
@@ -55,11 +57,74 @@ pub(super) struct Reference {
     pub values: Vec<wgpu::Buffer>,
 }
 
+/// What a pass has in place of full precision, by node.
+pub(super) struct Own<'p> {
+    /// Variants whose images lie one after the other.
+    pub variants: usize,
+    pub layers: Vec<Option<&'p LayerWeights>>,
+    pub grids: Vec<Option<QuantizedActivation>>,
+}
+
+impl<'p> Own<'p> {
+    /// Nothing.
+    pub fn none(network: &Network) -> Self {
+        Self {
+            variants: 1,
+            layers: vec![None; network.nodes.len()],
+            grids: vec![None; network.nodes.len()],
+        }
+    }
+
+    /// What one variant has, of all nodes or of one alone.
+    pub fn of(network: &Network, (loaded, only): (&'p Loaded, Option<usize>)) -> Self {
+        let mut own = Self::none(network);
+        for i in (0..network.nodes.len()).filter(|&i| only.is_none_or(|n| n == i)) {
+            own.layers[i] = loaded.layers[i].as_ref();
+            own.grids[i] = loaded.activations[i];
+        }
+        own
+    }
+}
+
+/// Sees each value of a pass as it is made.
+pub(super) trait Watch {
+    /// Where a node's output is reduced by the kernel that makes it: how many partial results it keeps for each image, and
+    /// the full-precision output.
+    fn measures(&self, node: usize) -> Option<(usize, &wgpu::Buffer)>;
+    /// A node's output is there, and the partial results if it is one of those.
+    fn made(
+        &mut self,
+        rec: &mut Recorder<'_>,
+        node: usize,
+        y: Map<'_>,
+        partials: Option<&wgpu::Buffer>,
+    ) -> Result<(), EngineError>;
+}
+
+/// Looks at nothing.
+struct Nobody;
+
+impl Watch for Nobody {
+    fn measures(&self, _: usize) -> Option<(usize, &wgpu::Buffer)> {
+        None
+    }
+
+    fn made(
+        &mut self,
+        _: &mut Recorder<'_>,
+        _: usize,
+        _: Map<'_>,
+        _: Option<&wgpu::Buffer>,
+    ) -> Result<(), EngineError> {
+        Ok(())
+    }
+}
+
 /// What a pass does.
 pub(super) struct Pass<'p> {
+    /// Of all its variants.
     pub images: usize,
-    /// Quantized weights, of all layers or of one node alone.
-    pub variant: Option<(&'p Loaded, Option<usize>)>,
+    pub own: Own<'p>,
     /// Buffers of values that are there before the pass and after it: the input, and the outputs of nodes that
     /// need not run.
     pub given: Vec<Option<&'p wgpu::Buffer>>,
@@ -141,26 +206,26 @@ impl<'a> GpuRunner<'a> {
         &self,
         input: &'p wgpu::Buffer,
         images: usize,
-        variant: Option<(&'p Loaded, Option<usize>)>,
+        own: Own<'p>,
         keep_all: bool,
     ) -> Pass<'p> {
         let mut given = vec![None; self.network.nodes.len() + 1];
         given[INPUT] = Some(input);
         Pass {
             images,
-            variant,
+            own,
             given,
             keep_all,
         }
     }
 
-    /// Records the nodes that are not given. `after` sees each one's output right after it is made. Returns the
-    /// buffers of all values that are kept; the others are back in the arena.
+    /// Records the nodes that are not given. Returns the buffers of all values that are kept; the others are back in the
+    /// arena.
     pub(super) fn record(
         &mut self,
         rec: &mut Recorder<'_>,
         pass: &Pass<'_>,
-        mut after: impl FnMut(&mut Recorder<'_>, usize, Map<'_>) -> Result<(), EngineError>,
+        watch: &mut impl Watch,
     ) -> Result<Vec<Option<wgpu::Buffer>>, EngineError> {
         let (network, images) = (self.network, pass.images);
         let nodes = network.nodes.len();
@@ -189,18 +254,31 @@ impl<'a> GpuRunner<'a> {
                 shape: node.shape,
                 images,
             };
-            let full = self.weights[i].as_ref();
-            let own = match pass.variant {
-                Some((own, only)) if only.is_none_or(|n| n == i) => Some(own),
-                _ => None,
+            let layer = pass.own.layers[i].or(self.weights[i].as_ref());
+            let measures = watch.measures(i);
+            let partials = match measures {
+                Some((count, _)) => Some(
+                    self.arena
+                        .acquire(self.gpu, partial_bytes(count * images))?,
+                ),
+                None => None,
             };
-            let layer = own.and_then(|v| v.layers[i].as_ref()).or(full);
-            let grid = own.and_then(|v| v.activations[i]);
-            node::record(rec, node, layer, &inputs, y, node.activation)?;
-            if let Some(grid) = &grid {
+            let work = Work {
+                variants: pass.own.variants,
+                measured: measures
+                    .zip(partials.as_ref())
+                    .map(|((_, reference), partials)| Measured {
+                        reference,
+                        partials,
+                    }),
+            };
+            rec.node = Some(i);
+            node::record(rec, node, layer, &inputs, y, node.activation, work)?;
+            if let Some(grid) = &pass.own.grids[i] {
                 quantize::record(rec, grid, y)?;
             }
-            after(rec, i, y)?;
+            watch.made(rec, i, y, partials.as_ref())?;
+            partials.into_iter().for_each(|b| self.arena.release(b));
             rec.account(node.macs() as u64 * images as u64)?;
             values[i + 1] = Some(buffer);
             let done = |v: usize| self.last_uses[v].is_none_or(|last| last == i);
@@ -229,13 +307,21 @@ impl<'a> GpuRunner<'a> {
     pub(super) fn outputs(&self, device: &[f32], images: usize) -> Vec<Vec<f32>> {
         let shape = self.network.output();
         device
-            .chunks(device.len() / images)
+            .chunks((device.len() / images).max(1))
             .map(|image| layout::unpack(shape, image))
             .collect()
     }
 
     pub(super) fn output_bytes(&self, images: usize) -> u64 {
         layout::bytes(self.network.output(), images)
+    }
+}
+
+/// Bytes set aside for maps.
+pub(super) fn budget(gpu: &Gpu) -> u64 {
+    match gpu.summary.is_software() {
+        true => SOFTWARE_BUDGET,
+        false => GPU_BUDGET,
     }
 }
 
@@ -260,11 +346,7 @@ fn max_batch(gpu: &Gpu, network: &Network) -> Result<usize, EngineError> {
         // Every map twice: kept by the reference pass or a trace, and live in a variant pass.
         total += 2 * bytes;
     }
-    let budget = match gpu.summary.is_software() {
-        true => SOFTWARE_BUDGET,
-        false => GPU_BUDGET,
-    };
-    Ok(most.min(budget / total).max(1) as usize)
+    Ok(most.min(budget(gpu) / total).max(1) as usize)
 }
 
 impl Runner for GpuRunner<'_> {
@@ -274,6 +356,13 @@ impl Runner for GpuRunner<'_> {
 
     fn room(&self) -> u64 {
         VARIANTS[usize::from(self.gpu.summary.is_software())]
+    }
+
+    fn together(&self, images: usize) -> usize {
+        match self.gpu.separate {
+            true => 1,
+            false => self.room_for(images),
+        }
     }
 
     fn load(&mut self, variant: &QuantizedNetwork) -> Result<Variant, EngineError> {
@@ -331,8 +420,8 @@ impl Runner for GpuRunner<'_> {
         }
         let buffer = self.upload_input(input)?;
         let mut rec = Recorder::new(self.gpu);
-        let pass = self.whole(&buffer, images, None, true);
-        let mut values = self.record(&mut rec, &pass, |_, _, _| Ok(()))?;
+        let pass = self.whole(&buffer, images, Own::none(self.network), true);
+        let mut values = self.record(&mut rec, &pass, &mut Nobody)?;
         let values = (0..values.len())
             .map(|v| taken(&mut values, v))
             .collect::<Result<Vec<_>, _>>()?;
@@ -352,11 +441,7 @@ impl Runner for GpuRunner<'_> {
         variants: &[&Variant],
         reductions: &Reductions<'_>,
     ) -> Result<Vec<Reduced>, EngineError> {
-        self.with_reference(|runner, reference| {
-            let each = variants.iter();
-            each.map(|v| runner.reduced(v, reductions, reference))
-                .collect()
-        })
+        self.with_reference(|runner, reference| runner.each(variants, reductions, reference))
     }
 
     fn per_sample(&mut self) -> Option<&mut dyn PerSample> {
@@ -372,8 +457,12 @@ impl Runner for GpuRunner<'_> {
         let variant = variant.map(|v| self.variant(v)).transpose()?;
         let buffer = self.upload_input(input)?;
         let mut rec = Recorder::new(self.gpu);
-        let pass = self.whole(&buffer, images, variant, true);
-        let values = self.record(&mut rec, &pass, |_, _, _| Ok(()))?;
+        let own = match variant {
+            Some(variant) => Own::of(self.network, variant),
+            None => Own::none(self.network),
+        };
+        let pass = self.whole(&buffer, images, own, true);
+        let values = self.record(&mut rec, &pass, &mut Nobody)?;
         let patience = rec.finish(&[])?;
         self.arena.release(buffer);
         let mut batches = Vec::new();

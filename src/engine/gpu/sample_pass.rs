@@ -12,6 +12,7 @@ use super::pass::Recorder;
 use super::sample::{self, Parts, Terms};
 use super::sample_weights::SampleWeights;
 use super::weights::LayerWeights;
+use super::work::Work;
 use super::{concat, layout, node};
 use crate::engine::sample::roundings;
 use crate::engine::{EngineError, SampleBound};
@@ -369,6 +370,7 @@ impl SamplePass<'_> {
             &maps,
             self.map(&out, i + 1),
             Activation::Identity,
+            Work::PLAIN,
         )?;
         Ok(out)
     }

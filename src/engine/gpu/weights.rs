@@ -39,6 +39,10 @@ pub struct Chunk {
     pub weights: wgpu::Buffer,
     /// Bias, scale and zero point of each channel.
     pub channels: wgpu::Buffer,
+    /// vec4s of weights between one variant's and the next one's; 0 where all have these.
+    pub weights_step: usize,
+    /// Channels between them.
+    pub channels_step: usize,
 }
 
 /// Order of a layer's weights on the device, in vec4s of output channels.
@@ -124,9 +128,8 @@ impl LayerWeights {
         let order = Order::new(node, affine);
         let field = codes.map_or(FULL, |l| field_width(l.bits));
         let all = vec4s(affine.out);
-        // A channel vec4 takes 48 bytes beside its weights.
         let per_c4 = (order.rows() as u64 * 4 * u64::from(field)).div_ceil(8);
-        let fit = gpu.max_binding / per_c4.max(48);
+        let fit = gpu.max_binding / per_c4.max(CHANNEL_BYTES);
         let whole_layer = order.depthwise && (fit as usize) < all;
         if fit == 0 || whole_layer {
             return Err(EngineError::Unsupported {
@@ -149,6 +152,8 @@ impl LayerWeights {
                 c4,
                 weights: gpu.upload("weights", &words)?,
                 channels: gpu.upload("channels", &channels)?,
+                weights_step: 0,
+                channels_step: 0,
             });
         }
         Ok(Some(Self {
@@ -156,6 +161,61 @@ impl LayerWeights {
             chunks,
             span_c4: order.span_c4,
         }))
+    }
+}
+
+/// Bytes that `channels` takes per vec4 of output channels.
+const CHANNEL_BYTES: u64 = 48;
+
+impl LayerWeights {
+    /// True where one launch can do with both: the same width and the same chunks.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let cut = |w: &Self| {
+            w.chunks
+                .iter()
+                .map(|c| (c.first_c4, c.c4))
+                .collect::<Vec<_>>()
+        };
+        self.field == other.field && cut(self) == cut(other)
+    }
+
+    /// Bytes of the largest buffer.
+    pub fn largest(&self) -> u64 {
+        let of = |c: &Chunk| c.weights.size().max(c.channels.size());
+        self.chunks.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// The weights of several variants, which are like each other, one after the other.
+    pub fn stack(gpu: &Gpu, all: &[&Self]) -> Result<Self, EngineError> {
+        let first = all[0];
+        let mut chunks = Vec::new();
+        for (i, chunk) in first.chunks.iter().enumerate() {
+            let (weights_bytes, channels_bytes) = (chunk.weights.size(), chunk.channels.size());
+            let weights = gpu.buffer("weights", weights_bytes * all.len() as u64)?;
+            let channels = gpu.buffer("channels", channels_bytes * all.len() as u64)?;
+            let mut copies = Vec::new();
+            for (v, own) in all.iter().enumerate() {
+                let own = &own.chunks[i];
+                let (v, step) = (v as u64, (weights_bytes, channels_bytes));
+                copies.push((&own.weights, step.0, &weights, v * step.0));
+                copies.push((&own.channels, step.1, &channels, v * step.1));
+            }
+            gpu.copy(&copies)?;
+            chunks.push(Chunk {
+                first_c4: chunk.first_c4,
+                c4: chunk.c4,
+                // A buffer's bytes are a multiple of 16, and 16 bytes hold whole vec4s of weights of any width.
+                weights_step: (2 * weights_bytes / u64::from(first.field)) as usize,
+                channels_step: (channels_bytes / CHANNEL_BYTES) as usize,
+                weights,
+                channels,
+            });
+        }
+        Ok(Self {
+            field: first.field,
+            chunks,
+            span_c4: first.span_c4,
+        })
     }
 }
 

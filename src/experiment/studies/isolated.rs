@@ -36,6 +36,10 @@ impl Study for IsolatedStudy {
 }
 
 impl BatchStudy for IsolatedStudy {
+    fn compares(&self) -> bool {
+        false
+    }
+
     fn begin(&self) -> Box<dyn Collecting> {
         Box::new(Isolated::default())
     }

@@ -116,20 +116,21 @@ pub struct Chunk<'c, 'r> {
 }
 
 impl<'c, 'r> Chunk<'c, 'r> {
-    /// Runs nothing yet; `seconds` are the cell's share of the full-precision pass.
+    /// Runs nothing yet; `seconds` are the cell's share of the full-precision pass, and of the one that made `compared`, if
+    /// variants shared that.
     pub fn new(
         runner: &'c mut (dyn Runner + 'r),
         variant: &'c Variant,
         outputs: &'c [Vec<f32>],
         images: Range<usize>,
-        seconds: f64,
+        (compared, seconds): (Option<Reduced>, f64),
     ) -> Self {
         Self {
             runner,
             variant,
             outputs,
             images,
-            compared: None,
+            compared,
             seconds,
         }
     }
@@ -205,6 +206,10 @@ pub trait Study {
 
 /// A study that needs the full-precision pass of each batch, which all of these share.
 pub trait BatchStudy: Study {
+    /// Whether it asks for [`Chunk::compared`].
+    fn compares(&self) -> bool {
+        true
+    }
     /// What takes the images of one cell and batch.
     fn begin(&self) -> Box<dyn Collecting>;
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::failures::Failures;
 use super::schedule::Scheduled;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Reduced, Reductions, Variant};
 use crate::experiment::cell::Cell;
 use crate::experiment::error::SweepError;
 use crate::experiment::event::Event;
@@ -107,13 +107,18 @@ impl<'a> Pass<'a> {
                     seconds,
                     last: i + 1 == chunks.len(),
                 };
-                for p in pending.iter_mut() {
-                    if failures.has(p.cell) {
-                        continue;
-                    }
-                    if let Err(kept) = self.piece(p, &piece, context, tell) {
-                        let (part, error) = *kept;
-                        failures.keep(p.cell, part, error, tell)?;
+                let at_once = context.runner().map_or(1, |r| r.together(sub.images()));
+                for some in pending.chunks_mut(at_once.max(1)) {
+                    let mut ready = self.together(some, failures, context, tell).into_iter();
+                    for p in some.iter_mut() {
+                        let ready = ready.next().unwrap_or_default();
+                        if failures.has(p.cell) {
+                            continue;
+                        }
+                        if let Err(kept) = self.piece(p, &piece, ready, context, tell) {
+                            let (part, error) = *kept;
+                            failures.keep(p.cell, part, error, tell)?;
+                        }
                     }
                 }
             }
@@ -122,12 +127,53 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
+    /// The comparisons of several cells by passes that they share, each with its share of their time. What is missing here,
+    /// and what could not be made, is compared for each cell by itself.
+    fn together(
+        &self,
+        some: &[Pending<'a>],
+        failures: &Failures,
+        context: &mut ModelContext<'a>,
+        tell: &mut dyn FnMut(Event),
+    ) -> Vec<(Option<Reduced>, f64)> {
+        let mut ready: Vec<_> = some.iter().map(|_| (None, 0.0)).collect();
+        if some.len() == 1 {
+            return ready;
+        }
+        let mut variants = Vec::new();
+        for (i, p) in some.iter().enumerate() {
+            let compares = p.lacking.iter().any(|l| l.study.compares());
+            if compares
+                && !failures.has(p.cell)
+                && let Ok(variant) = context.variant(p.cell, tell)
+            {
+                variants.push((i, variant));
+            }
+        }
+        tell(Event::Now(format!(
+            "{} {} variants",
+            self.model.network.name,
+            variants.len()
+        )));
+        let started = Instant::now();
+        let all: Vec<&Variant> = variants.iter().map(|(_, v)| v).collect();
+        let ran = context
+            .runner()
+            .and_then(|r| r.run(&all, &Reductions::DISCREPANCY));
+        let seconds = started.elapsed().as_secs_f64() / variants.len().max(1) as f64;
+        for ((i, _), reduced) in variants.iter().zip(ran.into_iter().flatten()) {
+            ready[*i] = (Some(reduced), seconds);
+        }
+        ready
+    }
+
     /// What one cell lacks of some images, stored with the last of the batch; an error comes with the part that it kept
     /// from being made.
     fn piece(
         &self,
         pending: &mut Pending<'a>,
         piece: &Piece<'_>,
+        (compared, seconds): (Option<Reduced>, f64),
         context: &mut ModelContext<'a>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), Box<(Part, SweepError)>> {
@@ -141,7 +187,8 @@ impl<'a> Pass<'a> {
         let subject = self.subject(cell, &quantized);
         let runner = context.runner().map_err(|e| any(e.into()))?;
         let images = piece.images.clone();
-        let mut chunk = Chunk::new(runner, &variant, piece.outputs, images, piece.seconds);
+        let ready = (compared, piece.seconds + seconds);
+        let mut chunk = Chunk::new(runner, &variant, piece.outputs, images, ready);
         for Lacking { part, rows, .. } in &mut pending.lacking {
             let added = rows.add(&subject, &mut chunk);
             added.map_err(|error| Box::new((part.clone(), error)))?;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, OnceLock};
 
 use proptest::prelude::TestCaseError;
 use quantbound::engine::gpu::tile::{TILES, Tile};
-use quantbound::engine::gpu::{Blocking, GpuEngine, GpuOptions, compare};
+use quantbound::engine::gpu::{Blocking, GpuEngine, GpuOptions, collect};
 use quantbound::engine::{Engine, Reduced, TapStats};
 use quantbound::network::architectures::mobilenet_v2::{Naming, mobilenet_v2};
 use quantbound::network::{Activation, INPUT, Network, Node, Op};
@@ -33,15 +33,24 @@ impl Kind {
         if let Some((_, engine)) = engines.iter().find(|(kind, _)| *kind == self) {
             return engine;
         }
+        let engine: &'static GpuEngine = Box::leak(Box::new(self.made(false)));
+        engines.push((self, engine));
+        engine
+    }
+
+    /// The same kernels, with statistics in passes of their own.
+    pub fn separate(self) -> GpuEngine {
+        self.made(true)
+    }
+
+    fn made(self, separate: bool) -> GpuEngine {
         let options = GpuOptions {
             blocking: Some(self.blocking),
             tile: self.tile,
+            separate,
             ..GpuOptions::default()
         };
-        let engine = Box::new(GpuEngine::with_options(None, options).expect(INSTALL));
-        let engine: &'static GpuEngine = Box::leak(engine);
-        engines.push((self, engine));
-        engine
+        GpuEngine::with_options(None, options).expect(INSTALL)
     }
 }
 
@@ -82,7 +91,7 @@ pub fn cramped() -> &'static GpuEngine {
             max_binding: Some(8192),
             max_workgroups: Some(3),
             blocking: Some(Blocking::Registers),
-            tile: None,
+            ..GpuOptions::default()
         };
         GpuEngine::with_options(None, options).expect(INSTALL)
     })
@@ -145,7 +154,7 @@ pub fn check_statistics(
 pub fn check_stats(got: &TapStats, y: &[f64], q: &[f64]) -> Result<(), String> {
     let want = TapStats::reduce(y, q);
     // A difference and a square are rounded before they are summed.
-    let sums = gamma(compare::CHAIN + 4, UNIT_WGSL);
+    let sums = gamma(collect::CHAIN + 4, UNIT_WGSL);
     let near = |name: &str, got: f64, want: f64, relative: f64| {
         let flushed = y.len() as f64 * f64::from(f32::MIN_POSITIVE);
         if (got - want).abs() <= relative * want + flushed {

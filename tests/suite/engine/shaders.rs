@@ -195,8 +195,8 @@ fn bindings_are_numbered_as_they_are_bound() {
             let written = access.contains(naga::StorageAccess::STORE);
             found.insert(binding.expect("a storage binding"), written);
         }
-        let expected: BTreeMap<u32, bool> = (1..=code.inputs + 1)
-            .map(|i| (i, i == code.inputs + 1))
+        let expected: BTreeMap<u32, bool> = (1..=code.inputs + code.outputs)
+            .map(|i| (i, i > code.inputs))
             .collect();
         assert_eq!(found, expected, "{}", code.name);
     }

@@ -142,6 +142,7 @@ fn what_the_device_says_becomes_an_error() {
         parts: &[],
         source: "@compute @workgroup_size(1) fn main() { let x: u32 = 1.0; }",
         inputs: 1,
+        outputs: 1,
         fields: &[],
     };
     let gpu = Gpu::open(None, GpuOptions::default()).expect(INSTALL);

@@ -4,10 +4,11 @@
 use crate::common::gpu_checks::*;
 use crate::common::gpu_problems::*;
 use proptest::prelude::*;
+use quantbound::engine::gpu::GpuEngine;
 use quantbound::engine::gpu::compare;
-use quantbound::engine::{Engine, Runner};
+use quantbound::engine::{Engine, Reductions, Runner, TapStats, Variant};
 use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad, Window};
-use quantbound::quant::Quantizer;
+use quantbound::quant::{QuantizedNetwork, Quantizer};
 use quantbound::tensor::{Batch, Shape, Tensor};
 
 proptest! {
@@ -21,6 +22,83 @@ proptest! {
             let variant = quantizer.quantize(&network).unwrap();
             check_statistics(engine(), &network, &variant, &input)
                 .map_err(TestCaseError::fail)?;
+        }
+    }
+
+    #[test]
+    fn every_kernel_measures_what_it_makes(
+        problem in prop_oneof![
+            ConvProblem::any(),
+            ConvProblem::wide(),
+            ConvProblem::depthwise(),
+            ConvProblem::pointwise(),
+        ],
+        bits in 2u32..=9,
+    ) {
+        let (network, input) = (problem.network(), problem.input());
+        let variants = quantizers(bits).map(|q| q.quantize(&network).unwrap());
+        for kind in kinds() {
+            for variant in &variants {
+                check_statistics(kind.engine(), &network, variant, &input)
+                    .map_err(|e| TestCaseError::fail(format!("{kind:?}: {e}")))?;
+            }
+        }
+    }
+}
+
+#[test]
+fn variants_together_are_variants_alone() {
+    let network = small_mobilenet();
+    let input = random_input(&network, 3, 9);
+    let mut variants: Vec<QuantizedNetwork> = [4, 8, 4, 3]
+        .iter()
+        .enumerate()
+        .map(|(i, &bits)| quantizers(bits)[i % 2].quantize(&network).unwrap())
+        .collect();
+    // Full precision, and one with less quantized than the others.
+    variants.push(QuantizedNetwork::default());
+    let mut some = variants[0].clone();
+    some.layers.truncate(3);
+    variants.push(some);
+    for kind in kinds() {
+        let mut runner = kind.engine().prepare(&network).unwrap();
+        assert!(runner.together(3) > 1);
+        let loaded: Vec<Variant> = variants.iter().map(|v| runner.load(v).unwrap()).collect();
+        let mut all: Vec<&Variant> = loaded.iter().collect();
+        let alone = loaded[1].alone(5);
+        all.insert(2, &alone);
+        runner.reference(&input).unwrap();
+        let together = runner.run(&all, &Reductions::DISCREPANCY).unwrap();
+        assert_eq!(together.len(), all.len());
+        for (i, (variant, together)) in all.iter().zip(&together).enumerate() {
+            assert_eq!(together, &runner.compare(variant).unwrap(), "{kind:?}, {i}");
+        }
+        assert_ne!(together[0].stats, together[1].stats);
+    }
+}
+
+#[test]
+fn what_is_fused_is_what_further_passes_find() {
+    let network = small_mobilenet();
+    let input = random_input(&network, 3, 9);
+    let variant = quantizers(4)[1].quantize(&network).unwrap();
+    for kind in kinds() {
+        let run = |engine: &GpuEngine| {
+            let mut runner = engine.prepare(&network).unwrap();
+            let variant = runner.load(&variant).unwrap();
+            runner.reference(&input).unwrap();
+            runner.compare(&variant).unwrap()
+        };
+        let (fused, further) = (run(kind.engine()), run(&kind.separate()));
+        assert_eq!(fused.outputs, further.outputs);
+        for (a, b) in fused
+            .stats
+            .iter()
+            .flatten()
+            .zip(further.stats.iter().flatten())
+        {
+            let exact = |s: &TapStats| (s.max_abs_diff, s.argmax, s.ref_max_abs, s.non_finite);
+            assert_eq!(exact(a), exact(b), "{kind:?}");
         }
     }
 }

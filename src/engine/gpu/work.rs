@@ -1,0 +1,44 @@
+//! What a layer's launch is told beside its maps: how many variants they are of, and what it is measured against.
+
+/// A launch's variants and its measurement.
+#[derive(Clone, Copy)]
+pub struct Work<'a> {
+    /// Variants whose maps lie one after the other, each of as many images.
+    pub variants: usize,
+    /// Where the output is reduced as it is made.
+    pub measured: Option<Measured<'a>>,
+}
+
+/// What a layer's output is reduced against, and where to.
+#[derive(Clone, Copy)]
+pub struct Measured<'a> {
+    /// The full-precision map of one variant's images.
+    pub reference: &'a wgpu::Buffer,
+    /// Partial results, as many for each image as the layer's kernel says.
+    pub partials: &'a wgpu::Buffer,
+}
+
+impl<'a> Work<'a> {
+    /// One network, unmeasured.
+    pub const PLAIN: Self = Self {
+        variants: 1,
+        measured: None,
+    };
+
+    /// The measurement's buffers; where there is none, any map that is read and a buffer that nothing reads.
+    pub fn buffers(
+        self,
+        map: &'a wgpu::Buffer,
+        spare: &'a wgpu::Buffer,
+    ) -> (&'a wgpu::Buffer, &'a wgpu::Buffer) {
+        match self.measured {
+            Some(m) => (m.reference, m.partials),
+            None => (map, spare),
+        }
+    }
+
+    /// Override constant of the kernels that measure.
+    pub fn constant(self) -> (&'static str, f64) {
+        ("MEASURE", f64::from(u8::from(self.measured.is_some())))
+    }
+}

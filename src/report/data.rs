@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use super::ReportError;
+use crate::results::answers::answers;
+use crate::results::headline::Headline;
 use crate::results::schema::{
     BoundRow, CellSummary, MeasurementRow, OutputRow, Summary, TailRow, file,
 };
@@ -11,7 +13,11 @@ use crate::results::store::{for_each_row, read_json, read_summary};
 
 /// A finished run.
 pub struct Run {
+    /// Without its cells, which are `cells`.
     pub summary: Summary,
+    /// Of the whole summary.
+    pub headline: Headline,
+    pub answers: Vec<String>,
     pub provenance: serde_json::Value,
     /// In the summary's order.
     pub cells: Vec<Cell>,
@@ -137,14 +143,16 @@ impl Cell {
 impl Run {
     /// Reads every file of the run.
     pub fn read(dir: &Path) -> Result<Self, ReportError> {
-        let summary = read_summary(dir)?;
+        let mut summary = read_summary(dir)?;
         let provenance = read_json(&dir.join(file::PROVENANCE))?;
-        let mut cells: Vec<Cell> = summary.cells.iter().map(Cell::new).collect();
-        let index: HashMap<String, usize> = summary
-            .cells
+        let (headline, answers) = (Headline::of(&summary), answers(&summary));
+        // Moved, not copied: of thousands of cells they are the most of what a page takes.
+        let cells = std::mem::take(&mut summary.cells);
+        let mut cells: Vec<Cell> = cells.into_iter().map(Cell::new).collect();
+        let index: HashMap<String, usize> = cells
             .iter()
             .enumerate()
-            .map(|(i, c)| (c.key.cell_id.clone(), i))
+            .map(|(i, c)| (c.summary.key.cell_id.clone(), i))
             .collect();
         let mut strangers = BTreeSet::new();
         let mut find = |id: &str| {
@@ -228,6 +236,8 @@ impl Run {
         }
         Ok(Self {
             summary,
+            headline,
+            answers,
             provenance,
             cells,
             tails,
@@ -282,9 +292,9 @@ impl Cell {
         self.output.measured.settle();
     }
 
-    fn new(summary: &CellSummary) -> Self {
+    fn new(summary: CellSummary) -> Self {
         Self {
-            summary: summary.clone(),
+            summary,
             depths: BTreeMap::new(),
             bounds: Vec::new(),
             tail: BTreeMap::new(),

@@ -12,9 +12,8 @@ use super::scale::short;
 use super::section::{Section, TableCell};
 use super::style::{Styles, describe};
 use super::verdicts;
-use crate::results::answers::answers;
 use crate::results::headline::Headline;
-use crate::results::schema::{Finding, Summary, VerdictCounts};
+use crate::results::schema::{Finding, VerdictCounts};
 
 #[derive(Serialize)]
 struct CellRow {
@@ -106,8 +105,8 @@ pub fn render(
             })
             .collect::<Vec<_>>(),
         images => given(run.cells.iter().map(|c| c.summary.images).max()),
-        headline => headline(&run.summary),
-        answers => answers(&run.summary),
+        headline => headline(&run.headline),
+        answers => run.answers.clone(),
         beside,
         software => software(&devices, &run.provenance),
         devices,
@@ -362,16 +361,16 @@ fn loose_row(place: usize, cell: &Cell, id: &str) -> LooseRow {
 }
 
 /// The run in a few numbers.
-fn headline(summary: &Summary) -> Value {
+fn headline(headline: &Headline) -> Value {
     let Headline {
         drift,
         tightest,
         loosest,
-    } = Headline::of(summary);
+    } = headline;
     let number = |v: Option<f64>| given(v.map(Number::plain));
     context! {
-        tightest => tightest.map(|t| context! {
-            looseness => given(Number::log(t.looseness)), bound => t.bound, cell => t.cell.title(),
+        tightest => tightest.as_ref().map(|t| context! {
+            looseness => given(Number::log(t.looseness)), bound => t.bound.clone(), cell => t.cell.title(),
             loosest => given(loosest.map(Number::log)),
         }),
         least => number(drift.map(|d| d.0)),

@@ -536,3 +536,39 @@ fn figures_for_print_have_their_width_and_the_numbers_behind_them() {
     let error = figures_for_print(dir.path(), &out, &none).unwrap_err();
     assert!(error.to_string().contains("no such figure"), "{error}");
 }
+
+#[test]
+fn what_is_far_below_is_text_for_scripts_and_there_without_them() {
+    let make = Make {
+        bits: (2..=10).collect(),
+        ..Make::default()
+    };
+    let (_dir, _, html) = made(&make);
+    let kept: Vec<&str> = html.split("<noscript>").skip(1).collect();
+    let kept: Vec<&str> = kept
+        .iter()
+        .map(|k| k.split_once("</noscript>").unwrap().0)
+        .collect();
+    assert_eq!(html.matches("</noscript>").count(), kept.len());
+    let whole = |k: &&str| {
+        let ends = |start: &str, end: &str| k.starts_with(start) && k.ends_with(end);
+        ends("<svg", "</svg>") || ends("<table", "</table>")
+    };
+    assert!(kept.iter().all(whole));
+    // Every table that may have thousands of rows, and the figures that are closed.
+    let tables = html.matches("<table class=\"sortable\"").count()
+        + html.matches("-table\" class=\"sortable\"").count();
+    let kept_tables = kept.iter().filter(|k| k.starts_with("<table")).count();
+    assert_eq!(kept_tables, tables);
+    let closed = html.matches("<details class=\"figure-of\"").count()
+        - html
+            .split("<details class=\"figure-of\"")
+            .skip(1)
+            .filter(|f| {
+                f.split('>')
+                    .next()
+                    .is_some_and(|tag| tag.ends_with(" open"))
+            })
+            .count();
+    assert!(closed > 0 && kept.len() - kept_tables >= closed);
+}

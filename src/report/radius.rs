@@ -1,4 +1,5 @@
-//! The section of the balls around images: how far around one, and how deep, a bound says less than the range of ReLU6.
+//! The section of the balls around images: how far around one, and how deep, a bound says more of most units than the range of
+//! ReLU6 does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,16 +16,16 @@ use crate::facts::{BALL, BALL_CENTRED, BoundFacts};
 use crate::results::schema::SampleBoundRow;
 use crate::results::store::for_each_row;
 
-/// What ReLU6 holds values to, and so differences of them.
-const CEILING: f64 = 6.0;
+/// The share of a map's units from which on a bound is said to say nothing of the map.
+const MOST: f64 = 0.5;
 const KINDS: [&BoundFacts; 2] = [&BALL, &BALL_CENTRED];
 /// By bit width, from the fewest on.
 const COLOURS: [&str; 6] = [
     "#cc3311", "#ee7733", "#009988", "#0077bb", "#332288", "#555555",
 ];
 
-/// One kind of balls in one cell: the radii that were tried, upward, and at each the depths where some image's bound is the
-/// ceiling or more.
+/// One kind of balls in one cell: the radii that were tried, upward, and at each the depths where some image's bound says
+/// nothing of most units.
 struct Tried {
     kind: &'static BoundFacts,
     radii: Vec<(f64, BTreeSet<u32>)>,
@@ -46,7 +47,7 @@ impl Balls {
         }
         let reached = self.reached.entry(row.bound.clone()).or_default();
         // A bound that is no number says nothing either.
-        if row.log10_bound.is_nan() || row.log10_bound >= CEILING.log10() {
+        if row.log10_bound.is_nan() || row.capped >= MOST {
             reached.insert(row.depth);
         }
     }
@@ -65,14 +66,14 @@ impl Balls {
 }
 
 impl Tried {
-    /// The largest radius up to which every one that was tried stays under the ceiling at a depth.
+    /// The largest radius up to which every one that was tried says something at a depth.
     fn largest(&self, depth: u32) -> Option<f64> {
         let under = self.radii.iter();
         let under = under.take_while(|(_, reached)| !reached.contains(&depth));
         under.last().map(|(radius, _)| *radius)
     }
 
-    /// The last of the first layers with a ceiling that all stay under it.
+    /// The last of the first layers with a ceiling of which all is said something.
     fn deepest(reached: &BTreeSet<u32>, ceilings: &BTreeSet<u32>) -> Option<u32> {
         let under = ceilings.iter().take_while(|d| !reached.contains(d));
         under.last().copied()
@@ -115,14 +116,15 @@ pub fn section(dir: &Path, run: &Run, _: &Styles) -> Result<Option<Section>, Rep
         id: "radius",
         title: "How far around an image a bound says anything".into(),
         how: format!(
-            "Behind ReLU6 two values differ by 6 at most, whatever the weights: a bound of 6 says nothing. Shown is, by layer \
-             with that ceiling, the largest radius of those tried up to which the bound stays under 6 for every image; no \
-             point: not even the smallest does. Radii are in units of normalized pixels. {}",
+            "Behind ReLU6 two values differ by 6 at most, whatever the weights: a bound that allows a unit its whole range says \
+             nothing of it. Shown is, by layer with that ceiling, the largest radius of those tried up to which the bound says \
+             something of more than half of the units, on every image; no point: not even the smallest does. Radii are in \
+             units of normalized pixels. {}",
             said.join(" ")
         ),
         figures,
         tables: vec![Table {
-            title: "Layers from the first on that stay under the ceiling".into(),
+            title: "Layers from the first on of whose units most are said something".into(),
             head: [
                 "cell",
                 "bound",
@@ -188,7 +190,7 @@ fn figure(cells: &[(&Cell, &Balls)]) -> Figure {
     }
     let shown = cells.iter().flat_map(|(_, balls)| balls.tried());
     let radii = shown.flat_map(|t| t.radii.into_iter().map(|(r, _)| r.log10()));
-    let y = Axis::log("largest radius under the ceiling", radii, 9.0);
+    let y = Axis::log("largest radius that says something", radii, 9.0);
     for granularity in granularities {
         let mut panel = Panel::new(granularity, x.clone(), y.clone());
         for (cell, balls) in cells {
@@ -264,22 +266,17 @@ mod tests {
     #[test]
     fn a_radius_counts_until_the_first_that_reaches_the_ceiling() {
         let mut balls = Balls::default();
-        let ceiling = CEILING.log10();
-        for (id, bounds) in [
-            ("ball-centred:0.001", [-3.0, -2.0, 0.5]),
-            ("ball-centred:0.01", [-2.0, ceiling, ceiling]),
-            ("ball-centred:0.1", [-1.0, 0.0, f64::NAN]),
-            ("ball:0.001", [-1.0, ceiling, ceiling]),
-            ("sample", [-1.0, ceiling, ceiling]),
+        for (id, shares) in [
+            ("ball-centred:0.001", [0.0, 0.1, 0.4]),
+            ("ball-centred:0.01", [0.0, 0.5, 1.0]),
+            ("ball-centred:0.1", [0.0, 0.4, f64::NAN]),
+            ("ball:0.001", [0.0, 0.9, 1.0]),
+            ("sample", [0.0, 0.6, 0.8]),
         ] {
             // The second layer of four is linear.
-            for (depth, log10) in [1, 3, 4].into_iter().zip(bounds) {
-                balls.see(&row(
-                    id,
-                    depth,
-                    log10,
-                    f64::from(u8::from(log10 >= ceiling)),
-                ));
+            for (depth, share) in [1, 3, 4].into_iter().zip(shares) {
+                let log10 = if share.is_nan() { share } else { 0.5 };
+                balls.see(&row(id, depth, log10, share));
             }
             balls.see(&row(id, 2, 9.0, 0.0));
         }

@@ -277,15 +277,7 @@ impl<'n> Kernels<'n> {
                 kernel[place * self.taps + tap] = *x;
             }
         }
-        let sums = Dense {
-            rows,
-            cols: columns,
-            data: kernel
-                .chunks(self.taps)
-                .map(|k| k.iter().map(|w| w.abs()).sum())
-                .collect(),
-        };
-        let norm = largest_response(&torus, &kernel, &sums) + error;
+        let norm = largest_response(&torus, &kernel) + error;
         Some(norm * left.unit * right.unit * self.unit)
     }
 }

@@ -9,9 +9,19 @@ use super::scaled::{Up, inflate};
 use super::torus::Torus;
 use crate::tensor::tolerance::UNIT_F64;
 
-/// The largest norm of the frequency responses of a kernel (`rows x columns x taps`) over its torus; `sums` are its magnitudes
-/// summed over taps.
-pub(super) fn largest_response(torus: &Torus, kernel: &[f64], sums: &Dense) -> Up {
+/// The magnitudes of a kernel (`rows x columns x taps`), summed over taps.
+pub(super) fn over_taps(kernel: &[f64], [rows, cols]: [usize; 2]) -> Dense {
+    let taps = kernel.len() / (rows * cols);
+    let kernels = kernel.chunks(taps);
+    Dense {
+        rows,
+        cols,
+        data: kernels.map(|k| k.iter().map(|w| w.abs()).sum()).collect(),
+    }
+}
+
+/// The largest norm of the frequency responses of a kernel (`rows x columns x taps`) over its torus.
+pub(super) fn largest_response(torus: &Torus, kernel: &[f64]) -> Up {
     let (scaled, unit) = normalised(&Dense {
         rows: 1,
         cols: kernel.len(),
@@ -24,8 +34,9 @@ pub(super) fn largest_response(torus: &Torus, kernel: &[f64], sums: &Dense) -> U
     }
     // What roundings move the norm of a response by: sines are within `20 u`, their products within `120 u`; the rest are
     // roundings of sums.
-    let taps = kernel.len() / (sums.rows * sums.cols);
-    let slack = frobenius(sums) * Up::new((256 + 8 * taps) as f64 * UNIT_F64);
+    let sums = over_taps(kernel, torus.extents);
+    let taps = kernel.len() / sums.data.len();
+    let slack = frobenius(&sums) * Up::new((256 + 8 * taps) as f64 * UNIT_F64);
     (largest(torus, places).sqrt() + lost) * unit + slack
 }
 

@@ -9,9 +9,11 @@ pub mod a_priori;
 mod ball;
 mod best;
 mod channelwise;
+mod checks;
 mod composite;
 mod definite;
 mod dense;
+mod domain;
 pub mod enclosure;
 #[cfg(test)]
 mod explicit;
@@ -51,12 +53,13 @@ mod vectors;
 
 pub use ball::Ball;
 pub use best::intersection;
+pub use domain::Domain;
 pub use parametrization::{NormProducts, Parametrizations, Rescale};
 pub use reference_norms::ReferenceNorms;
 pub use registry::{Ladder, find, ladder, registry, standing};
 pub use rescaling::{ChannelClasses, Rescaling};
 pub use rescaling_search::{channel_path_norm, norm_product};
-pub use setting::{Domain, LayerFacts, Setting, Weights};
+pub use setting::{LayerFacts, Setting, Weights};
 
 use crate::facts::{self, BoundFacts};
 use scaled::Up;

@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
+use super::checks::{check_domain, check_finite, check_graph};
+use super::domain::Domain;
 use super::grid::Rounding;
 use super::layer_norms::{SpectralFacts, spectral_facts};
 use super::product_norm::{ByWeights, Roots};
@@ -12,51 +14,8 @@ use super::rescaling::{Rescaling, divided_up};
 use super::scaled::{Up, UpVec, inflate};
 use super::sums::{repeated, row_sums};
 use super::{BoundError, Series};
-use crate::network::{Activation, Affine, Network, Node, Op, ValueId};
+use crate::network::{Activation, Affine, Network, ValueId};
 use crate::quant::{At, QuantizedActivation};
-
-/// The inputs a bound speaks of: every pixel of channel `c` lies in `[lo[c], hi[c]]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Domain {
-    /// Smallest value of each input channel.
-    pub lo: Vec<f64>,
-    /// Largest value of each input channel.
-    pub hi: Vec<f64>,
-}
-
-impl Domain {
-    /// `[-magnitude, magnitude]` in every channel.
-    pub fn symmetric(channels: usize, magnitude: f64) -> Self {
-        Self {
-            lo: vec![-magnitude; channels],
-            hi: vec![magnitude; channels],
-        }
-    }
-
-    /// Pixels of `[0, 1]` normalised as `(x - mean) / std` in f32, per channel. Rounding to nearest is
-    /// monotone, so f32 images normalised this way lie inside.
-    pub fn normalized_pixels(mean: &[f32], std: &[f32]) -> Self {
-        let end = |x: f32| {
-            let ends = mean.iter().zip(std);
-            ends.map(|(m, s)| f64::from((x - m) / s)).collect()
-        };
-        Self {
-            lo: end(0.0),
-            hi: end(1.0),
-        }
-    }
-
-    /// `D`: the largest magnitude of any input value.
-    pub fn magnitude(&self) -> f64 {
-        self.magnitudes().into_iter().fold(0.0, f64::max)
-    }
-
-    /// The largest magnitude in each channel.
-    pub fn magnitudes(&self) -> Vec<f64> {
-        let ends = self.lo.iter().zip(&self.hi);
-        ends.map(|(lo, hi)| lo.abs().max(hi.abs())).collect()
-    }
-}
 
 /// Which magnitudes of a layer's parameters. With `c = min(|w|, |w'|)` where the signs of `w` and `w'` agree,
 /// else 0, the last three are `c`, `|w| - c` and `|w'| - c`.
@@ -534,97 +493,6 @@ fn magnitude_of(w: f64, quantized: f64, which: Weights) -> f64 {
         Weights::Common => common,
         Weights::ReferenceOnly => w.abs() - common,
         Weights::QuantizedOnly => quantized.abs() - common,
-    }
-}
-
-fn check_domain(network: &Network, domain: &Domain) -> Result<(), BoundError> {
-    let wrong = |why: String| {
-        Err(BoundError::Assumption {
-            node: "input".into(),
-            why,
-        })
-    };
-    let channels = network.input.c;
-    if domain.lo.len() != channels || domain.hi.len() != channels {
-        return wrong(format!(
-            "needs one interval for each of {channels} channels, got {} lower and {} upper ends",
-            domain.lo.len(),
-            domain.hi.len()
-        ));
-    }
-    for (c, (lo, hi)) in domain.lo.iter().zip(&domain.hi).enumerate() {
-        if !(lo.is_finite() && hi.is_finite() && lo <= hi) {
-            return wrong(format!(
-                "channel {c} is not a finite interval: [{lo}, {hi}]"
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// What two nodes of one graph share: everything but parameter values.
-fn same_shape(a: &Node, b: &Node) -> bool {
-    let ops = match (&a.op, &b.op) {
-        (Op::Conv(p), Op::Conv(q)) => {
-            let geometry = |c: &crate::network::Conv| (c.stride, c.pad, c.dilation, c.groups);
-            geometry(p) == geometry(q) && p.weight.dims() == q.weight.dims()
-        }
-        (Op::Linear(p), Op::Linear(q)) => p.weight.dims() == q.weight.dims(),
-        (p, q) => p == q,
-    };
-    ops && (a.activation, a.shape, &a.inputs) == (b.activation, b.shape, &b.inputs)
-}
-
-fn check_graph(network: &Network, quantized: &Network) -> Result<(), BoundError> {
-    let differs = |node: &str, why: String| {
-        Err(BoundError::Assumption {
-            node: node.into(),
-            why,
-        })
-    };
-    if network.input != quantized.input || network.nodes.len() != quantized.nodes.len() {
-        return differs(
-            "input",
-            format!(
-                "both networks must have one graph: {} and {} nodes over {} and {}",
-                network.nodes.len(),
-                quantized.nodes.len(),
-                network.input,
-                quantized.input
-            ),
-        );
-    }
-    if let Some((node, assumption)) = network.beyond_bounds() {
-        return differs(
-            &node.name,
-            format!("{assumption}: the network can be measured, but has no bounds"),
-        );
-    }
-    for (a, b) in network.nodes.iter().zip(&quantized.nodes) {
-        if !same_shape(a, b) {
-            return differs(
-                &a.name,
-                format!(
-                    "differs from the quantized network's {} in more than parameters",
-                    b.name
-                ),
-            );
-        }
-    }
-    Ok(())
-}
-
-fn check_finite(node: &Node) -> Result<(), BoundError> {
-    let Some(affine) = node.affine() else {
-        return Ok(());
-    };
-    let all = affine.weight.iter().chain(affine.bias);
-    match all.enumerate().find(|(_, x)| !x.is_finite()) {
-        None => Ok(()),
-        Some((i, x)) => Err(BoundError::Assumption {
-            node: node.name.clone(),
-            why: format!("needs finite parameters, but weight-then-bias element {i} is {x}"),
-        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::definite::Ceiling;
 use super::dense::Dense;
-use super::frequency::largest_response;
+use super::frequency::{largest_response, over_taps};
 use super::rounding::{floor, frobenius, normalised, up_gamma};
 use super::scaled::{Up, inflate};
 use super::torus::Torus;
@@ -117,14 +117,7 @@ fn kernel_norm(
     (rows, n, taps): (usize, usize, usize),
     torus: Option<&Torus>,
 ) -> Up {
-    let sums = Dense {
-        rows,
-        cols: n,
-        data: kernel
-            .chunks(taps)
-            .map(|k| k.iter().map(|w| w.abs()).sum())
-            .collect(),
-    };
+    let sums = over_taps(kernel, [rows, n]);
     let relative = Up::new(1.0 + 2.0 * gamma(taps + 6, UNIT_F64));
     let [by_row, by_column] = largest_sums(&sums);
     let crude = (by_row * by_column).sqrt() * relative;
@@ -132,7 +125,7 @@ fn kernel_norm(
         return crude;
     }
     if let Some(torus) = torus {
-        return largest_response(torus, kernel, &sums).min(crude);
+        return largest_response(torus, kernel).min(crude);
     }
     // A patch repeats each input at most `taps` times.
     let patches = Dense {

@@ -59,7 +59,7 @@ fn main(
 
 fn make_strip(number: u32, line_of_image: u32, first: u32, c: u32) {
     let row = number * p.out_h + line_of_image;
-    let variant = number / p.images;
+    let variant = variant_of(number);
     let weights_at = variant * p.weights_step;
     let image = number * p.in_h;
     let top = i32(line_of_image * p.stride_h) - i32(p.pad_top);
@@ -112,7 +112,7 @@ fn make_strip(number: u32, line_of_image: u32, first: u32, c: u32) {
             y[(row * p.out_w + first + i) * p.c4 + c] = value;
             if (MEASURE) {
                 let pixel = line_of_image * p.out_w + first + i;
-                let base = number % p.images * p.out_h * p.out_w;
+                let base = (number - variant * p.images) * p.out_h * p.out_w;
                 look(reference[(base + pixel) * p.c4 + c], value, own * (p.out_h * p.out_w) + pixel);
             }
         }

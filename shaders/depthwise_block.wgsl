@@ -117,7 +117,7 @@ fn make_block(image: u32, item: u32) {
     let across = (p.out_w + WIDE - 1u) / WIDE;
     let column = item / p.c4 % across * WIDE;
     let row = item / p.c4 / across * TALL;
-    let variant = image / p.images;
+    let variant = variant_of(image);
     let channel = channels[variant * p.channels_step + c];
     for (var i = 0u; i < WIDE * TALL; i++) {
         acc[i] = channel.bias;

@@ -3,6 +3,9 @@
 
 override MEASURE: bool = false;
 
+// Whether there are several variants.
+override SEVERAL: bool = false;
+
 @group(0) @binding(5) var<storage, read> reference: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> partials: array<vec4<u32>>;
 
@@ -10,6 +13,14 @@ override MEASURE: bool = false;
 struct ImageWork {
     image: u32,
     item: u32,
+}
+
+// The variant of an image.
+fn variant_of(image: u32) -> u32 {
+    if (SEVERAL) {
+        return image / p.images;
+    }
+    return 0u;
 }
 
 fn image_work(group: vec3<u32>, groups: vec3<u32>, lane: u32) -> ImageWork {

@@ -99,6 +99,7 @@ pub fn record(
         ("FIELD", f64::from(weights.field)),
         ("STEP_W", step),
         work.constant(),
+        images::several(work),
     ];
     // A depthwise layer is never split.
     for chunk in &weights.chunks {

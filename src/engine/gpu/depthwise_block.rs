@@ -1,6 +1,6 @@
 //! Depthwise convolution with the geometries that most networks use, in blocks of several rows and columns.
 
-use super::images::Images;
+use super::images::{self, Images};
 use super::kernels::{Map, activation, word};
 use super::library::{ACTIVATION, FINITE, GATHERED, GRID, IMAGES, Kernel, STATS, WEIGHTS, params};
 use super::pass::Recorder;
@@ -105,6 +105,7 @@ pub fn record(
     constants.push(("FIELD", f64::from(weights.field)));
     constants.push(("ACTIVATION", f64::from(activation(act))));
     constants.push(work.constant());
+    constants.push(images::several(work));
     // A depthwise layer is never split.
     for chunk in &weights.chunks {
         let params = Params {

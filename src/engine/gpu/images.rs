@@ -19,6 +19,11 @@ pub fn slots(items: usize) -> usize {
     items.div_ceil(64)
 }
 
+/// Override constant of these kernels: to find an image's variant is a division that one variant can do without.
+pub fn several(work: Work<'_>) -> (&'static str, f64) {
+    ("SEVERAL", f64::from(u8::from(work.variants > 1)))
+}
+
 impl Images {
     /// For `images` images of `items` invocations each.
     pub fn new(items: usize, images: usize, work: Work<'_>) -> Self {

@@ -211,9 +211,9 @@ const NO_FORMULA: [(&str, &str); 7] = [
     // The box of the inputs, as two vectors.
     (
         "src/experiment/subject/calibration.rs",
-        "src/bounds/setting.rs",
+        "src/bounds/domain.rs",
     ),
-    ("src/experiment/subject/model.rs", "src/bounds/setting.rs"),
+    ("src/experiment/subject/model.rs", "src/bounds/domain.rs"),
     // What it keeps of bounds and spreads goes into parts that hash them.
     ("src/experiment/subject/context.rs", "src/bounds"),
     (

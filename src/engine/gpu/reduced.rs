@@ -190,6 +190,17 @@ impl Watch for Watching<'_> {
     }
 }
 
+/// By node, whether something of a variant's own reaches it. What nothing reaches is compared in a pass of its own, whether it was
+/// made again or not: sums are in one order however a layer alone is asked for.
+fn touched(network: &Network, own: &Own<'_>) -> Vec<bool> {
+    let mut touched: Vec<bool> = Vec::with_capacity(network.nodes.len());
+    for (i, node) in network.nodes.iter().enumerate() {
+        let is_own = own.layers[i].is_some() || own.grids[i].is_some();
+        touched.push(is_own || node.inputs.iter().any(|&v| v != INPUT && touched[v - 1]));
+    }
+    touched
+}
+
 impl GpuRunner<'_> {
     /// Lends the last reference pass.
     pub(super) fn with_reference<R>(
@@ -219,8 +230,11 @@ impl GpuRunner<'_> {
         let (variants, images) = (own.variants, reference.images);
         let run = only.map(|layer| network.downstream(layer));
         let reached = |node: usize| run.as_ref().is_none_or(|run| run[node]);
+        let touched = touched(network, &own);
         // A grid changes the output after it was made.
-        let fused = |node: usize| !gpu.separate && reached(node) && own.grids[node].is_none();
+        let fused = |node: usize| {
+            !gpu.separate && reached(node) && touched[node] && own.grids[node].is_none()
+        };
         let plan = Plan::new(network, (variants, images), reductions, |node| {
             let weights = own.layers[node].or(self.weights[node].as_ref());
             let weights = weights.filter(|_| fused(node))?;

@@ -36,7 +36,15 @@ fn folder() -> tempfile::TempDir {
 
 /// The network's input under these flags, and what was said.
 fn input(folder: &Path, flags: &[&str]) -> (Vec<f32>, String) {
-    let fixed = ["--images", "images", "--backend", "cpu", "--out", "t"];
+    let fixed = [
+        "--images",
+        "images",
+        "--backend",
+        "cpu",
+        "--out",
+        "t",
+        "--force",
+    ];
     let output = quantbound("trace", folder, &[&fixed, flags].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{flags:?}: {said}");

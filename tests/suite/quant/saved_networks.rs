@@ -174,6 +174,7 @@ fn every_command_takes_methods_and_saved_networks_alike() {
             "cpu",
             "--out",
             &out,
+            "--force",
         ];
         fine(quantbound(
             "trace",

@@ -129,7 +129,7 @@ fn a_bound_that_grew_stays_worse_until_it_is_back() {
     nights.command(&["--html", page.to_str().unwrap()]);
     let html = std::fs::read_to_string(page).unwrap();
     assert!(html.contains("Worse for 2 nights or more"));
-    assert_eq!(html.matches("fill=\"#b00020\"").count(), 3);
+    assert_eq!(html.matches(" fill=\"#b00020\"").count(), 3);
 }
 
 #[test]

@@ -230,7 +230,7 @@ fn figure(cells: &[(&Cell, &Balls)]) -> Figure {
         first: false,
         plot: Plot {
             title: format!(
-                "{}, {} weights: how far around an image a bound says less than the range of ReLU6",
+                "{}, {} weights: how far a bound says something",
                 key.model, key.quantizer
             ),
             rows: vec![Row {

@@ -188,6 +188,8 @@ fn images_drawn_by_date_are_others_and_the_night_is_compared_all_the_same() {
     // So has its repetition, from what it stored.
     let night = root.tiny.path("nights").join(&dates[1]);
     let (text, code) = said(&program(&[&"rerun", &night]).output().unwrap());
-    assert!(text.contains("nothing changed: 2 cells in both"), "{text}");
+    // A busy machine is slower, which is a warning.
+    assert!(text.contains("2 cells in both"), "{text}");
+    assert!(!text.contains("FAIL"), "{text}");
     assert_eq!(code, Some(0), "{text}");
 }

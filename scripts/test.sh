@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-drivers() { ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json 2>/dev/null; }
+drivers() { compgen -G "/usr/share/vulkan/icd.d/*.json" || compgen -G "/etc/vulkan/icd.d/*.json"; }
 if [ "$(uname)" = Linux ] && ! { drivers && ldconfig -p | grep -q libvulkan.so.1; } >/dev/null; then
   echo "no Vulkan driver found: installing Mesa's software driver"
   as_root=""

@@ -135,6 +135,39 @@ fn layers_that_cancel_across_an_activation_gain_half() {
     assert_bounds("spectral-averaged", &pair, &[3.0, 3.0, 3.0]);
 }
 
+/// The second of two channels times `weights` one after the other, ReLU behind each, and times 4 by a depthwise layer.
+fn read_by_depthwise(weights: &[f32]) -> Network {
+    let mut net = Network::new("read", Shape::vector(2));
+    for (i, &w) in weights.iter().enumerate() {
+        let layer = pointwise(2, &[w, 0.0, 0.0, w], &[0.0; 2]);
+        net.push(format!("layer{i}"), layer, &[i], Activation::Relu)
+            .unwrap();
+    }
+    let each = Op::Conv(Conv {
+        weight: Tensor::new([2, 1, 1, 1], vec![1.0, 4.0]).unwrap(),
+        bias: vec![0.0; 2],
+        stride: [1, 1],
+        pad: Pad::default(),
+        dilation: [1, 1],
+        groups: 2,
+    });
+    net.push("each", each, &[weights.len()], Activation::Identity)
+        .unwrap();
+    net
+}
+
+#[test]
+fn a_depthwise_layer_reads_what_is_new_and_what_came() {
+    // At (0, 3) the second output moves from 12 to 15, whether the layer before the depthwise one is other or the one before that.
+    for [one, other] in [[&[1.0][..], &[1.25]], [&[1.0, 1.0], &[1.25, 1.0]]] {
+        let pair = [one, other].map(read_by_depthwise);
+        let domain = Domain::symmetric(2, 3.0);
+        let got = evaluate("spectral-averaged", &pair[0], &pair[1], &domain);
+        let last = got[got.len() - 1];
+        assert!((3.0..6.0).contains(&last), "{got:?}");
+    }
+}
+
 #[test]
 fn every_weight_takes_its_own_least() {
     // Inputs in [-3, 3]: hidden 0 is 2 x and becomes 1.5 x, hidden 1 is x and becomes 1.25 x.

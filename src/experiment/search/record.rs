@@ -64,3 +64,22 @@ impl Record {
         self.trace.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_without_numbers_is_never_the_best() {
+        let inputs: [&[f32]; 2] = [&[1.0], &[2.0]];
+        let names = ["a", "b"].map(String::from);
+        let mut record = Record::new(&[f64::NAN, 0.5], &inputs, &names);
+        assert_eq!((record.best, record.before), (0.5, 0.5));
+        for lost in [f64::NAN, f64::INFINITY] {
+            assert!(!record.see(lost, "c", &[3.0]));
+        }
+        assert_eq!((record.best, record.start.as_str()), (0.5, "b"));
+        assert!(record.see(0.75, "d", &[4.0]));
+        assert_eq!((record.input, record.trace.len()), (vec![4.0], 3));
+    }
+}

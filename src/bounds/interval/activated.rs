@@ -76,3 +76,48 @@ pub(super) fn rounded(grid: &Rounding, d: Range, y: Range, q: Range) -> (Range, 
     };
     (through_v.intersect(through_y), clamped)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every pair on a grid of halves, in ranges that end at, between and beyond the kinks.
+    #[test]
+    fn no_difference_leaves_its_interval() {
+        let ranges = |ends: &[f64]| -> Vec<Range> {
+            let pairs = ends
+                .iter()
+                .flat_map(|&lo| ends.iter().map(move |&hi| (lo, hi)));
+            let ordered = pairs.filter(|(lo, hi)| lo <= hi);
+            ordered.map(|(lo, hi)| Range { lo, hi }).collect()
+        };
+        let halves = |r: Range| {
+            let count = ((r.hi - r.lo) * 2.0) as usize;
+            (0..=count).map(move |i| r.lo + i as f64 / 2.0)
+        };
+        let (values, steps) = (
+            ranges(&[-3.0, -1.0, 0.0, 2.0, 5.0, 6.0, 8.0]),
+            ranges(&[-4.0, -1.0, 0.0, 0.5, 1.0, 3.0]),
+        );
+        for activation in [Activation::Relu, Activation::Relu6] {
+            let of = |x| apply(activation, x);
+            for (&y, &d) in values
+                .iter()
+                .flat_map(|y| steps.iter().map(move |d| (y, d)))
+            {
+                for &q in &values {
+                    let found = activated_difference(activation, d, y, q);
+                    for (a, s) in halves(y).flat_map(|a| halves(d).map(move |s| (a, s))) {
+                        if (q.lo..=q.hi).contains(&(a + s)) {
+                            let moved = of(a + s) - of(a);
+                            assert!(
+                                found.lo <= moved && moved <= found.hi,
+                                "{activation:?} {d:?} {y:?} {q:?}: {moved} not in {found:?}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -156,7 +156,7 @@ pub const NO_ROWS: &[&str] = &[
     "src/experiment/plan/annotated.rs",
     "src/experiment/cell.rs",
     "src/experiment/code.rs",
-    "src/experiment/comparison.rs",
+    "src/experiment/comparison",
     "src/experiment/derive",
     "src/experiment/subject/mod.rs",
     "src/experiment/subject/diagnosis.rs",

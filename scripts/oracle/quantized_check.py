@@ -4,7 +4,7 @@
   quantized_check.py check FOLDER PROGRAM IMAGES [MODEL/FILE...]   every FOLDER/MODEL/FILE.onnx that quantized_onnx.py (and
                                                   quantized_tools.py) made beside FOLDER/MODEL/MODEL.onnx: a line of
                                                   docs/quantizers.md each
-  quantized_check.py faults FOLDER PROGRAM IMAGES [MODEL/FILE...]  plants two faults in each, and tells where `diff` has them
+  quantized_check.py faults FOLDER PROGRAM IMAGES [MODEL/FILE...]  plants three faults in each, and tells where `diff` has them
 
 `check` runs both models in ONNX Runtime without graph optimizations and takes the tensors that `diff` says it compared.
 Columns: layers compared; what matched them; layers that the runtime was given the program's own input of (from `trace
@@ -44,7 +44,7 @@ MOVES = ["MaxPool", "Reshape", "Flatten", "Transpose", "Identity", "Squeeze", "U
 
 
 def grids(model):
-    """Scale and zero point of every tensor of codes."""
+    """Scales and zero points of every tensor of codes, one or one for each channel."""
     values = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     at = {"QuantizeLinear": 1, "QLinearConv": 6, "QLinearMatMul": 6, "QLinearAdd": 6, "QGemm": 7, "QLinearConcat": 0,
           "QLinearGlobalAveragePool": 3, "QLinearAveragePool": 3, "QLinearSoftmax": 3}
@@ -52,10 +52,15 @@ def grids(model):
     for node in model.graph.node:
         i = at.get(node.op_type)
         if i is not None and len(node.input) > i + 1 and node.input[i] in values:
-            found[node.output[0]] = (float(values[node.input[i]].ravel()[0]), int(values[node.input[i + 1]].ravel()[0]))
+            found[node.output[0]] = (values[node.input[i]].astype(np.float64), values[node.input[i + 1]].astype(np.int64))
         elif node.op_type in MOVES and node.input[0] in found:
             found[node.output[0]] = found[node.input[0]]
     return found
+
+
+def along_channels(grid, y):
+    """Scales and zero points as factors of a tensor `[N, C, ...]`."""
+    return [x.reshape(-1) if x.size == 1 else x.reshape([1, -1] + [1] * (y.ndim - 2)) for x in grid]
 
 
 def values(path, inputs, names):
@@ -67,7 +72,7 @@ def values(path, inputs, names):
     for name in images[0]:
         y = np.concatenate([found[name] for found in images])
         if y.dtype != np.float32:
-            scale, zero = grid[name]
+            scale, zero = along_channels(grid[name], y)
             y = (y.astype(np.float64) - zero) * scale
         out[name] = y.astype(np.float64)
     return out
@@ -124,7 +129,7 @@ def check(path, float_path, executable, images):
             continue
         alone += 1
         found = alone_values(part, tensor, made, grid)
-        off = np.abs(found - made[tensor]) / step[0]
+        off = np.abs(found - made[tensor]) / along_channels([step[0]], found)[0]
         bits = max(bits, step[1])
         share.append(float(np.mean(off > 0.5)))
         steps.append(float(np.max(off)))
@@ -190,7 +195,8 @@ def alone_values(part, tensor, made, grid):
         if name in grid:
             zero = next(n for node in model.graph.node if name in node.output for n in node.input if n.endswith("zero_point") and n in constants)
             kind = numpy_helper.to_array(constants[zero]).dtype
-            x = np.round(x / grid[name][0]) + grid[name][1]
+            scale, zero = along_channels(grid[name], x)
+            x = np.round(x / scale) + zero
             feeds[name] = x.astype(kind)
         else:
             feeds[name] = x.astype(np.float32)
@@ -205,7 +211,10 @@ def alone_values(part, tensor, made, grid):
     images = len(next(iter(feeds.values())))
     results = [session.run([tensor], {n: v[i:i + 1] for n, v in feeds.items()})[0] for i in range(images)]
     y = np.concatenate(results).astype(np.float64)
-    return (y - grid[tensor][1]) * grid[tensor][0] if tensor in grid else y
+    if tensor not in grid:
+        return y
+    scale, zero = along_channels(grid[tensor], y)
+    return (y - zero) * scale
 
 
 def weights_of(model, layer):
@@ -220,9 +229,54 @@ def weights_of(model, layer):
     return maker.input[0], maker.input[1], maker.input[2] if len(maker.input) > 2 else None
 
 
+def codes_of(model, layer):
+    """The codes that a layer's values become; none where they are read as floats first."""
+    if layer.op_type == "QLinearConv":
+        return layer.output[0]
+    tensor = layer.output[0]
+    while True:
+        readers = [n for n in model.graph.node if tensor in n.input]
+        if len(readers) != 1 or readers[0].op_type not in ("Relu", "Clip", "QuantizeLinear"):
+            return None
+        tensor = readers[0].output[0]
+        if readers[0].op_type == "QuantizeLinear":
+            return tensor
+
+
+def with_zero_off(model, codes):
+    """Moves the zero point of a tensor of codes, where it is written and where it is read."""
+    maker = makers(model)[codes]
+    at = 2 if maker.op_type == "QuantizeLinear" else 7
+    old = maker.input[at]
+    zero = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == old)
+    limits = np.iinfo(zero.dtype)
+    off = (limits.max - limits.min) * 3 // 8
+    wide = zero.astype(np.int64)
+    moved = np.where(wide + off <= limits.max, wide + off, wide - off).astype(zero.dtype)
+    model.graph.initializer.append(numpy_helper.from_array(moved, "zero_off"))
+    maker.input[at] = "zero_off"
+    open_ = [codes]
+    while open_:
+        name = open_.pop()
+        for node in model.graph.node:
+            for i, read in enumerate(node.input):
+                if read != name:
+                    continue
+                if node.op_type in MOVES:
+                    open_.append(node.output[0])
+                elif len(node.input) > i + 2 and node.input[i + 2] == old:
+                    node.input[i + 2] = "zero_off"
+
+
 def planted(model, fault):
-    """The name of the middle convolution after its scales are doubled, or the zero point of its channel 1 is off."""
+    """The name of the middle convolution after its scales are doubled, the zero point of its channel 1 or of its values is off."""
     layers = [n for n in model.graph.node if n.op_type in ("Conv", "QLinearConv") and weights_of(model, n)]
+    if fault == "values":
+        later = [n for n in layers[len(layers) // 2:] if codes_of(model, n)]
+        if not later:
+            return None
+        with_zero_off(model, codes_of(model, later[0]))
+        return later[0].name
     layer = layers[len(layers) // 2]
     codes, scale, _ = weights_of(model, layer)
     constants = {t.name: t for t in model.graph.initializer}
@@ -261,11 +315,14 @@ def row_of(name, first, wrong, executable, images):
 
 
 def faults(path, float_path, executable, images):
-    """Rows of two faults beside the full-precision model; beside the sound file too where another layer is worse than the fault."""
+    """Rows of three faults beside the full-precision model; beside the sound file too where another layer is worse than the fault."""
     row = []
-    for fault in ("scale", "zero"):
+    for fault in ("scale", "zero", "values"):
         model = onnx.load(path)
         name = planted(model, fault)
+        if name is None:
+            row.append("none")
+            continue
         with tempfile.TemporaryDirectory() as folder:
             wrong = Path(folder) / "wrong.onnx"
             onnx.save(model, wrong)

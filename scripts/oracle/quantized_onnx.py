@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Models that ONNX Runtime quantized, with its value of every tensor.
 
-  quantized_onnx.py make FOLDER PROGRAM DATASETS   MobileNetV2, ResNet-18 (random weights), EfficientNet-Lite0 and OpenNSFW as
-                                           FOLDER/MODEL/MODEL.onnx, and what quantize_static and quantize_dynamic make of each
+  quantized_onnx.py make FOLDER PROGRAM DATASETS [MODEL...]   MobileNetV2, ResNet-18 (random weights), EfficientNet-Lite0 and
+                                           OpenNSFW as FOLDER/MODEL/MODEL.onnx, and what quantize_static and quantize_dynamic
+                                           make of each (of these models alone); files that are there stay
   quantized_onnx.py fixtures               writes tests/fixtures/quantized: small models with ONNX Runtime's values
 
 Needs numpy, onnx, onnxruntime; `make` also safetensors, sympy, the built program and the files of scripts/fetch-assets.
@@ -43,9 +44,6 @@ VARIANTS = {
     "qop-u8u8-tensor": (QOP, U8, U8, False, "MinMax", {}),
     "qop-s8s8-channel": (QOP, S8, S8, True, "MinMax", {}),
 }
-# Of models that take long.
-LARGE = ["efficientnet_lite0", "resnet18"]
-FEW = ["qdq-u8s8-channel", "qdq-s8s8-channel", "qdq-entropy", "qdq-s16s16-tensor", "qop-u8s8-tensor", "qop-u8s8-channel"]
 # Images that ranges are taken from.
 CALIBRATION = 2
 
@@ -115,19 +113,25 @@ def floats(folder, program, datasets):
     own file, in the operator set and the form that ONNX Runtime asks for before it quantizes."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    for name, weights in ZOO.items():
+    def place(name):
         path = folder / name / f"{name}.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    for name, weights in ZOO.items():
+        path = place(name)
+        if path.exists():
+            continue
         weights = weights if weights.startswith("random") else datasets / weights
         subprocess.run([program, "quantize", "--model", name, "--weights", weights, "--bits", "16", "--format", "qdq-onnx",
                         "--force", "--out", path], check=True, stdout=subprocess.DEVNULL)
         onnx.save(undone(onnx.load(path)), path)
-    path = folder / "opennsfw" / "opennsfw.onnx"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    model = onnx.version_converter.convert_version(onnx.load(datasets / "opennsfw/open-nsfw.onnx"), 17)
-    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
-    onnx.save(model, path)
-    quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
+    path = place("opennsfw")
+    if not path.exists():
+        model = onnx.version_converter.convert_version(onnx.load(datasets / "opennsfw/open-nsfw.onnx"), 17)
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+        onnx.save(model, path)
+        quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
 
 
 def traced(program, path, images, limit, out):
@@ -146,17 +150,16 @@ def as_read(model, x):
     return [np.ascontiguousarray(x[i:i + 1]) for i in range(len(x))]
 
 
-def make(folder, program, datasets):
+def make(folder, program, datasets, only):
     floats(folder, program, datasets)
-    for path in sorted(folder.glob("*/*.onnx")):
-        if path.stem != path.parent.name:
-            continue
+    for name in only or [*ZOO, "opennsfw"]:
+        path = folder / name / f"{name}.onnx"
         x = traced(program, path, datasets / "imagenet-samples", CALIBRATION, path.parent / "trace.safetensors")["input"]
         images = as_read(onnx.load(path), x)
         for name, variant in VARIANTS.items():
-            if path.stem in LARGE and name not in FEW:
-                continue
             out = path.parent / f"{name}.onnx"
+            if out.exists():
+                continue
             try:
                 quantize(path, out, variant, images)
                 print(out, out.stat().st_size, flush=True)
@@ -215,7 +218,7 @@ def tiny(change):
         "x_scale": np.float32(0.02), "x_zero": np.uint8(128), "y_scale": np.float32(0.05), "y_zero": np.uint8(0),
         "w_scale": np.float32([0.01, 0.02]), "w_zero": np.int8([0, 0]),
         "codes": (np.arange(36).reshape(2, 2, 3, 3) * 7 % 255 - 127).astype(np.int8),
-        "axis": 0, "between": None, "deq_scale": None, "bias": np.float32([0.5, -0.5]), "act": "Relu", "strides": [1, 1],
+        "axis": 0, "between": None, "deq_scale": None, "bias": np.float32([0.5, -0.5]), "act": "Relu", "strides": [1, 1], "y_axis": {},
         "shape": [1, 2, 6, 6], "extra": None, "domain": "", "dynamic": False,
     }
     parts.update(change)
@@ -239,8 +242,8 @@ def tiny(change):
     if parts["extra"]:
         nodes.append(node("MaxPool", [last], ["p"], kernel_shape=[2, 2], name="surplus"))
         last = "p"
-    nodes.append(node("QuantizeLinear", [last, "y_scale", "y_zero"], ["yq"]))
-    nodes.append(node("DequantizeLinear", ["yq", "y_scale", "y_zero"], ["y"]))
+    nodes.append(node("QuantizeLinear", [last, "y_scale", "y_zero"], ["yq"], **parts["y_axis"]))
+    nodes.append(node("DequantizeLinear", ["yq", "y_scale", "y_zero"], ["y"], **parts["y_axis"]))
     infos = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, parts["shape"])]
     out = [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)]
     graph = helper.make_graph(nodes, "tiny", infos, out, [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()])
@@ -296,7 +299,7 @@ WRONG = {
     "zeros_too_few": ({"w_zero": np.int8([0])}, "2 scales and 1 zero points"),
     "axis_beyond": ({"axis": 7}, "axis 7 of 4 axes"),
     "axis_of_inputs": ({"axis": 1}, "its scales run along axis 1 of the weights"),
-    "grid_per_channel": ({"y_scale": np.float32([0.1, 0.2]), "y_zero": np.uint8([0, 0])}, "puts a computed value on 2 grids"),
+    "grid_per_row": ({"y_scale": np.float32(range(1, 7)), "y_zero": np.uint8([0] * 6), "y_axis": {"axis": 2}}, "on 6 grids along axis 2"),
     "grid_of_32_bits": ({"y_zero": np.int32(0)}, "16 bits are the most"),
     "other_scale_read": ({"deq_scale": np.float32(0.03)}, "that were made with 0.02"),
     "codes_are_floats": ({"codes": np.zeros((2, 2, 3, 3), np.float32)}, "integer codes are needed"),
@@ -355,6 +358,27 @@ def planted(model, fault):
     return model
 
 
+def by_channel(path):
+    """The model with a grid for each channel of every map, steps and zero points a little apart."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in [*model.graph.input, *model.graph.value_info]}
+    constants = {t.name: t for t in model.graph.initializer}
+    for node in [n for n in model.graph.node if n.op_type == "QuantizeLinear" and len(shapes[n.input[0]]) == 4]:
+        channels = shapes[node.input[0]][1]
+        readers = [n for n in model.graph.node if n.op_type == "DequantizeLinear" and node.output[0] in n.input]
+        scale, zero = (numpy_helper.to_array(constants[n]) for n in node.input[1:3])
+        each = (scale * (1 + np.arange(channels) / channels)).astype(np.float32)
+        shift = np.arange(channels) % 3 if zero.dtype == np.int8 else 0
+        for value, at in ((each, 1), ((zero + shift + np.zeros(channels)).astype(zero.dtype), 2)):
+            name = f"{node.output[0]}_{at}"
+            model.graph.initializer.append(numpy_helper.from_array(value, name))
+            for one in [node, *readers]:
+                one.input[at] = name
+        for one in [node, *readers]:
+            one.attribute.append(helper.make_attribute("axis", 1))
+    return model
+
+
 def fixtures():
     FIXTURES.mkdir(parents=True, exist_ok=True)
     goldens = {}
@@ -362,6 +386,9 @@ def fixtures():
         out = FIXTURES / f"{name}.onnx"
         quantize(FIXTURES.parent / "onnx" / f"{base}.onnx", out, VARIANTS[variant])
         goldens[name] = {"float": base, **values(out)}
+    name, (base, _) = "resnet_qdq_by_channel", SMALL["resnet_qdq_s8s8"]
+    onnx.save(by_channel(FIXTURES / "resnet_qdq_s8s8.onnx"), FIXTURES / f"{name}.onnx")
+    goldens[name] = {"float": base, **values(FIXTURES / f"{name}.onnx")}
     (FIXTURES / "goldens.json").write_text(json.dumps(goldens, separators=(",", ":")))
     for sound in ("resnet_qdq_s8s8", "resnet_qop_u8s8"):
         for fault in ("scale", "zero"):
@@ -382,8 +409,8 @@ def fixtures():
 
 def main():
     match sys.argv[1:]:
-        case ["make", folder, program, datasets]:
-            make(Path(folder), program, Path(datasets))
+        case ["make", folder, program, datasets, *only]:
+            make(Path(folder), program, Path(datasets), only)
         case ["fixtures"]:
             fixtures()
         case _:

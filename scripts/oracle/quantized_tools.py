@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""What Brevitas, PyTorch (pt2e of torchao) and NNCF make of torchvision's MobileNetV2 and ResNet-18, as ONNX.
+"""What Brevitas, PyTorch (pt2e of torchao) and NNCF make of networks, as ONNX.
 
-  quantized_tools.py FOLDER PROGRAM IMAGES   writes FOLDER/torch_MODEL/torch_MODEL.onnx and a file of each tool beside it, for
-                                             quantized_check.py; Brevitas's, which has ReLU in the place of ReLU6, beside
-                                             FOLDER/uncapped_MODEL/uncapped_MODEL.onnx
+  quantized_tools.py FOLDER PROGRAM IMAGES [MODEL...]   for quantized_check.py: a file of each tool beside FOLDER/MODEL/MODEL.onnx
+                                             of quantized_onnx.py, and beside torchvision's MobileNetV2 and ResNet-18 as
+                                             FOLDER/torch_MODEL/torch_MODEL.onnx (of these models alone); files that are there stay
 
-Weights are random from a seed, batch norms have the statistics of the images. A tool that fails on a model is a line.
-Needs torch, torchvision, brevitas, torchao, nncf, onnxscript, and what quantized_onnx.py needs.
+torchvision's weights are random from a seed, their batch norms have the statistics of the images. Brevitas puts ReLU in the
+place of ReLU6: of such models its files stand beside FOLDER/uncapped_MODEL/uncapped_MODEL.onnx. A tool that fails on a model is
+a line. Needs torch, torchvision, brevitas, torchao, nncf, onnxscript, and what quantized_onnx.py needs.
 """
 
 import sys
@@ -17,9 +18,10 @@ import onnx
 import torch
 import torchvision
 
-from quantized_onnx import CALIBRATION, traced
+from onnx_module import FromOnnx
+from quantized_onnx import CALIBRATION, ZOO, as_read, traced
 
-MODELS = ["mobilenet_v2", "resnet18"]
+TORCHVISION = ["mobilenet_v2", "resnet18"]
 SIDE = 224
 
 
@@ -35,8 +37,9 @@ def network(name, images=None):
     return model.eval()
 
 
-def export(model, path):
-    torch.onnx.export(model, torch.zeros(1, 3, SIDE, SIDE), str(path), opset_version=17, dynamo=False)
+def export(model, path, image=None):
+    image = torch.zeros(1, 3, SIDE, SIDE) if image is None else image
+    torch.onnx.export(model, image, str(path), opset_version=17, dynamo=False)
 
 
 def uncapped(model):
@@ -100,34 +103,54 @@ def nncf_onnx(float_path, images, path, one_grid=False):
     onnx.save(nncf.quantize(model, data, subset_size=len(images), **options), path)
 
 
+def is_capped(model):
+    return any(isinstance(module, torch.nn.ReLU6) for module in model.modules())
+
+
+def files_of(path, build, images):
+    """A file of each tool: its path, and what makes it."""
+    place = path.parent
+    without = place.parent / f"uncapped_{path.stem}"
+    home = without if is_capped(build()) else place
+    if home == without:
+        without.mkdir(exist_ok=True)
+        if not (without / f"{without.name}.onnx").exists():
+            export(uncapped(build()), without / f"{without.name}.onnx", images[:1])
+    return [
+        (home / "brevitas-qcdq-channel.onnx", lambda out: brevitas_qcdq(build(), images, out, True)),
+        (home / "brevitas-qcdq-tensor.onnx", lambda out: brevitas_qcdq(build(), images, out, False)),
+        (place / "pt2e.onnx", lambda out: pt2e(build(), images, out)),
+        (place / "nncf.onnx", lambda out: nncf_onnx(path, images, out)),
+        (place / "nncf-tensor.onnx", lambda out: nncf_onnx(path, images, out, one_grid=True)),
+    ]
+
+
 def main():
     if len(sys.argv) < 4:
         sys.exit(__doc__)
     folder, program, pictures = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-    for name in MODELS:
-        place = folder / f"torch_{name}"
-        place.mkdir(parents=True, exist_ok=True)
-        path = place / f"torch_{name}.onnx"
-        export(network(name), path)
-        images = torch.from_numpy(np.array(traced(program, path, pictures, max(CALIBRATION, 4), place / "trace.safetensors")["input"]))
-        export(network(name, images), path)
-        without = folder / f"uncapped_{name}"
-        without.mkdir(exist_ok=True)
-        export(uncapped(network(name, images)), without / f"uncapped_{name}.onnx")
-        tools = {
-            "brevitas-qcdq-channel": lambda out: brevitas_qcdq(network(name, images), images, without / out.name, True),
-            "brevitas-qcdq-tensor": lambda out: brevitas_qcdq(network(name, images), images, without / out.name, False),
-            "pt2e": lambda out: pt2e(network(name, images), images, out),
-            "nncf": lambda out: nncf_onnx(path, images, out),
-            "nncf-tensor": lambda out: nncf_onnx(path, images, out, one_grid=True),
-        }
-        for tool, make in tools.items():
-            out = place / f"{tool}.onnx"
+    for model in sys.argv[4:] or [*ZOO, "opennsfw", *(f"torch_{name}" for name in TORCHVISION)]:
+        path = folder / model / f"{model}.onnx"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        name, ours = model.removeprefix("torch_"), not model.startswith("torch_")
+        first = not path.exists()
+        if first and ours:
+            sys.exit(f"{path} is missing: quantized_onnx.py make writes it")
+        if first:
+            export(network(name), path)
+        traces = traced(program, path, pictures, max(CALIBRATION, 4), path.parent / "trace.safetensors")["input"]
+        images = torch.from_numpy(np.concatenate(as_read(onnx.load(path), np.array(traces))))
+        build = (lambda: FromOnnx(path).eval()) if ours else (lambda: network(name, images))
+        if first:
+            export(build(), path)
+        for out, make in files_of(path, build, images):
+            if out.exists():
+                continue
             try:
                 make(out)
                 print(out, "made", flush=True)
             except Exception as error:
-                print(out, "FAILED", type(error).__name__, str(error)[:300], flush=True)
+                print(out, "FAILED", type(error).__name__, " ".join(str(error).split())[:300], flush=True)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,19 @@ pub struct Rounding {
     pub hi: f64,
     /// What 6, the end of ReLU6, is rounded to.
     pub six: f64,
+    /// The only channel whose values are rounded; all channels where there is none.
+    pub channel: Option<usize>,
 }
 
 /// An end as an engine computes it is within this of the f32 product of level and scale, relatively.
 const END: f64 = 1.0 / (1u32 << 22) as f64;
 
 impl Rounding {
+    /// True where the values of a channel are rounded.
+    pub(super) fn covers(&self, channel: usize) -> bool {
+        self.channel.is_none_or(|own| own == channel)
+    }
+
     /// What every engine's grid reaches to at least.
     pub(super) fn inner(&self) -> (f64, f64) {
         (self.lo * (1.0 - END), self.hi * (1.0 - END))
@@ -36,6 +43,7 @@ impl Rounding {
             lo,
             hi,
             six: ((6.0 / step).round_ties_even() * step).clamp(lo, hi),
+            channel: None,
         }
     }
 
@@ -47,6 +55,7 @@ impl Rounding {
             lo,
             hi,
             six: f64::from(grid.apply(6.0)),
+            channel: grid.channel.map(|c| c as usize),
         }
     }
 }

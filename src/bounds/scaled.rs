@@ -349,6 +349,13 @@ impl UpVec {
         )
     }
 
+    /// The entries that are kept, and zeros.
+    pub fn only(&self, kept: impl Fn(usize) -> bool) -> Self {
+        let values = self.values.iter().enumerate();
+        let values = values.map(|(i, &x)| if kept(i) { x } else { 0.0 });
+        Self::scaled(values.collect(), self.exponent)
+    }
+
     /// Each entry `times` times in a row.
     pub fn repeat_each(&self, times: usize) -> Self {
         let values = self.values.iter();

@@ -96,29 +96,40 @@ impl Vectors {
         nonnegative: bool,
         cap: bool,
     ) -> Self {
-        grids.fold(self, |x, grid| {
-            let (inner, outer) = (grid.inner(), grid.outer());
-            let (inner, outer) = match nonnegative {
-                true => (inner.1, outer.1),
-                false => (inner.1.min(-inner.0), outer.1.max(-outer.0)),
-            };
-            let half = (0..x.quantized.len()).map(|c| match x.quantized.get(c).is_zero() {
-                true => 0.0,
-                false => grid.half,
-            });
-            let half = UpVec::new(half.collect());
-            let quantized = x.quantized.add(&half);
-            let outside = x.reference.beyond(inner).min(&quantized.beyond(inner));
-            let mut v = Self {
-                error: x.error.add(&half).add(&outside),
-                quantized: quantized.min(&UpVec::splat(quantized.len(), outer)),
-                reference: x.reference,
-            };
-            if cap {
-                v.cap(nonnegative);
+        grids.fold(self, |x, grid| match grid.channel {
+            None => x.on(grid, nonnegative, cap),
+            Some(own) => {
+                let others = x.map(|v| v.only(|c| c != own));
+                let this = x.on(grid, nonnegative, cap).map(|v| v.only(|c| c == own));
+                Self::sum(&[&this, &others])
             }
-            v
         })
+    }
+
+    /// With all channels on one grid.
+    fn on(self, grid: &Rounding, nonnegative: bool, cap: bool) -> Self {
+        let x = self;
+        let (inner, outer) = (grid.inner(), grid.outer());
+        let (inner, outer) = match nonnegative {
+            true => (inner.1, outer.1),
+            false => (inner.1.min(-inner.0), outer.1.max(-outer.0)),
+        };
+        let half = (0..x.quantized.len()).map(|c| match x.quantized.get(c).is_zero() {
+            true => 0.0,
+            false => grid.half,
+        });
+        let half = UpVec::new(half.collect());
+        let quantized = x.quantized.add(&half);
+        let outside = x.reference.beyond(inner).min(&quantized.beyond(inner));
+        let mut v = Self {
+            error: x.error.add(&half).add(&outside),
+            quantized: quantized.min(&UpVec::splat(quantized.len(), outer)),
+            reference: x.reference,
+        };
+        if cap {
+            v.cap(nonnegative);
+        }
+        v
     }
 }
 

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::ensure;
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use serde_json::json;
 
 use super::Outcome;
@@ -12,7 +14,7 @@ use super::output::note;
 use super::preprocessing::PreprocessingOptions;
 use super::table::{self, number};
 use crate::data::ImageSet;
-use crate::experiment::comparison::{Apart, Comparison, File, compare};
+use crate::experiment::comparison::{Apart, Compared, Comparison, File, Worst, compare};
 use crate::experiment::error::SweepError;
 use crate::experiment::subject::preprocessing::choose;
 use crate::network::Network;
@@ -21,7 +23,9 @@ use crate::tensor::Batch;
 /// Images at once.
 const BATCH: usize = 4;
 /// Characters of a layer's name in the table.
-const NAME: usize = 28;
+const NAME: usize = 24;
+/// Characters of a network's name in a sentence.
+const SHORT: usize = 15;
 
 /// Arguments of `diff`.
 #[derive(clap::Args)]
@@ -38,6 +42,9 @@ pub struct Args {
     /// Use only the first so many
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// What tells the worst layer, which comes first; `grid` where B has grids, `channel` elsewhere
+    #[arg(long)]
+    by: Option<Worst>,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -47,6 +54,27 @@ pub struct Args {
     engine: EngineOptions,
 }
 
+impl ValueEnum for Worst {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Grid, Self::Channel, Self::Sqnr]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Grid => (
+                "grid",
+                "its error alone beside the one that rounding to B's grids makes",
+            ),
+            Self::Channel => (
+                "channel",
+                "its error alone beside its values, in its worst channel",
+            ),
+            Self::Sqnr => ("sqnr", "its signal to noise in the network"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
+}
+
 impl Args {
     /// Runs both and prints; an error where fewer layers could be compared than there are.
     pub fn run(self) -> anyhow::Result<Outcome> {
@@ -54,6 +82,11 @@ impl Args {
         let crop = settings.as_ref().and_then(|s| s.crop);
         let side = crop.map(|crop| crop.both()[0]);
         let (a, b) = (File::open(&self.a, side)?, File::open(&self.b, side)?);
+        ensure!(
+            self.by != Some(Worst::Grid) || b.has_grids(),
+            "{}: nothing in it is on a grid: --by channel or sqnr",
+            self.b.display()
+        );
         let name = a.network().name.clone();
         let chosen = choose(&name, None, a.network(), settings.as_ref())?;
         note!(
@@ -68,7 +101,10 @@ impl Args {
             Ok(images.load(from..to, &chosen.preprocessing)?)
         });
         let selected = self.engine.select()?;
-        let found = compare(selected.engine.as_ref(), &a, &b, batches)?;
+        let mut found = compare(selected.engine.as_ref(), &a, &b, batches)?;
+        if let Some(by) = self.by {
+            found.sort(by);
+        }
         let mut out = super::output::stdout();
         match self.json {
             true => writeln!(out, "{:#}", as_json(&found, a.network(), b.network()))?,
@@ -106,33 +142,46 @@ fn print(
         found.images,
         found.top1_agree
     )?;
-    let rows: Vec<Vec<String>> = found
-        .layers
-        .iter()
-        .map(|c| {
-            let (channel, share) = c.isolated.worst_channel();
-            vec![
-                table::shortened(&a.nodes[c.pair.a].name, NAME),
-                format!("{:.2}", 100.0 * share),
-                channel.to_string(),
-                decibels(&c.isolated),
-                decibels(&c.accumulated),
-                number(c.accumulated.max_abs_diff),
-            ]
-        })
-        .collect();
-    let header = [
-        "layer", "worst %", "channel", "alone dB", "SQNR dB", "max diff",
-    ];
+    let grids = found.layers.iter().any(|c| c.beside_grid.is_some());
+    let row = |c: &Compared| {
+        let (channel, share) = c.isolated.worst_channel();
+        let name = table::shortened(&a.nodes[c.pair.a].name, NAME);
+        let share = short(100.0 * share);
+        let start = match c.beside_grid {
+            Some((channel, times)) => vec![name, short(times), channel.to_string(), share],
+            None => vec![name, share, channel.to_string()],
+        };
+        let end = vec![
+            decibels(&c.isolated),
+            decibels(&c.accumulated),
+            number(c.accumulated.max_abs_diff),
+        ];
+        [start, end].concat()
+    };
+    let rows: Vec<Vec<String>> = found.layers.iter().map(row).collect();
+    let start: &[&str] = match grids {
+        true => &["layer", "x grid", "channel", "worst %"],
+        false => &["layer", "worst %", "channel"],
+    };
+    let header = [start, &["alone dB", "SQNR dB", "max diff"]].concat();
     table::print(out, &header, &rows)?;
     writeln!(
         out,
         "output of {} beside {}: SQNR {} dB, max diff {}",
-        table::shortened(&b.name, NAME),
-        table::shortened(&a.name, NAME),
+        table::shortened(&b.name, SHORT),
+        table::shortened(&a.name, SHORT),
         decibels(&found.output),
         number(found.output.max_abs_diff)
     )
+}
+
+/// At most seven characters.
+fn short(x: f64) -> String {
+    match x {
+        x if x < 100.0 => format!("{x:.2}"),
+        x if x < 1e6 => format!("{x:.0}"),
+        x => format!("{x:.1e}"),
+    }
 }
 
 fn decibels(apart: &Apart) -> String {
@@ -162,6 +211,8 @@ fn as_json(found: &Comparison, a: &Network, b: &Network) -> serde_json::Value {
             "tensors": c.tensors,
             "isolated": apart(&c.isolated),
             "accumulated": apart(&c.accumulated),
+            "times_grid": c.beside_grid.map(|(_, times)| table::json(times)),
+            "times_grid_channel": c.beside_grid.map(|(channel, _)| channel),
         })
     });
     json!({

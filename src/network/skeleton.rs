@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::graph::{Network, ValueId};
-use super::onnx::Grid;
+use super::onnx::Steps;
 use super::op::{Activation, Op, Pad};
 
 /// A network, and the grids that its carriers put their outputs on.
@@ -16,14 +16,14 @@ pub struct Side<'n> {
     /// The network.
     pub network: &'n Network,
     /// By node.
-    pub grids: &'n BTreeMap<usize, Grid>,
+    pub grids: &'n BTreeMap<usize, Steps>,
 }
 
 /// What happens to a value between two cores.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Put on a grid.
-    Grid(Grid),
+    /// Put on a grid, or one for each channel.
+    Grid(Steps),
     /// An activation, in the node of that index.
     Activation(Activation, usize),
 }
@@ -108,7 +108,7 @@ fn sources(side: Side<'_>) -> Vec<Source> {
         };
         source
             .trail
-            .extend(side.grids.get(&i).map(|&g| Step::Grid(g)));
+            .extend(side.grids.get(&i).map(|g| Step::Grid(g.clone())));
         if node.activation != Activation::Identity {
             source.trail.push(Step::Activation(node.activation, i));
         }
@@ -337,13 +337,14 @@ fn activation(trail: &[Step]) -> Activation {
         })
 }
 
-/// What becomes of `x` on a trail.
-fn follow(trail: &[Step], x: f32) -> f32 {
+/// What becomes of `x` in a channel on a trail.
+fn follow(trail: &[Step], channel: usize, x: f32) -> f32 {
     trail.iter().fold(x, |x, step| match step {
         Step::Grid(g) => {
-            let level = (x / g.scale).round_ties_even();
-            let (low, high) = ((g.low - g.zero) as f32, (g.high - g.zero) as f32);
-            level.clamp(low, high) * g.scale
+            let (scale, zero) = (g.each().nth(channel % g.scale.len())).unwrap_or((1.0, 0));
+            let level = (x / scale).round_ties_even();
+            let (low, high) = ((g.low - zero) as f32, (g.high - zero) as f32);
+            level.clamp(low, high) * scale
         }
         Step::Activation(Activation::Identity, _) => x,
         Step::Activation(Activation::Relu, _) => x.max(0.0),
@@ -354,8 +355,13 @@ fn follow(trail: &[Step], x: f32) -> f32 {
 /// True when the trail would be the same function with `activation` in front: the trail is monotone, so it is enough
 /// that it is constant below 0, and above 6.
 fn absorbs(trail: &[Step], activation: Activation) -> bool {
-    let below = follow(trail, f32::MIN) == follow(trail, 0.0);
-    let above = follow(trail, f32::MAX) == follow(trail, 6.0);
+    let channels = trail.iter().map(|step| match step {
+        Step::Grid(g) => g.scale.len(),
+        Step::Activation(..) => 1,
+    });
+    let channels = 0..channels.max().unwrap_or(1);
+    let same = |x, y| (channels.clone()).all(|c| follow(trail, c, x) == follow(trail, c, y));
+    let (below, above) = (same(f32::MIN, 0.0), same(f32::MAX, 6.0));
     match activation {
         Activation::Identity => true,
         Activation::Relu => below,

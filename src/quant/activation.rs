@@ -138,6 +138,7 @@ impl ActivationSpec {
                 bits: self.bits,
                 scale: grid.scale,
                 zero_point: grid.zero,
+                channel: None,
             })
         };
         quantized.map(grid).collect()

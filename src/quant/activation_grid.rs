@@ -17,7 +17,7 @@ pub enum At {
     Output,
 }
 
-/// The grid of values at one node, `scale * (code - zero_point)` for codes `0..2^bits`, per tensor.
+/// The grid of values at one node, `scale * (code - zero_point)` for codes `0..2^bits`, of all channels or of one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct QuantizedActivation {
     /// Index into `Network::nodes`.
@@ -30,6 +30,8 @@ pub struct QuantizedActivation {
     pub scale: f32,
     /// Code of zero, below `2^bits`; 0 where nothing is negative.
     pub zero_point: u16,
+    /// The only channel whose values are put on it; all channels where there is none.
+    pub channel: Option<u32>,
 }
 
 impl QuantizedActivation {
@@ -37,6 +39,11 @@ impl QuantizedActivation {
     pub fn levels(&self) -> (f32, f32) {
         let zero = f32::from(self.zero_point);
         (-zero, ((1u32 << self.bits) - 1) as f32 - zero)
+    }
+
+    /// True where the values of a channel are put on it.
+    pub fn covers(&self, channel: usize) -> bool {
+        self.channel.is_none_or(|own| own as usize == channel)
     }
 
     /// Smallest and largest value.
@@ -81,6 +88,17 @@ impl QuantizedActivation {
                 ));
             }
             _ => {}
+        }
+        let channels = match self.at {
+            At::Input(k) => network.shape(node.inputs[k]).c,
+            At::Inner | At::Output => node.shape.c,
+        };
+        if self.channel.is_some_and(|c| c as usize >= channels) {
+            return Err(format!(
+                "{} has no channel {} to quantize, but {channels}",
+                node.name,
+                self.channel.unwrap_or_default()
+            ));
         }
         if !(2..=16).contains(&self.bits) {
             return Err(format!(

@@ -27,20 +27,17 @@ pub fn export(network: &Network, quantized: &QuantizedNetwork) -> Result<Exporte
     let (mut coded, mut floats) = (0, 0);
     let mut values = vec!["input".to_string()];
     for (i, node) in network.nodes.iter().enumerate() {
-        let grids = |at: At| {
-            quantized
-                .activations
-                .iter()
-                .filter(move |g| g.node == i && g.at == at)
+        let grids = |at: At| -> Vec<QuantizedActivation> {
+            let all = quantized.activations.iter();
+            all.filter(|g| g.node == i && g.at == at).copied().collect()
         };
         for grid in quantized.activations.iter().filter(|g| g.node == i) {
             grid.fits(network)?;
         }
         let mut inputs: Vec<String> = node.inputs.iter().map(|&v| values[v].clone()).collect();
         for (k, input) in inputs.iter_mut().enumerate() {
-            for grid in grids(At::Input(k)) {
-                *input = on_grid(&mut writer, &node.name, input, grid);
-            }
+            let channels = network.shape(node.inputs[k]).c;
+            *input = on_grids(&mut writer, node, input, (&grids(At::Input(k)), channels))?;
         }
         let layer = quantized.layer(i);
         if let Some(layer) = layer {
@@ -53,9 +50,8 @@ pub fn export(network: &Network, quantized: &QuantizedNetwork) -> Result<Exporte
             }
         }
         let mut value = operation(&mut writer, node, &inputs, layer);
-        for grid in grids(At::Inner) {
-            value = on_grid(&mut writer, &node.name, &value, grid);
-        }
+        let channels = node.shape.c;
+        value = on_grids(&mut writer, node, &value, (&grids(At::Inner), channels))?;
         value = match node.activation {
             Activation::Identity => value,
             Activation::Relu => writer.node("Relu", &node.name, &[&value], vec![]),
@@ -65,9 +61,7 @@ pub fn export(network: &Network, quantized: &QuantizedNetwork) -> Result<Exporte
                 writer.node("Clip", &node.name, &[&value, &low, &high], vec![])
             }
         };
-        for grid in grids(At::Output) {
-            value = on_grid(&mut writer, &node.name, &value, grid);
-        }
+        value = on_grids(&mut writer, node, &value, (&grids(At::Output), channels))?;
         values.push(value);
     }
     let wide = quantized.layers.iter().any(|l| l.bits > 8)
@@ -86,23 +80,49 @@ pub fn export(network: &Network, quantized: &QuantizedNetwork) -> Result<Exporte
     })
 }
 
+/// A value on grids one after the other: each of all channels, or one for each.
+fn on_grids(
+    writer: &mut Writer,
+    node: &Node,
+    value: &str,
+    (grids, channels): (&[QuantizedActivation], usize),
+) -> Result<String, String> {
+    let mut value = value.to_string();
+    let together = |a: &QuantizedActivation, b: &QuantizedActivation| {
+        a.channel.is_some() && b.channel > a.channel && a.bits == b.bits
+    };
+    for one in grids.chunk_by(together) {
+        if one[0].channel.is_some() && one.len() != channels {
+            return Err(format!(
+                "{}: a grid for {} of {channels} channels, which QuantizeLinear has not",
+                node.name,
+                one.len()
+            ));
+        }
+        value = on_grid(writer, &node.name, &value, one);
+    }
+    Ok(value)
+}
+
 /// `QuantizeLinear` and `DequantizeLinear`, with a `Clip` of the codes between them where they are fewer than their type has.
-fn on_grid(writer: &mut Writer, name: &str, value: &str, grid: &QuantizedActivation) -> String {
-    let scale = writer.floats(format!("{value}.scale"), &[], &[grid.scale]);
-    let zero = writer.codes(
-        format!("{value}.zero_point"),
-        &[],
-        &[grid.zero_point],
-        grid.bits,
-    );
-    let mut codes = writer.node("QuantizeLinear", name, &[value, &scale, &zero], vec![]);
-    if !matches!(grid.bits, 8 | 16) {
-        let top = ((1u32 << grid.bits) - 1) as u16;
-        let low = writer.codes(format!("{value}.low"), &[], &[0], grid.bits);
-        let high = writer.codes(format!("{value}.high"), &[], &[top], grid.bits);
+fn on_grid(writer: &mut Writer, name: &str, value: &str, grids: &[QuantizedActivation]) -> String {
+    let bits = grids[0].bits;
+    let several = grids[0].channel.is_some();
+    let extents = if several { vec![grids.len()] } else { vec![] };
+    let axis = || Vec::from_iter(several.then_some(Setting::Int("axis", 1)));
+    let scales: Vec<f32> = grids.iter().map(|g| g.scale).collect();
+    let zeros: Vec<u16> = grids.iter().map(|g| g.zero_point).collect();
+    let scale = writer.floats(format!("{value}.scale"), &extents, &scales);
+    let zero = writer.codes(format!("{value}.zero_point"), &extents, &zeros, bits);
+    let read = [value, &scale, &zero];
+    let mut codes = writer.node("QuantizeLinear", name, &read, axis());
+    if !matches!(bits, 8 | 16) {
+        let top = ((1u32 << bits) - 1) as u16;
+        let low = writer.codes(format!("{value}.low"), &[], &[0], bits);
+        let high = writer.codes(format!("{value}.high"), &[], &[top], bits);
         codes = writer.node("Clip", name, &[&codes, &low, &high], vec![]);
     }
-    writer.node("DequantizeLinear", name, &[&codes, &scale, &zero], vec![])
+    writer.node("DequantizeLinear", name, &[&codes, &scale, &zero], axis())
 }
 
 /// Names of a layer's weights and bias.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{At, QuantizedActivation, QuantizedLayer, QuantizedNetwork};
-use crate::network::onnx::{Grid, QuantizedModel, Steps};
+use crate::network::onnx::{QuantizedModel, Steps};
 use crate::network::skeleton::{Pair, Pairing, Side, Source, Step, pair};
 use crate::network::{Network, Node};
 
@@ -88,11 +88,13 @@ pub fn own(file: &QuantizedModel) -> Result<QuantizedNetwork, String> {
         .steps
         .iter()
         .map(|(&i, steps)| layer(i, &nodes[i], &nodes[i], steps));
-    let grids = file.grids.iter();
-    let activations = grids.map(|(&i, grid)| activation(i, At::Output, grid, &nodes[i].name));
+    let mut activations = Vec::new();
+    for (&i, grid) in &file.grids {
+        activations.extend(on_grid(&file.imported.network, (i, At::Output), grid)?);
+    }
     Ok(QuantizedNetwork {
         layers: layers.collect::<Result<_, _>>()?,
-        activations: activations.collect::<Result<_, _>>()?,
+        activations,
     })
 }
 
@@ -182,7 +184,7 @@ fn same_floats(own: &Node, theirs: &Node) -> Result<Option<String>, String> {
 type Reader = Option<(usize, usize)>;
 
 /// A reader, and the grids on the way to it.
-type Reading = (Reader, Vec<(At, Grid)>);
+type Reading = (Reader, Vec<(At, Steps)>);
 
 /// The file's grids at the places of the full-precision network.
 fn activations(float: &Network, pairing: &Pairing) -> Result<Vec<QuantizedActivation>, String> {
@@ -210,7 +212,7 @@ fn activations(float: &Network, pairing: &Pairing) -> Result<Vec<QuantizedActiva
         let name = node.map_or("the input", |n| &float.nodes[n].name);
         if let (Some(node), Some((_, places))) = (node, readings.first()) {
             for (at, grid) in &places[..common] {
-                found.push(activation(*node, *at, grid, name)?);
+                found.extend(on_grid(float, (*node, *at), grid)?);
             }
         }
         for (reader, places) in readings {
@@ -220,12 +222,7 @@ fn activations(float: &Network, pairing: &Pairing) -> Result<Vec<QuantizedActiva
                         "{name}: some of its readers see a grid before its activation and others do not"
                     ));
                 };
-                found.push(activation(
-                    *node,
-                    At::Input(*k),
-                    grid,
-                    &float.nodes[*node].name,
-                )?);
+                found.extend(on_grid(float, (*node, At::Input(*k)), grid)?);
             }
         }
     }
@@ -249,7 +246,7 @@ fn common(readings: &[Reading]) -> usize {
         return 0;
     };
     let shared =
-        |other: &Vec<(At, Grid)>| first.iter().zip(other).take_while(|(a, b)| a == b).count();
+        |other: &Vec<(At, Steps)>| first.iter().zip(other).take_while(|(a, b)| a == b).count();
     rest.iter()
         .map(|(_, other)| shared(other))
         .min()
@@ -257,7 +254,7 @@ fn common(readings: &[Reading]) -> usize {
 }
 
 /// Where the grids of the file's trail stand on the full-precision network's.
-fn places(float: &Network, own: &Source, theirs: &Source) -> Result<Vec<(At, Grid)>, String> {
+fn places(float: &Network, own: &Source, theirs: &Source) -> Result<Vec<(At, Steps)>, String> {
     let apart = own
         .trail
         .iter()
@@ -279,15 +276,32 @@ fn places(float: &Network, own: &Source, theirs: &Source) -> Result<Vec<(At, Gri
         .rposition(|s| matches!(s, Step::Activation(..)));
     let place = |(i, step): (usize, &Step)| match step {
         Step::Grid(grid) if last.is_some_and(|last| i < last) && !own.trail.is_empty() => {
-            Some((At::Inner, *grid))
+            Some((At::Inner, grid.clone()))
         }
-        Step::Grid(grid) => Some((At::Output, *grid)),
+        Step::Grid(grid) => Some((At::Output, grid.clone())),
         Step::Activation(..) => None,
     };
     Ok(theirs.trail.iter().enumerate().filter_map(place).collect())
 }
 
-fn activation(node: usize, at: At, grid: &Grid, name: &str) -> Result<QuantizedActivation, String> {
+/// One grid of all channels, or one for each.
+fn on_grid(
+    network: &Network,
+    (node, at): (usize, At),
+    grid: &Steps,
+) -> Result<Vec<QuantizedActivation>, String> {
+    let name = &network.nodes[node].name;
+    let shape = match at {
+        At::Input(k) => network.shape(network.nodes[node].inputs[k]),
+        At::Inner | At::Output => network.nodes[node].shape,
+    };
+    if ![1, shape.c].contains(&grid.scale.len()) {
+        return Err(format!(
+            "{name}: {} grids for {} channels",
+            grid.scale.len(),
+            shape.c
+        ));
+    }
     let bits = width(grid.low, grid.high);
     if grid.high - grid.low + 1 != 1 << bits {
         return Err(format!(
@@ -295,11 +309,13 @@ fn activation(node: usize, at: At, grid: &Grid, name: &str) -> Result<QuantizedA
             grid.low, grid.high
         ));
     }
-    Ok(QuantizedActivation {
+    let of = |(c, (scale, zero)): (usize, (f32, i64))| QuantizedActivation {
         node,
         at,
         bits,
-        scale: grid.scale,
-        zero_point: (grid.zero - grid.low) as u16,
-    })
+        scale,
+        zero_point: (zero - grid.low) as u16,
+        channel: (grid.scale.len() > 1).then_some(c as u32),
+    };
+    Ok(grid.each().enumerate().map(of).collect())
 }

@@ -3,7 +3,8 @@
 //! For a layer `L`: `L.codes` (U8 up to 8 bits, U16 above; the weight's shape), `L.scale` (F32), `L.zero_point` (U16); further orders k = 2.. of
 //! an expansion as `L.order<k>.codes` and so on; `L.column_scale` and `L.bias` (F32) where the method has them; `L.weight` (F32), the dequantized weights, on request.
 //! Where activations are quantized, a node `N` has `N.activation_scale` (F32, one value) and `N.activation_zero_point` (U16, one value);
-//! `N.inner` or `N.input<k>` stands for `N` where the grid is before its activation or of one input, `.grid<n>` behind it at the n-th of a place.
+//! `N.inner` or `N.input<k>` stands for `N` where the grid is before its activation or of one input, `.grid<n>` behind it at the n-th of a place
+//! (of grids of one channel each, the header says which).
 //! The metadata key `quantbound` holds a [`Header`] as JSON.
 
 use std::collections::{BTreeMap, HashMap};
@@ -54,6 +55,9 @@ pub struct ActivationHeader {
     /// Which of the node's values.
     #[serde(default, skip_serializing_if = "is_output")]
     pub at: At,
+    /// The only channel that is on the grid, where it is not all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<u32>,
 }
 
 fn is_output(at: &At) -> bool {
@@ -236,6 +240,7 @@ pub fn write(
             name: node.clone(),
             bits: grid.bits,
             at: grid.at,
+            channel: grid.channel,
         });
     }
     let header = Header {
@@ -459,6 +464,7 @@ impl Reader<'_> {
                 bits: own.bits,
                 scale,
                 zero_point,
+                channel: own.channel,
             }),
             _ => Err(damaged(
                 self.path,

@@ -121,7 +121,9 @@ impl Interval {
                 reference,
                 quantized,
             } = state.to_mut();
-            for ((d, y), q) in difference.iter_mut().zip(reference).zip(quantized) {
+            let values = difference.iter_mut().zip(reference).zip(quantized);
+            let channels = values.enumerate();
+            for (_, ((d, y), q)) in channels.filter(|(c, _)| grid.covers(*c)) {
                 (*d, *q) = rounded(grid, *d, *y, *q);
                 if self.cap {
                     *d = d.intersect(q.sub(*y));

@@ -113,7 +113,8 @@ impl<T: Real> CentredPass<'_, T> {
             let mut grids = self.variant.grids(i, At::Input(k)).peekable();
             match grids.peek() {
                 Some(_) => Cow::Owned(grids.fold(states[v].clone(), |s, grid| {
-                    s.on(grid, |q| quantize(q, grid, split))
+                    let shape = self.pass.network.shape(v);
+                    s.on(grid, shape, |q| quantize(q, shape, grid, split))
                 })),
                 None => Cow::Borrowed(&states[v]),
             }
@@ -163,7 +164,13 @@ impl<T: Real> CentredPass<'_, T> {
                 true if step.drifts => state.region(k),
                 true => Region::same(state.region(k).y),
             };
-            let on = |region, at| self.variant.grids(i, at).fold(region, Region::on);
+            let channel = k / node.shape.pixels();
+            let on = |region, at| {
+                let grids = self.variant.grids(i, at);
+                grids
+                    .filter(|grid| grid.covers(channel))
+                    .fold(region, Region::on)
+            };
             let after = on(before, At::Inner).activated(node.activation);
             let after = on(after, At::Output);
             let endless = |r: Range| r.magnitude() == f64::INFINITY;
@@ -171,12 +178,12 @@ impl<T: Real> CentredPass<'_, T> {
             state.set(k, after);
         }
         for grid in self.variant.grids(i, At::Inner) {
-            quantize(&mut q, grid, split);
+            quantize(&mut q, node.shape, grid, split);
         }
         activate_all(&mut y, node.activation);
         activate_all(&mut q, node.activation);
         for grid in self.variant.grids(i, At::Output) {
-            quantize(&mut q, grid, split);
+            quantize(&mut q, node.shape, grid, split);
         }
         State { y, q, ..state }
     }
@@ -427,8 +434,8 @@ impl<T: Real> State<T> {
     }
 
     /// With the variant's numbers put on a grid, for one reader.
-    fn on(mut self, grid: &QuantizedActivation, snap: impl Fn(&mut [T])) -> Self {
-        for k in 0..self.q.len() {
+    fn on(mut self, grid: &QuantizedActivation, shape: Shape, snap: impl Fn(&mut [T])) -> Self {
+        for k in (0..self.q.len()).filter(|k| grid.covers(k / shape.pixels())) {
             let region = self.region(k).on(grid);
             self.set(k, region);
         }

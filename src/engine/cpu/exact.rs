@@ -85,7 +85,8 @@ impl<T: Real> ExactPass<'_, T> {
             let mut grids = model.grids(i, At::Input(k)).peekable();
             match grids.peek() {
                 Some(_) => {
-                    Cow::Owned(grids.fold(value.clone(), |value, grid| value.on(grid, split)))
+                    let shape = self.pass.network.shape(v);
+                    Cow::Owned(grids.fold(value.clone(), |y, grid| y.on(grid, shape, split)))
                 }
                 None => Cow::Borrowed(value),
             }
@@ -120,7 +121,10 @@ impl<T: Real> ExactPass<'_, T> {
         };
         error.iter_mut().for_each(|e| *e = up * (*e + floor));
         let before = Value { y, error };
-        let on = |value: Value<T>, at| model.grids(i, at).fold(value, |v, g| v.on(g, split));
+        let on = |value: Value<T>, at| {
+            let grids = model.grids(i, at);
+            grids.fold(value, |y, grid| y.on(grid, node.shape, split))
+        };
         let mut value = on(before, At::Inner);
         for (y, e) in value.y.iter_mut().zip(value.error.iter_mut()) {
             let p: f64 = (*y).into();
@@ -135,10 +139,12 @@ impl<T: Real> ExactPass<'_, T> {
 impl<T: Real> Value<T> {
     /// On a grid. Any rounding of half a step at most that keeps the side of zero is one that bounds speak of, so one as far
     /// from the exact value's as that is from this one; or zero, where the exact value's side is not known.
-    fn on(mut self, grid: &QuantizedActivation, split: Split) -> Self {
+    fn on(mut self, grid: &QuantizedActivation, shape: Shape, split: Split) -> Self {
         let before = self.y.to_vec();
-        quantize(&mut self.y, grid, split);
-        for ((&z, &x), e) in self.y.iter().zip(&before).zip(self.error.iter_mut()) {
+        quantize(&mut self.y, shape, grid, split);
+        let values = self.y.iter().zip(&before).zip(self.error.iter_mut());
+        let covered = |k: &usize| grid.covers(k / shape.pixels());
+        for (_, ((&z, &x), e)) in values.enumerate().filter(|(k, _)| covered(k)) {
             let (z, x): (f64, f64) = (z.into(), x.into());
             if x.abs().next_down() <= *e {
                 *e = e.max(z.abs().next_up());

@@ -179,7 +179,7 @@ impl<T: Real> Pass<'_, T> {
         for grid in grids {
             if let At::Input(k) = grid.at {
                 let copy = copies[k].get_or_insert_with(|| read[k].0.to_vec());
-                quantize(copy, grid, self.split);
+                quantize(copy, read[k].1, grid, self.split);
             }
         }
         let own = read.iter().zip(&copies);
@@ -195,12 +195,12 @@ impl<T: Real> Pass<'_, T> {
         apply(node, params, &inputs, out, fused, self.split, self.buffers);
         if inner {
             for grid in grids.iter().filter(|g| g.at == At::Inner) {
-                quantize(out, grid, self.split);
+                quantize(out, node.shape, grid, self.split);
             }
             activate_all(out, node.activation);
         }
         for grid in grids.iter().filter(|g| g.at == At::Output) {
-            quantize(out, grid, self.split);
+            quantize(out, node.shape, grid, self.split);
         }
     }
 }

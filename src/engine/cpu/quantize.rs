@@ -3,14 +3,23 @@
 use super::real::Real;
 use super::split::Split;
 use crate::quant::QuantizedActivation;
+use crate::tensor::Shape;
 use crate::tensor::simd::{Kernel, dispatch};
 
 /// Elements of one piece of work.
 const ELEMENTS: usize = 1 << 15;
 
-/// Replaces each value by the one that [`QuantizedActivation::apply`] gives, in the engine's number type.
-pub fn quantize<T: Real>(values: &mut [T], grid: &QuantizedActivation, split: Split) {
+/// Replaces each value of a map that is on a grid by the one that [`QuantizedActivation::apply`] gives, in the engine's number
+/// type.
+pub fn quantize<T: Real>(values: &mut [T], shape: Shape, grid: &QuantizedActivation, split: Split) {
     let (low, high) = grid.levels();
+    let values = match grid.channel {
+        None => values,
+        Some(c) => {
+            let from = c as usize * shape.pixels();
+            &mut values[from..from + shape.pixels()]
+        }
+    };
     split.chunks(values, ELEMENTS, |_, values| {
         dispatch(Snap {
             values,

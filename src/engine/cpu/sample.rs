@@ -242,9 +242,12 @@ impl<T: Real> SamplePass<'_, T> {
                         }
                     };
                     let linear = Activation::Identity;
-                    let before = self
-                        .variant
-                        .grids(i, At::Inner)
+                    let grids = |at| {
+                        let channel = k / node.shape.pixels();
+                        let all = self.variant.grids(i, at);
+                        all.filter(move |grid| grid.covers(channel))
+                    };
+                    let before = grids(At::Inner)
                         .fold(before, |e, grid| on_grid(grid, linear, (low, high), e));
                     let after = match (p.is_finite(), m < terms.limit) {
                         (true, true) => pruned(node.activation, low, high, before),
@@ -253,7 +256,7 @@ impl<T: Real> SamplePass<'_, T> {
                     };
                     let ends = [low, high].map(|p| activate(node.activation, p));
                     let mut range = node.activation;
-                    *e = self.variant.grids(i, At::Output).fold(after, |e, grid| {
+                    *e = grids(At::Output).fold(after, |e, grid| {
                         // A second grid may reach beyond the activation's range.
                         let range = std::mem::replace(&mut range, linear);
                         on_grid(grid, range, (ends[0], ends[1]), e)
@@ -292,8 +295,11 @@ impl<T: Real> SamplePass<'_, T> {
     /// The errors of what node `i` reads as input `k`: with grids of its own there, those of values on them.
     fn read(&self, i: usize, k: usize, state: &State<T>, wide: &Buffers<f64>) -> Buffer<f64> {
         let mut error = state.error.map(state.y.len(), wide);
+        let network = self.pass.network;
+        let pixels = network.shape(network.nodes[i].inputs[k]).pixels();
         for grid in self.variant.grids(i, At::Input(k)) {
-            for (j, e) in error.iter_mut().enumerate() {
+            let covered = |j: &usize| grid.covers(j / pixels);
+            for (j, e) in error.iter_mut().enumerate().filter(|(j, _)| covered(j)) {
                 let y: f64 = state.y[j].into();
                 let (low, high) = match &state.reach {
                     Spread::Map(reach) => ((y - reach[j]).next_down(), (y + reach[j]).next_up()),

@@ -392,10 +392,11 @@ impl Runner for GpuRunner<'_> {
         for grid in &variant.activations {
             grid.fits(self.network)
                 .map_err(|why| EngineError::Usage(format!("node {}: {why}", grid.node)))?;
-            if grid.at != At::Output || activations[grid.node].is_some() {
+            let usual = grid.at == At::Output && grid.channel.is_none();
+            if !usual || activations[grid.node].is_some() {
                 return Err(EngineError::Unsupported {
                     node: self.network.nodes[grid.node].name.clone(),
-                    problem: "has a grid on its input, before its activation, or a second one; run with --backend cpu"
+                    problem: "has a grid on its input, before its activation, for one channel, or a second one; run with --backend cpu"
                         .into(),
                 });
             }

@@ -51,7 +51,7 @@ use super::checkpoint;
 use super::graph::Network;
 use crate::tensor::memory;
 
-pub use self::quantized::{Grid, QuantizedModel, Steps, import_quantized, import_quantized_file};
+pub use self::quantized::{QuantizedModel, Steps, import_quantized, import_quantized_file};
 pub use self::writer::{Setting, Writer};
 
 /// Oldest operator set that is read.

@@ -165,6 +165,7 @@ fn one_layer_by_hand() {
         bits: 4,
         scale: 0.5,
         zero_point: 0,
+        channel: None,
     };
     let near = |got: f64, want: f64| assert!(got >= want && got < want + 1e-4, "{got}, {want}");
     let relu = one_layer(Activation::Relu);

@@ -7,7 +7,8 @@ use super::naive;
 use super::random_network::Random;
 
 /// Grids at about three quarters of the nodes, on outputs for the most part, else before the activation or on one input
-/// alone. `values` are what the nodes take for some input: grids reach beyond it, or not as far.
+/// alone; some of them for a channel alone. `values` are what the nodes take for some input: grids reach beyond it, or not
+/// as far.
 pub fn grids(
     network: &Network,
     values: &[Vec<f64>],
@@ -35,13 +36,30 @@ pub fn grids(
         };
         let reach = [0.3, 1.0, 2.0][random.below(3)] * seen.clamp(1e-3, 1e30);
         let scale = reach as f32 / last as f32;
-        grids.push(QuantizedActivation {
+        let channels = match at {
+            At::Input(k) => network.shape(node.inputs[k]).c,
+            _ => node.shape.c,
+        };
+        let grid = QuantizedActivation {
             node: i,
             at,
             bits,
             scale,
             zero_point,
-        });
+            channel: None,
+        };
+        match random.below(4) {
+            0 => grids.extend((0..channels).filter(|c| c % 3 < 2).map(|c| {
+                let scale = scale * (1.0 + c as f32 / channels as f32);
+                let channel = Some(c as u32);
+                QuantizedActivation {
+                    scale,
+                    channel,
+                    ..grid
+                }
+            })),
+            _ => grids.push(grid),
+        }
     }
     grids
 }
@@ -60,8 +78,15 @@ pub fn forward(
     let mut values: Vec<Vec<f64>> = vec![input.to_vec()];
     for (i, node) in network.nodes.iter().enumerate() {
         let mut on = |at: At, map: &mut Vec<f64>| {
+            let pixels = match at {
+                At::Input(k) => network.shape(node.inputs[k]).pixels(),
+                _ => node.shape.pixels(),
+            };
             for grid in grids.iter().filter(|g| g.node == i && g.at == at) {
-                map.iter_mut().for_each(|x| *x = round(grid, *x));
+                let covered = |k: usize| grid.channel.is_none_or(|c| c as usize == k / pixels);
+                for (_, x) in map.iter_mut().enumerate().filter(|(k, _)| covered(*k)) {
+                    *x = round(grid, *x);
+                }
             }
         };
         let mut maps = Vec::new();

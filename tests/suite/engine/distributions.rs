@@ -272,6 +272,13 @@ fn wrong_calls_are_refused() {
             (QuantizedActivation { node: 7, ..grid }, "no node 7"),
             (
                 QuantizedActivation {
+                    channel: Some(99),
+                    ..grid
+                },
+                "no channel 99",
+            ),
+            (
+                QuantizedActivation {
                     zero_point: 16,
                     ..grid
                 },

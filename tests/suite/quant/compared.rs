@@ -2,11 +2,18 @@
 
 use std::path::Path;
 
+use quantbound::engine::Engine;
 use quantbound::engine::cpu::CpuEngine;
-use quantbound::experiment::comparison::{Comparison, File, compare};
+use quantbound::experiment::comparison::{Comparison, File, Worst, compare};
+use quantbound::network::Network;
+use quantbound::quant::activation::is_quantized;
+use quantbound::quant::exported::export;
+use quantbound::quant::uniform::{Scheme, Uniform};
+use quantbound::quant::{At, Granularity, QuantizedActivation, QuantizedNetwork, Quantizer};
 use quantbound::tensor::Batch;
 
 use crate::common::onnx_golden::uniform;
+use crate::common::tiny::{Tiny, program, said, source};
 
 fn open(path: &str) -> File {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -15,15 +22,17 @@ fn open(path: &str) -> File {
     File::open(&path, None).unwrap_or_else(|e| panic!("{e}"))
 }
 
+fn pictures(of: &Network, seed: u64) -> Batch {
+    Batch {
+        shape: of.input,
+        data: uniform(seed, 2 * of.input.len()),
+    }
+}
+
 fn compared(a: &File, b: &File) -> Comparison {
-    let shape = a.network().input;
-    let batch = |seed| Batch {
-        shape,
-        data: uniform(seed, 2 * shape.len()),
-    };
     let engine = CpuEngine::f32(Some(1)).unwrap();
-    compare(&engine, a, b, [1, 2].map(|s| Ok(batch(s))).into_iter())
-        .unwrap_or_else(|e| panic!("{e}"))
+    let batches = [1, 2].map(|seed| Ok(pictures(a.network(), seed)));
+    compare(&engine, a, b, batches.into_iter()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 #[test]
@@ -67,4 +76,205 @@ fn a_planted_fault_is_the_first_row() {
             }
         }
     }
+}
+
+/// A form of `float` whose activations are on grids of eight bits that hold what the images make of them.
+fn sound(float: &Network, bits: u32, granularity: Granularity) -> QuantizedNetwork {
+    let quantizer = Uniform::new(bits, granularity, Scheme::Asymmetric).unwrap();
+    let mut quantized = quantizer.quantize(float).unwrap();
+    let engine = CpuEngine::f32(Some(1)).unwrap();
+    let mut runner = engine.prepare(float).unwrap();
+    let values = [1, 2].map(|seed| runner.trace(&pictures(float, seed), None).unwrap());
+    for node in (0..float.nodes.len()).filter(|&i| is_quantized(&float.nodes[i])) {
+        let ends = |ends: (f64, f64), x: &f64| (ends.0.min(*x), ends.1.max(*x));
+        let seen = values.iter().flat_map(|all| &all[node].data);
+        let (low, high) = seen.fold((0.0, 0.0), ends);
+        let scale = (1.1 * (high - low) / 255.0) as f32;
+        quantized.activations.push(QuantizedActivation {
+            node,
+            at: At::Output,
+            bits: 8,
+            scale,
+            zero_point: (-1.05 * low / f64::from(scale)).round() as u16,
+            channel: None,
+        });
+    }
+    quantized
+}
+
+/// What may be wrong with a layer of a file, and in which channel where it is one's.
+const FAULTS: [(&str, Option<usize>); 4] = [
+    ("its weights' scales are doubled", None),
+    ("the zero point of channel 1 is off", Some(1)),
+    ("the zero point of its values is off", None),
+    ("the bias of channel 2 is another", Some(2)),
+];
+
+/// The fault of this index in the layer at `node`.
+fn plant(fault: usize, of: &QuantizedNetwork, float: &Network, node: usize) -> QuantizedNetwork {
+    let mut wrong = of.clone();
+    let layer = wrong.layers.iter_mut().find(|l| l.node == node).unwrap();
+    match fault {
+        0 => layer.scale.iter_mut().for_each(|s| *s *= 2.0),
+        1 => {
+            // Where the layer has one zero point, codes that are off say the same.
+            let row = layer.codes.len() / float.nodes[node].affine().unwrap().out;
+            let most = (1 << layer.bits) - 1;
+            let off = |code: &mut u16| *code = (*code + (most + 1) / 4).min(most);
+            match layer.zero_point.len() {
+                1 => layer.codes[row..2 * row].iter_mut().for_each(off),
+                _ => off(&mut layer.zero_point[1]),
+            }
+        }
+        2 => {
+            let grid = wrong
+                .activations
+                .iter_mut()
+                .find(|g| g.node == node)
+                .unwrap();
+            grid.zero_point = (grid.zero_point + 80) % 256;
+        }
+        _ => {
+            let bias = float.nodes[node].affine().unwrap().bias;
+            let largest = bias.iter().fold(0.0f32, |m, b| m.max(b.abs()));
+            let mut bias = bias.to_vec();
+            bias[2] += largest.max(0.5);
+            layer.bias = Some(bias);
+        }
+    }
+    wrong
+}
+
+#[test]
+fn beside_its_grids_a_sound_layer_is_1_and_a_faulty_one_many() {
+    let path = "onnx/mobilenet_v2_torchscript.onnx";
+    let float = open(path);
+    let network = float.network();
+    let layers: Vec<usize> = network.layers().collect();
+    let dir = tempfile::tempdir().unwrap();
+    let written = |quantized: &QuantizedNetwork| {
+        let file = dir.path().join("quantized.onnx");
+        std::fs::write(&file, export(network, quantized).unwrap().bytes).unwrap();
+        File::open(&file, None).unwrap()
+    };
+    for (bits, granularity) in [
+        (8, Granularity::PerTensor),
+        (8, Granularity::PerChannel),
+        (4, Granularity::PerChannel),
+    ] {
+        let good = sound(network, bits, granularity);
+        let found = compared(&float, &written(&good));
+        for c in &found.layers {
+            let (channel, times) = c.beside_grid.unwrap();
+            let name = &network.nodes[c.pair.a].name;
+            assert!(
+                times <= 1.2,
+                "{bits} bits, {granularity:?}: {name}, channel {channel}: {times}"
+            );
+        }
+        for &node in &layers {
+            for (fault, (what, channel)) in FAULTS.iter().enumerate() {
+                let wrong = plant(fault, &good, network, node);
+                let found = compared(&float, &written(&wrong));
+                let [first, second] = [0, 1].map(|i| found.layers[i].beside_grid.unwrap());
+                let case = format!(
+                    "{bits} bits, {granularity:?}, {}: {what}: {first:?}, then {second:?}",
+                    network.nodes[node].name
+                );
+                assert_eq!(found.layers[0].pair.a, node, "{case}");
+                assert!(first.1 > 2.0 * second.1, "{case}");
+                if let Some(channel) = channel {
+                    assert_eq!(first.0, *channel, "{case}");
+                }
+            }
+        }
+    }
+}
+
+/// A channel whose weights are far below the layer's one step is lost: nothing is wrong with the file, and a fault elsewhere
+/// is the first row all the same.
+#[test]
+fn a_coarse_grid_is_no_fault() {
+    let float = open("onnx/mobilenet_v2_torchscript.onnx");
+    let mut network = float.network().clone();
+    let layers: Vec<usize> = network.layers().collect();
+    let (before, coarse, faulty) = (layers[0], layers[1], layers[4]);
+    // What one layer makes smaller in a channel, the next one makes larger.
+    for (node, factor) in [(before, 1e-3), (coarse, 1e3)] {
+        let row = network.nodes[node].affine().unwrap().fan_in();
+        let weights = network.nodes[node].weight_mut().unwrap().data_mut();
+        weights[..row].iter_mut().for_each(|w| *w *= factor);
+    }
+    network.nodes[before].bias_mut().unwrap()[0] *= 1e-3;
+    let dir = tempfile::tempdir().unwrap();
+    let written = |name: &str, quantized: &QuantizedNetwork| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, export(&network, quantized).unwrap().bytes).unwrap();
+        File::open(&file, None).unwrap()
+    };
+    let float = written("float.onnx", &QuantizedNetwork::default());
+    let good = sound(&network, 8, Granularity::PerTensor);
+    let mut wrong = good.clone();
+    let layer = wrong.layers.iter_mut().find(|l| l.node == faulty).unwrap();
+    layer.scale.iter_mut().for_each(|s| *s *= 1.2);
+    let mut found = compared(&float, &written("wrong.onnx", &wrong));
+    assert_eq!(found.layers[0].pair.a, faulty);
+    found.sort(Worst::Channel);
+    assert_ne!(found.layers[0].pair.a, faulty);
+    found.sort(Worst::Grid);
+    assert_eq!(found.layers[0].pair.a, faulty);
+}
+
+/// The command: the fault first, 80 columns, the other orders, JSON, and exit code 2 where a layer cannot be compared.
+#[test]
+fn the_command_says_it_in_80_columns() {
+    let tiny = Tiny::new();
+    let images = tiny.path("images");
+    let a = source("tests/fixtures/onnx/resnet_torchscript.onnx");
+    let faulty = source("tests/fixtures/quantized/resnet_qdq_s8s8_scale.onnx");
+    let diff = |b: &Path, more: &[&str]| {
+        let usual: [&dyn AsRef<std::ffi::OsStr>; 6] =
+            [&"diff", &a, &b, &"--images", &images, &"--backend=cpu"];
+        said(&program(&usual).args(more).output().unwrap())
+    };
+    for by in ["", "--by=grid", "--by=channel", "--by=sqnr"] {
+        let (text, code) = diff(&faulty, &Vec::from_iter((!by.is_empty()).then_some(by)));
+        assert_eq!(code, Some(0), "{text}");
+        for line in text.lines().filter(|l| !l.contains("pictures:")) {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        let mut rows = text.lines().skip_while(|l| !l.starts_with("layer"));
+        assert!(rows.next().unwrap().contains("x grid"), "{text}");
+        assert!(
+            by == "--by=sqnr" || rows.next().unwrap().contains("/5/conv1"),
+            "{text}"
+        );
+    }
+    let (text, code) = diff(&faulty, &["--json", "--limit=1"]);
+    assert_eq!(code, Some(0), "{text}");
+    let told = serde_json::Deserializer::from_str(&text).into_iter::<serde_json::Value>();
+    let told = told.into_iter().next().unwrap().unwrap();
+    assert_eq!(told["layers_compared"], told["layers_expected"]);
+    assert!(
+        told["layers"][0]["times_grid"].as_f64().unwrap() > 5.0,
+        "{text}"
+    );
+    // Floats: no grids to be beside.
+    let (text, code) = diff(&a, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!text.contains("x grid"), "{text}");
+    let (text, code) = diff(&a, &["--by=grid"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("nothing in it is on a grid"), "{text}");
+    let float = open("onnx/resnet_torchscript.onnx");
+    let mut wrong = sound(float.network(), 8, Granularity::PerChannel);
+    let bias = float.network().nodes[wrong.layers[2].node]
+        .affine()
+        .unwrap()
+        .bias;
+    wrong.layers[2].bias = Some(vec![f32::NAN; bias.len()]);
+    let nan = tiny.path("nan.onnx");
+    std::fs::write(&nan, export(float.network(), &wrong).unwrap().bytes).unwrap();
+    let (text, code) = diff(&nan, &[]);
+    assert_eq!(code, Some(2), "{text}");
 }

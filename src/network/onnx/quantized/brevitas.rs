@@ -5,7 +5,7 @@ use super::super::constant::{Constant, Data, Kind};
 use super::super::importer::Importer;
 use super::super::proto;
 use super::codes::Parameters;
-use super::record::{Grid, Steps, Stored};
+use super::record::{Steps, Stored};
 
 impl<'a> Importer<'a> {
     /// The number at input `i`, which must be whole.
@@ -57,15 +57,15 @@ impl<'a> Importer<'a> {
         if !self.is_constant(node, 0) {
             if axis.is_some() {
                 return Err(
-                    "puts a computed value on several grids; one for a whole tensor is known"
+                    "puts a computed value on several grids; of Quant, one for a whole tensor is known"
                         .into(),
                 );
             }
-            let grid = Grid {
+            let grid = Steps {
                 low,
                 high,
-                zero: zero[0],
-                scale: scale[0],
+                zero,
+                scale,
             };
             let value = self.padded_value(node, 0)?;
             self.carry(node, value, grid)?;

@@ -3,9 +3,9 @@
 use super::super::attributes::Attributes;
 use super::super::constant::{Constant, Data, Kind, index, product};
 use super::super::decode::measure;
-use super::super::importer::Importer;
+use super::super::importer::{Importer, Value, View};
 use super::super::proto;
-use super::record::{Grid, Steps, Stored};
+use super::record::{Steps, Stored};
 
 /// Scales and zero points along an axis.
 pub struct Parameters {
@@ -20,6 +20,32 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// Checks that these are the parameters that codes were made with.
+    pub fn made_with(&self, made: &Steps) -> Result<(), String> {
+        if (&self.scale, &self.zero) == (&made.scale, &made.zero) {
+            return Ok(());
+        }
+        let own = self.scale.iter().zip(&self.zero);
+        let theirs = made.each();
+        let first = own.zip(theirs).find(|((s, z), other)| (**s, **z) != *other);
+        Err(match first {
+            Some(((s, z), (scale, zero))) => format!(
+                "reads codes with scale {s} and zero point {z} that were made with {scale} and {zero}"
+            ),
+            None => format!(
+                "reads codes with {} scales that were made with {}",
+                self.scale.len(),
+                made.scale.len()
+            ),
+        })
+    }
+
+    /// True where all scales and zero points are the same.
+    fn each_alike(&self) -> bool {
+        let pairs = || self.scale.iter().zip(&self.zero);
+        pairs().all(|pair| Some(pair) == pairs().next())
+    }
+
     /// What a code at a position of a tensor of extents `dims` stands for: `(code - zero) * scale`, each step rounded to f32
     /// as runtimes do.
     pub fn float<'p>(&'p self, dims: &[usize]) -> impl Fn(usize, i64) -> f32 + use<'p> {
@@ -44,13 +70,12 @@ pub fn range(kind: Kind) -> Result<(i64, i64), String> {
 }
 
 impl<'a> Importer<'a> {
-    /// Scale and zero point at inputs `scale` and `scale + 1`, along `axis` of a constant of
-    /// extents `dims`; a computed value has none.
+    /// Scale and zero point at inputs `scale` and `scale + 1`, along `axis` of a tensor of extents `dims`.
     pub fn parameters(
         &self,
         node: &'a proto::Node,
         scale: usize,
-        dims: Option<&[usize]>,
+        dims: &[usize],
         axis: i64,
     ) -> Result<Parameters, String> {
         let (extents, scales) = self.floats(node, scale)?;
@@ -73,21 +98,12 @@ impl<'a> Importer<'a> {
             return Err(format!("a scale is {s}; scales are positive numbers"));
         }
         let kind = zeros.map(|z| z.kind);
-        let (scale, zero, axis) = match (scales.len(), dims) {
-            (1, _) => (scales.to_vec(), zero, None),
-            (_, Some(dims)) => {
+        let (scale, zero, axis) = match scales.len() {
+            1 => (scales.to_vec(), zero, None),
+            _ => {
                 let axis = index(axis, dims.len())
                     .ok_or_else(|| format!("axis {axis} of {} axes", dims.len()))?;
                 along(extents, &scales, &zero, axis, dims)?
-            }
-            (n, None) => {
-                let equal = (1..n).all(|i| scales[i] == scales[0] && zero[i] == zero[0]);
-                if !equal {
-                    return Err(format!(
-                        "puts a computed value on {n} grids; one grid for a whole tensor is known"
-                    ));
-                }
-                (vec![scales[0]], vec![zero[0]], None)
             }
         };
         Ok(Parameters {
@@ -98,9 +114,52 @@ impl<'a> Importer<'a> {
         })
     }
 
-    /// The grid of a computed value: parameters at input `scale` and the next one; `kind` where there is no zero point.
-    pub fn grid(&self, node: &'a proto::Node, scale: usize) -> Result<Grid, String> {
-        let p = self.parameters(node, scale, None, 0)?;
+    /// Scale and zero point at inputs `scale` and `scale + 1` of a computed value: one of each, or one per channel along
+    /// `axis`.
+    pub fn parameters_of_value(
+        &self,
+        node: &'a proto::Node,
+        (scale, axis): (usize, i64),
+        value: Value,
+    ) -> Result<Parameters, String> {
+        let shape = self.network.shape(value.id);
+        let (dims, channels) = match value.view {
+            View::Map => (vec![1, shape.c, shape.h, shape.w], 1),
+            View::ChannelsLast => (vec![1, shape.h, shape.w, shape.c], 3),
+            View::Vector => (vec![1, shape.len()], 1),
+            _ => (Vec::new(), 0),
+        };
+        let (_, scales) = self.floats(node, scale)?;
+        if dims.is_empty() && scales.len() > 1 {
+            return Err(
+                "puts values on a grid for each channel, whose channels are not an axis".into(),
+            );
+        }
+        let p = self.parameters(node, scale, &dims, axis)?;
+        let alike = p.each_alike();
+        match p.axis {
+            Some(_) if alike => Ok(Parameters {
+                scale: vec![p.scale[0]],
+                zero: vec![p.zero[0]],
+                axis: None,
+                kind: p.kind,
+            }),
+            Some(axis) if axis != channels => Err(format!(
+                "puts a computed value on {} grids along axis {axis}; one for all of it, or one for each channel, is known",
+                p.scale.len()
+            )),
+            _ => Ok(p),
+        }
+    }
+
+    /// The grid of a computed value: parameters at input `scale` and the next one, one per channel along `axis`.
+    pub fn grid(
+        &self,
+        node: &'a proto::Node,
+        (scale, axis): (usize, i64),
+        value: Value,
+    ) -> Result<Steps, String> {
+        let p = self.parameters_of_value(node, (scale, axis), value)?;
         let kind = match p.kind {
             Some(kind) => kind,
             None => Attributes(&node.attribute)
@@ -114,11 +173,11 @@ impl<'a> Importer<'a> {
                 "puts a computed value on a grid of type {kind:?}; 16 bits are the most"
             ));
         }
-        Ok(Grid {
+        Ok(Steps {
             low,
             high,
-            zero: p.zero[0],
-            scale: p.scale[0],
+            zero: p.zero,
+            scale: p.scale,
         })
     }
 

@@ -5,7 +5,7 @@ use super::super::constant::{Constant, Data, Kind, order, product};
 use super::super::importer::{Importer, Item, Value};
 use super::super::proto;
 use super::codes::range;
-use super::record::{Grid, Steps, Stored, weight_input};
+use super::record::{Steps, Stored, weight_input};
 use crate::network::op::{Activation, Op, Pad, Window};
 
 /// A 1x1 pooling, which changes nothing.
@@ -24,15 +24,15 @@ impl<'a> Importer<'a> {
     /// Codes of a constant, or of a computed value.
     pub(super) fn quantize_linear(&mut self, node: &'a proto::Node) -> Result<(), String> {
         if !self.is_constant(node, 0) {
-            let grid = self.grid(node, 1)?;
             let value = self.padded_value(node, 0)?;
+            let grid = self.grid(node, (1, axis(node)), value)?;
             return self.carry(node, value, grid);
         }
         let constant = self.constant(node, 0)?.clone();
         let values = constant
             .floats()
             .ok_or("quantizes integers; floats are needed")?;
-        let p = self.parameters(node, 1, Some(&constant.dims), axis(node))?;
+        let p = self.parameters(node, 1, &constant.dims, axis(node))?;
         let kind = p.kind.unwrap_or(Kind::Unsigned(8));
         let (low, high) = range(kind)?;
         let inner = match p.axis {
@@ -59,22 +59,17 @@ impl<'a> Importer<'a> {
             let made = self
                 .record
                 .as_ref()
-                .and_then(|r| r.coded.get(name).copied());
+                .and_then(|r| r.coded.get(name).cloned());
             let made =
                 made.ok_or_else(|| format!("dequantizes {name:?}, which is no tensor of codes"))?;
-            let p = self.parameters(node, 1, None, 0)?;
-            if (p.scale[0], p.zero[0]) != (made.scale, made.zero) {
-                return Err(format!(
-                    "reads codes with scale {} and zero point {} that were made with {} and {}",
-                    p.scale[0], p.zero[0], made.scale, made.zero
-                ));
-            }
             let value = self.unfinished_value(node, 0)?;
+            let p = self.parameters_of_value(node, (1, axis(node)), value)?;
+            p.made_with(&made)?;
             self.computes(value.id, node);
             return self.set(node, value);
         }
         let (dims, kind) = self.codes(node, 0)?;
-        let p = self.parameters(node, 1, Some(&dims), axis(node))?;
+        let p = self.parameters(node, 1, &dims, axis(node))?;
         let floats = self.dequantized(node, 0, &p)?;
         if let Some(name) = node.output.first() {
             self.remember(name, (node, 0), (kind, p))?;
@@ -88,12 +83,16 @@ impl<'a> Importer<'a> {
         &mut self,
         node: &'a proto::Node,
         value: Value,
-        grid: Grid,
+        grid: Steps,
     ) -> Result<(), String> {
-        if !(grid.low..=grid.high).contains(&grid.zero) {
+        if let Some(zero) = grid
+            .zero
+            .iter()
+            .find(|z| !(grid.low..=grid.high).contains(*z))
+        {
             return Err(format!(
-                "the zero point {} is none of the codes {} to {}",
-                grid.zero, grid.low, grid.high
+                "the zero point {zero} is none of the codes {} to {}",
+                grid.low, grid.high
             ));
         }
         self.push(node, CARRIER, &[value.id], Activation::Identity, value.view)?;
@@ -105,7 +104,7 @@ impl<'a> Importer<'a> {
         };
         self.set(node, padded)?;
         if let (Some(record), Some(name)) = (&mut self.record, node.output.first()) {
-            record.grids.insert(id - 1, grid);
+            record.grids.insert(id - 1, grid.clone());
             record.coded.insert(name, grid);
         }
         Ok(())
@@ -117,7 +116,7 @@ impl<'a> Importer<'a> {
         let made = self
             .record
             .as_ref()
-            .and_then(|r| r.coded.get(name).copied());
+            .and_then(|r| r.coded.get(name).cloned());
         let codes = match self.item(node, 0)? {
             Item::Constant(c) if c.integers().is_some() => Some(c.clone()),
             _ => None,
@@ -138,13 +137,13 @@ impl<'a> Importer<'a> {
         let output = node.output.first().ok_or("the node has no output")?;
         if let Some(grid) = made {
             let value = self.unfinished_value(node, 0)?;
-            let narrow = Grid {
+            let narrow = Steps {
                 low: grid.low.max(low),
                 high: grid.high.min(high),
                 ..grid
             };
             if let Some(record) = &mut self.record {
-                record.grids.insert(value.id - 1, narrow);
+                record.grids.insert(value.id - 1, narrow.clone());
                 record.coded.insert(output, narrow);
             }
             self.set(node, value)?;
@@ -173,9 +172,9 @@ impl<'a> Importer<'a> {
         let Some(record) = &self.record else {
             return Ok(false);
         };
-        let coded = |name: &String| record.coded.get(name.as_str()).copied();
-        let grids: Vec<Option<Grid>> = node.input.iter().map(coded).collect();
-        if let Some(grid) = grids.iter().flatten().next().copied() {
+        let coded = |name: &String| record.coded.get(name.as_str()).cloned();
+        let grids: Vec<Option<Steps>> = node.input.iter().map(coded).collect();
+        if let Some(grid) = grids.iter().flatten().next().cloned() {
             let moves = matches!(
                 op,
                 "MaxPool"
@@ -191,7 +190,12 @@ impl<'a> Importer<'a> {
                     | "Gather"
                     | "Dropout"
             );
-            let alike = op == "Concat" && grids.iter().all(|g| *g == Some(grid));
+            let alike = op == "Concat" && grids.iter().all(|g| g.as_ref() == Some(&grid));
+            if grid.scale.len() > 1 && !matches!(op, "MaxPool" | "Identity" | "Dropout") {
+                return Err(
+                    "moves codes that have a grid for each channel; a DequantizeLinear before it is known".into(),
+                );
+            }
             if !moves && !alike {
                 return Err(
                     "computes with integer codes; a DequantizeLinear before it, or an operator of QLinear form, is known"
@@ -201,7 +205,7 @@ impl<'a> Importer<'a> {
             self.dispatch_plain(op, node)?;
             if let Some(record) = &mut self.record {
                 for output in node.output.iter().filter(|o| !o.is_empty()) {
-                    record.coded.insert(output, grid);
+                    record.coded.insert(output, grid.clone());
                 }
             }
             return Ok(true);

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use prost::bytes::Bytes;
 
-pub use self::record::{Grid, QuantizedModel, Steps};
+pub use self::record::{QuantizedModel, Steps};
 use super::OnnxError;
 use crate::network::{NetworkError, checkpoint};
 

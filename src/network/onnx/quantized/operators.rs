@@ -5,7 +5,7 @@ use super::super::attributes::Attributes;
 use super::super::importer::{Importer, Item, Value, View};
 use super::super::proto;
 use super::codes::Parameters;
-use super::record::Grid;
+use super::record::Steps;
 use crate::network::op::{Activation, Op};
 
 /// Extents, values, and the scale of each row, or of all.
@@ -13,11 +13,11 @@ type Weights = (Vec<usize>, Vec<f32>, Vec<f32>);
 
 impl<'a> Importer<'a> {
     /// The grid of the codes at input `i`.
-    fn grid_of(&self, node: &'a proto::Node, i: usize) -> Result<Grid, String> {
+    fn grid_of(&self, node: &'a proto::Node, i: usize) -> Result<Steps, String> {
         let name = self.input(node, i).unwrap_or_default();
         let made = self.record.as_ref().and_then(|r| r.coded.get(name));
         let is_constant = matches!(self.item(node, i), Ok(Item::Constant(_) | Item::Stored(_)));
-        made.copied().ok_or_else(|| match is_constant {
+        made.cloned().ok_or_else(|| match is_constant {
             true => format!(
                 "input {name:?} is a constant: a bias added after a grid is not known; make MatMul and Add one Gemm before \
                  quantizing (ONNX Runtime's quant_pre_process does)"
@@ -30,20 +30,21 @@ impl<'a> Importer<'a> {
     fn operand(&self, node: &'a proto::Node, i: usize) -> Result<(Value, f32), String> {
         let name = self.input(node, i).unwrap_or_default();
         let made = self.grid_of(node, i)?;
-        let p = self.parameters(node, i + 1, None, 0)?;
-        if (p.scale[0], p.zero[0]) != (made.scale, made.zero) {
-            return Err(format!(
-                "reads {name:?} with scale {} and zero point {}; it was made with {} and {}",
-                p.scale[0], p.zero[0], made.scale, made.zero
-            ));
+        let value = self.padded_value(node, i)?;
+        let p = self.parameters_of_value(node, (i + 1, 1), value)?;
+        p.made_with(&made).map_err(|e| format!("{name:?}: {e}"))?;
+        match made.scale[..] {
+            [scale] => Ok((value, scale)),
+            _ => Err(format!(
+                "reads {name:?}, which has a grid for each channel; operators on codes know one for all"
+            )),
         }
-        Ok((self.padded_value(node, i)?, made.scale))
     }
 
     /// The weights whose codes are input 3: extents, values, and the scale of each of the `rows` along `axis`.
     fn coded_weights(&mut self, node: &'a proto::Node, axis: i64) -> Result<Weights, String> {
         let (dims, kind) = self.codes(node, 3)?;
-        let p = self.parameters(node, 4, Some(&dims), axis)?;
+        let p = self.parameters(node, 4, &dims, axis)?;
         let floats = self.dequantized(node, 3, &p)?;
         let scale = p.scale.clone();
         if let Some(name) = node.input.get(3) {
@@ -76,8 +77,8 @@ impl<'a> Importer<'a> {
 
     /// Puts the node's output, which was pushed last, on the grid at input `scale`.
     fn put_on_grid(&mut self, node: &'a proto::Node, scale: usize) -> Result<(), String> {
-        let grid = self.grid(node, scale)?;
         let value = self.made(node)?;
+        let grid = self.grid(node, (scale, 1), value)?;
         self.carry(node, value, grid)
     }
 
@@ -99,10 +100,13 @@ impl<'a> Importer<'a> {
             Some(Some(&[zero])) => zero,
             Some(_) => return Err("its input has several zero points; one is known".into()),
         };
-        if zero != made.zero {
+        let &[scale] = &made.scale[..] else {
+            return Err("its input has a grid for each channel; one for all is known".into());
+        };
+        if [zero] != made.zero[..] {
             return Err(format!(
                 "reads codes with zero point {zero} that were made with {}",
-                made.zero
+                made.zero[0]
             ));
         }
         let value = self.padded_value(node, 0)?;
@@ -149,7 +153,7 @@ impl<'a> Importer<'a> {
             }
         };
         let units = self.made(node)?;
-        self.affine(node, units, &vec![(1.0 / f64::from(made.scale), 0.0); out])
+        self.affine(node, units, &vec![(1.0 / f64::from(scale), 0.0); out])
     }
 
     pub(super) fn qlinear_matmul(&mut self, node: &'a proto::Node) -> Result<(), String> {

@@ -5,30 +5,24 @@ use std::collections::{BTreeMap, HashMap};
 use super::super::{Imported, proto};
 use crate::network::graph::ValueId;
 
-/// The grid of a computed value, per tensor: `scale * (code - zero)` for codes `low..=high`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Grid {
-    /// Smallest code.
-    pub low: i64,
-    /// Largest code.
-    pub high: i64,
-    /// Code of zero.
-    pub zero: i64,
-    /// Distance of neighbours, positive.
-    pub scale: f32,
-}
-
-/// What a layer's weights are multiples of: `scale[o] * (code - zero[o])` for codes `low..=high`.
+/// What weights or computed values are multiples of: `scale[c] * (code - zero[c])` in channel c, for codes `low..=high`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Steps {
     /// Smallest code.
     pub low: i64,
     /// Largest code.
     pub high: i64,
-    /// One, or one per output channel; positive.
+    /// One, or one per (output) channel; positive.
     pub scale: Vec<f32>,
     /// As many as scales.
     pub zero: Vec<i64>,
+}
+
+impl Steps {
+    /// Those of each channel, or of all, that has some of its own: scale and zero point.
+    pub fn each(&self) -> impl Iterator<Item = (f32, i64)> + '_ {
+        self.scale.iter().copied().zip(self.zero.iter().copied())
+    }
 }
 
 /// A quantized model as its file says it.
@@ -37,7 +31,7 @@ pub struct QuantizedModel {
     /// The file's network with dequantized weights and carriers.
     pub imported: Imported,
     /// By carrier, an index into `Network::nodes`.
-    pub grids: BTreeMap<usize, Grid>,
+    pub grids: BTreeMap<usize, Steps>,
     /// By layer, an index into `Network::nodes`; layers whose weights are floats have none.
     pub steps: BTreeMap<usize, Steps>,
 }
@@ -57,7 +51,7 @@ pub struct Stored {
 #[derive(Default)]
 pub struct Record<'a> {
     /// By carrier.
-    pub grids: BTreeMap<usize, Grid>,
+    pub grids: BTreeMap<usize, Steps>,
     /// By layer.
     pub steps: BTreeMap<usize, Steps>,
     /// By name of a float constant.
@@ -65,7 +59,7 @@ pub struct Record<'a> {
     /// By name of a constant of codes that were cut off.
     pub ranges: HashMap<&'a str, (i64, i64)>,
     /// By name of a tensor of codes, the grid that they are of.
-    pub coded: HashMap<&'a str, Grid>,
+    pub coded: HashMap<&'a str, Steps>,
     /// True once the function at the end was left out: grids after it are those of its values, and left out too.
     pub ended: bool,
 }

@@ -139,16 +139,28 @@ fn print(diagnosis: &Diagnosis, variants: &[Variant]) -> std::io::Result<()> {
     out.flush()
 }
 
+/// What the score has otherwise than as given.
+fn changes(score: &Score, variants: &[Variant]) -> Vec<String> {
+    let images = (score.variant > 0).then(|| variants[score.variant].name.to_string());
+    let labels = (score.shift != 0).then(|| format!("labels {}", shift_name(score.shift)));
+    images.into_iter().chain(labels).collect()
+}
+
 /// What the finding means and what to do.
 fn conclusion(diagnosis: &Diagnosis, variants: &[Variant], classes: usize) -> (bool, String) {
     let n = diagnosis.images;
     let given = diagnosis.scores.first().map_or(0, |s| s.right);
     let text = match &diagnosis.finding {
         Finding::Fine => {
-            return (
-                true,
-                format!("{given} of {n} right as given, and no usual mistake would explain more"),
-            );
+            let mut text =
+                format!("{given} of {n} right as given, and no usual mistake would explain more");
+            if let Some(score) = diagnosis.likelier() {
+                text += &format!(
+                    "; yet the labels are likelier with {}: more images would tell",
+                    changes(score, variants).join(" and ")
+                );
+            }
+            return (true, text);
         }
         found @ (Finding::Better(score) | Finding::Suspect(score)) => {
             let mut text = format!("{given} of {n} right as given, {} with ", score.right);
@@ -156,19 +168,13 @@ fn conclusion(diagnosis: &Diagnosis, variants: &[Variant], classes: usize) -> (b
                 Finding::Suspect(_) => " (probably: give more images to be sure)",
                 _ => "",
             };
-            let variant = &variants[score.variant];
+            text += &changes(score, variants).join(" and ");
             let mut parts = Vec::new();
             if score.variant > 0 {
-                text += variant.name;
-                parts.push(variant.advice(&variants[0].preprocessing));
+                parts.push(variants[score.variant].advice(&variants[0].preprocessing));
             }
             if score.shift != 0 {
-                if score.variant > 0 {
-                    text += " and ";
-                }
-                let minus = score.shift == 1;
-                text += &format!("labels {} one", if minus { "minus" } else { "plus" });
-                parts.push(off_by_one(minus, classes));
+                parts.push(off_by_one(score.shift == 1, classes));
             }
             format!("{text}{doubt}: {}", parts.join("; and "))
         }

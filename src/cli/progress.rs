@@ -53,7 +53,12 @@ impl Progress {
     pub fn tell(&mut self, event: Event) {
         match event {
             Event::Planned { cells, parts, done } => {
-                note!("{cells} cells, {parts} parts, {done} of them already there");
+                let s = |count: usize| if count == 1 { "" } else { "s" };
+                note!(
+                    "{cells} cell{}, {parts} part{}, {done} of them already there",
+                    s(cells),
+                    s(parts)
+                );
                 (self.parts, self.before, self.done) = (parts, done, done);
                 self.started = Instant::now();
                 self.bar.set_length(parts as u64);

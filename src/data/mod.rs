@@ -30,7 +30,9 @@ pub use size::Size;
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A file or directory cannot be read.
-    #[error("{path}: cannot be read ({problem}); scripts/fetch-assets gets the sample images")]
+    #[error(
+        "{path}: cannot be read ({problem}); is the path right? (the samples: scripts/fetch-assets)"
+    )]
     Read {
         /// The file or directory.
         path: String,

@@ -331,8 +331,6 @@ fn depth(cells: &[&Cell], styles: &Styles, chunk: usize) -> Figure {
     for panel in &mut near {
         panel.title = format!("{}: the measurement alone", panel.title);
     }
-    share_y(&mut wide, 9.0);
-    share_y(&mut near, 5.0);
     let legend = legend(&wide, styles, &ids, false);
     let mut name = file_stem(&[
         "depth",
@@ -352,19 +350,34 @@ fn depth(cells: &[&Cell], styles: &Styles, chunk: usize) -> Figure {
                 "{}, {} weights at {} bits: discrepancy after each layer",
                 key.model, key.quantizer, key.bits
             ),
-            rows: vec![
-                Row {
-                    height: 330.0,
-                    panels: wide,
-                },
-                Row {
-                    height: 170.0,
-                    panels: near,
-                },
-            ],
+            rows: rows(wide, near, !ids.is_empty()),
             legend,
         },
     }
+}
+
+/// Bounds and measurement above the measurement alone, which is all that there is where no bound was evaluated.
+fn rows(mut wide: Vec<Panel>, mut near: Vec<Panel>, bounds: bool) -> Vec<Row> {
+    const TALL: f64 = 330.0;
+    if !bounds {
+        share_y(&mut near, 9.0);
+        return vec![Row {
+            height: TALL,
+            panels: near,
+        }];
+    }
+    share_y(&mut wide, 9.0);
+    share_y(&mut near, 5.0);
+    vec![
+        Row {
+            height: TALL,
+            panels: wide,
+        },
+        Row {
+            height: 170.0,
+            panels: near,
+        },
+    ]
 }
 
 /// The same cell of two runs, side by side.
@@ -444,8 +457,6 @@ fn bits(cells: &[&Cell], styles: &Styles) -> Figure {
         panels.push(panel("bounds and measurement", lines));
         near.push(panel("the measurement alone", vec![measured()]));
     }
-    share_y(&mut near, 5.0);
-    share_y(&mut panels, 9.0);
     let legend = legend(&panels, styles, &ids, true);
     Figure {
         name: file_stem(&["bits", &key.model, &key.quantizer]),
@@ -456,16 +467,7 @@ fn bits(cells: &[&Cell], styles: &Styles) -> Figure {
                 "{}, {} weights: discrepancy at the output against bits",
                 key.model, key.quantizer
             ),
-            rows: vec![
-                Row {
-                    height: 330.0,
-                    panels,
-                },
-                Row {
-                    height: 170.0,
-                    panels: near,
-                },
-            ],
+            rows: rows(panels, near, !ids.is_empty()),
             legend,
         },
     }

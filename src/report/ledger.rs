@@ -19,6 +19,8 @@ const LOST: &str = "#0077bb";
 /// A step that came out the other way.
 const WON: &str = "#cc3311";
 const STEP_HEIGHT: f64 = 25.0;
+/// Letters of a name beside a bar: the longest of a single step. More would leave the bars no room.
+const LONGEST: usize = 76;
 
 /// The section with at most so many figures, and how many are left out; `None` for runs without a ledger.
 pub fn section(
@@ -165,7 +167,7 @@ fn waterfall(cell: &Cell, steps: &[LedgerRow]) -> Figure {
         let note = format!("{:.1} → {}", step.decades, step.to_id);
         mark(
             i + 1,
-            step.step.clone(),
+            shortened(&step.step),
             step.from_log10,
             step.to_log10,
             colour,
@@ -205,6 +207,21 @@ fn waterfall(cell: &Cell, steps: &[LedgerRow]) -> Figure {
     }
 }
 
+/// What a step over several rungs gives away, as far as there is room for it; the table has all of it.
+fn shortened(step: &str) -> String {
+    let parts: Vec<&str> = step.split("; ").collect();
+    if step.len() <= LONGEST || parts.len() == 1 {
+        return step.to_string();
+    }
+    let with = |n: usize| match parts.len() - n {
+        0 => parts.join("; "),
+        more => format!("{}; and {more} more", parts[..n].join("; ")),
+    };
+    let mut from_all = (1..=parts.len()).rev().map(with);
+    let fits = from_all.find(|text| text.len() <= LONGEST);
+    fits.unwrap_or_else(|| with(1))
+}
+
 fn table_rows(cell: &Cell, steps: &[LedgerRow]) -> Vec<Vec<TableCell>> {
     let text = |s: &str| TableCell::Text(s.to_string());
     let line = |name: &str, from: &LedgerRow, to: &LedgerRow, decades: f64| {
@@ -228,4 +245,25 @@ fn table_rows(cell: &Cell, steps: &[LedgerRow]) -> Vec<Vec<TableCell>> {
         rows.push(line("in all", first, last, total));
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_steps_leave_room_for_bars() {
+        let one = "the whole domain for these images; errors that cancel (triangle inequality)";
+        assert_eq!(shortened(one), one);
+        let many =
+            format!("one norm and one width for all layers; whole maps counted for kernels; {one}");
+        assert_eq!(
+            shortened(&many),
+            "one norm and one width for all layers; and 3 more"
+        );
+        let endless = "x".repeat(2 * LONGEST);
+        assert_eq!(shortened(&endless), endless);
+        let first = format!("{endless}; and no end");
+        assert_eq!(shortened(&first), format!("{endless}; and 1 more"));
+    }
 }

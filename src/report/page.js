@@ -156,7 +156,8 @@
       svg.setAttribute("width", end);
       svg.setAttribute("height", height);
       svg.style.maxWidth = Math.round(1.25 * end) + "px";
-      svg.style.minWidth = Math.min(end, 760) + "px";
+      // So narrow that a panel is seen whole on a telephone.
+      svg.style.minWidth = Math.min(0.76 * end, 760) + "px";
       entries.forEach((key) => key.remove());
       figure.after(legend);
     }

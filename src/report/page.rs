@@ -88,6 +88,7 @@ pub fn render(
         models,
         verdict => verdict(&run.summary.counts),
         judged => run.summary.counts.total() > 0,
+        bounded => !ids.is_empty() || run.summary.counts.total() > 0,
         undrawn,
         loose_more,
         verdicts_more,

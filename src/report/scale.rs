@@ -157,7 +157,8 @@ impl Axis {
         }
     }
 
-    /// A log axis around these `log10` values; powers of ten, or 1, 2 and 5 times them when there are few.
+    /// A log axis around these `log10` values; powers of ten, 1, 2 and 5 times them when there are few, or whole steps of
+    /// the values themselves when there are fewer than two of those: a single tick names no scale.
     pub fn log(title: &str, values: impl Iterator<Item = f64>, lines: f64) -> Self {
         let (low, high) = range(values, DECADES).unwrap_or((-1.0, 1.0));
         let margin = (0.04 * (high - low)).max(0.1);
@@ -176,10 +177,15 @@ impl Axis {
             let decades = (min.floor() as i64)..=(max.ceil() as i64);
             let values =
                 decades.flat_map(|k| [1u8, 2, 5].map(|m| (f64::from(m).log10() + k as f64, m, k)));
-            values
+            let few: Vec<_> = values
                 .filter(|(at, ..)| (min..=max).contains(at))
                 .map(|(at, m, k)| (at, plain(m, k)))
-                .collect()
+                .collect();
+            let steps = || Some(close(min, max)).filter(|t| t.len() >= 2);
+            match few.len() {
+                0 | 1 => steps().unwrap_or(few),
+                _ => few,
+            }
         };
         Self {
             min,
@@ -197,6 +203,29 @@ impl Axis {
             return 0.0;
         }
         place.clamp(0.0, 1.0)
+    }
+}
+
+/// Ticks of a log axis of less than a decade, at whole steps; none where `f64` has no values.
+fn close(min: f64, max: f64) -> Vec<(f64, String)> {
+    let (low, high) = (10f64.powf(min), 10f64.powf(max));
+    if !low.is_normal() || !high.is_finite() {
+        return Vec::new();
+    }
+    let step = step(high - low, 5.0);
+    let all = (low / step).ceil() as i64..=(high / step).floor() as i64;
+    let ticks = all.map(|i| i as f64 * step).map(|v| (v.log10(), v));
+    let ticks = ticks.filter(|(at, _)| (min..=max).contains(at));
+    ticks
+        .map(|(at, v)| (at, without_zeros(&short(v))))
+        .collect()
+}
+
+/// `4` for `4.00`.
+fn without_zeros(text: &str) -> String {
+    match text.contains('.') && !text.contains('e') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text.to_string(),
     }
 }
 
@@ -351,6 +380,9 @@ mod tests {
         assert_eq!(labels(-2.0, -1.0), ["0.01", "0.02", "0.05", "0.1"]);
         assert_eq!(labels(0.5, 1.5), ["5", "10", "20"]);
         assert_eq!(labels(-320.2, -319.8), ["1e-320"]);
+        // 3.81 to 4.92, and around 1.25: of 1, 2 and 5 times a power of ten there is one, or none.
+        assert_eq!(labels(0.581, 0.692), ["4", "5", "6"]);
+        assert_eq!(labels(0.097, 0.097), ["1", "1.2", "1.4"]);
     }
 
     #[test]

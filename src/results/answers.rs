@@ -58,7 +58,7 @@ fn of_model(model: &str, cells: &[&CellSummary]) -> Vec<String> {
     let most = format!("{} keeps {kept} of {}", cell.key.title(), cell.images);
     vec![
         match cells.len() {
-            1 => format!("which bit width: {most}; no other cell of {model} says more"),
+            1 => format!("which bit width: {most}, and no other was tried"),
             n => format!("which bit width: none of {model}'s {n} cells keeps every class; {most}"),
         },
         good_enough(cell, kept),

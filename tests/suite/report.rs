@@ -435,6 +435,33 @@ fn the_page_begins_with_a_verdict_and_tells_its_script_of_cells_and_layers() {
 }
 
 #[test]
+fn a_run_without_bounds_has_no_empty_tables_and_no_panel_twice() {
+    let make = Make {
+        bounded: false,
+        ..Make::default()
+    };
+    let (dir, _, html) = made(&make);
+    assert!(html.contains("No bound was evaluated"));
+    for id in ["looseness", "verdicts", "bounds"] {
+        let (anchor, link) = (format!("id=\"{id}\""), format!("href=\"#{id}\""));
+        assert!(!html.contains(&anchor) && !html.contains(&link), "{id}");
+    }
+    let cards = html.split("class=\"cards\"").nth(1).unwrap();
+    let cards = cards.split("</section>").next().unwrap();
+    assert!(!cards.contains("hold") && !cards.contains("a-priori"));
+    for name in [
+        "depth-mobilenet-v2-uniform-symmetric-8bit",
+        "bits-mobilenet-v2-uniform-symmetric",
+    ] {
+        let svg = dir.path().join(format!("figures/{name}.svg"));
+        let svg = std::fs::read_to_string(svg).unwrap();
+        assert!(!svg.contains("bounds and measurement"), "{name}");
+        let alone = svg.matches("the measurement alone").count();
+        assert_eq!(alone, 2, "{name}: one panel for each granularity");
+    }
+}
+
+#[test]
 fn figures_beyond_a_number_are_left_out_and_it_is_said() {
     let make = Make {
         bits: (2..=10).collect(),

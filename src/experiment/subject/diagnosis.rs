@@ -24,10 +24,17 @@ impl Variant {
                  some old weights expect them): save the images as RGB, or give --channels {channels} (channels = {channels:?} in a plan)"
             );
         }
+        let list = |values: &[f32]| {
+            let texts: Vec<String> = values.iter().map(f32::to_string).collect();
+            texts.join(",")
+        };
         format!(
-            "the normalization is wrong for these weights: give the model preprocessing with mean = {:?} and \
-             std = {:?}",
-            p.mean, p.std
+            "the normalization is wrong for these weights: give --mean {} --std {} (preprocessing with mean = {:?} and \
+             std = {:?} in a plan)",
+            list(&p.mean),
+            list(&p.std),
+            p.mean,
+            p.std
         )
     }
 }
@@ -123,6 +130,18 @@ pub struct Diagnosis {
     pub finding: Finding,
     /// Images that were judged.
     pub images: usize,
+}
+
+impl Diagnosis {
+    /// Of the scores with no fewer right answers than the one as given, the one under which the labels are most likely,
+    /// where their likelihood ratio exceeds 20. Confidence alone, which is no finding: a hint to give more images.
+    pub fn likelier(&self) -> Option<&Score> {
+        let (given, others) = self.scores.split_first()?;
+        let ratio = |s: &Score| self.images as f64 * (s.log_likelihood - given.log_likelihood);
+        let likelier = |s: &&Score| s.right >= given.right && ratio(s) >= -SIGNIFICANT.ln();
+        let all = others.iter().filter(likelier);
+        all.max_by(|a, b| a.log_likelihood.total_cmp(&b.log_likelihood))
+    }
 }
 
 /// Below this probability an event is not put down to chance.
@@ -372,6 +391,15 @@ mod tests {
         }
         assert_eq!(found(weaker(44), outputs(&l, 44, |l| l)), Finding::Fine);
         assert_eq!(found(outputs(&l, 44, |l| l), weaker(44)), Finding::Fine);
+        // It is a hint, where no answer is lost.
+        let hint = |given, other| {
+            let diagnosis = diagnose(&[given, other], &l);
+            diagnosis.likelier().map(|s| (s.variant, s.shift, s.right))
+        };
+        let flat = || vec![vec![0.0; 1000]; 60];
+        assert_eq!(hint(flat(), outputs(&l, 44, |l| l)), Some((1, 0, 44)));
+        assert_eq!(hint(outputs(&l, 44, |l| l), flat()), None);
+        assert_eq!(hint(outputs(&l, 44, |l| l), weaker(44)), None);
         assert_eq!(found(outputs(&l, 20, |l| l), weaker(23)), Finding::Low);
     }
 

@@ -19,7 +19,7 @@ const COPIES: usize = 3;
 pub fn read(path: &Path) -> Result<Vec<u8>, NetworkError> {
     memory::read_file(path, "its weights", COPIES).map_err(|e| {
         let hint = match e.kind() {
-            ErrorKind::NotFound => "; scripts/fetch-assets gets the sample weights",
+            ErrorKind::NotFound => "; is the path right? (the samples: scripts/fetch-assets)",
             _ => "",
         };
         NetworkError::File {

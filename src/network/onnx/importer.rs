@@ -288,7 +288,7 @@ impl<'a> Importer<'a> {
             ),
             false => format!(
                 "input {input:?}: the file does not say how pixels are scaled; set the mean and deviation of \
-                 its training"
+                 its training (--mean, --std)"
             ),
         });
         Ok(self.record.unwrap_or_default().with(Imported {

@@ -32,6 +32,8 @@ pub struct Make {
     pub bits: Vec<u32>,
     pub images: u32,
     pub labels: bool,
+    /// Whether bounds were evaluated.
+    pub bounded: bool,
     /// Adds an output that is no layer, one depth below the last.
     pub output_tap: bool,
     /// The image whose row at depth 2 of the first cell is NaN.
@@ -46,6 +48,7 @@ impl Default for Make {
             bits: vec![4, 8],
             images: 5,
             labels: true,
+            bounded: true,
             output_tap: true,
             nan_image: None,
             device: "wgpu-f32 on llvmpipe (LLVM 19.1.7, 256 bits), software-gpu",
@@ -132,7 +135,8 @@ impl Make {
             let nan_image = self.nan_image.filter(|_| i == 0);
             let measurements = self.measurements(&key, layers, nan_image);
             let outputs = self.outputs(&key, &measurements, layers);
-            let bounds = bounds(&key, layers, self.last(layers));
+            let mut bounds = bounds(&key, layers, self.last(layers));
+            bounds.retain(|_| self.bounded);
             let id = &key.cell_id;
             let part = parts::measured(id, 0);
             parts::write_measured(&store, &part, &measurements, &outputs, &meta).unwrap();

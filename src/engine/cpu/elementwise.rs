@@ -22,14 +22,7 @@ pub fn add<T: Real>(inputs: &[&[T]], out: &mut [T], activation: Activation, spli
         let part = i * ELEMENTS..i * ELEMENTS + out.len();
         let a = &first[part.clone()];
         if let [second] = rest {
-            let b = &second[part];
-            dispatch(Sum {
-                a,
-                b,
-                out,
-                activation,
-            });
-            return;
+            return add_pair(a, &second[part], out, activation);
         }
         out.copy_from_slice(a);
         for x in rest {
@@ -39,6 +32,44 @@ pub fn add<T: Real>(inputs: &[&[T]], out: &mut [T], activation: Activation, spli
         }
         activate_all(out, activation);
     });
+}
+
+/// Sum of two inputs.
+pub fn add_pair<T: Real>(a: &[T], b: &[T], out: &mut [T], activation: Activation) {
+    dispatch(Sum {
+        a,
+        b,
+        out,
+        activation,
+    });
+}
+
+/// [`add_pair`] in the place of the first.
+pub fn add_onto<T: Real>(out: &mut [T], other: &[T], activation: Activation) {
+    dispatch(Onto {
+        out,
+        other,
+        activation,
+    });
+}
+
+struct Onto<'a, T> {
+    out: &'a mut [T],
+    other: &'a [T],
+    activation: Activation,
+}
+
+impl<T: Real> Kernel for Onto<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let pairs = self.out.iter_mut().zip(self.other);
+        match self.activation {
+            Activation::Identity => pairs.for_each(|(y, &x)| *y += x),
+            Activation::Relu => pairs.for_each(|(y, &x)| *y = relu(*y + x)),
+            Activation::Relu6 => pairs.for_each(|(y, &x)| *y = relu6(*y + x)),
+        }
+    }
 }
 
 /// Of two inputs, each value touched once.

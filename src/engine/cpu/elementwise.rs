@@ -22,7 +22,14 @@ pub fn add<T: Real>(inputs: &[&[T]], out: &mut [T], activation: Activation, spli
         let part = i * ELEMENTS..i * ELEMENTS + out.len();
         let a = &first[part.clone()];
         if let [second] = rest {
-            return add_pair(a, &second[part], out, activation);
+            let b = &second[part];
+            dispatch(Sum {
+                a,
+                b,
+                out,
+                activation,
+            });
+            return;
         }
         out.copy_from_slice(a);
         for x in rest {
@@ -34,45 +41,7 @@ pub fn add<T: Real>(inputs: &[&[T]], out: &mut [T], activation: Activation, spli
     });
 }
 
-/// Sum of two inputs.
-pub fn add_pair<T: Real>(a: &[T], b: &[T], out: &mut [T], activation: Activation) {
-    dispatch(Sum {
-        a,
-        b,
-        out,
-        activation,
-    });
-}
-
-/// [`add_pair`] in the place of the first.
-pub fn add_onto<T: Real>(out: &mut [T], other: &[T], activation: Activation) {
-    dispatch(Onto {
-        out,
-        other,
-        activation,
-    });
-}
-
-struct Onto<'a, T> {
-    out: &'a mut [T],
-    other: &'a [T],
-    activation: Activation,
-}
-
-impl<T: Real> Kernel for Onto<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        let pairs = self.out.iter_mut().zip(self.other);
-        match self.activation {
-            Activation::Identity => pairs.for_each(|(y, &x)| *y += x),
-            Activation::Relu => pairs.for_each(|(y, &x)| *y = relu(*y + x)),
-            Activation::Relu6 => pairs.for_each(|(y, &x)| *y = relu6(*y + x)),
-        }
-    }
-}
-
-/// Of two inputs, each value touched once.
+/// Of two inputs.
 struct Sum<'a, T> {
     a: &'a [T],
     b: &'a [T],
@@ -84,13 +53,30 @@ impl<T: Real> Kernel for Sum<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let sums = self.a.iter().zip(self.b).map(|(&a, &b)| a + b);
-        let pairs = self.out.iter_mut().zip(sums);
-        match self.activation {
-            Activation::Identity => pairs.for_each(|(y, s)| *y = s),
-            Activation::Relu => pairs.for_each(|(y, s)| *y = relu(s)),
-            Activation::Relu6 => pairs.for_each(|(y, s)| *y = relu6(s)),
-        }
+        add_pair(self.a, self.b, self.out, self.activation);
+    }
+}
+
+/// Sum of two inputs, each value touched once; to be called from a [`Kernel`].
+#[inline(always)]
+pub fn add_pair<T: Real>(a: &[T], b: &[T], out: &mut [T], activation: Activation) {
+    let sums = a.iter().zip(b).map(|(&a, &b)| a + b);
+    let pairs = out.iter_mut().zip(sums);
+    match activation {
+        Activation::Identity => pairs.for_each(|(y, s)| *y = s),
+        Activation::Relu => pairs.for_each(|(y, s)| *y = relu(s)),
+        Activation::Relu6 => pairs.for_each(|(y, s)| *y = relu6(s)),
+    }
+}
+
+/// [`add_pair`] in the place of the first.
+#[inline(always)]
+pub fn add_onto<T: Real>(out: &mut [T], other: &[T], activation: Activation) {
+    let pairs = out.iter_mut().zip(other);
+    match activation {
+        Activation::Identity => pairs.for_each(|(y, &x)| *y += x),
+        Activation::Relu => pairs.for_each(|(y, &x)| *y = relu(*y + x)),
+        Activation::Relu6 => pairs.for_each(|(y, &x)| *y = relu6(*y + x)),
     }
 }
 

@@ -8,6 +8,7 @@ use super::reach::Reach;
 use super::real::Real;
 use super::split::{Shared, Tile};
 use crate::network::Activation;
+use crate::tensor::simd::{Kernel, dispatch};
 
 /// Terms of a sum that are added at a time, unless a channel has more: what they read stays in the nearest cache.
 const TERMS: usize = 160;
@@ -51,18 +52,38 @@ pub struct Total<'a, T> {
 impl<T: Real> Total<'_, T> {
     /// Adds what the step made, which lies `at` in the whole map.
     fn add(&self, step: &Step<T>, at: usize) {
+        dispatch(Panel {
+            total: self,
+            step,
+            at,
+        });
+    }
+}
+
+/// The rows that a step made, to be added to others.
+struct Panel<'a, T> {
+    total: &'a Total<'a, T>,
+    step: &'a Step<T>,
+    at: usize,
+}
+
+impl<T: Real> Kernel for Panel<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Self { total, step, at } = self;
         for row in 0..step.valid {
             let (row, at) = (row * step.stride, at + row * step.stride);
-            let other = &self.other[at..][..step.columns];
+            let other = &total.other[at..][..step.columns];
             // SAFETY: the step wrote there, and both maps are as large; this part of them is the step's.
             unsafe {
                 let made = std::slice::from_raw_parts_mut(step.out.add(row), step.columns);
-                match &self.out {
-                    None => add_onto(made, other, self.activation),
+                match &total.out {
+                    None => add_onto(made, other, total.activation),
                     Some(whole) => {
                         let to = whole.as_ptr().add(at);
                         let to = std::slice::from_raw_parts_mut(to, step.columns);
-                        add_pair(made, other, to, self.activation);
+                        add_pair(made, other, to, total.activation);
                     }
                 }
             }
@@ -180,6 +201,8 @@ impl<T: Real> Product<'_, T> {
                 // SAFETY: moves stay inside of their channel; there is room for a register behind the last row.
                 unsafe { tiles.gather(&gather) };
                 let done = c + channels == self.channels;
+                let sum = self.after.sum.as_ref().filter(|_| done);
+                let at = |i: usize| (out.row + i) * stride + out.column + j;
                 for i in (0..out.rows).step_by(PANEL) {
                     let panel = self.params.weight.panel(self.group, (first + i) / PANEL);
                     let weight = panel[c * taps * PANEL..].as_ptr();
@@ -195,6 +218,7 @@ impl<T: Real> Product<'_, T> {
                         valid: PANEL.min(out.rows - i),
                         columns: n,
                         bias: (c == 0).then_some(bias[i..].as_ptr()),
+                        beside: sum.map(|sum| sum.other[at(i)..].as_ptr()),
                         activation: if done {
                             self.after.activation
                         } else {
@@ -204,8 +228,8 @@ impl<T: Real> Product<'_, T> {
                     // SAFETY: columns were laid out; the tile has `valid` rows of `n` columns; the panel has its depth, the
                     // processor its own kernels.
                     unsafe { tiles.run(&step) };
-                    if let Some(sum) = self.after.sum.as_ref().filter(|_| done) {
-                        sum.add(&step, (out.row + i) * stride + out.column + j);
+                    if let Some(sum) = sum {
+                        sum.add(&step, at(i));
                     }
                 }
             }
@@ -215,12 +239,13 @@ impl<T: Real> Product<'_, T> {
     }
 }
 
-/// Columns of the next step when `left` are to be done: whole registers, and one more where that leaves no rest behind.
+/// Columns of the next step when `left` are to be done: whole registers, and one more where that leaves no rest behind and
+/// takes no more arithmetic than a register for the rest.
 fn share<T>(left: usize, tiles: &Tiles<T>) -> usize {
     let (full, most) = (tiles.full(), tiles.columns());
     if left <= most {
         left
-    } else if !left.is_multiple_of(full) && left % full <= left / full {
+    } else if !left.is_multiple_of(full) && left % full <= PANEL.min(left / full) {
         most
     } else {
         full

@@ -158,6 +158,7 @@ mod tests {
                     valid,
                     columns: n,
                     bias: (first == 0).then_some(bias.as_ptr()),
+                    beside: None,
                     activation: if last == k {
                         activation
                     } else {

@@ -29,6 +29,8 @@ pub struct Step<T> {
     pub columns: usize,
     /// `[valid]`; `None` goes on from `out`.
     pub bias: Option<*const T>,
+    /// Rows as those of `out` that will be read after this; a hint.
+    pub beside: Option<*const T>,
     /// Applied at the end.
     pub activation: Activation,
 }
@@ -327,14 +329,14 @@ unsafe fn block<
         };
         let out = |i: usize| step.out.add((first + i) * step.stride);
         // The next panel's rows most likely follow.
-        let expect = |at: *const V::Item| {
-            for i in PANEL..PANEL + ROWS.min(rows) {
+        let next = step.out.cast_const().wrapping_add(PANEL * step.stride);
+        for at in [Some(next), step.beside].into_iter().flatten() {
+            for i in 0..ROWS.min(rows) {
                 for j in 0..=WIDE {
                     V::expect(at.wrapping_add((first + i) * step.stride + j * V::LEN));
                 }
             }
-        };
-        expect(step.out);
+        }
         let mut sums: [[V; WIDE]; ROWS] = std::array::from_fn(|i| {
             // A row that does not exist starts like the last one that does.
             let i = i.min(rows - 1);

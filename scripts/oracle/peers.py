@@ -56,7 +56,7 @@ def main():
     parser.add_argument("networks", nargs="*", default=list(NETWORKS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     program = options.program.resolve()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads

@@ -1,23 +1,20 @@
 //! Convolutions and dense layers as matrix products; depthwise convolutions are in [`super::depthwise`].
 //!
-//! A 1x1 convolution multiplies the map where it lies. For other kernels the map is laid out once ([`Layout`]); every
-//! (channel, kernel tap) is then a row of a matrix that starts somewhere in the layout. Nobody has the whole matrix: a
-//! step's columns are gathered when they are needed ([`Product`]).
+//! Every (channel, kernel tap) is a row of a matrix that starts somewhere in the map ([`Reach`]). Nobody has the whole
+//! matrix: a step's columns are gathered when they are needed, padding and strides gone ([`Product`]).
 
 use super::buffers::Buffers;
 use super::kernels::{Dense, PANEL};
-use super::layout::Layout;
 use super::params::Params;
-use super::product::{Product, SLACK};
+use super::product::{After, Product};
+use super::reach::Reach;
 use super::real::Real;
 use super::split::{Split, Tile};
 use crate::network::{Activation, Conv};
 use crate::tensor::Shape;
 
-/// Multiplications of one piece of work.
-const PIECE: usize = 1 << 21;
-/// Pieces of one layer, at most.
-const PIECES: usize = 16;
+/// Multiplications of one piece of work, at least.
+const PIECE: usize = 1 << 20;
 /// Output channels of one piece, at least: each piece gathers what it reads.
 const CHANNELS: usize = 64;
 
@@ -29,7 +26,7 @@ pub fn linear<T: Real>(
     activation: Activation,
     split: Split,
 ) {
-    let pieces = (out.len() * x.len()).div_ceil(PIECE).clamp(1, PIECES);
+    let pieces = split.pieces(out.len() * x.len(), PIECE / 4);
     let rows = out.len().div_ceil(pieces).next_multiple_of(PANEL);
     split.chunks(out, rows, |i, out| {
         let mut dense = Dense {
@@ -44,48 +41,44 @@ pub fn linear<T: Real>(
     });
 }
 
-/// A convolution of one image with any kernel, groups, stride, dilation and padding.
+/// True where [`conv`] can add the result to another map.
+pub fn sums(conv: &Conv, out: Shape) -> bool {
+    !conv.is_depthwise() && out.pixels() > 1
+}
+
+/// A convolution of one image with any kernel, groups, stride, dilation and padding; see [`sums`].
 pub fn conv<T: Real>(
     conv: &Conv,
     params: &Params<T>,
     (x, shape): (&[T], Shape),
     (out, out_shape): (&mut [T], Shape),
-    activation: Activation,
+    after: After<'_, T>,
     split: Split,
     buffers: &Buffers<T>,
 ) {
     let (out_per_group, in_per_group) = (out_shape.c / conv.groups, shape.c / conv.groups);
-    let direct = conv.is_pointwise();
-    if direct && out_shape.pixels() == 1 {
-        return linear(params, x, out, activation, split);
+    let pixels = out_shape.pixels();
+    let pointwise = conv.is_pointwise();
+    if pointwise && pixels == 1 {
+        return linear(params, x, out, after.activation, split);
     }
-    let layout = (!direct).then(|| Layout::new(conv, shape, out_shape));
-    let laid_out = layout.as_ref().map(|layout| {
-        let len = shape.c * layout.len();
-        let mut planes = buffers.take(len + SLACK);
-        split.chunks(&mut planes[..len], layout.len(), |c, plane| {
-            plane.fill(T::ZERO);
-            layout.fill(&x[c * shape.pixels()..][..shape.pixels()], plane);
+    let reach = match pointwise {
+        true => Reach::pointwise(pixels),
+        false => Reach::new(conv, shape, out_shape),
+    };
+    let plane = reach.plane(shape.pixels());
+    let laid_out = reach.layout.as_ref().map(|layout| {
+        let mut planes = buffers.take(shape.c * plane);
+        split.chunks(&mut planes, plane, |c, to| {
+            to.fill(T::ZERO);
+            layout.fill(&x[c * shape.pixels()..][..shape.pixels()], to);
         });
         planes
     });
-    let pixels = out_shape.pixels();
-    let (x, plane, taps, width) = match (&layout, &laid_out) {
-        (Some(layout), Some(planes)) => {
-            let width = [out_shape.w, layout.columns];
-            (&**planes, layout.len(), &*layout.taps, width)
-        }
-        _ => (x, pixels, &[0][..], [pixels, pixels]),
-    };
-    let rows: Vec<u32> = (0..in_per_group)
-        .flat_map(|c| taps.iter().map(move |tap| (c * plane + tap) as u32))
-        .collect();
+    let x = laid_out.as_deref().unwrap_or(x);
 
-    let work = out_per_group * rows.len() * pixels;
-    let pieces = match split {
-        Split::Serial => 1,
-        Split::Parallel => work.div_ceil(PIECE).clamp(1, PIECES),
-    };
+    let work = out_per_group * in_per_group * reach.taps.len() * pixels;
+    let pieces = split.pieces(work, PIECE);
     let unit = T::tiles().columns();
     let across = pixels.div_ceil(unit).min(pieces);
     let most = pixels.div_ceil(unit).div_ceil(across) * unit;
@@ -100,11 +93,10 @@ pub fn conv<T: Real>(
         let product = Product {
             params,
             group,
-            x: &x[group * in_per_group * plane..],
-            rows: &rows,
-            width,
-            direct,
-            activation,
+            x: &x[group * in_per_group * plane..][..in_per_group * plane],
+            channels: in_per_group,
+            reach: &reach,
+            after: &after,
             buffers,
         };
         product.run(tile, out_per_group);
@@ -119,6 +111,8 @@ mod tests {
     use super::*;
     use crate::engine::cpu::activation::activate;
     use crate::engine::cpu::kernels::Packed;
+    use crate::engine::cpu::product::Total;
+    use crate::engine::cpu::split::Shared;
     use crate::network::Pad;
     use crate::tensor::Tensor;
     use proptest::prelude::*;
@@ -229,11 +223,42 @@ mod tests {
                 &params,
                 (&image, shape),
                 to,
-                activation,
+                After {
+                    activation,
+                    sum: None,
+                },
                 split,
                 &buffers,
             );
             out
+        });
+        let other: Vec<T> = (0..out_shape.len()).map(|i| number(i + 5).into()).collect();
+        let summed = [false, true].map(|apart| {
+            let mut out = vec![T::ZERO; out_shape.len()];
+            let mut total = vec![T::ZERO; out_shape.len()];
+            let after = After {
+                activation: Activation::Identity,
+                sum: sums(&layer, out_shape).then(|| Total {
+                    other: &other,
+                    out: apart.then(|| Shared::new(&mut total)),
+                    activation,
+                }),
+            };
+            let to = (&mut out[..], out_shape);
+            conv(
+                &layer,
+                &params,
+                (&image, shape),
+                to,
+                after,
+                Split::Parallel,
+                &buffers,
+            );
+            if apart {
+                (total, Some(out))
+            } else {
+                (out, None)
+            }
         });
         let fused = T::tiles().fused;
         for o in 0..outs {
@@ -253,14 +278,23 @@ mod tests {
                         false => sum + weight * value,
                     };
                 }
-                let want = activate(activation, sum);
-                for map in &maps {
-                    let got = map[o * out_shape.pixels() + p];
+                let at = o * out_shape.pixels() + p;
+                let check = |got: T, want: T| {
                     let (a, b): (f64, f64) = (got.into(), want.into());
                     prop_assert!(
                         a == b || a.is_nan() && b.is_nan(),
                         "{o} {p}: {got:?}, not {want:?}"
                     );
+                    Ok(())
+                };
+                for map in &maps {
+                    check(map[at], activate(activation, sum))?;
+                }
+                if sums(&layer, out_shape) {
+                    for (total, plain) in &summed {
+                        check(total[at], activate(activation, sum + other[at]))?;
+                        plain.iter().try_for_each(|map| check(map[at], sum))?;
+                    }
                 }
             }
         }

@@ -41,7 +41,7 @@ pub fn add<T: Real>(inputs: &[&[T]], out: &mut [T], activation: Activation, spli
     });
 }
 
-/// Of two inputs, each value touched once.
+/// Of two inputs.
 struct Sum<'a, T> {
     a: &'a [T],
     b: &'a [T],
@@ -53,13 +53,30 @@ impl<T: Real> Kernel for Sum<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let sums = self.a.iter().zip(self.b).map(|(&a, &b)| a + b);
-        let pairs = self.out.iter_mut().zip(sums);
-        match self.activation {
-            Activation::Identity => pairs.for_each(|(y, s)| *y = s),
-            Activation::Relu => pairs.for_each(|(y, s)| *y = relu(s)),
-            Activation::Relu6 => pairs.for_each(|(y, s)| *y = relu6(s)),
-        }
+        add_pair(self.a, self.b, self.out, self.activation);
+    }
+}
+
+/// Sum of two inputs, each value touched once; to be called from a [`Kernel`].
+#[inline(always)]
+pub fn add_pair<T: Real>(a: &[T], b: &[T], out: &mut [T], activation: Activation) {
+    let sums = a.iter().zip(b).map(|(&a, &b)| a + b);
+    let pairs = out.iter_mut().zip(sums);
+    match activation {
+        Activation::Identity => pairs.for_each(|(y, s)| *y = s),
+        Activation::Relu => pairs.for_each(|(y, s)| *y = relu(s)),
+        Activation::Relu6 => pairs.for_each(|(y, s)| *y = relu6(s)),
+    }
+}
+
+/// [`add_pair`] in the place of the first.
+#[inline(always)]
+pub fn add_onto<T: Real>(out: &mut [T], other: &[T], activation: Activation) {
+    let pairs = out.iter_mut().zip(other);
+    match activation {
+        Activation::Identity => pairs.for_each(|(y, &x)| *y += x),
+        Activation::Relu => pairs.for_each(|(y, &x)| *y = relu(*y + x)),
+        Activation::Relu6 => pairs.for_each(|(y, &x)| *y = relu6(*y + x)),
     }
 }
 

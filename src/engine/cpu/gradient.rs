@@ -3,9 +3,8 @@
 use super::backward::Backward;
 use super::model::Values;
 use super::real::Real;
-use super::reduce::reduce;
+use super::reduce::{Known, reduce};
 use super::runner::CpuRunner;
-use super::split::Split;
 use crate::engine::sample::check_network;
 use crate::engine::{EngineError, TapStats, Variant};
 use crate::tensor::Batch;
@@ -74,7 +73,7 @@ impl<T: Real> CpuRunner<'_, T> {
             for buffer in y.0.into_iter().chain(q.0) {
                 pass.buffers.give(buffer);
             }
-            let stats = reduce(&full, &quantized, Split::Serial);
+            let stats = reduce(&full, &Known::of(&full, split), &quantized, split);
             fits.then_some(Gradient {
                 stats,
                 values: gradient,

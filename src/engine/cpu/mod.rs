@@ -23,6 +23,7 @@ mod needs;
 mod params;
 mod product;
 mod quantize;
+mod reach;
 mod real;
 mod reduce;
 mod region;

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use super::activation::activate_all;
 use super::buffers::{Buffer, Buffers};
-use super::conv::{conv, linear};
+use super::conv::{conv, linear, sums};
 use super::depthwise::depthwise;
 use super::elementwise::{
     Pool, add, concat, function, global_avg_pool, pool, product, response_norm,
 };
 use super::params::Params;
+use super::product::{After, Total};
 use super::quantize::quantize;
 use super::real::Real;
-use super::split::Split;
+use super::split::{Shared, Split};
 use crate::network::{Activation, INPUT, Network, Node, Op};
 use crate::quant::{At, QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Shape;
@@ -121,8 +122,12 @@ pub struct Pass<'a, T> {
     pub model: &'a Model<T>,
     /// The last reader of each value.
     pub last_uses: &'a [Option<usize>],
+    /// By node: the sum that it is added to another value for, if it is the last to be known ([`summed`]).
+    pub summed: &'a [Option<usize>],
     /// Values that outlive the pass.
     pub keep: &'a [bool],
+    /// True where nobody looks at values that are not kept.
+    pub unseen: bool,
     /// What need not be run; `None` runs everything.
     pub base: Option<Base<'a, T>>,
     /// Who works on the pieces of a layer.
@@ -140,26 +145,12 @@ impl<T: Real> Pass<'_, T> {
             .0
             .resize_with(network.nodes.len() + 1, Buffer::default);
         let is_run = |i: usize| self.base.as_ref().is_none_or(|b| b.run[i]);
+        let mut done = None;
         for (i, node) in network.nodes.iter().enumerate().filter(|&(i, _)| is_run(i)) {
-            let mut out = std::mem::take(&mut values.0[i + 1]);
-            if out.len() != node.shape.len() {
-                self.buffers.give(out);
-                out = self.buffers.take(node.shape.len());
+            if done != Some(i) {
+                done = self.compute(i, input, values);
             }
-            let inputs: Vec<(&[T], Shape)> = node
-                .inputs
-                .iter()
-                .map(|&v| match v {
-                    INPUT => (input, network.input),
-                    v => match &self.base {
-                        Some(base) if !base.run[v - 1] => (&*base.values.0[v], network.shape(v)),
-                        _ => (&*values.0[v], network.shape(v)),
-                    },
-                })
-                .collect();
-            self.node(i, inputs, &mut out);
-            visit(i, &out);
-            values.0[i + 1] = out;
+            visit(i, &values.0[i + 1]);
             let dead = |v: usize| !self.keep[v] && self.last_uses[v].is_none_or(|last| last == i);
             for &v in node.inputs.iter().chain([&(i + 1)]) {
                 if dead(v) {
@@ -168,6 +159,101 @@ impl<T: Real> Pass<'_, T> {
             }
         }
     }
+
+    /// Room for the values of node `i`.
+    fn room(&self, i: usize, values: &mut Values<T>) -> Buffer<T> {
+        let (len, out) = (self.network.nodes[i].shape.len(), &mut values.0[i + 1]);
+        if out.len() == len {
+            return std::mem::take(out);
+        }
+        self.buffers.give(std::mem::take(out));
+        self.buffers.take(len)
+    }
+
+    /// Computes node `i`, and at once the sum that its value is added for, if it says which.
+    fn compute(&self, i: usize, input: &[T], values: &mut Values<T>) -> Option<usize> {
+        let network = self.network;
+        let mut out = self.room(i, values);
+        if let Some(sum) = self.summed[i].filter(|&sum| self.sums_up(i, sum)) {
+            let alone = self.unseen && !self.keep[i + 1] && self.last_uses[i + 1] == Some(sum);
+            let mut total = (!alone).then(|| self.room(sum, values));
+            let add = &network.nodes[sum];
+            let value = |v: usize| self.value(v, input, values);
+            let other = add.inputs.iter().find(|&&v| v != i + 1);
+            if let (Op::Conv(c), Some(params), Some(&other)) =
+                (&network.nodes[i].op, self.model.params(i), other)
+            {
+                let after = After {
+                    activation: network.nodes[i].activation,
+                    sum: Some(Total {
+                        other: value(other).0,
+                        out: total.as_deref_mut().map(Shared::new),
+                        activation: add.activation,
+                    }),
+                };
+                let (read, to) = (value(network.nodes[i].inputs[0]), network.nodes[i].shape);
+                conv(
+                    c,
+                    params,
+                    read,
+                    (&mut out, to),
+                    after,
+                    self.split,
+                    self.buffers,
+                );
+            }
+            match total {
+                None => values.0[sum + 1] = out,
+                Some(total) => {
+                    values.0[i + 1] = out;
+                    values.0[sum + 1] = total;
+                }
+            }
+            return Some(sum);
+        }
+        let inputs = network.nodes[i].inputs.iter();
+        let inputs = inputs.map(|&v| self.value(v, input, values)).collect();
+        self.node(i, inputs, &mut out);
+        values.0[i + 1] = out;
+        None
+    }
+
+    /// A value that is known, and its shape.
+    fn value<'v>(&'v self, v: usize, input: &'v [T], values: &'v Values<T>) -> (&'v [T], Shape) {
+        let known = match &self.base {
+            _ if v == INPUT => input,
+            Some(base) if !base.run[v - 1] => &base.values.0[v],
+            _ => &values.0[v],
+        };
+        (known, self.network.shape(v))
+    }
+
+    /// True where node `i` and the sum are both run, and neither has grids.
+    fn sums_up(&self, i: usize, sum: usize) -> bool {
+        let is_run = |i: usize| self.base.as_ref().is_none_or(|b| b.run[i]);
+        is_run(sum) && !self.model.rounds(i) && !self.model.rounds(sum)
+    }
+}
+
+/// By node: the sum of two values whose second to be known it is, where that can be computed with it.
+pub fn summed(network: &Network) -> Vec<Option<usize>> {
+    let mut found = vec![None; network.nodes.len()];
+    for (sum, node) in network.nodes.iter().enumerate() {
+        let (Op::Add, &[a, b]) = (&node.op, &node.inputs[..]) else {
+            continue;
+        };
+        // The next node, so that nothing else is alive for longer.
+        let last = a.max(b);
+        if a == b || last != sum || last == INPUT {
+            continue;
+        }
+        if let Op::Conv(conv) = &network.nodes[last - 1].op
+            && sums(conv, node.shape)
+        {
+            found[last - 1] = Some(sum);
+        }
+    }
+    found
 }
 
 impl<T: Real> Pass<'_, T> {
@@ -220,9 +306,15 @@ pub fn apply<T: Real>(
     match &node.op {
         Op::Conv(c) => {
             let Some(params) = params else { return };
-            let run = if c.is_depthwise() { depthwise } else { conv };
             let out = (out, node.shape);
-            run(c, params, (x, shape), out, activation, split, buffers);
+            if c.is_depthwise() {
+                return depthwise(c, params, (x, shape), out, activation, split, buffers);
+            }
+            let after = After {
+                activation,
+                sum: None,
+            };
+            conv(c, params, (x, shape), out, after, split, buffers);
         }
         Op::Linear(_) => {
             let Some(params) = params else { return };

@@ -2,6 +2,7 @@
 //! the remaining ones one by one with their layers split.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
@@ -10,10 +11,10 @@ use super::buffers::Buffers;
 use super::centred::CentredPass;
 use super::distribution::distribution;
 use super::exact::ExactPass;
-use super::model::{Base, Model, Pass, Values};
+use super::model::{Base, Model, Pass, Values, summed};
 use super::needs::Needs;
 use super::real::Real;
-use super::reduce::reduce;
+use super::reduce::{Known, reduce};
 use super::sample::{Dice, SamplePass};
 use super::split::Split;
 use crate::engine::sample::{check_network, check_radius, deviations, drifting};
@@ -31,6 +32,7 @@ pub struct CpuRunner<'a, T> {
     pub(super) network: &'a Network,
     taps: Vec<Tap>,
     last_uses: Vec<Option<usize>>,
+    summed: Vec<Option<usize>>,
     /// Free buffers of each thread.
     buffers: Vec<Buffers<T>>,
     pub(super) reference: Model<T>,
@@ -46,6 +48,8 @@ struct Reference<T> {
     input: Vec<T>,
     /// The full-precision values of all nodes.
     values: Values<T>,
+    /// By node: what every comparison with them needs.
+    known: Vec<OnceLock<Known>>,
 }
 
 impl<'a, T: Real> CpuRunner<'a, T> {
@@ -59,6 +63,7 @@ impl<'a, T: Real> CpuRunner<'a, T> {
             engine,
             network,
             last_uses: network.last_uses(),
+            summed: summed(network),
             buffers: (0..engine.threads()).map(|_| Buffers::default()).collect(),
             reference: Model::new(network),
             owner: Owner::default(),
@@ -101,7 +106,9 @@ impl<'a, T: Real> CpuRunner<'a, T> {
             network: self.network,
             model,
             last_uses: &self.last_uses,
+            summed: &self.summed,
             keep,
+            unseen: false,
             base: None,
             split,
             buffers: &self.buffers[thread % self.buffers.len()],
@@ -187,6 +194,10 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         images.resize_with(input.images(), Reference::default);
         let keep = self.everything();
         let outputs = self.each(&mut images, |i, image, split| {
+            image.known.clear();
+            image
+                .known
+                .resize_with(self.network.nodes.len(), OnceLock::new);
             image.input.clear();
             image
                 .input
@@ -207,7 +218,8 @@ impl<T: Real> Runner for CpuRunner<'_, T> {
         let keep = self.output_only();
         let mut images: Vec<usize> = (0..input.images()).collect();
         Ok(self.each(&mut images, |_, &mut i, split| {
-            let pass = self.pass(&self.reference, &keep, split);
+            let mut pass = self.pass(&self.reference, &keep, split);
+            pass.unseen = true;
             let image = input.image(i);
             let mut wide = pass.buffers.take(image.len());
             let pairs = wide.iter_mut().zip(image);
@@ -392,7 +404,8 @@ impl<T: Real> CpuRunner<'_, T> {
             let mut see = |node: usize, value: &[T]| {
                 let reference = &image.values.0[node + 1];
                 if let Some(at) = place[node] {
-                    stats[at] = reduce(reference, value, split);
+                    let known = image.known[node].get_or_init(|| Known::of(reference, split));
+                    stats[at] = reduce(reference, known, value, split);
                 }
                 if let Some(bins) = bins {
                     let bins = bins.map(|b| &b[node]);

@@ -1,4 +1,5 @@
-//! Fixed splitting of work. The pieces never depend on the thread count, so neither do the results.
+//! Splitting of work. Results do not depend on the pieces, since no sum is cut by them, or the pieces do not depend on
+//! the number of threads.
 
 use std::marker::PhantomData;
 
@@ -13,7 +14,23 @@ pub enum Split {
     Parallel,
 }
 
+/// Pieces of one layer for each thread, at most: enough for one that is late to be made up for.
+const PIECES: usize = 4;
+
 impl Split {
+    /// Pieces for so much work, of which one is `piece` or more: equally many for each thread.
+    pub fn pieces(self, work: usize, piece: usize) -> usize {
+        let threads = match self {
+            Split::Serial => 1,
+            Split::Parallel => rayon::current_num_threads(),
+        };
+        match work / piece.max(1) {
+            _ if threads == 1 => 1,
+            0 | 1 => 1,
+            n => n.next_multiple_of(threads).min(PIECES * threads),
+        }
+    }
+
     /// Calls `f` on every piece.
     pub fn each<I: Send>(self, pieces: Vec<I>, f: impl Fn(I) + Sync + Send) {
         match self {
@@ -48,6 +65,32 @@ impl Split {
             Split::Parallel if n > 1 => (0..n).into_par_iter().map(f).collect(),
             _ => (0..n).map(f).collect(),
         }
+    }
+}
+
+/// A matrix of which every tile's owner writes the part that lies under its tile.
+pub struct Shared<'a, T> {
+    data: *mut T,
+    matrix: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: only [`Shared::as_ptr`] reaches the elements, and who writes there keeps to its part.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+// SAFETY: an exclusive borrow of its elements, like `&mut [T]`.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    /// Of the whole matrix.
+    pub fn new(matrix: &'a mut [T]) -> Self {
+        Self {
+            data: matrix.as_mut_ptr(),
+            matrix: PhantomData,
+        }
+    }
+
+    /// The first element.
+    pub fn as_ptr(&self) -> *mut T {
+        self.data
     }
 }
 

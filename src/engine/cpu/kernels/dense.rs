@@ -1,6 +1,6 @@
 //! Panels times one vector: the arithmetic of dense layers.
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, between};
 use super::packed::PANEL;
 use crate::network::Activation;
 
@@ -62,7 +62,7 @@ unsafe fn some<V: Lanes, const N: usize>(dense: &mut Dense<'_, V::Item>, panel: 
             let mut sums: [V; N] = std::array::from_fn(|p| {
                 V::load_masked(
                     dense.bias.as_ptr().wrapping_add(row(p)),
-                    V::mask(0, rows(p)),
+                    V::mask(between(0, rows(p))),
                 )
             });
             let mut weight = dense.weight.as_ptr().add(panel * size + part);
@@ -76,11 +76,7 @@ unsafe fn some<V: Lanes, const N: usize>(dense: &mut Dense<'_, V::Item>, panel: 
             for (p, sum) in sums.into_iter().enumerate() {
                 let n = rows(p);
                 if n > 0 {
-                    let sum = match dense.activation {
-                        Activation::Identity => sum,
-                        Activation::Relu => sum.relu(),
-                        Activation::Relu6 => sum.relu6(),
-                    };
+                    let sum = sum.activated(dense.activation);
                     sum.store_first(out.add(row(p)), n);
                 }
             }

@@ -1,5 +1,7 @@
 //! A vector register, whatever the instruction set.
 
+use crate::network::Activation;
+
 /// A register of numbers.
 ///
 /// # Safety
@@ -20,12 +22,12 @@ pub trait Lanes: Copy {
     unsafe fn load_first(from: *const Self::Item, n: usize) -> Self;
     /// Which numbers of a register exist.
     type Mask: Copy;
-    /// Those from `first` to `end`, exclusive.
-    unsafe fn mask(first: usize, end: usize) -> Self::Mask;
+    /// Those whose bit is set, of the lowest [`Lanes::LEN`].
+    unsafe fn mask(bits: u32) -> Self::Mask;
     /// The numbers that exist, where they would lie in a whole register; 0 for others, which are not read.
     unsafe fn load_masked(from: *const Self::Item, mask: Self::Mask) -> Self;
-    /// The same of every second number from the first on.
-    unsafe fn load_second(from: *const Self::Item, mask: Self::Mask) -> Self;
+    /// The same of every second number from the first on; masks are those of two registers, without the others.
+    unsafe fn load_second(from: *const Self::Item, masks: [Self::Mask; 2]) -> Self;
     /// Tells that what lies here will soon be written; nothing where there is no such instruction.
     #[inline(always)]
     unsafe fn expect(_at: *const Self::Item) {}
@@ -39,4 +41,31 @@ pub trait Lanes: Copy {
     unsafe fn relu(self) -> Self;
     /// [`Lanes::relu`], and what is above 6 becomes 6.
     unsafe fn relu6(self) -> Self;
+    /// `activation(self)`
+    #[inline(always)]
+    unsafe fn activated(self, activation: Activation) -> Self {
+        // SAFETY: the caller's.
+        unsafe {
+            match activation {
+                Activation::Identity => self,
+                Activation::Relu => self.relu(),
+                Activation::Relu6 => self.relu6(),
+            }
+        }
+    }
+}
+
+/// Bits `first` to `end`, exclusive, of at most 31.
+#[inline(always)]
+pub fn between(first: usize, end: usize) -> u32 {
+    (1 << end.max(first)) - (1 << first)
+}
+
+/// Bit `i` becomes bit `2 i`, for the lower 16.
+#[inline(always)]
+pub fn spread(bits: u32) -> u32 {
+    let bits = (bits | bits << 8) & 0x00ff_00ff;
+    let bits = (bits | bits << 4) & 0x0f0f_0f0f;
+    let bits = (bits | bits << 2) & 0x3333_3333;
+    (bits | bits << 1) & 0x5555_5555
 }

@@ -130,14 +130,16 @@ mod tests {
         let packed = Packed::panels(&weight, 1, k);
         for tiles in T::every() {
             let n = share % tiles.columns() + 1;
-            let stride = n + 3;
-            let rows: Vec<u32> = (0..k).map(|r| (r * 5 + r % 3) as u32).collect();
-            let mut x: Vec<T> = (0..k * 5 + n + 3)
-                .map(|i| T::from(number(i + 99)))
-                .collect();
+            let (stride, full) = (n + 3, tiles.full());
+            let mut x: Vec<T> = (0..k * full).map(|i| T::from(number(i + 99))).collect();
+            let ones: Vec<T> = (0..k).map(|i| T::from(number(i + 5))).collect();
             if poison {
                 x[n / 2] = T::from(f32::NAN);
             }
+            let value = |r: usize, j: usize| match tiles.ends_in_one(n) && j + 1 == n {
+                true => ones[r],
+                false => x[r * full + j],
+            };
             let sentinel = T::from(-77.0);
             let mut out = vec![sentinel; PANEL * stride];
             let cut = cut.min(k);
@@ -148,13 +150,15 @@ mod tests {
                 let step = Step {
                     terms: last - first,
                     weight: packed.panel(0, 0)[first * PANEL..].as_ptr(),
-                    x: x.as_ptr(),
-                    rows: rows[first..].as_ptr(),
+                    next: packed.panel(0, 0).as_ptr(),
+                    x: x[first * full..].as_ptr(),
+                    one: ones[first..].as_ptr(),
                     out: out.as_mut_ptr(),
                     stride,
                     valid,
                     columns: n,
                     bias: (first == 0).then_some(bias.as_ptr()),
+                    beside: None,
                     activation: if last == k {
                         activation
                     } else {
@@ -172,13 +176,79 @@ mod tests {
                         continue;
                     }
                     let want = (0..k).fold(bias[i], |s, r| {
-                        s.add_product(weight[i * k + r], x[rows[r] as usize + j], tiles.fused)
+                        s.add_product(weight[i * k + r], value(r, j), tiles.fused)
                     });
                     let want = activate(activation, want);
                     #[allow(clippy::eq_op)]
                     let both_nan = got != got && want != want;
                     prop_assert!(both_nan || got == want, "{i} {j}: {got:?}, not {want:?}");
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What exists is moved, what does not is 0.
+    fn check_gather<T: Testable>(
+        channels: usize,
+        taps: usize,
+        cuts: &[(usize, usize, usize)],
+        second: bool,
+    ) -> Result<(), TestCaseError> {
+        let plane = 200;
+        let x: Vec<T> = (0..channels * plane).map(|i| T::from(number(i))).collect();
+        let apart = 1 + usize::from(second);
+        for tiles in T::every() {
+            let (mut moves, mut ones, mut want) = (Vec::new(), Vec::new(), Vec::new());
+            let mut columns = 0;
+            for t in 0..taps {
+                let mut row = Vec::new();
+                for (i, &(count, first, end)) in cuts.iter().enumerate() {
+                    let count = count.min(tiles.lanes).min(tiles.full() - row.len());
+                    if count == 0 {
+                        break;
+                    }
+                    let ends = [first.min(count), end.min(count)];
+                    // Numbers that do not exist may lie before the channel.
+                    let from = (i * 11 + t) as isize - (ends[0] * apart) as isize;
+                    moves.push(Move::new(from, row.len(), ends, second));
+                    row.extend((0..count).map(|j| {
+                        (ends[0] <= j && j < ends[1])
+                            .then(|| (from + (j * apart) as isize) as usize)
+                    }));
+                }
+                columns = row.len();
+                want.push(row);
+                ones.push(Move::new(t as isize, 0, [0, t % 2], second));
+            }
+            let size = channels * taps * tiles.full() + tiles.lanes;
+            let mut out = vec![T::from(-77.0); size];
+            let mut one = vec![T::from(-77.0); channels * taps];
+            let gather = Gather {
+                x: x.as_ptr(),
+                channels,
+                plane,
+                second,
+                taps,
+                moves: &moves,
+                ones: &ones,
+                out: out.as_mut_ptr(),
+                one: one.as_mut_ptr(),
+            };
+            // SAFETY: the slices hold what the moves name.
+            unsafe { tiles.gather(&gather) };
+            for term in 0..channels * taps {
+                let (c, t) = (term / taps, term % taps);
+                for j in 0..columns {
+                    let want = want[t][j].map_or(T::from(0.0), |at| x[c * plane + at]);
+                    prop_assert_eq!(out[term * tiles.full() + j], want, "{} {}", term, j);
+                }
+                let want = if t % 2 == 1 {
+                    x[c * plane + t]
+                } else {
+                    T::from(0.0)
+                };
+                prop_assert_eq!(one[term], want);
             }
         }
         Ok(())
@@ -335,6 +405,17 @@ mod tests {
         ) {
             check::<f32>(valid, k, share, cut, activation, poison)?;
             check::<f64>(valid, k, share, cut, activation, poison)?;
+        }
+
+        #[test]
+        fn columns_are_laid_where_they_belong(
+            channels in 1usize..4,
+            taps in 1usize..4,
+            cuts in prop::collection::vec((1usize..17, 0usize..17, 0usize..17), 1..9),
+            second in any::<bool>(),
+        ) {
+            check_gather::<f32>(channels, taps, &cuts, second)?;
+            check_gather::<f64>(channels, taps, &cuts, second)?;
         }
     }
 }

@@ -30,27 +30,32 @@ macro_rules! neon {
                     $load(all.as_ptr())
                 }
             }
-            type Mask = [usize; 2];
+            type Mask = u32;
             #[inline(always)]
-            unsafe fn mask(first: usize, end: usize) -> [usize; 2] {
-                [first, end.max(first)]
+            unsafe fn mask(bits: u32) -> u32 {
+                bits & ((1 << $len) - 1)
             }
             #[inline(always)]
-            unsafe fn load_masked(from: *const $t, [first, end]: [usize; 2]) -> Self {
-                if first == 0 && end == $len {
+            unsafe fn load_masked(from: *const $t, mask: u32) -> Self {
+                if mask == (1 << $len) - 1 {
                     return unsafe { $load(from) };
                 }
                 let mut all = [0.0; $len];
-                for (l, x) in all.iter_mut().enumerate().take(end).skip(first) {
-                    *x = unsafe { *from.wrapping_add(l) };
+                for (l, x) in all.iter_mut().enumerate() {
+                    if mask >> l & 1 == 1 {
+                        *x = unsafe { *from.wrapping_add(l) };
+                    }
                 }
                 unsafe { $load(all.as_ptr()) }
             }
             #[inline(always)]
-            unsafe fn load_second(from: *const $t, [first, end]: [usize; 2]) -> Self {
+            unsafe fn load_second(from: *const $t, [low, high]: [u32; 2]) -> Self {
+                let masks = low | high << $len;
                 let mut all = [0.0; $len];
-                for (l, x) in all.iter_mut().enumerate().take(end).skip(first) {
-                    *x = unsafe { *from.wrapping_add(2 * l) };
+                for (l, x) in all.iter_mut().enumerate() {
+                    if masks >> (2 * l) & 1 == 1 {
+                        *x = unsafe { *from.wrapping_add(2 * l) };
+                    }
                 }
                 unsafe { $load(all.as_ptr()) }
             }

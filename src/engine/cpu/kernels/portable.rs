@@ -32,23 +32,24 @@ where
     unsafe fn load_first(from: *const T, n: usize) -> Self {
         Self(std::array::from_fn(|l| unsafe { *from.add(l.min(n - 1)) }))
     }
-    type Mask = [usize; 2];
+    type Mask = u32;
     #[inline(always)]
-    unsafe fn mask(first: usize, end: usize) -> [usize; 2] {
-        [first, end]
+    unsafe fn mask(bits: u32) -> u32 {
+        bits & ((1 << LEN) - 1)
     }
     #[inline(always)]
-    unsafe fn load_masked(from: *const T, [first, end]: [usize; 2]) -> Self {
-        Self(std::array::from_fn(|l| match first <= l && l < end {
-            true => unsafe { *from.wrapping_add(l) },
-            false => T::from(0.0),
+    unsafe fn load_masked(from: *const T, mask: u32) -> Self {
+        Self(std::array::from_fn(|l| match mask >> l & 1 {
+            1 => unsafe { *from.wrapping_add(l) },
+            _ => T::from(0.0),
         }))
     }
     #[inline(always)]
-    unsafe fn load_second(from: *const T, [first, end]: [usize; 2]) -> Self {
-        Self(std::array::from_fn(|l| match first <= l && l < end {
-            true => unsafe { *from.wrapping_add(2 * l) },
-            false => T::from(0.0),
+    unsafe fn load_second(from: *const T, [low, high]: [u32; 2]) -> Self {
+        let masks = low | high << LEN;
+        Self(std::array::from_fn(|l| match masks >> (2 * l) & 1 {
+            1 => unsafe { *from.wrapping_add(2 * l) },
+            _ => T::from(0.0),
         }))
     }
     #[inline(always)]

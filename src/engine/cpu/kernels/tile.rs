@@ -1,22 +1,24 @@
 //! A panel of a matrix times a few columns, with all sums in registers.
 
 use super::dense::Dense;
-use super::lanes::Lanes;
+use super::lanes::{Lanes, between, spread};
 use super::packed::PANEL;
 use super::window::Window;
 use crate::network::Activation;
 
-/// `out[i][j] = activation(start[i][j] + sum over t of weight[t][i] * x[rows[t] + j])` for the rows `i` of one panel,
-/// where `start` is the bias, or what `out` holds.
+/// `out[i][j] = activation(start[i][j] + sum over t of weight[t][i] * x[t][j])` for the rows `i` of one panel, where
+/// `start` is the bias, or what `out` holds.
 pub struct Step<T> {
     /// Terms of the sum.
     pub terms: usize,
     /// `[terms][PANEL]`
     pub weight: *const T,
-    /// What [`Step::rows`] count from.
+    /// Weights that will be read after these; a hint.
+    pub next: *const T,
+    /// `[terms][Tiles::full]`, of which the registers with columns are read: fastest where they are aligned.
     pub x: *const T,
-    /// Where each term's row starts.
-    pub rows: *const u32,
+    /// `[terms]`, the one column behind whole registers of them, where [`Step::columns`] is one more than fills them.
+    pub one: *const T,
     /// `[valid]`, a row every [`Step::stride`] elements.
     pub out: *mut T,
     /// See [`Step::out`].
@@ -27,36 +29,62 @@ pub struct Step<T> {
     pub columns: usize,
     /// `[valid]`; `None` goes on from `out`.
     pub bias: Option<*const T>,
+    /// Rows as those of `out` that will be read after this; a hint.
+    pub beside: Option<*const T>,
     /// Applied at the end.
     pub activation: Activation,
 }
 
-/// Columns to be laid side by side, so that kernels find them in whole registers: `out[t][m.to..][..m.count] =
-/// x[rows[t] + m.from..]` for each move `m` in turn.
+/// Columns to be laid side by side as [`Step`] reads them: `x[c][t]` for each channel `c` and each tap `t` in it.
 pub struct Gather<'a, T> {
-    /// What [`Gather::rows`] and moves count from.
+    /// The first channel.
     pub x: *const T,
-    /// Where each term's row starts.
-    pub rows: &'a [u32],
-    /// In the order of their targets; a register is written, so that what lies behind the count is lost.
+    /// How many there are.
+    pub channels: usize,
+    /// From one to the next.
+    pub plane: usize,
+    /// True to take every second number.
+    pub second: bool,
+    /// Taps of a channel.
+    pub taps: usize,
+    /// `[taps][any]`, in the order of their targets; whole registers are written, so that zeros lie behind the last.
     pub moves: &'a [Move],
-    /// `[terms][stride]`
+    /// `[taps]`, of the one column behind whole registers; empty where there is none.
+    pub ones: &'a [Move],
+    /// `[channels][taps][Tiles::full]`
     pub out: *mut T,
-    /// At least where the last move writes its register.
-    pub stride: usize,
+    /// `[channels][taps]`
+    pub one: *mut T,
 }
 
-/// Numbers that lie together: a register of them is moved.
+/// Numbers of a row that are moved together: a register of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Move {
-    /// Where they are.
-    pub from: u32,
+    /// Where they are, from the channel's start; before it where numbers there are none of it.
+    pub from: i32,
     /// Where they go.
     pub to: u32,
+    /// Bit `i` tells that number `i` from there on exists; others are 0 and not read.
+    pub exist: u32,
 }
 
-/// Kernels for 1, 2 and 3 registers of columns.
-type Products<T> = [unsafe fn(&Step<T>); 3];
+impl Move {
+    /// Of numbers `first` to `end`, exclusive, of the register that starts at `from`; `second` takes every second.
+    pub fn new(from: isize, to: usize, [first, end]: [usize; 2], second: bool) -> Self {
+        let bits = between(first, end);
+        Self {
+            from: from as i32,
+            to: to as u32,
+            exist: if second { spread(bits) } else { bits },
+        }
+    }
+}
+
+/// Registers of columns of one step, at most.
+const WIDEST: usize = 3;
+
+/// Kernels for 1 to [`WIDEST`] registers of columns.
+type Products<T> = [unsafe fn(&Step<T>); WIDEST];
 
 /// The kernels of one instruction set.
 pub struct Tiles<T> {
@@ -105,15 +133,22 @@ impl<T> Tiles<T> {
         self.full() + usize::from(self.and_one.is_some())
     }
 
+    /// True where that many columns are whole registers and one, which then lies in [`Step::one`].
+    pub fn ends_in_one(&self, columns: usize) -> bool {
+        let one = columns > self.lanes && columns % self.lanes == 1;
+        one && self.and_one.is_some()
+    }
+
     /// Runs the step.
     ///
     /// # Safety
     /// The processor has the instruction set, and all that [`Step`] says is readable and writable.
     #[inline]
     pub unsafe fn run(&self, step: &Step<T>) {
-        let (whole, rest) = (step.columns / self.lanes, step.columns % self.lanes);
         let kernel = match self.and_one {
-            Some(kernels) if rest == 1 && whole > 0 => kernels[whole - 1],
+            Some(kernels) if self.ends_in_one(step.columns) => {
+                kernels[step.columns / self.lanes - 1]
+            }
             _ => self.kernels[(step.columns - 1) / self.lanes],
         };
         // SAFETY: the caller's.
@@ -123,7 +158,7 @@ impl<T> Tiles<T> {
     /// Gathers.
     ///
     /// # Safety
-    /// The processor has the instruction set; what moves name is readable, `[terms][stride]` and one register are writable.
+    /// The processor has the instruction set; what moves say exists is readable, and the targets and one register writable.
     #[inline]
     pub unsafe fn gather(&self, gather: &Gather<'_, T>) {
         // SAFETY: the caller's.
@@ -160,34 +195,55 @@ impl<T> Tiles<T> {
 /// As [`Tiles::gather`].
 #[inline(always)]
 pub unsafe fn gather<V: Lanes>(gather: &Gather<'_, V::Item>) {
-    // A known number of moves stays in registers.
+    // A known number of moves needs no counting.
     // SAFETY: the caller's.
     unsafe {
-        match gather.moves {
-            &[a] => gather_by::<V>(gather, [a]),
-            &[a, b] => gather_by::<V>(gather, [a, b]),
-            &[a, b, c] => gather_by::<V>(gather, [a, b, c]),
-            &[a, b, c, d] => gather_by::<V>(gather, [a, b, c, d]),
-            &[a, b, c, d, e] => gather_by::<V>(gather, [a, b, c, d, e]),
-            &[a, b, c, d, e, f] => gather_by::<V>(gather, [a, b, c, d, e, f]),
-            &[a, b, c, d, e, f, g] => gather_by::<V>(gather, [a, b, c, d, e, f, g]),
-            &[a, b, c, d, e, f, g, h] => gather_by::<V>(gather, [a, b, c, d, e, f, g, h]),
-            moves => gather_by::<V>(gather, moves),
+        match (gather.moves.len() / gather.taps, gather.second) {
+            (1, false) => gather_by::<V, 1, false>(gather),
+            (2, false) => gather_by::<V, 2, false>(gather),
+            (3, false) => gather_by::<V, 3, false>(gather),
+            (4, false) => gather_by::<V, 4, false>(gather),
+            (5, false) => gather_by::<V, 5, false>(gather),
+            (6, false) => gather_by::<V, 6, false>(gather),
+            (7, false) => gather_by::<V, 7, false>(gather),
+            (_, false) => gather_by::<V, 0, false>(gather),
+            (_, true) => gather_by::<V, 0, true>(gather),
         }
     }
 }
 
+/// `EACH` moves for a tap; 0 asks how many.
 #[inline(always)]
-unsafe fn gather_by<V: Lanes>(gather: &Gather<'_, V::Item>, moves: impl AsRef<[Move]>) {
-    let mut to = gather.out;
-    for &row in gather.rows {
+unsafe fn gather_by<V: Lanes, const EACH: usize, const SECOND: bool>(gather: &Gather<'_, V::Item>) {
+    let each = match EACH {
+        0 => gather.moves.len() / gather.taps,
+        n => n,
+    };
+    let (mut to, mut one) = (gather.out, gather.one);
+    for c in 0..gather.channels {
         // SAFETY: the caller's.
         unsafe {
-            let from = gather.x.add(row as usize);
-            for m in moves.as_ref() {
-                V::load(from.add(m.from as usize)).store(to.add(m.to as usize));
+            let x = gather.x.add(c * gather.plane);
+            let moved = |m: &Move| {
+                let from = x.wrapping_offset(m.from as isize);
+                match SECOND {
+                    false => V::load_masked(from, V::mask(m.exist)),
+                    true => V::load_second(from, [m.exist, m.exist >> V::LEN].map(|b| V::mask(b))),
+                }
+            };
+            let mut moves = gather.moves.as_ptr();
+            for t in 0..gather.taps {
+                for i in 0..each {
+                    let m = &*moves.add(i);
+                    moved(m).store(to.add(m.to as usize));
+                }
+                moves = moves.add(each);
+                to = to.add(WIDEST * V::LEN);
+                if let Some(m) = gather.ones.get(t) {
+                    moved(m).store_first(one, 1);
+                    one = one.add(1);
+                }
             }
-            to = to.add(gather.stride);
         }
     }
 }
@@ -260,8 +316,8 @@ unsafe fn block<
     } else {
         step.columns - (WIDE - 1) * V::LEN
     };
-    // SAFETY: columns below `WIDE * LEN`, in the last register below `last`, and the one behind them exist by the
-    // caller's promise, as do the rows below `rows`, and PANEL weights for each term.
+    // SAFETY: columns of `out` below `WIDE * LEN`, in the last register below `last`, and the one behind them exist by the
+    // caller's promise, as do the rows below `rows`, whole registers of `x`, and PANEL weights for each term.
     unsafe {
         let load = |from: *const V::Item, j: usize| {
             let from = from.add(j * V::LEN);
@@ -272,10 +328,12 @@ unsafe fn block<
             }
         };
         let out = |i: usize| step.out.add((first + i) * step.stride);
-        if step.bias.is_some() {
+        // The next panel's rows most likely follow.
+        let next = step.out.cast_const().wrapping_add(PANEL * step.stride);
+        for at in [Some(next), step.beside].into_iter().flatten() {
             for i in 0..ROWS.min(rows) {
                 for j in 0..=WIDE {
-                    V::expect(out(i).wrapping_add(j * V::LEN));
+                    V::expect(at.wrapping_add((first + i) * step.stride + j * V::LEN));
                 }
             }
         }
@@ -297,27 +355,25 @@ unsafe fn block<
             });
             R::load(start.as_ptr())
         });
-        let mut weight = step.weight.add(first);
+        let (mut weight, mut x, mut next) = (step.weight.add(first), step.x, step.next);
         for t in 0..step.terms {
-            let from = step.x.add(*step.rows.add(t) as usize);
-            let x: [V; WIDE] = std::array::from_fn(|j| load(from, j));
+            let columns: [V; WIDE] = std::array::from_fn(|j| V::load(x.add(j * V::LEN)));
             for (i, sums) in sums.iter_mut().enumerate() {
                 let w = V::splat(*weight.add(i));
-                for (sum, &x) in sums.iter_mut().zip(&x) {
+                for (sum, &x) in sums.iter_mut().zip(&columns) {
                     *sum = sum.add_product(w, x);
                 }
             }
             if let Some(one) = &mut one {
-                *one = one.add_product(R::load(weight), R::splat(*from.add(WIDE * V::LEN)));
+                *one = one.add_product(R::load(weight), R::splat(*step.one.add(t)));
             }
+            V::expect(next);
+            next = next.wrapping_add(PANEL);
             weight = weight.add(PANEL);
+            x = x.wrapping_add(WIDEST * V::LEN);
         }
         for sum in sums.as_flattened_mut() {
-            *sum = match step.activation {
-                Activation::Identity => *sum,
-                Activation::Relu => sum.relu(),
-                Activation::Relu6 => sum.relu6(),
-            };
+            *sum = sum.activated(step.activation);
         }
         for (i, sums) in sums.iter().enumerate() {
             if i < rows {
@@ -332,13 +388,8 @@ unsafe fn block<
             }
         }
         if let Some(one) = one {
-            let one = match step.activation {
-                Activation::Identity => one,
-                Activation::Relu => one.relu(),
-                Activation::Relu6 => one.relu6(),
-            };
             let mut all = [*step.weight; PANEL];
-            one.store(all.as_mut_ptr());
+            one.activated(step.activation).store(all.as_mut_ptr());
             for (i, &sum) in all.iter().enumerate().take(rows) {
                 *out(i).add(WIDE * V::LEN) = sum;
             }

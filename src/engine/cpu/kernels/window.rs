@@ -1,6 +1,6 @@
 //! One channel under a window of weights: the arithmetic of depthwise convolutions.
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, between, spread};
 use crate::network::Activation;
 
 /// `out[y][x] = activation(bias + sum over taps (r, s) of weight[r][s] * value(y, x, r, s))`, where a value is 0 for rows and
@@ -53,14 +53,27 @@ pub unsafe fn window<V: Lanes>(window: &Window<'_, V::Item>) {
     }
 }
 
-/// The numbers that a tap reads for a register of columns.
+/// Masks for [`read`], of columns from `first` to `end`, exclusive.
 #[inline(always)]
-unsafe fn read<V: Lanes, const SECOND: bool>(from: *const V::Item, mask: V::Mask) -> V {
+unsafe fn masks<V: Lanes, const SECOND: bool>(first: usize, end: usize) -> [V::Mask; 2] {
+    let bits = between(first, end);
     // SAFETY: the caller's.
     unsafe {
         match SECOND {
-            true => V::load_second(from, mask),
-            false => V::load_masked(from, mask),
+            true => [spread(bits), spread(bits) >> V::LEN].map(|b| V::mask(b)),
+            false => [bits, 0].map(|b| V::mask(b)),
+        }
+    }
+}
+
+/// The numbers that a tap reads for a register of columns.
+#[inline(always)]
+unsafe fn read<V: Lanes, const SECOND: bool>(from: *const V::Item, masks: [V::Mask; 2]) -> V {
+    // SAFETY: the caller's.
+    unsafe {
+        match SECOND {
+            true => V::load_second(from, masks),
+            false => V::load_masked(from, masks[0]),
         }
     }
 }
@@ -84,30 +97,33 @@ unsafe fn known<
         // Rows of the output that all rows of taps reach.
         let first = window.rows.iter().map(|r| r[0]).max().unwrap_or(0);
         let end = window.rows.iter().map(|r| r[1]).min().unwrap_or(0);
-        // A row of taps below another reads what the other reads for the next row of the output.
-        let step = window.step as isize;
-        let shared = !SECOND && (KW..TAPS).all(|t| taps[t] == taps[t - KW] + step);
+        // A row of taps below another, or the second below it, reads what the other reads for the next row of the output.
+        let ratio = 1 + usize::from(SECOND);
+        let step = (window.step / ratio) as isize;
+        let shared =
+            window.step.is_multiple_of(ratio) && (KW..TAPS).all(|t| taps[t] == taps[t - KW] + step);
         let mut x = 0;
         while x < width {
             let n = V::LEN.min(width - x);
-            let masks: [V::Mask; KW] = std::array::from_fn(|s| {
+            let reached: [[V::Mask; 2]; KW] = std::array::from_fn(|s| {
                 let within = |end: usize| end.saturating_sub(x).min(n);
                 let [first, end] = window.columns[s];
-                V::mask(within(first), within(end))
+                masks::<V, SECOND>(within(first), within(end))
             });
-            let nothing = V::mask(0, 0);
+            let nothing = masks::<V, SECOND>(0, 0);
             let mut y = 0;
             while y < height {
                 let from = window.x.wrapping_add(y * window.step + x * columns);
                 if shared && first <= y && y + TOGETHER <= end {
                     let mut sums = [V::splat(window.bias); TOGETHER];
-                    for row in 0..TOGETHER + KH - 1 {
+                    for row in 0..ratio * (TOGETHER - 1) + KH {
                         for s in 0..KW {
                             let at = taps[s] + row as isize * step;
-                            let value = read::<V, SECOND>(from.wrapping_offset(at), masks[s]);
+                            let value = read::<V, SECOND>(from.wrapping_offset(at), reached[s]);
                             for (i, sum) in sums.iter_mut().enumerate() {
-                                if i <= row && row - i < KH {
-                                    *sum = sum.add_product(weight[(row - i) * KW + s], value);
+                                if ratio * i <= row && row - ratio * i < KH {
+                                    let weight = weight[(row - ratio * i) * KW + s];
+                                    *sum = sum.add_product(weight, value);
                                 }
                             }
                         }
@@ -121,11 +137,11 @@ unsafe fn known<
                 let mut sum = V::splat(window.bias);
                 for r in 0..KH {
                     let [first, end] = window.rows[r];
-                    let masks = match first <= y && y < end {
-                        true => masks,
+                    let reached = match first <= y && y < end {
+                        true => reached,
                         false => [nothing; KW],
                     };
-                    for (s, &mask) in masks.iter().enumerate() {
+                    for (s, &mask) in reached.iter().enumerate() {
                         let t = r * KW + s;
                         let value = read::<V, SECOND>(from.wrapping_offset(taps[t]), mask);
                         sum = sum.add_product(weight[t], value);
@@ -160,8 +176,8 @@ unsafe fn any<V: Lanes, const SECOND: bool>(window: &Window<'_, V::Item>) {
                         };
                         let within = |end: usize| end.saturating_sub(x).min(n);
                         let mask = match reached {
-                            true => V::mask(within(first), within(end)),
-                            false => V::mask(0, 0),
+                            true => masks::<V, SECOND>(within(first), within(end)),
+                            false => masks::<V, SECOND>(0, 0),
                         };
                         let value = read::<V, SECOND>(from.wrapping_offset(tap), mask);
                         sum = sum.add_product(V::splat(weight), value);
@@ -179,11 +195,7 @@ unsafe fn any<V: Lanes, const SECOND: bool>(window: &Window<'_, V::Item>) {
 unsafe fn finish<V: Lanes>(sum: V, window: &Window<'_, V::Item>, y: usize, x: usize, n: usize) {
     // SAFETY: the caller's.
     unsafe {
-        let sum = match window.activation {
-            Activation::Identity => sum,
-            Activation::Relu => sum.relu(),
-            Activation::Relu6 => sum.relu6(),
-        };
+        let sum = sum.activated(window.activation);
         let to = window.out.add(y * window.size[1] + x);
         if n == V::LEN {
             sum.store(to);

@@ -7,15 +7,6 @@ use super::lanes::Lanes;
 use super::tile::{Gather, Step, Tiles, gather, panel, panel_and_one};
 use super::window::{Window, window};
 
-/// Bit `i` becomes bit `2 i`, for the lower 16.
-#[inline(always)]
-fn spread(mask: u32) -> u32 {
-    let mask = (mask | mask << 8) & 0x00ff_00ff;
-    let mask = (mask | mask << 4) & 0x0f0f_0f0f;
-    let mask = (mask | mask << 2) & 0x3333_3333;
-    (mask | mask << 1) & 0x5555_5555
-}
-
 /// Numbers 0, 2, 4 and on of both registers.
 #[inline(always)]
 unsafe fn evens512_f32(low: __m512, high: __m512) -> __m512 {
@@ -52,20 +43,18 @@ macro_rules! avx512 {
             }
             type Mask = $mask;
             #[inline(always)]
-            unsafe fn mask(first: usize, end: usize) -> $mask {
-                (((1u32 << end) - 1) & !((1u32 << first) - 1)) as $mask
+            unsafe fn mask(bits: u32) -> $mask {
+                bits as $mask
             }
             #[inline(always)]
             unsafe fn load_masked(from: *const $t, mask: $mask) -> Self {
                 unsafe { $load_first(mask, from) }
             }
             #[inline(always)]
-            unsafe fn load_second(from: *const $t, mask: $mask) -> Self {
-                let mask = spread(mask as u32);
+            unsafe fn load_second(from: *const $t, [low, high]: [$mask; 2]) -> Self {
                 unsafe {
-                    let low = $load_first(mask as $mask, from);
-                    let high = $load_first((mask >> $len) as $mask, from.wrapping_add($len));
-                    $evens(low, high)
+                    let low = $load_first(low, from);
+                    $evens(low, $load_first(high, from.wrapping_add($len)))
                 }
             }
             #[inline(always)]
@@ -143,25 +132,24 @@ unsafe fn mask64(n: usize) -> __m256i {
     unsafe { _mm256_cmpgt_epi64(_mm256_set1_epi64x(n as i64), _mm256_setr_epi64x(0, 1, 2, 3)) }
 }
 
-/// The mask of every second of twice as many lanes.
+/// All ones for the lanes whose bit is set.
 #[inline(always)]
-unsafe fn spread32(mask: __m256i) -> [__m256i; 2] {
+unsafe fn bits32(bits: u32) -> __m256i {
     unsafe {
-        let even = _mm256_set1_epi64x(0xffff_ffff);
-        let low = _mm256_permutevar8x32_epi32(mask, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
-        let high = _mm256_permutevar8x32_epi32(mask, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
-        [_mm256_and_si256(low, even), _mm256_and_si256(high, even)]
+        let each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+        _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits as i32), each), each)
     }
 }
 
-/// The mask of every second of twice as many lanes.
+/// All ones for the lanes whose bit is set.
 #[inline(always)]
-unsafe fn spread64(mask: __m256i) -> [__m256i; 2] {
+unsafe fn bits64(bits: u32) -> __m256i {
     unsafe {
-        let even = _mm256_setr_epi64x(-1, 0, -1, 0);
-        let low = _mm256_permute4x64_epi64::<0b01_01_00_00>(mask);
-        let high = _mm256_permute4x64_epi64::<0b11_11_10_10>(mask);
-        [_mm256_and_si256(low, even), _mm256_and_si256(high, even)]
+        let each = _mm256_setr_epi64x(1, 2, 4, 8);
+        _mm256_cmpeq_epi64(
+            _mm256_and_si256(_mm256_set1_epi64x(bits.into()), each),
+            each,
+        )
     }
 }
 
@@ -182,7 +170,7 @@ unsafe fn evens256_f64(low: __m256d, high: __m256d) -> __m256d {
 
 macro_rules! avx2 {
     ($register:ident, $t:ident, $len:literal, $mask:ident, $splat:ident, $load:ident, $load_first:ident,
-     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident, $spread:ident, $evens:ident) => {
+     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident, $bits:ident, $evens:ident) => {
         impl Lanes for $register {
             type Item = $t;
             const LEN: usize = $len;
@@ -201,22 +189,18 @@ macro_rules! avx2 {
             }
             type Mask = __m256i;
             #[inline(always)]
-            unsafe fn mask(first: usize, end: usize) -> __m256i {
-                unsafe { _mm256_andnot_si256($mask(first), $mask(end)) }
+            unsafe fn mask(bits: u32) -> __m256i {
+                unsafe { $bits(bits) }
             }
             #[inline(always)]
             unsafe fn load_masked(from: *const $t, mask: __m256i) -> Self {
                 unsafe { $load_first(from, mask) }
             }
             #[inline(always)]
-            unsafe fn load_second(from: *const $t, mask: __m256i) -> Self {
+            unsafe fn load_second(from: *const $t, [low, high]: [__m256i; 2]) -> Self {
                 unsafe {
-                    let [low, high] = $spread(mask);
-                    let (low, high) = (
-                        $load_first(from, low),
-                        $load_first(from.wrapping_add($len), high),
-                    );
-                    $evens(low, high)
+                    let low = $load_first(from, low);
+                    $evens(low, $load_first(from.wrapping_add($len), high))
                 }
             }
             #[inline(always)]
@@ -261,7 +245,7 @@ avx2!(
     _mm256_fmadd_ps,
     _mm256_max_ps,
     _mm256_min_ps,
-    spread32,
+    bits32,
     evens256_f32
 );
 avx2!(
@@ -277,7 +261,7 @@ avx2!(
     _mm256_fmadd_pd,
     _mm256_max_pd,
     _mm256_min_pd,
-    spread64,
+    bits64,
     evens256_f64
 );
 

@@ -135,6 +135,7 @@ impl<T: Real> Engine for CpuEngine<T> {
             kind: "cpu".into(),
             driver: String::new(),
             backend: String::new(),
+            pci: String::new(),
             threads: self.threads(),
         }
     }

@@ -396,7 +396,8 @@ fn a_lost_device_leaves_what_is_finished_and_the_next_run_goes_on() {
         "{text}"
     );
     assert!(
-        text.contains("finished cells are kept, run the same command again"),
+        text.contains("finished cells are kept, run the same command again")
+            && text.contains("image 2 of 2"),
         "{text}"
     );
     let resumed = sweep(0, "lost").unwrap();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::Outcome;
-use super::options::EngineOptions;
+use super::options::{EngineOptions, gpu_options};
 use super::output::say;
 use crate::engine::gpu::{GpuEngine, GpuOptions};
 use crate::engine::{Engine, EngineError, Reductions, Runner, Variant};
@@ -67,7 +67,7 @@ impl Args {
             true => {
                 let options = GpuOptions {
                     separate: true,
-                    ..GpuOptions::default()
+                    ..gpu_options(self.engine.gpu_memory)
                 };
                 let adapter = self.engine.adapter.as_deref();
                 Box::new(GpuEngine::with_options(adapter, options)?)

@@ -5,6 +5,7 @@ use std::io::Write;
 use serde_json::json;
 
 use super::Outcome;
+use super::options::gpu_options;
 use super::output::say;
 use super::table;
 use crate::engine::gpu::adapter::list_adapters;
@@ -22,7 +23,7 @@ impl Args {
     /// Lists adapters and the choice of `auto`.
     pub fn run(self) -> anyhow::Result<Outcome> {
         let adapters = list_adapters();
-        let auto = select(Backend::Auto, None, None)?;
+        let auto = select(Backend::Auto, None, None, gpu_options(None))?;
         let device = auto.engine.device();
         if self.json {
             let object = json!({
@@ -37,10 +38,13 @@ impl Args {
             .iter()
             .map(|a| {
                 vec![
+                    a.index.to_string(),
                     a.name.clone(),
                     a.kind.to_string(),
                     a.backend.clone(),
                     a.driver.clone(),
+                    a.pci.clone(),
+                    mib(a.memory),
                     mib(a.max_storage_binding),
                     mib(a.max_buffer),
                     format!("{}", a.workgroup_memory >> 10),
@@ -51,10 +55,13 @@ impl Args {
             .collect();
         let mut out = super::output::stdout();
         let header = [
+            "number",
             "adapter",
             "type",
             "backend",
             "driver",
+            "PCI",
+            "memory MiB",
             "binding MiB",
             "buffer MiB",
             "workgroup KiB",

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::doctor_findings::{Findings, Mark};
-use super::options::{EngineOptions, tell};
+use super::options::{EngineOptions, gpu_options, tell};
 use super::preprocessing::PreprocessingOptions;
 use super::{Outcome, doctor_images, doctor_networks};
 use crate::data::{ImageSet, Labels, Manifest, reference};
@@ -130,13 +130,17 @@ fn told(found: &mut Findings, name: &str, checked: Checked) -> std::io::Result<(
 fn devices() -> Checked {
     let mut lines = Vec::new();
     for adapter in list_adapters() {
-        let device = GpuEngine::new(Some(&adapter.name))?.device();
+        GpuEngine::new(Some(&adapter.index.to_string()))?;
+        let place = match adapter.pci.as_str() {
+            "" => String::new(),
+            pci => format!(", {pci}"),
+        };
         lines.push(format!(
-            "{} ({}, {}) opens",
-            device.device, device.kind, device.driver
+            "{}: {} ({}, {}{place}) opens",
+            adapter.index, adapter.name, adapter.kind, adapter.driver
         ));
     }
-    let auto = select(Backend::Auto, None, None)?;
+    let auto = select(Backend::Auto, None, None, gpu_options(None))?;
     lines.push(format!(
         "auto takes {}: {}",
         auto.engine.device().engine,

@@ -5,6 +5,7 @@ use std::io::Write;
 use serde_json::json;
 
 use super::Outcome;
+use super::options::gpu_options;
 use super::output::say;
 use super::table;
 use crate::engine::gpu::layout;
@@ -29,8 +30,8 @@ pub struct Args {
     /// 8-bit variants that are measured against the full-precision pass
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=64))]
     variants: u64,
-    /// GPU adapter whose name contains this (see `quantbound devices`)
-    #[arg(long, value_name = "NAME")]
+    /// GPU adapter: its number, PCI address, or a part of its name (see `quantbound devices`)
+    #[arg(long, value_name = "WHICH")]
     adapter: Option<String>,
     /// JSON instead of a table
     #[arg(long)]
@@ -60,7 +61,7 @@ impl Args {
         let network = random_network(&zoo::Model::find(&self.model)?.standard(), 1)?.network;
         let options = GpuOptions {
             profile: true,
-            ..GpuOptions::default()
+            ..gpu_options(None)
         };
         let engine = GpuEngine::with_options(self.adapter.as_deref(), options)?;
         let probes = engine.probe()?;

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::output::note;
 use super::preprocessing::PreprocessingOptions;
+use crate::engine::gpu::GpuOptions;
 use crate::engine::select::{Backend, Selected, select};
 use crate::experiment::plan::{
     CalibrationSpec, Images, Method, Model, Quantize, QuantizerSpec, Replacement,
@@ -15,8 +16,10 @@ use crate::experiment::subject::calibrating::calibrate;
 use crate::experiment::subject::model::LoadedModel;
 use crate::experiment::subject::saved::models_for;
 use crate::experiment::sweep::OnFailure;
+use crate::hub::cache;
 use crate::network::onnx;
 use crate::quant::{Granularity, QuantizedNetwork};
+use crate::tensor::memory;
 
 /// Threads that an engine may have.
 const MOST_THREADS: usize = 1024;
@@ -40,12 +43,26 @@ pub struct EngineOptions {
     /// Engine: auto takes a hardware GPU if there is one and the processor otherwise
     #[arg(long, value_enum, default_value_t = BackendName::Auto)]
     pub backend: BackendName,
-    /// GPU adapter whose name contains this (see `quantbound devices`)
-    #[arg(long, value_name = "NAME")]
+    /// GPU adapter: its number, PCI address, or a part of its name (see `quantbound devices`)
+    #[arg(long, value_name = "WHICH")]
     pub adapter: Option<String>,
+    /// Memory of the GPU for weights, maps and variants, as in 8G [default: most of a card's, half of what it shares]
+    #[arg(long, value_name = "SIZE", value_parser = memory::parse)]
+    pub gpu_memory: Option<usize>,
     /// Threads of the CPU engine [default: one per core]
     #[arg(long, value_name = "T")]
     pub threads: Option<usize>,
+}
+
+/// How commands use a GPU: compiled kernels stay in the cache, and what is done otherwise than asked is told.
+pub fn gpu_options(memory: Option<usize>) -> GpuOptions {
+    let cache = cache::directory(None, |name| std::env::var_os(name));
+    GpuOptions {
+        memory: memory.map(|bytes| bytes as u64),
+        kept: cache.ok().map(|folder| folder.join("gpu")),
+        tell: Some(|what| note!("note: {what}")),
+        ..GpuOptions::default()
+    }
 }
 
 /// Names of engines on the command line.
@@ -78,7 +95,8 @@ impl EngineOptions {
         if let Some(threads) = self.threads.filter(|&t| t > MOST_THREADS) {
             anyhow::bail!("--threads {threads}: at most {MOST_THREADS} can be started");
         }
-        let selected = select(backend, self.adapter.as_deref(), self.threads)?;
+        let gpu = gpu_options(self.gpu_memory);
+        let selected = select(backend, self.adapter.as_deref(), self.threads, gpu)?;
         let device = selected.engine.device();
         note!(
             "device: {} ({}): {}",

@@ -7,12 +7,14 @@ use super::Outcome;
 use super::execution::{conclude, execute_all, with_sweep};
 use super::options::{BackendName, EngineOptions};
 use super::output::{note, say};
+use crate::engine::gpu::adapter::recorded;
 use crate::experiment::plan::Plan;
 use crate::experiment::sweep::{OnFailure, Place};
 use crate::results::compare::compare;
 use crate::results::provenance::Provenance;
 use crate::results::schema::file;
 use crate::results::store::{read_json, read_summary};
+use crate::tensor::memory;
 
 /// Arguments of `rerun`.
 #[derive(clap::Args)]
@@ -23,8 +25,11 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// GPU adapter, where the run was on another one [default: as the run says]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "WHICH")]
     adapter: Option<String>,
+    /// Memory of the GPU for weights, maps and variants, as in 8G [default: most of a card's, half of what it shares]
+    #[arg(long, value_name = "SIZE", value_parser = memory::parse)]
+    gpu_memory: Option<usize>,
     /// Threads of the CPU engine [default: one per core]
     #[arg(long, value_name = "T")]
     threads: Option<usize>,
@@ -100,10 +105,11 @@ impl Args {
             "wgpu-f32" => BackendName::Gpu,
             other => anyhow::bail!("{}: no engine is called {other}", self.run_dir.display()),
         };
-        let named = || (backend == BackendName::Gpu).then(|| device.device.clone());
+        let named = || (backend == BackendName::Gpu).then(|| recorded(device));
         Ok(EngineOptions {
             backend,
             adapter: self.adapter.clone().or_else(named),
+            gpu_memory: self.gpu_memory,
             threads: self.threads,
         })
     }

@@ -82,6 +82,9 @@ impl Args {
         if let Some(adapter) = &self.engine.adapter {
             engine += &format!(" --adapter {}", quoted(adapter));
         }
+        if let Some(bytes) = self.engine.gpu_memory {
+            engine += &format!(" --gpu-memory {bytes}");
+        }
         if let Some(threads) = self.engine.threads {
             engine += &format!(" --threads {threads}");
         }

@@ -4,6 +4,7 @@ pub mod cpu;
 pub mod distribution;
 pub mod gpu;
 pub mod grid;
+mod keep;
 pub mod reductions;
 pub mod sample;
 pub mod select;
@@ -26,7 +27,7 @@ pub enum EngineError {
     /// No adapter, or not the one asked for.
     #[error("no GPU adapter{wanted}: {reason}")]
     NoAdapter {
-        /// ` named "..."`, or empty.
+        /// ` "..."`, or empty.
         wanted: String,
         /// What was found, and what to do.
         reason: String,
@@ -37,6 +38,14 @@ pub enum EngineError {
         /// Adapter name.
         device: String,
         /// What it said.
+        problem: String,
+    },
+    /// The device has no more memory.
+    #[error("{device}: out of memory: {problem}; use a smaller batch, or fewer variants")]
+    Full {
+        /// Adapter name.
+        device: String,
+        /// What did not fit.
         problem: String,
     },
     /// The device went away.
@@ -78,6 +87,9 @@ pub struct DeviceInfo {
     pub driver: String,
     /// Graphics API; empty for processors.
     pub backend: String,
+    /// PCI address of the adapter, as in `0000:01:00.0`; empty where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pci: String,
     /// Threads, for processors.
     pub threads: usize,
 }
@@ -90,6 +102,10 @@ pub trait Engine: Send + Sync {
     /// precision and of one variant, and every node's values. 0 on a device with memory of its own, which says itself when
     /// it is full.
     fn needs(&self, network: &Network) -> usize;
+    /// True where the processor has nothing to do while this engine works.
+    fn leaves_processor(&self) -> bool {
+        false
+    }
     /// Uploads a network's full-precision weights.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! Which engine runs: the one asked for, or the best one this machine has, with the reason in words.
 
 use super::cpu::CpuEngine;
-use super::gpu::GpuEngine;
 use super::gpu::adapter::auto_choice;
+use super::gpu::{GpuEngine, GpuOptions};
 use super::{Engine, EngineError};
 
 /// What the user asked for.
@@ -26,28 +26,27 @@ pub struct Selected {
     pub reason: String,
 }
 
-/// Takes an engine.
+/// Takes an engine; `gpu` says how a GPU is used where it is one.
 pub fn select(
     backend: Backend,
     adapter: Option<&str>,
     threads: Option<usize>,
+    gpu: GpuOptions,
 ) -> Result<Selected, EngineError> {
     let selected = |engine: Box<dyn Engine>, reason: String| Ok(Selected { engine, reason });
+    let open = |adapter: Option<&str>, reason: String| {
+        selected(Box::new(GpuEngine::with_options(adapter, gpu)?), reason)
+    };
     match backend {
         Backend::Cpu => selected(Box::new(CpuEngine::f32(threads)?), "asked for".into()),
         Backend::CpuF64 => selected(Box::new(CpuEngine::f64(threads)?), "asked for".into()),
-        Backend::Gpu => selected(Box::new(GpuEngine::new(adapter)?), "asked for".into()),
+        Backend::Gpu => open(adapter, "asked for".into()),
         // A name is a choice: whoever gives one means that adapter, software or not.
-        Backend::Auto if adapter.is_some() => selected(
-            Box::new(GpuEngine::new(adapter)?),
-            "asked for by name".into(),
-        ),
+        Backend::Auto if adapter.is_some() => open(adapter, "asked for by name".into()),
         Backend::Auto => {
             let choice = auto_choice();
             match choice.adapter {
-                Some(found) => {
-                    selected(Box::new(GpuEngine::new(Some(&found.name))?), choice.reason)
-                }
+                Some(found) => open(Some(&found.index.to_string()), choice.reason),
                 None => selected(Box::new(CpuEngine::f32(threads)?), choice.reason),
             }
         }

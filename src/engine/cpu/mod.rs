@@ -136,6 +136,7 @@ impl<T: Real> Engine for CpuEngine<T> {
             kind: "cpu".into(),
             driver: String::new(),
             backend: String::new(),
+            pci: String::new(),
             threads: self.threads(),
         }
     }

@@ -1,10 +1,12 @@
-//! Finding adapters: what exists, which one `auto` takes and why, and picking one by name.
+//! Finding adapters: what exists, which one `auto` takes and why, and picking one by number, PCI address or name.
 
-use crate::engine::EngineError;
+use crate::engine::{DeviceInfo, EngineError};
 
 /// What an adapter is and the limits that decide what fits.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct AdapterSummary {
+    /// Its place in [`list_adapters`].
+    pub index: usize,
     /// Name as the driver gives it.
     pub name: String,
     /// `discrete-gpu`, `integrated-gpu`, `virtual-gpu`, `software-gpu` or `other-gpu`.
@@ -13,6 +15,10 @@ pub struct AdapterSummary {
     pub driver: String,
     /// Graphics API.
     pub backend: String,
+    /// PCI address, as in `0000:01:00.0`; empty where there is none, or the driver does not say.
+    pub pci: String,
+    /// Bytes of its largest heap of memory; 0 where the driver does not say.
+    pub memory: u64,
     /// Bytes that one kernel can see of one buffer.
     pub max_storage_binding: u64,
     /// Bytes of the largest buffer.
@@ -38,12 +44,15 @@ impl AdapterSummary {
     fn new(adapter: &wgpu::Adapter) -> Self {
         let (info, limits) = (adapter.get_info(), adapter.limits());
         Self {
+            index: 0,
             kind: kind(&info),
             driver: [info.driver.as_str(), info.driver_info.as_str()]
                 .join(" ")
                 .trim()
                 .to_string(),
             backend: info.backend.to_string(),
+            pci: info.device_pci_bus_id,
+            memory: memory(adapter),
             name: info.name,
             max_storage_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
@@ -94,15 +103,50 @@ fn kind(info: &wgpu::AdapterInfo) -> &'static str {
     }
 }
 
+/// Bytes of the largest heap that is the adapter's own.
+#[cfg(not(target_vendor = "apple"))]
+fn memory(adapter: &wgpu::Adapter) -> u64 {
+    /// `VK_MEMORY_HEAP_DEVICE_LOCAL_BIT`
+    const OWN: u32 = 1;
+    // SAFETY: nothing is destroyed, and the handles are asked while the guard keeps them.
+    let heaps = unsafe {
+        adapter.as_hal::<wgpu::hal::api::Vulkan>().map(|vulkan| {
+            let instance = vulkan.shared_instance().raw_instance();
+            instance.get_physical_device_memory_properties(vulkan.raw_physical_device())
+        })
+    };
+    let own = heaps.iter().flat_map(|found| {
+        let heaps = found.memory_heaps.iter();
+        heaps.take(found.memory_heap_count as usize)
+    });
+    own.filter(|heap| heap.flags.as_raw() & OWN != 0)
+        .map(|heap| heap.size)
+        .max()
+        .unwrap_or(0)
+}
+
+#[cfg(target_vendor = "apple")]
+fn memory(_: &wgpu::Adapter) -> u64 {
+    0
+}
+
+/// Percentage of what the driver says is free for this process at which an allocation fails, rather than push others out.
+const FULL: u8 = 97;
+
 /// All adapters, the ones `auto` prefers first.
 fn enumerate() -> Vec<(AdapterSummary, wgpu::Adapter)> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.memory_budget_thresholds.for_resource_creation = Some(FULL);
+    let instance = wgpu::Instance::new(descriptor);
     let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
     let mut adapters: Vec<_> = found
         .into_iter()
         .map(|a| (AdapterSummary::new(&a), a))
         .collect();
     adapters.sort_by_key(|(s, _)| s.rank());
+    for (index, (summary, _)) in adapters.iter_mut().enumerate() {
+        summary.index = index;
+    }
     adapters
 }
 
@@ -137,28 +181,54 @@ fn choose(adapters: Vec<AdapterSummary>) -> AutoChoice {
 }
 
 fn names(adapters: &[AdapterSummary]) -> String {
-    let each = adapters.iter().map(|a| format!("{} [{}]", a.name, a.kind));
+    let each = adapters
+        .iter()
+        .map(|a| format!("{}: {} [{}]", a.index, a.name, a.kind));
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// The adapter whose name contains `wanted` (in any case), or the best one, software included.
+/// Which of the adapters a number, a PCI address or a part of a name (in any case) means; nothing means the first.
+fn meant(adapters: &[AdapterSummary], wanted: &str) -> Option<usize> {
+    let needle = wanted.trim().to_lowercase();
+    // Longer numbers are of products: a part of a name.
+    if (1..=2).contains(&needle.len()) && needle.bytes().all(|b| b.is_ascii_digit()) {
+        return needle.parse().ok().filter(|&n| n < adapters.len());
+    }
+    let pci = |a: &AdapterSummary| !a.pci.is_empty() && a.pci.to_lowercase() == needle;
+    let name = |a: &AdapterSummary| a.name.to_lowercase().contains(&needle);
+    let found = adapters.iter().position(pci);
+    found.or_else(|| adapters.iter().position(name))
+}
+
+/// How to ask for the adapter that made a record: by its PCI address where it is still there, else by name.
+pub fn recorded(device: &DeviceInfo) -> String {
+    let same = |a: &AdapterSummary| a.pci == device.pci && a.name == device.device;
+    match !device.pci.is_empty() && list_adapters().iter().any(same) {
+        true => device.pci.clone(),
+        false => device.device.clone(),
+    }
+}
+
+/// The adapter that `wanted` means, or the best one, software included.
 pub(super) fn find(wanted: Option<&str>) -> Result<(AdapterSummary, wgpu::Adapter), EngineError> {
-    let adapters = enumerate();
+    let mut adapters = enumerate();
     let listed: Vec<AdapterSummary> = adapters.iter().map(|(s, _)| s.clone()).collect();
-    let needle = wanted.unwrap_or("").to_lowercase();
-    adapters
-        .into_iter()
-        .find(|(s, _)| s.name.to_lowercase().contains(&needle))
-        .ok_or_else(|| EngineError::NoAdapter {
-            wanted: wanted.map_or(String::new(), |w| format!(" named {w:?}")),
+    match meant(&listed, wanted.unwrap_or("")) {
+        Some(index) => Ok(adapters.swap_remove(index)),
+        None => Err(EngineError::NoAdapter {
+            wanted: wanted.map_or(String::new(), |w| format!(" {w:?}")),
             reason: if listed.is_empty() {
                 "none was found; install a Vulkan, Metal or DirectX 12 driver, \
                          or use the CPU backend"
                     .into()
             } else {
-                format!("these exist: {}", names(&listed))
+                format!(
+                    "give a number, a PCI address or a part of a name: {}",
+                    names(&listed)
+                )
             },
-        })
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -167,10 +237,13 @@ mod tests {
 
     fn adapter(name: &str, kind: &'static str) -> AdapterSummary {
         AdapterSummary {
+            index: 0,
             name: name.into(),
             kind,
             driver: String::new(),
             backend: "vulkan".into(),
+            pci: String::new(),
+            memory: 1 << 33,
             max_storage_binding: 1 << 27,
             max_buffer: 1 << 28,
             workgroup_memory: 16384,
@@ -195,5 +268,31 @@ mod tests {
         assert_eq!(choice.adapter, None);
         assert!(choice.reason.contains("soft"), "{}", choice.reason);
         assert_eq!(choose(Vec::new()).adapter, None);
+    }
+
+    #[test]
+    fn one_of_two_cards_of_a_kind_is_meant_by_number_or_address() {
+        let mut all = vec![
+            adapter("GeForce RTX 4090", "discrete-gpu"),
+            adapter("GeForce RTX 4090", "discrete-gpu"),
+            adapter("llvmpipe (LLVM 15)", SOFTWARE),
+        ];
+        all[0].pci = "0000:01:00.0".into();
+        all[1].pci = "0000:C1:00.0".into();
+        for (wanted, index) in [
+            ("", Some(0)),
+            ("1", Some(1)),
+            (" 2 ", Some(2)),
+            ("0000:c1:00.0", Some(1)),
+            ("0000:01:00.0", Some(0)),
+            ("LLVM", Some(2)),
+            ("4090", Some(0)),
+            ("3", None),
+            ("40", None),
+            ("0000:02:00.0", None),
+        ] {
+            assert_eq!(meant(&all, wanted), index, "{wanted}");
+        }
+        assert_eq!(meant(&[], ""), None);
     }
 }

@@ -1,57 +1,23 @@
-//! One opened adapter: its queue, the cache of pipelines, and errors turned into [`EngineError`]s.
+//! One opened adapter: its queue and memory, waiting for it, and errors turned into [`EngineError`]s.
 
-use std::collections::HashMap;
 use std::sync::mpsc::TryRecvError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::adapter::{self, AdapterSummary};
 use super::library::Code;
+use super::memory;
+pub use super::options::Blocking;
+use super::options::GpuOptions;
+use super::pipelines::{Pipeline, Pipelines};
 use super::profile::{Profiler, Timed};
+use super::progress::Submitted;
 use super::tile::Tile;
 use crate::engine::EngineError;
 
-/// Caps below the adapter's own limits, and the choice of kernels; the default is the adapter's best.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GpuOptions {
-    /// Most bytes a kernel may see of one buffer.
-    pub max_binding: Option<u64>,
-    /// Most workgroups along one dimension.
-    pub max_workgroups: Option<u32>,
-    /// How convolutions and dense layers are blocked.
-    pub blocking: Option<Blocking>,
-    /// The tile of [`Blocking::Tiled`], whatever the layer.
-    pub tile: Option<Tile>,
-    /// Variants one by one, each reduced in passes of its own over memory: what fusing is compared with.
-    pub separate: bool,
-    /// Takes the time of every launch, for [`Gpu::timed`]; refused by adapters without time stamps.
-    pub profile: bool,
-}
-
-/// How convolutions and dense layers are blocked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blocking {
-    /// Register blocking straight from storage buffers; runs everywhere.
-    Registers,
-    /// Vectors of 8 lanes that share their weights; suits software adapters whose subgroups are such vectors.
-    Lanes,
-    /// Tiles in workgroup memory; suits GPUs.
-    Tiled,
-}
-
 const SUBGROUP: wgpu::Features = wgpu::Features::SUBGROUP;
 const STAMPS: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY;
-
-/// A compiled kernel.
-#[derive(Clone)]
-pub struct Pipeline {
-    /// The pipeline.
-    pub pipeline: wgpu::ComputePipeline,
-    /// Layout of its bind group.
-    pub layout: wgpu::BindGroupLayout,
-}
-
-type PipelineKey = (&'static str, Vec<(&'static str, u64)>);
+const STORED_PIPELINES: wgpu::Features = wgpu::Features::PIPELINE_CACHE;
 
 /// An opened adapter.
 pub struct Gpu {
@@ -61,6 +27,8 @@ pub struct Gpu {
     pub device: wgpu::Device,
     /// Its queue.
     pub queue: wgpu::Queue,
+    /// Most bytes of a buffer.
+    pub max_buffer: u64,
     /// Most bytes a kernel may see of one buffer.
     pub max_binding: u64,
     /// Most workgroups along one dimension.
@@ -75,8 +43,25 @@ pub struct Gpu {
     pub separate: bool,
     /// Where launches are timed.
     pub profiler: Option<Profiler>,
-    pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
+    /// Bytes that weights, maps and variants may take.
+    pub memory: u64,
+    patience: Option<Duration>,
+    tell: Option<fn(&str)>,
+    pipelines: Pipelines,
+    copies: Mutex<Vec<Copied>>,
     faults: Arc<Faults>,
+}
+
+/// A copy of bytes from the start of one buffer to a place in another.
+pub struct Copied {
+    /// From here.
+    pub from: wgpu::Buffer,
+    /// So many.
+    pub bytes: u64,
+    /// To there.
+    pub to: wgpu::Buffer,
+    /// Where it begins.
+    pub offset: u64,
 }
 
 /// What the driver reports outside of calls.
@@ -90,36 +75,38 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn describe(error: &wgpu::Error) -> String {
-    match error {
-        wgpu::Error::OutOfMemory { .. } => "out of memory; use a smaller batch".into(),
-        other => other.to_string(),
+/// The kernels that an adapter runs.
+fn blocking(
+    adapter: &AdapterSummary,
+    subgroups: bool,
+    wanted: Option<Blocking>,
+) -> Result<Blocking, EngineError> {
+    let vectors = adapter.subgroups == (8, 8) && subgroups;
+    match wanted {
+        Some(Blocking::Lanes) if !vectors => Err(EngineError::Device {
+            device: adapter.name.clone(),
+            problem: "has no subgroups of 8 lanes; choose another blocking".into(),
+        }),
+        Some(blocking) => Ok(blocking),
+        None if !adapter.is_software() => Ok(Blocking::Tiled),
+        None if vectors => Ok(Blocking::Lanes),
+        None => Ok(Blocking::Registers),
     }
 }
 
 impl Gpu {
-    /// Opens an adapter with its full limits.
+    /// Opens an adapter with its full limits, or the least.
     pub fn open(wanted: Option<&str>, options: GpuOptions) -> Result<Self, EngineError> {
         let (summary, adapter) = adapter::find(wanted)?;
-        let limits = adapter.limits();
-        let software = summary.is_software();
-        let vectors = summary.subgroups == (8, 8) && adapter.features().contains(SUBGROUP);
-        let blocking = match options.blocking {
-            Some(Blocking::Lanes) if !vectors => {
-                return Err(EngineError::Device {
-                    device: summary.name,
-                    problem: "has no subgroups of 8 lanes; choose another blocking".into(),
-                });
-            }
-            Some(blocking) => blocking,
-            None if !software => Blocking::Tiled,
-            None if vectors => Blocking::Lanes,
-            None => Blocking::Registers,
+        let (has, limits) = match options.least {
+            true => (wgpu::Features::empty(), wgpu::Limits::default()),
+            false => (adapter.features(), adapter.limits()),
         };
-        let mut required_features = wgpu::Features::empty();
+        let blocking = blocking(&summary, has.contains(SUBGROUP), options.blocking)?;
+        let mut required_features = has & STORED_PIPELINES;
         required_features.set(SUBGROUP, blocking == Blocking::Lanes);
         required_features.set(STAMPS, options.profile);
-        if options.profile && !adapter.features().contains(STAMPS) {
+        if options.profile && !has.contains(STAMPS) {
             return Err(EngineError::Device {
                 device: summary.name,
                 problem: "has no time stamps; its kernels cannot be timed one by one".into(),
@@ -143,7 +130,7 @@ impl Gpu {
         });
         let sink = Arc::clone(&faults);
         device.on_uncaptured_error(Arc::new(move |error| {
-            lock(&sink.uncaptured).push(describe(&error));
+            lock(&sink.uncaptured).push(error.to_string());
         }));
         let spare = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("spare"),
@@ -151,10 +138,18 @@ impl Gpu {
             usage: wgpu::BufferUsages::STORAGE,
             mapped_at_creation: false,
         });
+        let stored = options
+            .kept
+            .filter(|_| required_features.contains(STORED_PIPELINES));
+        let pipelines = match stored {
+            Some(folder) => Pipelines::stored(&device, &folder, &adapter.get_info()),
+            None => Pipelines::default(),
+        };
         let cap = limits.max_storage_buffer_binding_size & !255;
         Ok(Self {
             device,
             queue,
+            max_buffer: limits.max_buffer_size,
             max_binding: options.max_binding.unwrap_or(cap).min(cap),
             max_workgroups: options
                 .max_workgroups
@@ -165,8 +160,12 @@ impl Gpu {
             spare,
             separate: options.separate,
             profiler: options.profile.then(Profiler::default),
+            memory: options.memory.unwrap_or_else(|| memory::usable(&summary)),
+            patience: options.patience,
+            tell: options.tell,
             summary,
-            pipelines: Mutex::default(),
+            pipelines,
+            copies: Mutex::default(),
             faults,
         })
     }
@@ -176,6 +175,21 @@ impl Gpu {
         EngineError::Device {
             device: self.summary.name.clone(),
             problem: problem.into(),
+        }
+    }
+
+    /// That its memory is full.
+    pub fn full(&self, problem: impl Into<String>) -> EngineError {
+        EngineError::Full {
+            device: self.summary.name.clone(),
+            problem: problem.into(),
+        }
+    }
+
+    /// Tells what is done otherwise than asked.
+    pub fn tell(&self, what: &str) {
+        if let Some(tell) = self.tell {
+            tell(&format!("{}: {what}", self.summary.name));
         }
     }
 
@@ -207,7 +221,8 @@ impl Gpu {
         }
         self.health()?;
         match raised {
-            Some(error) => Err(self.problem(describe(&error))),
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(self.full("an allocation failed")),
+            Some(error) => Err(self.problem(error.to_string())),
             None => Ok(result),
         }
     }
@@ -234,18 +249,24 @@ impl Gpu {
         )
     }
 
-    /// Copies `(from, bytes, to, offset)` now, before whatever is submitted later.
-    pub fn copy(
-        &self,
-        copies: &[(&wgpu::Buffer, u64, &wgpu::Buffer, u64)],
-    ) -> Result<(), EngineError> {
-        self.guard(|| {
-            let mut encoder = self.device.create_command_encoder(&Default::default());
-            for &(from, bytes, to, offset) in copies {
-                encoder.copy_buffer_to_buffer(from, 0, to, offset, bytes);
-            }
-            self.queue.submit([encoder.finish()]);
-        })
+    /// Copies at the head of what is submitted next.
+    pub fn copy(&self, copies: impl IntoIterator<Item = Copied>) {
+        lock(&self.copies).extend(copies);
+    }
+
+    /// The copies that wait for a submission.
+    pub fn take_copies(&self) -> Vec<Copied> {
+        std::mem::take(&mut *lock(&self.copies))
+    }
+
+    /// Waits until what was given up is free again. A device that does not answer is told of by whatever is asked next.
+    pub fn settle(&self) {
+        const MOST: Duration = Duration::from_secs(60);
+        lock(&self.copies).clear();
+        let _ = self.device.poll(wgpu::PollType::Wait {
+            submission_index: None,
+            timeout: Some(MOST),
+        });
     }
 
     /// A storage buffer with the given contents.
@@ -267,10 +288,10 @@ impl Gpu {
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer, EngineError> {
         let size = bytes.next_multiple_of(16).max(16);
-        let limit = self.summary.max_buffer;
+        let limit = self.max_buffer;
         if size > limit {
-            return Err(self.problem(format!(
-                "{label} needs a buffer of {size} bytes, the adapter allows {limit}; use a smaller batch"
+            return Err(self.full(format!(
+                "{label} needs a buffer of {size} bytes, the adapter allows {limit}"
             )));
         }
         self.guard(|| {
@@ -289,78 +310,25 @@ impl Gpu {
         kernel: &'static Code,
         constants: &[(&'static str, f64)],
     ) -> Result<Pipeline, EngineError> {
-        let key = (
-            kernel.name,
-            constants.iter().map(|&(n, v)| (n, v.to_bits())).collect(),
-        );
-        let mut cache = lock(&self.pipelines);
-        if let Some(found) = cache.get(&key) {
-            return Ok(found.clone());
+        if let Some(found) = self.pipelines.get(kernel, constants) {
+            return Ok(found);
         }
-        let made = self.guard(|| self.compile(kernel, constants))?;
-        cache.insert(key, made.clone());
+        let made = self.guard(|| self.pipelines.compile(&self.device, kernel, constants))?;
+        self.pipelines.put(kernel, constants, made.clone());
         Ok(made)
     }
 
-    fn compile(&self, kernel: &Code, constants: &[(&str, f64)]) -> Pipeline {
-        let label = Some(kernel.name);
-        let module = self
-            .device
-            .create_shader_module(wgpu::ShaderModuleDescriptor {
-                label,
-                source: wgpu::ShaderSource::Wgsl(kernel.assembled().into()),
-            });
-        let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty,
-                has_dynamic_offset: false,
-                min_binding_size: None,
-            },
-            count: None,
-        };
-        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
-        for i in 1..=kernel.inputs + kernel.outputs {
-            let read_only = i <= kernel.inputs;
-            entries.push(entry(i, wgpu::BufferBindingType::Storage { read_only }));
-        }
-        let layout = self
-            .device
-            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                label,
-                entries: &entries,
-            });
-        let pipeline_layout = self
-            .device
-            .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label,
-                bind_group_layouts: &[Some(&layout)],
-                immediate_size: 0,
-            });
-        let pipeline = self
-            .device
-            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label,
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: Some("main"),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    constants,
-                    zero_initialize_workgroup_memory: false,
-                },
-                cache: None,
-            });
-        Pipeline { pipeline, layout }
+    /// Stores what was compiled, for the next run: while the device works, nobody waits for it.
+    pub fn store_pipelines(&self) {
+        self.pipelines.store();
     }
 
     /// The launches since the last call, in order, and their times; none without [`GpuOptions::profile`].
     pub fn timed(&self) -> Result<Vec<Timed>, EngineError> {
-        const PATIENCE: Duration = Duration::from_secs(600);
         let mut times = Vec::new();
         let tick = 1e-9 * f64::from(self.queue.get_timestamp_period());
         for waiting in self.profiler.iter().flat_map(Profiler::take) {
-            let spans = self.read(&waiting.stamps, PATIENCE, |bytes| {
+            let spans = self.read(&waiting.stamps, &Submitted::default(), |bytes| {
                 let stamps: &[[u64; 2]] = bytemuck::cast_slice(bytes);
                 let span = |&[start, end]: &[u64; 2]| tick * end.saturating_sub(start) as f64;
                 stamps.iter().map(span).collect::<Vec<_>>()
@@ -371,12 +339,12 @@ impl Gpu {
         Ok(times)
     }
 
-    /// Maps a read-back buffer after all submitted work and hands its bytes to `take`. Gives up when the
-    /// device is lost or silent for `patience`.
+    /// Maps a read-back buffer after all submitted work and hands its bytes to `take`. Gives up when the device is lost, or
+    /// when nothing of `work` finishes for as long as that may take.
     pub fn read<T>(
         &self,
         buffer: &wgpu::Buffer,
-        patience: Duration,
+        work: &Submitted,
         take: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, EngineError> {
         const STEP: Duration = Duration::from_secs(1);
@@ -387,11 +355,13 @@ impl Gpu {
                 let _ = sender.send(result);
             });
         })?;
-        let start = Instant::now();
+        let (mut since, mut finished) = (Instant::now(), work.finished());
         loop {
+            let software = self.summary.is_software();
+            let patience = self.patience.unwrap_or_else(|| work.patience(software));
             let polled = self.device.poll(wgpu::PollType::Wait {
                 submission_index: None,
-                timeout: Some(STEP),
+                timeout: Some(STEP.min(patience)),
             });
             match receiver.try_recv() {
                 Ok(Ok(())) => break,
@@ -408,8 +378,18 @@ impl Gpu {
             if let Err(e @ wgpu::PollError::WrongSubmissionIndex(..)) = polled {
                 return Err(self.problem(e.to_string()));
             }
-            if start.elapsed() > patience {
-                return Err(self.lost(format!("no answer for {} s", patience.as_secs())));
+            if work.finished() != finished {
+                (since, finished) = (Instant::now(), work.finished());
+            }
+            if since.elapsed() >= patience {
+                let reason = format!(
+                    "it finished nothing for {:.1} s and hangs {}",
+                    patience.as_secs_f64(),
+                    work.at()
+                );
+                // It stays lost: what is asked of it from here on would wait again.
+                lock(&self.faults.lost).get_or_insert_with(|| reason.clone());
+                return Err(self.lost(reason));
             }
         }
         let view = buffer
@@ -420,5 +400,10 @@ impl Gpu {
         buffer.unmap();
         self.health()?;
         Ok(result)
+    }
+
+    /// Gives the device up, as a driver does that resets it: to try what comes of it.
+    pub fn lose(&self) {
+        self.device.destroy();
     }
 }

@@ -26,21 +26,27 @@ mod gemm;
 mod gemm_lanes;
 mod gemm_tiled;
 mod global_pool;
+mod held;
 pub mod histogram;
 mod images;
 mod kernels;
 pub mod layout;
 pub mod library;
 mod matrix;
+mod memory;
 pub mod moments;
 mod node;
+pub mod options;
+mod parts;
 mod pass;
+pub mod pipelines;
 pub mod plan;
 mod pool;
 mod probe_copy;
 mod probe_fma;
 mod product;
 pub mod profile;
+pub mod progress;
 mod quantize;
 mod reduced;
 mod response_norm;
@@ -54,7 +60,7 @@ pub mod weights;
 mod work;
 
 pub use adapter::{AdapterSummary, AutoChoice, auto_choice, list_adapters};
-pub use device::{Blocking, GpuOptions};
+pub use options::{Blocking, GpuOptions};
 pub use tile::Tile;
 
 use super::{DeviceInfo, Engine, EngineError, Runner};
@@ -67,8 +73,8 @@ pub struct GpuEngine {
 }
 
 impl GpuEngine {
-    /// Opens the adapter whose name contains `adapter` in any case; `None` takes the best there is, software
-    /// adapters last. [`auto_choice`] says whether that is better than the processor.
+    /// Opens the adapter that a number (its place in [`list_adapters`]), a PCI address or a part of a name means; `None`
+    /// takes the best there is, software adapters last. [`auto_choice`] says whether that is better than the processor.
     pub fn new(adapter: Option<&str>) -> Result<Self, EngineError> {
         Self::with_options(adapter, GpuOptions::default())
     }
@@ -91,6 +97,11 @@ impl GpuEngine {
         self.gpu.timed()
     }
 
+    /// Gives the device up; all that is asked of it from here on is [`EngineError::Lost`].
+    pub fn lose(&self) {
+        self.gpu.lose();
+    }
+
     /// What it runs on.
     pub fn adapter(&self) -> &AdapterSummary {
         &self.gpu.summary
@@ -106,12 +117,17 @@ impl Engine for GpuEngine {
             kind: summary.kind.into(),
             driver: summary.driver.clone(),
             backend: summary.backend.clone(),
+            pci: summary.pci.clone(),
             threads: 0,
         }
     }
 
     fn needs(&self, _network: &Network) -> usize {
         0
+    }
+
+    fn leaves_processor(&self) -> bool {
+        !self.gpu.summary.is_software()
     }
 
     fn prepare<'a>(&'a self, network: &'a Network) -> Result<Box<dyn Runner + 'a>, EngineError> {

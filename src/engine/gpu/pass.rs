@@ -1,10 +1,14 @@
 //! Recording of kernel launches, submitted in few pieces.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use super::device::{Gpu, Pipeline};
+use super::device::Gpu;
 use super::library::{Kernel, Params};
+use super::pipelines::Pipeline;
 use super::profile::{Launched, MOST_LAUNCHES};
+use super::progress::{Span, Submitted};
 use crate::engine::EngineError;
 
 /// Multiply-accumulate operations after which recorded work is submitted; keeps driver watchdogs quiet.
@@ -25,12 +29,12 @@ pub struct Recorder<'g> {
     pub gpu: &'g Gpu,
     /// Bound where a kernel writes nothing.
     pub spare: &'g wgpu::Buffer,
-    /// The node that launches are for, for their times.
-    pub node: Option<usize>,
+    /// The node that launches are for, for their times, and its name.
+    node: Option<(usize, String)>,
     launches: Vec<Launch>,
     uniforms: Vec<u8>,
-    work: u64,
-    total: u64,
+    span: Span,
+    submitted: Submitted,
 }
 
 impl<'g> Recorder<'g> {
@@ -42,9 +46,15 @@ impl<'g> Recorder<'g> {
             node: None,
             launches: Vec::new(),
             uniforms: Vec::new(),
-            work: 0,
-            total: 0,
+            span: Span::default(),
+            submitted: Submitted::default(),
         }
+    }
+
+    /// Says which node the launches are for that come next, on so many images.
+    pub fn at(&mut self, node: usize, name: &str, images: usize) {
+        self.node = Some((node, name.to_string()));
+        self.submitted.images = images;
     }
 
     /// Records one launch of `workgroups` workgroups, laid out in two dimensions where one is not enough.
@@ -74,11 +84,12 @@ impl<'g> Recorder<'g> {
             pipeline: self.gpu.pipeline(code, constants)?,
             what: Launched {
                 kernel: code.name,
-                node: self.node,
+                node: self.node.as_ref().map(|n| n.0),
             },
             buffers: buffers.iter().map(|&b| b.clone()).collect(),
             workgroups,
         });
+        self.span.add(self.node.as_ref().map(|n| n.1.as_str()));
         let at = self.uniforms.len();
         self.uniforms.extend_from_slice(bytemuck::bytes_of(params));
         self.uniforms.resize(at + UNIFORM_SLOT, 0);
@@ -87,27 +98,21 @@ impl<'g> Recorder<'g> {
 
     /// Accounts for `macs` multiply-accumulate operations; submits when enough has gathered.
     pub fn account(&mut self, macs: u64) -> Result<(), EngineError> {
-        self.work += macs;
-        self.total += macs;
-        if self.work >= WORK_PER_SUBMISSION {
+        self.span.macs += macs;
+        if self.span.macs >= WORK_PER_SUBMISSION {
             self.submit(&[])?;
         }
         Ok(())
-    }
-
-    /// Time after which a device that has not finished this work counts as lost.
-    pub fn patience(&self) -> Duration {
-        const SLOWEST_MACS_PER_SECOND: u64 = 20_000_000;
-        Duration::from_secs(120 + self.total / SLOWEST_MACS_PER_SECOND)
     }
 
     /// Submits everything recorded, then the copies `(from, bytes, to, offset)`.
     pub fn finish(
         mut self,
         copies: &[(&wgpu::Buffer, u64, &wgpu::Buffer, u64)],
-    ) -> Result<Duration, EngineError> {
+    ) -> Result<Submitted, EngineError> {
         self.submit(copies)?;
-        Ok(self.patience())
+        self.gpu.store_pipelines();
+        Ok(self.submitted)
     }
 
     fn submit(
@@ -121,9 +126,13 @@ impl<'g> Recorder<'g> {
             wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
         )?;
         let (launches, work) = (&self.launches, &self.uniforms);
+        let done = Arc::clone(&self.submitted.done);
         gpu.guard(|| {
             gpu.queue.write_buffer(&uniforms, 0, work);
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            for c in gpu.take_copies() {
+                encoder.copy_buffer_to_buffer(&c.from, 0, &c.to, c.offset, c.bytes);
+            }
             let dispatch = |pass: &mut wgpu::ComputePass<'_>, i: usize, launch: &Launch| {
                 let group = bind(gpu, &uniforms, i * UNIFORM_SLOT, launch);
                 let most = u64::from(gpu.max_workgroups);
@@ -160,10 +169,13 @@ impl<'g> Recorder<'g> {
                 encoder.copy_buffer_to_buffer(from, 0, to, offset, bytes);
             }
             gpu.queue.submit([encoder.finish()]);
+            gpu.queue.on_submitted_work_done(move || {
+                done.fetch_add(1, Ordering::Relaxed);
+            });
         })?;
         self.launches.clear();
         self.uniforms.clear();
-        self.work = 0;
+        self.submitted.spans.push(std::mem::take(&mut self.span));
         Ok(())
     }
 }
@@ -186,8 +198,8 @@ pub fn per_second(
         let mut rec = Recorder::new(gpu);
         (0..launches).try_for_each(|_| launch(&mut rec))?;
         let started = Instant::now();
-        let patience = rec.finish(&[(y, 16, &back, 0)])?;
-        gpu.read(&back, patience, |_| ())?;
+        let work = rec.finish(&[(y, 16, &back, 0)])?;
+        gpu.read(&back, &work, |_| ())?;
         Ok(started.elapsed().as_secs_f64())
     };
     run(1)?;

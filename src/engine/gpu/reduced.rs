@@ -1,8 +1,10 @@
 //! Passes that are reduced where the values are: against the reference pass, and by their distribution.
 
+use super::device::Copied;
+use super::held::Reference;
 use super::kernels::Map;
 use super::pass::Recorder;
-use super::runner::{GpuRunner, Own, Pass, Reference, Watch, floats, taken};
+use super::runner::{GpuRunner, Own, Pass, Watch, floats, taken};
 use super::{collect, compare, histogram, layout, moments, node};
 use crate::engine::{Distribution, EngineError, Reduced, Reductions, TapStats};
 use crate::network::{INPUT, Network};
@@ -202,21 +204,6 @@ fn touched(network: &Network, own: &Own<'_>) -> Vec<bool> {
 }
 
 impl GpuRunner<'_> {
-    /// Lends the last reference pass.
-    pub(super) fn with_reference<R>(
-        &mut self,
-        act: impl FnOnce(&mut Self, &Reference) -> Result<R, EngineError>,
-    ) -> Result<R, EngineError> {
-        let Some(reference) = self.reference.take() else {
-            return Err(EngineError::Usage(
-                "nothing to compare with: run the reference on a batch first".into(),
-            ));
-        };
-        let result = act(self, &reference);
-        self.reference = Some(reference);
-        result
-    }
-
     /// Runs what a pass has in place of full precision and reduces it, variant by variant. `only` is the node that alone is
     /// quantized; where there is more than one variant, there is none, and no distributions.
     pub(super) fn reduced(
@@ -287,7 +274,7 @@ impl GpuRunner<'_> {
             stats_bytes + partial_bytes + count_bytes,
         ];
         let back = self.staging(c + output_bytes)?;
-        let patience = rec.finish(&[
+        let work = rec.finish(&[
             (&stats, stats_bytes, &back, 0),
             (&partials, partial_bytes, &back, a),
             (&counts, count_bytes, &back, b),
@@ -297,7 +284,7 @@ impl GpuRunner<'_> {
             self.arena.release(output);
         }
         input.into_iter().for_each(|b| self.arena.release(b));
-        gpu.read(&back, patience, |data| {
+        gpu.read(&back, &work, |data| {
             let part = |from: u64, bytes: u64| &data[from as usize..(from + bytes) as usize];
             let words = |from, bytes| bytemuck::cast_slice::<u8, u32>(part(from, bytes));
             let mut outputs = self.outputs(floats(part(c, output_bytes)), variants * images);
@@ -328,9 +315,12 @@ impl GpuRunner<'_> {
         }
         let bytes = layout::bytes(self.network.input, images);
         let all = self.arena.acquire(self.gpu, bytes * variants as u64)?;
-        let copy = |v: usize| (input, bytes, &all, v as u64 * bytes);
-        self.gpu
-            .copy(&(0..variants).map(copy).collect::<Vec<_>>())?;
+        self.gpu.copy((0..variants).map(|v| Copied {
+            from: input.clone(),
+            bytes,
+            to: all.clone(),
+            offset: v as u64 * bytes,
+        }));
         Ok(Some(all))
     }
 }

@@ -1,11 +1,13 @@
-//! A network on the device: passes over a batch, and what is kept between them.
+//! A network on the device: passes over images that fit together, and what is kept between them.
 
 use std::borrow::Cow;
 
 use super::arena::Arena;
 use super::compare::partial_bytes;
 use super::device::Gpu;
+use super::held::{Held, Reference};
 use super::kernels::Map;
+use super::memory::{MOST_VARIANTS, Shares, most_images};
 use super::pass::Recorder;
 use super::sample_pass::SamplePass;
 use super::sample_weights::SampleWeights;
@@ -20,15 +22,6 @@ use crate::network::{INPUT, Network, Tap};
 use crate::quant::{At, QuantizedActivation, QuantizedNetwork};
 use crate::tensor::Batch;
 
-/// Bytes that the maps of a batch may take on a GPU; how much memory it has cannot be asked.
-const GPU_BUDGET: u64 = 4 << 30;
-/// The same for software adapters, which share the processor's memory.
-const SOFTWARE_BUDGET: u64 = 1 << 30;
-/// Bytes that variants may take beside the maps, on GPUs and on software adapters.
-const VARIANTS: [u64; 2] = [2 << 30, 1 << 30];
-/// More images per batch do not make any adapter faster.
-const MOST_IMAGES: u64 = 256;
-
 /// Runs one network on one device.
 pub struct GpuRunner<'a> {
     pub(super) gpu: &'a Gpu,
@@ -38,8 +31,14 @@ pub struct GpuRunner<'a> {
     pub(super) weights: Vec<Option<LayerWeights>>,
     pub(super) owner: Owner,
     pub(super) arena: Arena,
-    pub(super) reference: Option<Reference>,
-    max_batch: usize,
+    pub(super) shares: Shares,
+    pub(super) held: Held,
+    /// Images that run together.
+    pub(super) fits: usize,
+    /// Variants that share a pass at most.
+    pub(super) most_variants: usize,
+    /// Images of a batch at most.
+    most: usize,
 }
 
 /// A quantized network, on the device and as it was given.
@@ -48,13 +47,6 @@ pub(super) struct Loaded {
     pub layers: Vec<Option<LayerWeights>>,
     pub activations: Vec<Option<QuantizedActivation>>,
     quantized: QuantizedNetwork,
-}
-
-/// What a full-precision pass leaves on the device.
-pub(super) struct Reference {
-    pub images: usize,
-    /// The input and every node's output.
-    pub values: Vec<wgpu::Buffer>,
 }
 
 /// What a pass has in place of full precision, by node.
@@ -141,7 +133,9 @@ impl<'a> GpuRunner<'a> {
                 network.name
             )));
         }
-        let max_batch = max_batch(gpu, network)?;
+        let shares = Shares::new(gpu.memory, network);
+        let limit = gpu.max_binding.min(gpu.max_buffer);
+        let most = most_images(network, limit, shares.maps)?;
         let weights = network
             .nodes
             .iter()
@@ -154,9 +148,12 @@ impl<'a> GpuRunner<'a> {
             last_uses: network.last_uses(),
             weights,
             owner: Owner::default(),
-            arena: Arena::default(),
-            reference: None,
-            max_batch,
+            arena: Arena::new(shares.maps),
+            shares,
+            held: Held::Nothing,
+            fits: most,
+            most_variants: MOST_VARIANTS,
+            most,
         })
     }
 
@@ -176,7 +173,8 @@ impl<'a> GpuRunner<'a> {
         Ok((loaded, variant.only()))
     }
 
-    fn upload_input(&mut self, input: &Batch) -> Result<wgpu::Buffer, EngineError> {
+    /// Refuses batches of another shape, none, and more images than were promised.
+    fn check(&self, input: &Batch) -> Result<(), EngineError> {
         if input.shape != self.network.input {
             return Err(EngineError::Usage(format!(
                 "network {} takes images of {}, got {}",
@@ -184,14 +182,18 @@ impl<'a> GpuRunner<'a> {
             )));
         }
         let images = input.images();
-        if images == 0 || images > self.max_batch {
+        if images == 0 || images > self.most {
             return Err(EngineError::Usage(format!(
                 "{} takes batches of 1 to {} images of network {}, got {images}",
-                self.gpu.summary.name, self.max_batch, self.network.name
+                self.gpu.summary.name, self.most, self.network.name
             )));
         }
+        Ok(())
+    }
+
+    fn upload_input(&mut self, input: &Batch) -> Result<wgpu::Buffer, EngineError> {
         let packed = layout::pack(input.shape, &input.data);
-        let bytes = layout::bytes(input.shape, images);
+        let bytes = layout::bytes(input.shape, input.images());
         let buffer = self.arena.acquire(self.gpu, bytes)?;
         self.gpu.guard(|| {
             self.gpu
@@ -199,6 +201,68 @@ impl<'a> GpuRunner<'a> {
                 .write_buffer(&buffer, 0, bytemuck::cast_slice(&packed));
         })?;
         Ok(buffer)
+    }
+
+    /// A full-precision pass over images that fit together, whose values stay.
+    pub(super) fn full_pass(&mut self, input: &Batch) -> Result<Vec<Vec<f32>>, EngineError> {
+        let images = input.images();
+        match std::mem::replace(&mut self.held, Held::Nothing) {
+            Held::Whole(old) if old.images == images => {
+                old.values.into_iter().for_each(|b| self.arena.release(b));
+            }
+            // Buffers of another batch size would be too small, or waste memory.
+            Held::Whole(_) => self.arena.recount(0),
+            _ => {}
+        }
+        let buffer = self.upload_input(input)?;
+        let mut rec = Recorder::new(self.gpu);
+        let pass = self.whole(&buffer, images, Own::none(self.network), true);
+        let mut values = self.record(&mut rec, &pass, &mut Nobody)?;
+        let values = (0..values.len())
+            .map(|v| taken(&mut values, v))
+            .collect::<Result<Vec<_>, _>>()?;
+        let bytes = self.output_bytes(images);
+        let back = self.staging(bytes)?;
+        let output = &values[self.network.nodes.len()];
+        let work = rec.finish(&[(output, bytes, &back, 0)])?;
+        let outputs = self.gpu.read(&back, &work, |data| {
+            self.outputs(floats(&data[..bytes as usize]), images)
+        })?;
+        self.held = Held::Whole(Reference { images, values });
+        Ok(outputs)
+    }
+
+    /// Every node's output on images that fit together.
+    fn traced(
+        &mut self,
+        input: &Batch,
+        variant: Option<(&Loaded, Option<usize>)>,
+    ) -> Result<Vec<Batch<f64>>, EngineError> {
+        let images = input.images();
+        let buffer = self.upload_input(input)?;
+        let mut rec = Recorder::new(self.gpu);
+        let own = match variant {
+            Some(variant) => Own::of(self.network, variant),
+            None => Own::none(self.network),
+        };
+        let pass = self.whole(&buffer, images, own, true);
+        let values = self.record(&mut rec, &pass, &mut Nobody)?;
+        let work = rec.finish(&[])?;
+        self.arena.release(buffer);
+        let mut batches = Vec::new();
+        let nodes = self.network.nodes.iter().zip(values.into_iter().skip(1));
+        for (node, value) in nodes {
+            let Some(value) = value else { continue };
+            let bytes = layout::bytes(node.shape, images);
+            let back = self.staging(bytes)?;
+            Recorder::new(self.gpu).finish(&[(&value, bytes, &back, 0)])?;
+            let data = self.gpu.read(&back, &work, |data| {
+                layout::unpack(node.shape, floats(&data[..bytes as usize]))
+            })?;
+            self.arena.release(value);
+            batches.extend(Batch::new(node.shape, data));
+        }
+        Ok(batches)
     }
 
     /// A pass over all nodes.
@@ -272,7 +336,7 @@ impl<'a> GpuRunner<'a> {
                         partials,
                     }),
             };
-            rec.node = Some(i);
+            rec.at(i, &node.name, images);
             node::record(rec, node, layer, &inputs, y, node.activation, work)?;
             if let Some(grid) = &pass.own.grids[i] {
                 quantize::record(rec, grid, y)?;
@@ -317,51 +381,19 @@ impl<'a> GpuRunner<'a> {
     }
 }
 
-/// Bytes set aside for maps.
-pub(super) fn budget(gpu: &Gpu) -> u64 {
-    match gpu.summary.is_software() {
-        true => SOFTWARE_BUDGET,
-        false => GPU_BUDGET,
-    }
-}
-
-/// Images whose maps fit every binding, buffer and the memory set aside for them.
-fn max_batch(gpu: &Gpu, network: &Network) -> Result<usize, EngineError> {
-    let mut most = MOST_IMAGES;
-    let mut total = layout::bytes(network.input, 1);
-    let values = std::iter::once(("input", network.input));
-    for (name, shape) in values.chain(network.nodes.iter().map(|n| (n.name.as_str(), n.shape))) {
-        let bytes = layout::bytes(shape, 1);
-        let limit = gpu.max_binding.min(gpu.summary.max_buffer);
-        if bytes > limit {
-            return Err(EngineError::Unsupported {
-                node: name.to_string(),
-                problem: format!(
-                    "one image's map of {shape} takes {bytes} bytes, the adapter binds {limit}; \
-                     use smaller images or the CPU backend"
-                ),
-            });
-        }
-        most = most.min(limit / bytes.max(1));
-        // Every map twice: kept by the reference pass or a trace, and live in a variant pass.
-        total += 2 * bytes;
-    }
-    Ok(most.min(budget(gpu) / total).max(1) as usize)
-}
-
 impl Runner for GpuRunner<'_> {
     fn max_batch(&self) -> usize {
-        self.max_batch
+        self.fits
     }
 
     fn room(&self) -> u64 {
-        VARIANTS[usize::from(self.gpu.summary.is_software())]
+        self.shares.variants
     }
 
     fn together(&self, images: usize) -> usize {
         match self.gpu.separate {
             true => 1,
-            false => self.room_for(images),
+            false => self.room_for(images.min(self.fits)).min(self.most_variants),
         }
     }
 
@@ -411,30 +443,8 @@ impl Runner for GpuRunner<'_> {
     }
 
     fn reference(&mut self, input: &Batch) -> Result<Vec<Vec<f32>>, EngineError> {
-        let images = input.images();
-        if let Some(old) = self.reference.take() {
-            // Buffers of another batch size would be too small, or waste memory.
-            match old.images == images {
-                true => old.values.into_iter().for_each(|b| self.arena.release(b)),
-                false => self.arena.clear(),
-            }
-        }
-        let buffer = self.upload_input(input)?;
-        let mut rec = Recorder::new(self.gpu);
-        let pass = self.whole(&buffer, images, Own::none(self.network), true);
-        let mut values = self.record(&mut rec, &pass, &mut Nobody)?;
-        let values = (0..values.len())
-            .map(|v| taken(&mut values, v))
-            .collect::<Result<Vec<_>, _>>()?;
-        let bytes = self.output_bytes(images);
-        let back = self.staging(bytes)?;
-        let output = &values[self.network.nodes.len()];
-        let patience = rec.finish(&[(output, bytes, &back, 0)])?;
-        let outputs = self.gpu.read(&back, patience, |data| {
-            self.outputs(floats(&data[..bytes as usize]), images)
-        })?;
-        self.reference = Some(Reference { images, values });
-        Ok(outputs)
+        self.check(input)?;
+        self.hold(input)
     }
 
     fn run(
@@ -442,7 +452,7 @@ impl Runner for GpuRunner<'_> {
         variants: &[&Variant],
         reductions: &Reductions<'_>,
     ) -> Result<Vec<Reduced>, EngineError> {
-        self.with_reference(|runner, reference| runner.each(variants, reductions, reference))
+        self.run_held(variants, reductions)
     }
 
     fn per_sample(&mut self) -> Option<&mut dyn PerSample> {
@@ -454,32 +464,17 @@ impl Runner for GpuRunner<'_> {
         input: &Batch,
         variant: Option<&Variant>,
     ) -> Result<Vec<Batch<f64>>, EngineError> {
-        let images = input.images();
+        self.check(input)?;
         let variant = variant.map(|v| self.variant(v)).transpose()?;
-        let buffer = self.upload_input(input)?;
-        let mut rec = Recorder::new(self.gpu);
-        let own = match variant {
-            Some(variant) => Own::of(self.network, variant),
-            None => Own::none(self.network),
-        };
-        let pass = self.whole(&buffer, images, own, true);
-        let values = self.record(&mut rec, &pass, &mut Nobody)?;
-        let patience = rec.finish(&[])?;
-        self.arena.release(buffer);
-        let mut batches = Vec::new();
-        let nodes = self.network.nodes.iter().zip(values.into_iter().skip(1));
-        for (node, value) in nodes {
-            let Some(value) = value else { continue };
-            let bytes = layout::bytes(node.shape, images);
-            let back = self.staging(bytes)?;
-            Recorder::new(self.gpu).finish(&[(&value, bytes, &back, 0)])?;
-            let data = self.gpu.read(&back, patience, |data| {
-                layout::unpack(node.shape, floats(&data[..bytes as usize]))
-            })?;
-            self.arena.release(value);
-            batches.extend(Batch::new(node.shape, data));
+        let parts = self.in_parts(input, |runner, part| runner.traced(part, variant))?;
+        let mut parts = parts.into_iter();
+        let mut all = parts.next().unwrap_or_default();
+        for part in parts {
+            for (whole, part) in all.iter_mut().zip(part) {
+                whole.data.extend(part.data);
+            }
         }
-        Ok(batches)
+        Ok(all)
     }
 }
 
@@ -499,7 +494,10 @@ impl PerSample for GpuRunner<'_> {
             own.activations.retain(|a| a.node == node);
         }
         check_activations(!quantized.activations.is_empty())?;
-        self.with_reference(|runner, reference| runner.sample_bounds(&quantized, radius, reference))
+        let parts = self.over_held(1, |runner, reference| {
+            runner.sample_bounds(&quantized, radius, reference)
+        })?;
+        Ok(parts.into_iter().flatten().collect())
     }
 }
 

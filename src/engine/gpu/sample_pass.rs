@@ -147,6 +147,7 @@ impl SamplePass<'_> {
         }
         let mut rec = Recorder::new(gpu);
         for (i, node) in network.nodes.iter().enumerate() {
+            rec.at(i, &node.name, images);
             let value = self.node(&mut rec, i, &values, shrinks[i], scales, &zeros)?;
             if let Some(error) = &value.error {
                 let capped = value.y.as_ref().filter(|_| node.activation.cap().is_some());
@@ -176,8 +177,8 @@ impl SamplePass<'_> {
             }
         }
         let back = staging(bytes)?;
-        let patience = rec.finish(&[(&extents, bytes, &back, 0)])?;
-        gpu.read(&back, patience, |data| {
+        let work = rec.finish(&[(&extents, bytes, &back, 0)])?;
+        gpu.read(&back, &work, |data| {
             let words: &[u32] = bytemuck::cast_slice(&data[..bytes as usize]);
             let all: Vec<Extent> = words.chunks(extent::WORDS).map(Extent::read).collect();
             let rows = |part: &[Extent]| part.chunks(images).map(<[Extent]>::to_vec).collect();

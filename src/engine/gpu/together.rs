@@ -1,14 +1,13 @@
 //! Which variants run together: those whose layers one launch each can make, as many as there is room for.
 
+use super::held::Reference;
 use super::layout;
-use super::runner::{GpuRunner, Loaded, Own, Reference, budget};
+use super::memory::{MOST_VARIANTS, all_maps};
+use super::runner::{GpuRunner, Loaded, Own};
 use super::weights::LayerWeights;
 use crate::engine::reductions::Spread;
 use crate::engine::{EngineError, Reduced, Reductions, Runner, Variant};
 use crate::network::{INPUT, Network};
-
-/// More variants at once fill no chip better.
-const MOST: u64 = 16;
 
 impl GpuRunner<'_> {
     /// Runs variants and reduces them, in their order.
@@ -81,13 +80,13 @@ impl GpuRunner<'_> {
         let network = self.network;
         let shapes = || std::iter::once(network.input).chain(network.nodes.iter().map(|n| n.shape));
         let images = images as u64;
-        let kept: u64 = shapes().map(|s| layout::bytes(s, 1)).sum();
+        let kept = all_maps(network);
         let largest = shapes().map(|s| layout::bytes(s, 1)).max().unwrap_or(1);
         let each = images * live(network, &self.last_uses).max(1);
-        let fit = budget(self.gpu).saturating_sub(images * kept) / each;
-        let limit = self.gpu.max_binding.min(self.gpu.summary.max_buffer);
+        let fit = self.shares.maps.saturating_sub(images * kept) / each;
+        let limit = self.gpu.max_binding.min(self.gpu.max_buffer);
         let bound = limit / (images * largest).max(1);
-        fit.min(bound).clamp(1, MOST) as usize
+        fit.min(bound).clamp(1, MOST_VARIANTS as u64) as usize
     }
 
     fn stacks(&self, members: &[&Loaded]) -> Result<Vec<Option<LayerWeights>>, EngineError> {

@@ -1,6 +1,6 @@
 //! Weights on the device: full-precision values or packed codes, in blocks that one kernel invocation loads whole.
 
-use super::device::Gpu;
+use super::device::{Copied, Gpu};
 use super::layout::vec4s;
 use crate::engine::EngineError;
 use crate::network::{Affine, Node, Op};
@@ -193,14 +193,19 @@ impl LayerWeights {
             let (weights_bytes, channels_bytes) = (chunk.weights.size(), chunk.channels.size());
             let weights = gpu.buffer("weights", weights_bytes * all.len() as u64)?;
             let channels = gpu.buffer("channels", channels_bytes * all.len() as u64)?;
-            let mut copies = Vec::new();
             for (v, own) in all.iter().enumerate() {
                 let own = &own.chunks[i];
-                let (v, step) = (v as u64, (weights_bytes, channels_bytes));
-                copies.push((&own.weights, step.0, &weights, v * step.0));
-                copies.push((&own.channels, step.1, &channels, v * step.1));
+                let copy = |from: &wgpu::Buffer, bytes: u64, to: &wgpu::Buffer| Copied {
+                    from: from.clone(),
+                    bytes,
+                    to: to.clone(),
+                    offset: v as u64 * bytes,
+                };
+                gpu.copy([
+                    copy(&own.weights, weights_bytes, &weights),
+                    copy(&own.channels, channels_bytes, &channels),
+                ]);
             }
-            gpu.copy(&copies)?;
             chunks.push(Chunk {
                 first_c4: chunk.first_c4,
                 c4: chunk.c4,

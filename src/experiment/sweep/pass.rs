@@ -1,10 +1,12 @@
 //! The forward passes of a sweep: one full-precision pass of a batch serves every cell and study that needs it.
 
 use std::ops::Range;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use super::failures::Failures;
 use super::schedule::Scheduled;
+use crate::data::{DataError, ImageSet};
 use crate::engine::{EngineError, Reduced, Reductions, Variant};
 use crate::experiment::cell::Cell;
 use crate::experiment::error::SweepError;
@@ -55,76 +57,136 @@ struct Piece<'p> {
 }
 
 impl<'a> Pass<'a> {
-    /// Runs the studies of batches, where they are not stored yet.
+    /// Runs the studies of batches, where they are not stored yet. While a device other than the processor works on a batch,
+    /// the images of the next are read.
     pub fn batches(
         &self,
         context: &mut ModelContext<'a>,
         failures: &mut Failures,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        let (size, images) = (self.given.plan.batch, self.given.images);
-        for batch in 0..images.len().div_ceil(size) {
-            let range = batch * size..((batch + 1) * size).min(images.len());
-            let all = self.cells.iter().filter(|c| !failures.has(c));
-            let mut pending: Vec<Pending<'_>> = all
-                .filter_map(|cell| self.pending(cell, batch as u32))
-                .collect();
-            if pending.is_empty() {
-                continue;
-            }
-            tell(Event::Now(format!(
-                "{} full precision",
-                self.model.network.name
-            )));
-            let input = images.load(range.clone(), &self.model.preprocessing)?;
-            let most = match context.runner() {
-                Ok(runner) => runner.max_batch(),
-                Err(error) => {
-                    give_up(&pending, error, failures, tell)?;
+        std::thread::scope(|scope| {
+            let mut ahead = None;
+            for batch in 0..self.given.images.len().div_ceil(self.given.plan.batch) {
+                let all = self.cells.iter().filter(|c| !failures.has(c));
+                let mut pending: Vec<Pending<'_>> = all
+                    .filter_map(|cell| self.pending(cell, batch as u32))
+                    .collect();
+                if pending.is_empty() {
                     continue;
                 }
+                tell(Event::Now(format!(
+                    "{} full precision",
+                    self.model.network.name
+                )));
+                let input = match ahead.take() {
+                    Some((of, loading)) if of == batch => joined(loading)?,
+                    _ => load(self.given.images, self.range(batch), self.model)?,
+                };
+                if self.given.engine.leaves_processor() {
+                    ahead = self.next(batch, failures).map(|next| {
+                        let (images, range, model) =
+                            (self.given.images, self.range(next), self.model);
+                        let loading = scope.spawn(move || load(images, range, model));
+                        (next, loading)
+                    });
+                }
+                self.batch(batch, &input, &mut pending, context, failures, tell)?;
+                context.forget_f64();
+            }
+            Ok(())
+        })
+    }
+
+    /// Images of a batch, by their place in the image set.
+    fn range(&self, batch: usize) -> Range<usize> {
+        let (size, all) = (self.given.plan.batch, self.given.images.len());
+        batch * size..((batch + 1) * size).min(all)
+    }
+
+    /// The batch after this one of which something is not stored yet.
+    fn next(&self, batch: usize, failures: &Failures) -> Option<usize> {
+        let all = self.given.images.len().div_ceil(self.given.plan.batch);
+        let lacks = |batch: &usize| {
+            let mut cells = self.cells.iter().filter(|c| !failures.has(c));
+            cells.any(|cell| self.pending(cell, *batch as u32).is_some())
+        };
+        (batch + 1..all).find(lacks)
+    }
+
+    /// Runs what is pending of one batch.
+    fn batch(
+        &self,
+        batch: usize,
+        input: &Batch,
+        pending: &mut [Pending<'a>],
+        context: &mut ModelContext<'a>,
+        failures: &mut Failures,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), SweepError> {
+        let range = self.range(batch);
+        let most = match context.runner() {
+            Ok(runner) => runner.max_batch(),
+            Err(error) => return give_up(pending, error, failures, tell),
+        };
+        let chunks = chunk(input, most);
+        let mut first = range.start;
+        for (i, sub) in chunks.iter().enumerate() {
+            let here = first..first + sub.images();
+            first = here.end;
+            let located = |error| self.located(error, &here);
+            let started = Instant::now();
+            let outputs = match context.runner().and_then(|runner| runner.reference(sub)) {
+                Ok(outputs) => outputs,
+                Err(error) => return give_up(pending, located(error), failures, tell),
             };
-            let chunks = chunk(&input, most);
-            let mut first = range.start;
-            for (i, sub) in chunks.iter().enumerate() {
-                let here = first..first + sub.images();
-                first = here.end;
-                let started = Instant::now();
-                let outputs = match context.runner().and_then(|runner| runner.reference(sub)) {
-                    Ok(outputs) => outputs,
-                    Err(error) => {
-                        give_up(&pending, error, failures, tell)?;
-                        break;
+            // Every cell carries its share of the pass that served them all.
+            let seconds = started.elapsed().as_secs_f64() / pending.len() as f64;
+            let piece = Piece {
+                batch: batch as u32,
+                whole: input,
+                outputs: &outputs,
+                images: here.clone(),
+                seconds,
+                last: i + 1 == chunks.len(),
+            };
+            let at_once = context.runner().map_or(1, |r| r.together(sub.images()));
+            for some in pending.chunks_mut(at_once.max(1)) {
+                let mut ready = self.together(some, failures, context, tell).into_iter();
+                for p in some.iter_mut() {
+                    let ready = ready.next().unwrap_or_default();
+                    if failures.has(p.cell) {
+                        continue;
                     }
-                };
-                // Every cell carries its share of the pass that served them all.
-                let seconds = started.elapsed().as_secs_f64() / pending.len() as f64;
-                let piece = Piece {
-                    batch: batch as u32,
-                    whole: &input,
-                    outputs: &outputs,
-                    images: here,
-                    seconds,
-                    last: i + 1 == chunks.len(),
-                };
-                let at_once = context.runner().map_or(1, |r| r.together(sub.images()));
-                for some in pending.chunks_mut(at_once.max(1)) {
-                    let mut ready = self.together(some, failures, context, tell).into_iter();
-                    for p in some.iter_mut() {
-                        let ready = ready.next().unwrap_or_default();
-                        if failures.has(p.cell) {
-                            continue;
-                        }
-                        if let Err(kept) = self.piece(p, &piece, ready, context, tell) {
-                            let (part, error) = *kept;
-                            failures.keep(p.cell, part, error, tell)?;
-                        }
+                    if let Err(kept) = self.piece(p, &piece, ready, context, tell) {
+                        let (part, error) = *kept;
+                        let error = match error {
+                            SweepError::Engine(error) => located(error).into(),
+                            error => error,
+                        };
+                        failures.keep(p.cell, part, error, tell)?;
                     }
                 }
             }
-            context.forget_f64();
         }
         Ok(())
+    }
+
+    /// The same error, which says of a lost device at which images it was.
+    fn located(&self, error: EngineError, images: &Range<usize>) -> EngineError {
+        let EngineError::Lost { device, reason } = error else {
+            return error;
+        };
+        let (first, last, all) = (images.start + 1, images.end, self.given.images.len());
+        let which = match first == last {
+            true => format!("image {first}"),
+            false => format!("images {first} to {last}"),
+        };
+        let name = &self.model.network.name;
+        EngineError::Lost {
+            device,
+            reason: format!("{reason}, at {which} of {all} through {name}"),
+        }
     }
 
     /// The comparisons of several cells by passes that they share, each with its share of their time. What is missing here,
@@ -279,6 +341,19 @@ impl<'a> Pass<'a> {
             model: self.model,
             quantized,
         }
+    }
+}
+
+/// Some images as a model takes them.
+fn load(images: &ImageSet, range: Range<usize>, model: &LoadedModel) -> Result<Batch, DataError> {
+    images.load(range, &model.preprocessing)
+}
+
+/// What a thread that read images found.
+fn joined(loading: ScopedJoinHandle<'_, Result<Batch, DataError>>) -> Result<Batch, DataError> {
+    match loading.join() {
+        Ok(images) => images,
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 

@@ -118,6 +118,7 @@ impl Make {
                 kind: "software-gpu".to_string(),
                 driver: "Mesa".to_string(),
                 backend: "vulkan".to_string(),
+                pci: String::new(),
                 threads: 0,
             },
             images: self.images,

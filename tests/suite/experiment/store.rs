@@ -34,6 +34,7 @@ fn meta(images: u32) -> PartMeta {
             kind: "cpu".to_string(),
             driver: String::new(),
             backend: String::new(),
+            pci: String::new(),
             threads: 2,
         },
         images,

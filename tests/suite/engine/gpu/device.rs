@@ -116,7 +116,7 @@ fn what_cannot_run_is_refused_by_name() {
 }
 
 #[test]
-fn adapters_are_found_by_part_of_their_name() {
+fn adapters_are_found_by_number_and_by_part_of_their_name() {
     let adapters = list_adapters();
     let first = adapters.first().expect(INSTALL);
     let part: String = first
@@ -128,11 +128,16 @@ fn adapters_are_found_by_part_of_their_name() {
     let found = GpuEngine::new(Some(&part)).unwrap();
     assert_eq!(found.adapter().name, first.name);
     assert_eq!(found.device().kind, first.kind);
-    let error = GpuEngine::new(Some("no such adapter"))
-        .err()
-        .unwrap()
-        .to_string();
-    assert!(error.contains(&first.name), "{error}");
+    for (index, adapter) in adapters.iter().enumerate() {
+        assert_eq!(adapter.index, index);
+        let found = GpuEngine::new(Some(&index.to_string())).unwrap();
+        assert_eq!(found.adapter(), adapter);
+        assert_eq!(found.device().pci, adapter.pci);
+    }
+    for wanted in ["no such adapter", "99"] {
+        let error = GpuEngine::new(Some(wanted)).err().unwrap().to_string();
+        assert!(error.contains(&format!("0: {}", first.name)), "{error}");
+    }
 }
 
 #[test]
@@ -153,7 +158,7 @@ fn what_the_device_says_becomes_an_error() {
     );
     let error = gpu.buffer("huge", u64::MAX / 4).err().unwrap();
     assert!(
-        matches!(&error, EngineError::Device { problem, .. } if problem.contains("smaller batch")),
+        matches!(&error, EngineError::Full { .. }) && error.to_string().contains("smaller batch"),
         "{error}"
     );
     // Neither harms the device.

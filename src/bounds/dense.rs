@@ -73,36 +73,29 @@ impl Dense {
 
     /// `self * self^T`, symmetric to the bit; each entry is a sum of `self.cols` products in some order, fused or not.
     pub fn gram(&self) -> Self {
-        self.symmetric(self)
+        symmetric((self.rows, self.cols), self.by_rows(), self.by_columns())
     }
 
-    /// `self * other^T`, which is known to be symmetric.
-    fn symmetric(&self, other: &Self) -> Self {
-        const PANEL: usize = 96;
-        let (n, k) = (self.rows, self.cols);
-        let mut result = Self::zeros(n, n);
-        // Up to the diagonal only.
-        for first in (0..n).step_by(PANEL) {
-            let end = (first + PANEL).min(n);
-            let panel = Strided {
-                data: &self.data[first * k..],
-                row: k,
-                column: 1,
-            };
-            let turned = Strided {
-                data: &other.data,
-                row: 1,
-                column: k,
-            };
-            let out = (&mut result.data[first * n..], n);
-            multiply((end - first, k, end), panel, turned, out, Into::Nothing);
+    /// `self^T * self`, likewise with sums of `self.rows` products.
+    pub fn gram_of_columns(&self) -> Self {
+        symmetric((self.cols, self.rows), self.by_columns(), self.by_rows())
+    }
+
+    fn by_rows(&self) -> Strided<'_> {
+        Strided {
+            data: &self.data,
+            row: self.cols,
+            column: 1,
         }
-        for r in 0..n {
-            for c in r + 1..n {
-                result.data[r * n + c] = result.data[c * n + r];
-            }
+    }
+
+    /// The transposed matrix.
+    fn by_columns(&self) -> Strided<'_> {
+        Strided {
+            data: &self.data,
+            row: 1,
+            column: self.cols,
         }
-        result
     }
 
     /// `self * diag(weights) * self^T`, symmetric to the bit; each entry is a sum of `self.cols` products of three in some order.
@@ -111,7 +104,7 @@ impl Dense {
         for row in scaled.data.chunks_mut(self.cols.max(1)) {
             row.iter_mut().zip(weights).for_each(|(x, w)| *x *= w);
         }
-        scaled.symmetric(self)
+        symmetric((self.rows, self.cols), scaled.by_rows(), self.by_columns())
     }
 
     /// Matrices of as many rows side by side.
@@ -150,6 +143,28 @@ impl Dense {
     pub fn is_zero(&self) -> bool {
         self.data.iter().all(|&x| x == 0.0)
     }
+}
+
+/// `a * b` for `n x k` and `k x n`, which is known to be symmetric.
+fn symmetric((n, k): (usize, usize), a: Strided<'_>, b: Strided<'_>) -> Dense {
+    const PANEL: usize = 96;
+    let mut result = Dense::zeros(n, n);
+    // Up to the diagonal only.
+    for first in (0..n).step_by(PANEL) {
+        let end = (first + PANEL).min(n);
+        let panel = Strided {
+            data: a.data.get(first * a.row..).unwrap_or_default(),
+            ..a
+        };
+        let out = (&mut result.data[first * n..], n);
+        multiply((end - first, k, end), panel, b, out, Into::Nothing);
+    }
+    for r in 0..n {
+        for c in r + 1..n {
+            result.data[r * n + c] = result.data[c * n + r];
+        }
+    }
+    result
 }
 
 /// `out = a * b` for row-major `m x k` and `k x n`.
@@ -265,6 +280,7 @@ mod tests {
             assert_eq!(a.times(&b), exact);
             assert_eq!(a.transposed().transposed(), a);
             assert_eq!(a.gram(), a.times(&a.transposed()));
+            assert_eq!(a.gram_of_columns(), a.transposed().times(&a));
             let upper = Dense::from_fn(k, k, |r, c| if r <= c { (r + 2 * c) as f64 } else { 0.0 });
             assert_eq!(
                 a.times_transposed_upper(&upper),

@@ -1,6 +1,9 @@
 //! A value written as a sum of matrices applied to earlier values, for both networks at once.
 
-use std::rc::Rc;
+use std::ops::Range;
+use std::sync::Arc;
+
+use rayon::prelude::*;
 
 use super::dense::{Dense, product};
 use super::scaled::{UpVec, inflate};
@@ -17,7 +20,7 @@ pub(super) type SourceId = usize;
 pub(super) type Both<T> = [T; 2];
 
 /// The bounds of all sources.
-pub(super) struct Sources(Vec<Rc<Both<Vectors>>>);
+pub(super) struct Sources(Vec<Arc<Both<Vectors>>>);
 
 /// The constant 1, which biases multiply.
 const ONE: SourceId = 0;
@@ -29,11 +32,11 @@ impl Sources {
             reference: UpVec::splat(1, 1.0),
             quantized: UpVec::splat(1, 1.0),
         };
-        Self(vec![Rc::new([one(), one()])])
+        Self(vec![Arc::new([one(), one()])])
     }
 
     pub fn add(&mut self, vectors: Both<Vectors>) -> SourceId {
-        self.0.push(Rc::new(vectors));
+        self.0.push(Arc::new(vectors));
         self.0.len() - 1
     }
 
@@ -46,7 +49,7 @@ impl Sources {
         if id == ONE {
             return ONE;
         }
-        self.0.push(Rc::clone(&self.0[id]));
+        self.0.push(Arc::clone(&self.0[id]));
         self.0.len() - 1
     }
 }
@@ -68,22 +71,36 @@ impl Triple {
 
     /// Bounds on the matrix applied to a source, without the matrix's own rounding errors.
     fn bounds(&self, source: &Both<Vectors>) -> Both<Total> {
-        source.each_ref().map(|vectors| self.times(vectors))
+        totals(&self.sums(source), self.change.cols, source)
     }
 
-    fn times(&self, source: &Vectors) -> Total {
-        let vectors = [&source.error, &source.reference, &source.quantized].map(UpVec::parts);
+    /// By row, the sums of [`magnitudes`] for both bounds on the source.
+    fn sums(&self, source: &Both<Vectors>) -> Vec<RowSums> {
         let matrices = [&self.reference, &self.quantized, &self.change];
-        let sums = row_sums(
+        let [free, capped] = source
+            .each_ref()
+            .map(|s| s.parts().map(|(values, _)| values));
+        row_sums(
             matrices.map(|m| &m.data[..]),
             self.change.cols,
             |_| 0,
-            vectors.map(|(values, _)| values),
+            [free[0], free[1], free[2], capped[0], capped[1], capped[2]],
             magnitudes,
-        );
+        )
+    }
+}
+
+/// Of a row, by bound on the source: what makes up the error, and the magnitudes; last, how many entries change their sign.
+type RowSums = [f64; 11];
+
+/// Bounds of rows with these sums over `terms` entries each.
+fn totals(sums: &[RowSums], terms: usize, source: &Both<Vectors>) -> Both<Total> {
+    let crossing: Vec<bool> = sums.iter().map(|s| s[10] > 0.0).collect();
+    std::array::from_fn(|bound| {
+        let exponents = source[bound].parts().map(|(_, exponent)| exponent);
         let of = |place: usize, vector: usize| {
-            let sums = sums.iter().map(|s| s[place]);
-            UpVec::of_sums(sums, self.change.cols + 3, vectors[vector].1)
+            let sums = sums.iter().map(|s| s[5 * bound + place]);
+            UpVec::of_sums(sums, terms + 3, exponents[vector])
         };
         Total {
             vectors: Vectors {
@@ -91,17 +108,18 @@ impl Triple {
                 reference: of(3, 1),
                 quantized: of(4, 2),
             },
-            crossing: sums.iter().map(|s| s[5] > 0.0).collect(),
+            crossing: crossing.clone(),
         }
-    }
+    })
 }
 
-/// Of an entry of `M`, of `M'` and of `M' - M`, and of the source's error and magnitudes: what both entries share of the
-/// error, what `M` and what `M'` has more of the magnitudes, both products of magnitudes, and 1 where the signs differ.
+/// Of an entry of `M`, of `M'` and of `M' - M`, and of the source's error and magnitudes without and with caps: what both entries
+/// share of the error, what `M` and what `M'` has more of the magnitudes, and both products of magnitudes; at the end 1 where
+/// the signs differ.
 /// Entries too small for the products are raised. With the entry of `M' - M` for the difference of magnitudes: it has seen
 /// no cancellation. Each choice is a bound for any entries, so that rounding may decide which is taken.
 #[inline(always)]
-fn magnitudes([m, q, d]: [f64; 3], [error, reference, quantized]: [f64; 3]) -> [f64; 6] {
+fn magnitudes([m, q, d]: [f64; 3], x: [f64; 6]) -> RowSums {
     const LEAST: f64 = 1.0 / (1u128 << 125) as f64;
     let least = LEAST * LEAST * LEAST * LEAST;
     let raised = |x: f64| if x == 0.0 { 0.0 } else { x.max(least) };
@@ -123,11 +141,16 @@ fn magnitudes([m, q, d]: [f64; 3], [error, reference, quantized]: [f64; 3]) -> [
         d
     };
     [
-        common * error,
-        own * reference,
-        other * quantized,
-        a * reference,
-        b * quantized,
+        common * x[0],
+        own * x[1],
+        other * x[2],
+        a * x[1],
+        b * x[2],
+        common * x[3],
+        own * x[4],
+        other * x[5],
+        a * x[4],
+        b * x[5],
         if crosses { 1.0 } else { 0.0 },
     ]
 }
@@ -191,7 +214,7 @@ impl Total {
 #[derive(Clone, Debug)]
 enum Matrix {
     Identity,
-    Dense(Rc<Triple>),
+    Dense(Arc<Triple>),
 }
 
 /// The same sums with all magnitudes taken apart: what the matrices' rounding errors are relative to.
@@ -321,7 +344,7 @@ impl Expression {
         };
         let identity = || {
             let unit = Dense::from_fn(channels, channels, |r, c| f64::from(u8::from(r == c)));
-            Rc::new(Triple {
+            Arc::new(Triple {
                 reference: unit.clone(),
                 quantized: unit,
                 change: Dense::zeros(channels, channels),
@@ -329,11 +352,11 @@ impl Expression {
         };
         let dense = |m: &Matrix| match m {
             Matrix::Identity => identity(),
-            Matrix::Dense(triple) => Rc::clone(triple),
+            Matrix::Dense(triple) => Arc::clone(triple),
         };
         let mut total = (*dense(mine)).clone();
         total.add(&dense(matrix));
-        *mine = Matrix::Dense(Rc::new(total));
+        *mine = Matrix::Dense(Arc::new(total));
     }
 
     /// The same matrices over other spatial maps of the sources.
@@ -373,11 +396,11 @@ impl Expression {
         let mut constant = bias(&a, &b);
         for (source, matrix) in &self.terms {
             let triple = match matrix {
-                Matrix::Dense(triple) => Rc::clone(triple),
+                Matrix::Dense(triple) => Arc::clone(triple),
                 Matrix::Identity if keep && a.taps == 1 && !padded => {
                     let taken = layer(&a, &b);
                     total = plus(&total, &taken.bounds(sources.get(*source)));
-                    kept.push((*source, Matrix::Dense(Rc::new(taken))));
+                    kept.push((*source, Matrix::Dense(Arc::new(taken))));
                     continue;
                 }
                 Matrix::Identity => {
@@ -388,19 +411,21 @@ impl Expression {
                 }
             };
             for tap in 0..a.taps {
-                let composed = compose(&a, &b, tap, &triple);
+                let whole = 0..a.out;
                 if *source == ONE && !padded {
-                    constant.add(&composed);
-                    continue;
-                }
-                total = plus(&total, &composed.bounds(sources.get(*source)));
-                if keep {
-                    kept.push((*source, Matrix::Dense(Rc::new(composed))));
+                    constant.add(&compose(&a, &b, tap, &triple, whole));
+                } else if keep {
+                    let composed = compose(&a, &b, tap, &triple, whole);
+                    total = plus(&total, &composed.bounds(sources.get(*source)));
+                    kept.push((*source, Matrix::Dense(Arc::new(composed))));
+                } else {
+                    let passing = composed_bounds(&a, &b, tap, &triple, sources.get(*source));
+                    total = plus(&total, &passing);
                 }
             }
         }
         total = plus(&total, &constant.bounds(sources.get(ONE)));
-        kept.push((ONE, Matrix::Dense(Rc::new(constant))));
+        kept.push((ONE, Matrix::Dense(Arc::new(constant))));
         let bounds = std::array::from_fn(|i| total[i].finish(&chains[i], roundings));
         let expression = (keep && a.taps == 1 && !padded).then(|| Expression {
             channels: a.out,
@@ -452,25 +477,57 @@ fn bias(a: &Affine, b: &Affine) -> Triple {
     }
 }
 
-/// One tap of a kernel times a matrix: `W M`, `W' M'`, and `W' dM + dW M`.
-fn compose(a: &Affine, b: &Affine, tap: usize, inner: &Triple) -> Triple {
+/// Rows of a product that are made at once where it is not kept.
+const ROWS: usize = 96;
+
+/// The bounds of a product that nothing else reads: its rows come and go.
+fn composed_bounds(
+    a: &Affine,
+    b: &Affine,
+    tap: usize,
+    inner: &Triple,
+    source: &Both<Vectors>,
+) -> Both<Total> {
+    // Whole groups, or some rows of the only one.
+    let step = match a.groups {
+        1 => ROWS,
+        groups => (ROWS / (a.out / groups)).max(1) * (a.out / groups),
+    };
+    let blocks: Vec<Range<usize>> = (0..a.out)
+        .step_by(step)
+        .map(|first| first..(first + step).min(a.out))
+        .collect();
+    let sums: Vec<Vec<RowSums>> = blocks
+        .into_par_iter()
+        .map(|rows| compose(a, b, tap, inner, rows).sums(source))
+        .collect();
+    totals(&sums.concat(), inner.reference.cols, source)
+}
+
+/// Some rows of one tap of a kernel times a matrix, whole groups where there are several: `W M`, `W' M'`, and `W' dM + dW M`.
+fn compose(a: &Affine, b: &Affine, tap: usize, inner: &Triple, rows: Range<usize>) -> Triple {
     let cols = inner.reference.cols;
-    let (rows, n) = (a.out / a.groups, a.in_per_group);
+    let (each, n) = (a.out / a.groups, a.in_per_group);
     let pass = |which: usize, matrix: &Dense| -> Dense {
-        let mut result = Dense::zeros(a.out, cols);
+        let mut result = Dense::zeros(rows.len(), cols);
         if matrix.is_zero() {
             return result;
         }
-        for g in 0..a.groups {
-            let block = Dense::from_fn(rows, n, |r, c| {
-                weights(a, b, ((g * rows + r) * n + c) * a.taps + tap)[which]
+        let mut first = rows.start;
+        while first < rows.end {
+            let g = first / each;
+            let end = ((g + 1) * each).min(rows.end);
+            let block = Dense::from_fn(end - first, n, |r, c| {
+                weights(a, b, ((first + r) * n + c) * a.taps + tap)[which]
             });
+            let at = (first - rows.start) * cols;
             product(
-                (rows, n, cols),
+                (end - first, n, cols),
                 &block.data,
                 &matrix.data[g * n * cols..(g + 1) * n * cols],
-                &mut result.data[g * rows * cols..(g + 1) * rows * cols],
+                &mut result.data[at..at + (end - first) * cols],
             );
+            first = end;
         }
         result
     };

@@ -1,11 +1,14 @@
 //! Certified spectral norms of single layers.
 
+use super::dense::Dense;
 use super::rescaling::{LayerScales, Rescaling};
+use super::rounding::frobenius;
 use super::scaled::Up;
 use super::spectral_norm::{group_norms, layer_norm};
 use super::sums::repeated;
 use crate::network::{Affine, Conv, Network, Op};
 use crate::tensor::simd::{Kernel, dispatch};
+use crate::tensor::tolerance::UNIT_F64;
 
 /// Certified norms of one matrix of a layer, over the layer's input map.
 #[derive(Clone, Debug)]
@@ -77,7 +80,26 @@ pub(super) fn layer_norms(
     Some(norms_of(network, node, &affine, &weights))
 }
 
+/// True for a layer that ends a network and that no chain of layers goes on through: no other value is made of its own, and what
+/// single elements are bounded by is never above what its spectral norm says of the whole map (`spectral::peaks`).
+pub(super) fn is_end(network: &Network, node: usize) -> bool {
+    let makes_chains =
+        |n: usize| matches!(network.nodes[n].op, Op::Conv(_) | Op::Linear(_) | Op::Add);
+    let is_read = || network.nodes.iter().any(|n| n.inputs.contains(&(node + 1)));
+    network.nodes[node].affine().is_some()
+        && network.nodes[node].inputs[0]
+            .checked_sub(1)
+            .is_some_and(|n| !makes_chains(n))
+        && !is_read()
+}
+
 fn norms_of(network: &Network, node: usize, a: &Affine, weights: &[f64]) -> LayerNorms {
+    if is_end(network, node) {
+        return LayerNorms {
+            norm: over_places(network, node, weights),
+            gains: None,
+        };
+    }
     let node = &network.nodes[node];
     let input = network.shape(node.inputs[0]);
     let conv: Option<&Conv> = match &node.op {
@@ -95,6 +117,18 @@ fn norms_of(network: &Network, node: usize, a: &Affine, weights: &[f64]) -> Laye
         norm: layer_norm(a, weights, conv, input),
         gains: None,
     }
+}
+
+/// What a layer's Frobenius norm says of its spectral norm: an input is read at most once by each tap.
+fn over_places(network: &Network, node: usize, weights: &[f64]) -> Up {
+    let taps = network.nodes[node].affine().map_or(1, |a| a.taps);
+    let kernel = Dense {
+        rows: 1,
+        cols: weights.len(),
+        data: weights.to_vec(),
+    };
+    let entry_errors = Up::new(1.0 + 8.0 * UNIT_F64);
+    frobenius(&kernel) * entry_errors * Up::new(taps as f64).sqrt()
 }
 
 /// The norms of node `node` in two networks of one graph, in the units of `rescaling`; `reference` are those of `network`.

@@ -60,15 +60,6 @@ pub struct LayerFacts {
     pub inputs: usize,
 }
 
-/// What is known of a parameter of the quantized network.
-#[derive(Clone, Copy)]
-enum Other {
-    /// Its value.
-    Is(f32),
-    /// How far from the reference's it is at most.
-    Within(f64),
-}
-
 /// A network, its quantized form and the domain, checked to fit one another.
 #[derive(Debug)]
 pub struct Setting<'a> {
@@ -113,7 +104,7 @@ impl<'a> Setting<'a> {
     }
 
     /// The same for all networks whose weights are within `radii` of the reference's, biases unchanged. Only bounds
-    /// that look at weights through [`Setting::layer`], [`Setting::magnitudes_times`] and
+    /// that look at weights through [`Setting::layer`], [`Setting::products_of_magnitudes`] and
     /// [`Setting::bias_magnitudes`], and grow with those magnitudes, may be evaluated.
     pub(super) fn with_radii(
         reference: &Arc<ReferenceNorms<'a>>,
@@ -243,7 +234,12 @@ impl<'a> Setting<'a> {
 
     /// The bounds of the channel recursion over linear chains, without and with caps, evaluated once.
     pub(super) fn fused(&self, evaluate: impl FnOnce() -> [Series; 2]) -> &[Series; 2] {
-        self.fused.get_or_init(evaluate)
+        if let Some(found) = self.fused.get() {
+            return found;
+        }
+        // Not within the lock: threads that wait for parts of it take up other work, which may ask for it.
+        let found = evaluate();
+        self.fused.get_or_init(|| found)
     }
 
     /// The same pair in the units that level the Euclidean norms of the reference network's rows and columns, made once for all
@@ -302,63 +298,44 @@ impl<'a> Setting<'a> {
             .zip(quantized.nodes[node].affine())
     }
 
-    /// `|K| x` per channel, where `|K|[o, i]` sums the magnitudes of a kernel over its taps.
-    pub(crate) fn magnitudes_times(&self, node: usize, which: Weights, x: &UpVec) -> UpVec {
-        let Some((a, b)) = self.affine(node) else {
-            return x.clone();
-        };
-        x.multiplied(a.out, a.taps, |o, entries| {
-            let (p, q) = (a.row(o), b.row(o));
-            let kernels = p.chunks_exact(a.taps).zip(q.chunks_exact(a.taps));
-            entries.extend(kernels.map(|(p, q)| self.kernel_magnitude(node, o, p, q, which)));
-            a.first_input(o)
-        })
-    }
-
-    /// [`Setting::magnitudes_times`] of several magnitudes and vectors in one pass over the weights.
+    /// `|K| x` per channel, where `|K|[o, i]` sums the magnitudes of a kernel over its taps: of several magnitudes and vectors in one
+    /// pass over the weights.
     pub(super) fn products_of_magnitudes<const K: usize>(
         &self,
         node: usize,
         which: [Weights; K],
         x: [&UpVec; K],
     ) -> [UpVec; K] {
-        let Some((a, b)) = self.affine(node).filter(|_| self.radii.is_none()) else {
-            return std::array::from_fn(|k| self.magnitudes_times(node, which[k], x[k]));
+        let Some((a, b)) = self.affine(node) else {
+            return x.map(UpVec::clone);
         };
         let parts = x.map(UpVec::parts);
         let columns = parts.map(|(values, _)| repeated(values, a.taps));
-        let sums: Vec<[f64; K]> = row_sums(
-            [a.weight, b.weight],
-            a.fan_in(),
-            |o| a.first_input(o) * a.taps,
-            std::array::from_fn(|k| &columns[k][..]),
-            |[w, q], x: [f64; K]| std::array::from_fn(|k| magnitude_of(w, q, which[k]) * x[k]),
-        );
+        let columns: [&[f64]; K] = std::array::from_fn(|k| &columns[k][..]);
+        let first = |o: usize| a.first_input(o) * a.taps;
+        let sums: Vec<[f64; K]> = match self.radii {
+            None => row_sums(
+                [a.weight, b.weight],
+                a.fan_in(),
+                first,
+                columns,
+                |[w, q], x: [f64; K]| std::array::from_fn(|k| magnitude_of(w, q, which[k]) * x[k]),
+            ),
+            Some(radii) => {
+                let row = |o: usize| {
+                    let r = radii[node][o];
+                    let part = |[w]: [f64; 1], x: [f64; K]| {
+                        std::array::from_fn(|k| magnitude_within(w, r, which[k]) * x[k])
+                    };
+                    row_sums([a.row(o)], a.fan_in(), |_| first(o), columns, part)
+                };
+                (0..a.out).flat_map(row).collect()
+            }
+        };
         std::array::from_fn(|k| {
             let sums = sums.iter().map(|s| s[k]);
             UpVec::of_sums(sums, a.fan_in() + 3, parts[k].1)
         })
-    }
-
-    /// The sum of a kernel's magnitudes, of output channel `o` of node `node`.
-    fn kernel_magnitude(
-        &self,
-        node: usize,
-        o: usize,
-        w: &[f32],
-        quantized: &[f32],
-        which: Weights,
-    ) -> f64 {
-        let pairs = w.iter().zip(quantized);
-        match self.radii {
-            None => pairs
-                .map(|(&p, &q)| magnitude(p, Other::Is(q), which))
-                .sum(),
-            Some(radii) => {
-                let other = Other::Within(radii[node][o]);
-                pairs.map(|(&p, _)| magnitude(p, other, which)).sum()
-            }
-        }
     }
 
     /// Sums of the magnitudes of row `o` of node `node`, each times its column's factor.
@@ -374,13 +351,10 @@ impl<'a> Setting<'a> {
         };
         let (w, q) = (a.row(o), b.row(o));
         if let Some(radii) = self.radii {
-            let other = Other::Within(radii[node][o]);
-            let times = |which| {
-                w.iter()
-                    .zip(columns)
-                    .map(move |(&w, c)| magnitude(w, other, which) * c)
-            };
-            return which.map(|which| times(which).sum());
+            let r = radii[node][o];
+            let part = |[w]: [f64; 1], [c]: [f64; 1]| which.map(|k| magnitude_within(w, r, k) * c);
+            let sums = row_sums([w], w.len(), |_| 0, [columns], part);
+            return sums.first().copied().unwrap_or([0.0; K]);
         }
         let part =
             |[w, q]: [f64; 2], [c]: [f64; 1]| which.map(|which| magnitude_of(w, q, which) * c);
@@ -409,7 +383,7 @@ impl<'a> Setting<'a> {
         };
         let exact_bias = |which| {
             move |o: usize| {
-                let bias = magnitude(a.bias[o], Other::Is(b.bias[o]), which);
+                let bias = magnitude_of(a.bias[o].into(), b.bias[o].into(), which);
                 divided_up(bias, scales.rows[o])
             }
         };
@@ -445,7 +419,7 @@ impl<'a> Setting<'a> {
         let pairs = a.bias.iter().zip(b.bias);
         UpVec::new(
             pairs
-                .map(|(&p, &q)| magnitude(p, Other::Is(q), which))
+                .map(|(&p, &q)| magnitude_of(p.into(), q.into(), which))
                 .collect(),
         )
     }
@@ -460,25 +434,18 @@ pub(super) fn parameter(w: f32, quantized: f32, which: Weights) -> f64 {
     }
 }
 
-/// The magnitude asked for, at most rounded once to nearest; differences are zero only when exactly zero. Within a
-/// radius it is the largest, of all three that make up the path metric at once.
-fn magnitude(w: f32, other: Other, which: Weights) -> f64 {
-    let w = f64::from(w);
-    let quantized = match other {
-        Other::Is(q) => f64::from(q),
-        Other::Within(radius) => {
-            return match which {
-                Weights::Reference | Weights::Common => w.abs(),
-                Weights::Quantized => w.abs() + radius,
-                Weights::Difference | Weights::QuantizedOnly => radius,
-                Weights::ReferenceOnly => 0.0,
-            };
-        }
-    };
-    magnitude_of(w, quantized, which)
+/// The same where the quantized one is within `radius` of `w`: the largest, of all three that make up the path metric at once.
+#[inline(always)]
+fn magnitude_within(w: f64, radius: f64, which: Weights) -> f64 {
+    match which {
+        Weights::Reference | Weights::Common => w.abs(),
+        Weights::Quantized => w.abs() + radius,
+        Weights::Difference | Weights::QuantizedOnly => radius,
+        Weights::ReferenceOnly => 0.0,
+    }
 }
 
-/// The same of two known weights.
+/// The magnitude asked for of two weights, at most rounded once to nearest; a difference is zero only when exactly zero.
 #[inline(always)]
 fn magnitude_of(w: f64, quantized: f64, which: Weights) -> f64 {
     let common = if w * quantized > 0.0 {

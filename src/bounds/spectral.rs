@@ -1,5 +1,6 @@
 //! The operator-norm recursion in l2, with certified spectral norms.
 
+use super::layer_norms::is_end;
 use super::scaled::{Up, UpVec, inflate};
 use super::setting::Weights;
 use super::sums::{repeated, row_sums};
@@ -91,13 +92,14 @@ pub(super) fn over_pixels(magnitudes: &UpVec, shape: Shape) -> Up {
 }
 
 /// Bounds on the error of single elements at node `index`, per channel: what the Euclidean norms of its rows make of
-/// the norms before it, by Lemma 1 what its inputs' peaks allow, and no more than the l2 error of the whole map.
+/// the norms before it, by Lemma 1 what its inputs' peaks allow, and no more than the l2 error of the whole map. With `cap`
+/// no more than the magnitudes allow, at a layer whose own spectral norm is not looked for.
 pub(super) fn peaks(
     setting: &Setting,
     index: usize,
     states: &[Norms],
     before: &[Vec<Up>],
-    error: Up,
+    (error, cap): (Up, bool),
 ) -> Vec<Up> {
     let node = &setting.network().nodes[index];
     let first = &before[node.inputs[0]];
@@ -108,19 +110,29 @@ pub(super) fn peaks(
     ) {
         (_, Some(norms)) => {
             let x = states[node.inputs[0]];
-            let biases = setting
-                .rescaled_biases(index, Weights::Difference)
-                .into_iter();
-            let biases = biases.map(|b| Up::new(inflate(b.abs(), 2)));
-            norms
-                .iter()
-                .zip(biases)
-                .map(|(&[w, q, d], b)| {
-                    let one = q * x.error + d * x.reference;
-                    let other = w * x.error + d * x.quantized;
-                    one.min(other) + b
-                })
-                .collect()
+            let bias = |which| {
+                let biases = setting.rescaled_biases(index, which).into_iter();
+                biases.map(|b| Up::new(inflate(b.abs(), 2)))
+            };
+            let errors = norms.iter().zip(bias(Weights::Difference));
+            let errors = errors.map(|(&[w, q, d], b)| {
+                let one = q * x.error + d * x.reference;
+                let other = w * x.error + d * x.quantized;
+                one.min(other) + b
+            });
+            if !cap || !is_end(setting.network(), index) {
+                errors.collect()
+            } else {
+                let own = bias(Weights::Reference).zip(bias(Weights::Quantized));
+                let own = norms.iter().zip(own).map(|(&[w, q, _], (b, c))| {
+                    let (reference, quantized) = (w * x.reference + b, q * x.quantized + c);
+                    match setting.is_nonnegative(index + 1) {
+                        true => reference.max(quantized),
+                        false => reference + quantized,
+                    }
+                });
+                errors.zip(own).map(|(e, most)| e.min(most)).collect()
+            }
         }
         (Op::Add, _) => rest().fold(first.clone(), |sum, part| {
             sum.iter().zip(part).map(|(&a, &b)| a + b).collect()
@@ -186,7 +198,7 @@ impl Bound for Spectral {
         for (i, node) in setting.network().nodes.iter().enumerate() {
             let norms = before_activation(setting, i, node, &states);
             let norms = norms.activated(setting, i, self.cap);
-            errors.push(peaks(setting, i, &states, &errors, norms.error));
+            errors.push(peaks(setting, i, &states, &errors, (norms.error, self.cap)));
             series.push(reported(setting, i, &errors[i + 1], self.cap));
             states.push(norms);
         }

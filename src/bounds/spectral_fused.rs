@@ -96,7 +96,7 @@ pub(super) fn recursion(
         if node.activation != Activation::Identity {
             known.terms = None;
         }
-        errors.push(peaks(setting, i, &plain, &errors, known.norms.error));
+        errors.push(peaks(setting, i, &plain, &errors, (known.norms.error, cap)));
         series.push(reported(setting, i, &errors[i + 1], cap));
         values.push(known);
     }

@@ -28,7 +28,7 @@ pub(super) fn spectral_norm(a: &Dense) -> Up {
     let (gram, summed) = if a.rows <= a.cols {
         (scaled.gram(), a.cols)
     } else {
-        (scaled.transposed().gram(), a.rows)
+        (scaled.gram_of_columns(), a.rows)
     };
     let mut ceiling = Ceiling::new();
     ceiling.cover(

@@ -24,6 +24,11 @@ impl Vectors {
         }
     }
 
+    /// Entries and exponent of the error, and of the magnitude in each network.
+    pub fn parts(&self) -> [(&[f64], i64); 3] {
+        [&self.error, &self.reference, &self.quantized].map(UpVec::parts)
+    }
+
     fn map(&self, f: impl Fn(&UpVec) -> UpVec) -> Self {
         Self {
             error: f(&self.error),

@@ -22,6 +22,7 @@ mod model;
 mod needs;
 mod params;
 mod product;
+mod pruning;
 mod quantize;
 mod reach;
 mod real;
@@ -30,6 +31,7 @@ mod region;
 mod runner;
 mod sample;
 mod split;
+mod spread;
 mod strided;
 mod terms;
 

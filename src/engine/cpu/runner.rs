@@ -15,7 +15,7 @@ use super::model::{Base, Model, Pass, Values, summed};
 use super::needs::Needs;
 use super::real::Real;
 use super::reduce::{Known, reduce};
-use super::sample::{Dice, SamplePass};
+use super::sample::{Dice, Image, SamplePass};
 use super::split::Split;
 use crate::engine::sample::{check_network, check_radius, deviations, drifting};
 use crate::engine::{
@@ -25,6 +25,9 @@ use crate::engine::{
 use crate::network::{Network, Tap};
 use crate::quant::QuantizedNetwork;
 use crate::tensor::{Batch, memory};
+
+/// Images whose bounds are found side by side by one thread.
+const TOGETHER: usize = 5;
 
 /// One network on the CPU.
 pub struct CpuRunner<'a, T> {
@@ -359,22 +362,36 @@ impl<T: Real> CpuRunner<'_, T> {
         dice: Option<Dice<'_>>,
     ) -> Result<Vec<Vec<SampleBound>>, EngineError> {
         let model = self.variant(variant)?;
-        let mut images = self.current()?;
+        let images = self.current()?;
         check_network(self.network)?;
         let drifts = drifting(self.network, |i| {
             self.changed(&model, i) || dice.is_some_and(|d| !d.steps[i].is_empty())
         });
-        Ok(self.each(&mut images, |_, image, split| {
+        // Images of a group share what is made of weights; as many groups for every thread.
+        let threads = self.engine.threads();
+        let rounds = images.len().div_ceil(threads * TOGETHER);
+        let together = images.len().div_ceil(threads * rounds);
+        let images: Vec<Image<'_, T>> = (images.into_iter())
+            .map(|image| Image {
+                input: &image.input,
+                values: &image.values,
+            })
+            .collect();
+        let mut groups: Vec<&[Image<'_, T>]> = images.chunks(together).collect();
+        let wide = Buffers::default();
+        let found = self.each(&mut groups, |_, group, split| {
             let pass = SamplePass {
                 pass: self.pass(&self.reference, &[], split),
                 variant: &model,
                 drifts: &drifts,
                 radius,
                 dice,
+                wide: &wide,
             };
-            let bounds = pass.run(&image.input);
-            self.taps.iter().map(|t| bounds[t.node]).collect()
-        }))
+            pass.run(group)
+        });
+        let at_taps = |bounds: Vec<SampleBound>| self.taps.iter().map(|t| bounds[t.node]).collect();
+        Ok(found.into_iter().flatten().map(at_taps).collect())
     }
 
     /// One pass of a variant over every image of the batch.

@@ -1,25 +1,31 @@
-//! Per-sample bounds: a pass over one image that carries, beside each reference map, an upper bound on every
+//! Per-sample bounds: a pass over images that carries, beside each reference map, an upper bound on every
 //! element's error and, around a ball, on its distance from the centre's. Bounds are f64 on every engine, rounded
 //! upward; the arithmetic that they speak of is the engine's.
 
-use super::activation::{activate, activate_all};
+use std::cell::OnceCell;
+use std::sync::{Mutex, PoisonError};
+
+use super::activation::activate;
 use super::buffers::{Buffer, Buffers};
-use super::model::{Model, Pass, apply};
+use super::model::{Model, Pass, Values, apply};
 use super::params::Params;
+use super::pruning::{Extent, Pruning};
 use super::real::Real;
+use super::spread::{Held, Read, Spread, State, extent};
 use super::terms::{Terms, parameters};
 use crate::engine::SampleBound;
 use crate::engine::grid::{on_grid, widest};
-use crate::engine::sample::{pruned, says_nothing};
+use crate::engine::sample::pruned;
 use crate::network::{Activation, INPUT, Node};
 use crate::quant::At;
 use crate::tensor::Shape;
+use crate::tensor::simd::dispatch;
 use crate::tensor::tolerance::gamma;
 
 /// Elements of one piece of work.
 const ELEMENTS: usize = 1 << 14;
 
-/// The pass over one image.
+/// The pass over some images.
 pub struct SamplePass<'a, T> {
     /// The reference network.
     pub pass: Pass<'a, T>,
@@ -31,6 +37,24 @@ pub struct SamplePass<'a, T> {
     pub radius: f64,
     /// Where the variant's weights are one outcome of random rounding, and all others are spoken of too.
     pub dice: Option<Dice<'a>>,
+    /// Free buffers of bounds.
+    pub wide: &'a Buffers<f64>,
+}
+
+/// An image, and the values of all nodes in the reference network.
+#[derive(Clone, Copy)]
+pub struct Image<'a, T> {
+    pub input: &'a [T],
+    pub values: &'a Values<T>,
+}
+
+impl<'a, T> Image<'a, T> {
+    fn value(&self, v: usize) -> &'a [T] {
+        match v {
+            INPUT => self.input,
+            v => &self.values.0[v],
+        }
+    }
 }
 
 /// Random rounding of weights, before it is done: unbiased, independent, from one neighbour on the grid to the other.
@@ -48,102 +72,118 @@ const STORED: f64 = 1.0 / (1u32 << 22) as f64;
 /// Less than this is this much where it is squared.
 const SQUARABLE: f64 = 1e-150;
 
-/// Upper bounds on the elements of a map.
-#[derive(Default)]
-enum Spread {
-    /// All exactly zero.
-    #[default]
-    Zero,
-    /// One for each element.
-    Map(Buffer<f64>),
-    /// None that f64 can hold.
-    Unbounded,
+/// A matrix made of both networks' parameters, when it is first asked for; `None` at nodes without any.
+type Made = OnceCell<Option<Params<f64>>>;
+
+/// Those of a node: images share them.
+struct Derived<'p, T> {
+    pair: Option<(&'p Params<T>, &'p Params<T>)>,
+    both: Made,
+    reach: Made,
+    own: Made,
+    change: Made,
+    moved: Made,
+    ones: Made,
 }
 
-/// A value of the graph: the reference map, bounds on the error, and on the distance from the ball's centre.
-#[derive(Default)]
-struct State<T> {
-    y: Buffer<T>,
-    error: Spread,
-    reach: Spread,
+impl<'p, T: Real> Derived<'p, T> {
+    fn new(pair: Option<(&'p Params<T>, &'p Params<T>)>) -> Self {
+        Self {
+            pair,
+            both: Made::new(),
+            reach: Made::new(),
+            own: Made::new(),
+            change: Made::new(),
+            moved: Made::new(),
+            ones: Made::new(),
+        }
+    }
+
+    fn of<'m>(
+        &self,
+        made: &'m Made,
+        weight: fn(f64, f64) -> f64,
+        bias: fn(f64, f64) -> f64,
+    ) -> Option<&'m Params<f64>> {
+        let make = || self.pair.map(|(a, b)| parameters(a, b, weight, bias));
+        made.get_or_init(make).as_ref()
+    }
 }
 
 impl<T: Real> SamplePass<'_, T> {
-    /// The bound at every node.
-    pub fn run(&self, input: &[T]) -> Vec<SampleBound> {
+    /// By image, the bound at every node.
+    pub fn run(&self, images: &[Image<'_, T>]) -> Vec<Vec<SampleBound>> {
         let network = self.pass.network;
-        let wide = Buffers::default();
-        let mut states: Vec<State<T>> = Vec::new();
-        states.resize_with(network.nodes.len() + 1, State::default);
-        states[INPUT].y = self.pass.buffers.take(input.len());
-        states[INPUT].y.copy_from_slice(input);
-        if self.radius > 0.0 {
-            let mut reach = wide.take(input.len());
-            reach.fill(self.radius);
-            states[INPUT].reach = Spread::Map(reach);
-        }
-        let mut bounds = Vec::with_capacity(network.nodes.len());
+        let start = |image: &Image<'_, T>| {
+            let mut states: Vec<State> = Vec::new();
+            states.resize_with(network.nodes.len() + 1, State::default);
+            if self.radius > 0.0 {
+                let mut reach = self.wide.take(image.input.len());
+                reach.fill(self.radius);
+                states[INPUT].reach = Spread::Map(reach);
+            }
+            states
+        };
+        let mut states: Vec<Vec<State>> = images.iter().map(start).collect();
+        let mut bounds = vec![Vec::with_capacity(network.nodes.len()); images.len()];
         for (i, node) in network.nodes.iter().enumerate() {
-            let state = self.node(i, node, &states, &wide);
-            bounds.push(extent(&state, node));
-            states[i + 1] = state;
-            for &v in node.inputs.iter().chain([&(i + 1)]) {
-                if self.pass.last_uses[v].is_none_or(|last| last == i) {
-                    let State { y, error, reach } = std::mem::take(&mut states[v]);
-                    self.pass.buffers.give(y);
-                    [error, reach].into_iter().for_each(|s| s.free(&wide));
+            let (params, others) = (self.pass.model.params(i), self.variant.params(i));
+            let derived = Derived::new(params.zip(others));
+            for ((image, states), bounds) in images.iter().zip(&mut states).zip(&mut bounds) {
+                let (state, found) = self.node(i, node, image, states, &derived);
+                bounds.push(SampleBound {
+                    bound: found.bound,
+                    capped: found.capped,
+                    count: node.shape.len() as u32,
+                });
+                states[i + 1] = state;
+                for &v in node.inputs.iter().chain([&(i + 1)]) {
+                    if self.pass.last_uses[v].is_none_or(|last| last == i) {
+                        let State { error, reach } = std::mem::take(&mut states[v]);
+                        [error, reach].into_iter().for_each(|s| s.free(self.wide));
+                    }
                 }
             }
         }
         bounds
     }
 
-    fn node(&self, i: usize, node: &Node, states: &[State<T>], wide: &Buffers<f64>) -> State<T> {
-        let inputs: Vec<&State<T>> = node.inputs.iter().map(|&v| &states[v]).collect();
-        let shapes: Vec<Shape> = node
-            .inputs
-            .iter()
-            .map(|&v| self.pass.network.shape(v))
-            .collect();
-        let (split, buffers) = (self.pass.split, self.pass.buffers);
+    /// The bounds behind node `i`, and how far they reach.
+    fn node(
+        &self,
+        i: usize,
+        node: &Node,
+        image: &Image<'_, T>,
+        states: &[State],
+        matrices: &Derived<'_, T>,
+    ) -> (State, Extent) {
+        let network = self.pass.network;
+        let inputs = node.inputs.iter().map(|&v| Read {
+            y: image.value(v),
+            nonnegative: v != INPUT && network.nodes[v - 1].activation.is_nonnegative(),
+            state: &states[v],
+        });
+        let inputs: Vec<Read<'_, T>> = inputs.collect();
+        let shapes: Vec<Shape> = node.inputs.iter().map(|&v| network.shape(v)).collect();
+        let (split, buffers, wide) = (self.pass.split, self.pass.buffers, self.wide);
         let len = node.shape.len();
+        let linear = Activation::Identity;
         let params = self.pass.model.params(i);
-        let mut y = buffers.take(len);
-        let maps: Vec<(&[T], Shape)> = inputs.iter().map(|s| &*s.y).zip(shapes.clone()).collect();
-        apply(
-            node,
-            params,
-            &maps,
-            &mut y,
-            Activation::Identity,
-            split,
-            buffers,
-        );
 
-        let run = |params: Option<&Params<f64>>, maps: &[Buffer<f64>]| {
+        let run = |params: Option<&Params<f64>>, maps: &[Held<'_>]| {
             let mut out = wide.take(len);
-            let maps: Vec<(&[f64], Shape)> =
-                maps.iter().map(|m| &**m).zip(shapes.clone()).collect();
-            apply(
-                node,
-                params,
-                &maps,
-                &mut out,
-                Activation::Identity,
-                split,
-                wide,
-            );
+            let maps = maps.iter().map(|m| &**m).zip(shapes.clone());
+            let maps: Vec<(&[f64], Shape)> = maps.collect();
+            apply(node, params, &maps, &mut out, linear, split, wide);
             out
         };
-        let free = |maps: Vec<Buffer<f64>>| maps.into_iter().for_each(|m| wide.give(m));
-        let pair = params.zip(self.variant.params(i));
-        let derived = |weight: fn(f64, f64) -> f64, bias: fn(f64, f64) -> f64| {
-            pair.map(|(a, b)| parameters(a, b, weight, bias))
-        };
+        let free = |maps: Vec<Held<'_>>| maps.into_iter().for_each(|m| m.free(wide));
+        let derived = |made, weight, bias| matrices.of(made, weight, bias);
         let none = |_: f64, _: f64| 0.0;
 
-        let boundless = |pick: fn(&State<T>) -> &Spread| {
-            inputs.iter().any(|s| matches!(pick(s), Spread::Unbounded))
+        let boundless = |pick: fn(&State) -> &Spread| {
+            let mut picked = inputs.iter().map(|x| pick(x.state));
+            picked.any(|s| matches!(s, Spread::Unbounded))
         };
         let lost_reach = boundless(|s| &s.reach);
         let drifts = self.drifts[i + 1];
@@ -158,119 +198,157 @@ impl<T: Real> SamplePass<'_, T> {
             terms.rounding += STORED;
         }
 
+        // The reference before its activation, by the same kernel; without one it is what is stored.
+        let again = (with_error || with_reach) && node.activation != linear;
+        let again = again.then(|| {
+            let mut p = buffers.take(len);
+            let maps: Vec<(&[T], Shape)> = inputs.iter().map(|x| x.y).zip(shapes.clone()).collect();
+            apply(node, params, &maps, &mut p, linear, split, buffers);
+            p
+        });
+        let before: &[T] = again.as_deref().unwrap_or(image.value(i + 1));
+
+        let changed = matrices
+            .pair
+            .filter(|(a, b)| a.weight != b.weight || a.bias != b.bias);
+        let changed = with_error && rolled.is_none() && changed.is_some();
+        let measured = with_error || with_reach;
+        let measured = measured && terms.rounding > 0.0;
+        let widened: Vec<Held<'_>> = match changed || measured {
+            true => inputs.iter().map(|x| x.widened(wide)).collect(),
+            false => Vec::new(),
+        };
         // (|W| + |W'|)(|y| + reach) + |b| + |b'|
-        let magnitudes = ((with_error || with_reach) && terms.rounding > 0.0).then(|| {
-            let sums = inputs
-                .iter()
-                .map(|s| s.magnitudes(wide))
-                .collect::<Vec<_>>();
+        let magnitudes = measured.then(|| {
+            let sums = inputs.iter().zip(&widened);
+            let sums: Vec<Held<'_>> = sums.map(|(x, y)| x.magnitudes(y, wide)).collect();
             let both = match rolled {
                 None => |w: f64, q: f64| w.abs() + q.abs(),
                 Some(_) => |w: f64, _: f64| 2.0 * w.abs(),
             };
-            let mut out = run(derived(both, both).as_ref(), &sums);
-            if pair.is_none() {
+            let mut out = run(derived(&matrices.both, both, both), &sums);
+            if matrices.pair.is_none() {
                 out.iter_mut().for_each(|m| *m *= 2.0);
             }
             free(sums);
             out
         });
-        let through = |pick: fn(&State<T>) -> &Spread, params: Option<Params<f64>>| {
-            let maps: Vec<Buffer<f64>> = inputs
-                .iter()
-                .map(|s| pick(s).map(s.y.len(), wide))
-                .collect();
-            let out = run(params.as_ref(), &maps);
+        let through = |params: Option<&Params<f64>>| {
+            let maps = inputs.iter().map(|x| x.state.reach.held(x.y.len(), wide));
+            let maps: Vec<Held<'_>> = maps.collect();
+            let out = run(params, &maps);
             free(maps);
             out
         };
-        let reach = with_reach.then(|| through(|s| &s.reach, derived(|w, _| w.abs(), none)));
+        let reach = with_reach.then(|| through(derived(&matrices.reach, |w, _| w.abs(), none)));
+        let mut found = None;
         let error = with_error.then(|| {
-            let maps: Vec<Buffer<f64>> = (inputs.iter().enumerate())
-                .map(|(k, s)| self.read(i, k, s, wide))
+            let maps: Vec<Held<'_>> = (inputs.iter().enumerate())
+                .map(|(k, x)| self.read(i, k, x))
                 .collect();
             let own: fn(f64, f64) -> f64 = match rolled {
                 None => |_, q| q.abs(),
                 Some(_) => |w, _| w.abs(),
             };
-            let mut error = run(derived(own, none).as_ref(), &maps);
-            let changed = pair.filter(|(a, b)| a.weight != b.weight || a.bias != b.bias);
-            let changed = changed.filter(|_| rolled.is_none());
-            let local = changed.is_some().then(|| {
-                let widened = inputs.iter().map(|s| s.widened(wide)).collect::<Vec<_>>();
-                let out = run(derived(|w, q| q - w, |w, q| q - w).as_ref(), &widened);
-                free(widened);
-                out
+            let mut error = run(derived(&matrices.own, own, none), &maps);
+            let local = changed.then(|| {
+                let change = derived(&matrices.change, |w, q| q - w, |w, q| q - w);
+                run(change, &widened)
             });
-            let spread = (with_reach && changed.is_some())
-                .then(|| through(|s| &s.reach, derived(|w, q| (q - w).abs(), none)));
+            let spread = (with_reach && changed)
+                .then(|| through(derived(&matrices.moved, |w, q| (q - w).abs(), none)));
             let thrown = rolled.map(|(steps, lambda)| {
                 let taps = node.affine().map_or(0, |a| a.fan_in()) as f64;
                 // No sum of `taps` steps is longer than all of them.
                 let far = lambda.min(taps.sqrt())
                     + (gamma(taps as usize + 2, T::UNIT) + STORED) * taps.sqrt();
-                let ones = derived(|_, _| 1.0, none);
-                let norms = |mut maps: Vec<Buffer<f64>>| {
-                    let squared =
-                        |x: &mut f64| *x = (x.max(if *x > 0.0 { SQUARABLE } else { 0.0 })).powi(2);
-                    maps.iter_mut().for_each(|m| m.iter_mut().for_each(squared));
-                    let out = run(ones.as_ref(), &maps);
-                    free(maps);
+                let ones = derived(&matrices.ones, |_, _| 1.0, none);
+                let norms = |maps: &[Held<'_>]| {
+                    let squared = |x: f64| (x.max(if x > 0.0 { SQUARABLE } else { 0.0 })).powi(2);
+                    let squares = maps.iter().map(|m| Held::of(m, wide, squared));
+                    let squares: Vec<Held<'_>> = squares.collect();
+                    let out = run(ones, &squares);
+                    free(squares);
                     out
                 };
-                let own = norms(inputs.iter().map(|s| s.magnitudes(wide)).collect());
-                let mut out = norms(maps);
+                let sums = inputs.iter().zip(&widened);
+                let sums: Vec<Held<'_>> = sums.map(|(x, y)| x.magnitudes(y, wide)).collect();
+                let own = norms(&sums);
+                free(sums);
+                let mut out = norms(&maps);
                 for (k, (e, y)) in out.iter_mut().zip(own.iter()).enumerate() {
                     *e = steps[k / node.shape.pixels()] * far * (e.sqrt() + y.sqrt());
                 }
                 wide.give(own);
                 out
             });
-            split.chunks(&mut error, ELEMENTS, |chunk, error| {
-                for (j, e) in error.iter_mut().enumerate() {
-                    let k = chunk * ELEMENTS + j;
-                    let m = at(&magnitudes, k);
-                    let sum =
-                        terms.gain * *e + at(&local, k).abs() + at(&spread, k) + at(&thrown, k);
-                    let before = terms.up * (sum + terms.rounding * m + terms.floor);
-                    let p: f64 = y[k].into();
-                    let (low, high) = match &reach {
-                        None => (p, p),
-                        Some(reach) => {
-                            let r = terms.reach(reach[k], m);
-                            ((p - r).next_down(), (p + r).next_up())
-                        }
+            free(maps);
+            let alone = reach.is_none() && thrown.is_none() && !self.variant.rounds(i);
+            if alone {
+                let extent = Mutex::new(Extent::default());
+                split.chunks(&mut error, ELEMENTS, |chunk, error| {
+                    let here = chunk * ELEMENTS..chunk * ELEMENTS + error.len();
+                    let piece = Pruning {
+                        before: &before[here.clone()],
+                        magnitudes: magnitudes.as_ref().map(|m| &m[here.clone()]),
+                        local: local.as_ref().map(|l| &l[here]),
+                        error,
+                        terms: &terms,
+                        activation: node.activation,
                     };
-                    let linear = Activation::Identity;
-                    let grids = |at| {
+                    let piece = dispatch(piece);
+                    let mut extent = extent.lock().unwrap_or_else(PoisonError::into_inner);
+                    *extent = extent.join(piece);
+                });
+                found = Some(extent.into_inner().unwrap_or_else(PoisonError::into_inner));
+            } else {
+                split.chunks(&mut error, ELEMENTS, |chunk, error| {
+                    for (j, e) in error.iter_mut().enumerate() {
+                        let k = chunk * ELEMENTS + j;
+                        let m = at(&magnitudes, k);
+                        let sum =
+                            terms.gain * *e + at(&local, k).abs() + at(&spread, k) + at(&thrown, k);
+                        let sum = terms.up * (sum + terms.rounding * m + terms.floor);
+                        let p: f64 = before[k].into();
+                        let (low, high) = match &reach {
+                            None => (p, p),
+                            Some(reach) => {
+                                let r = terms.reach(reach[k], m);
+                                ((p - r).next_down(), (p + r).next_up())
+                            }
+                        };
                         let channel = k / node.shape.pixels();
-                        let all = self.variant.grids(i, at);
-                        all.filter(move |grid| grid.covers(channel))
-                    };
-                    let before = grids(At::Inner)
-                        .fold(before, |e, grid| on_grid(grid, linear, (low, high), e));
-                    let after = match (p.is_finite(), m < terms.limit) {
-                        (true, true) => pruned(node.activation, low, high, before),
-                        (true, false) => node.activation.cap().unwrap_or(f64::INFINITY),
-                        (false, _) => f64::NAN,
-                    };
-                    let ends = [low, high].map(|p| activate(node.activation, p));
-                    let mut range = node.activation;
-                    *e = grids(At::Output).fold(after, |e, grid| {
-                        // A second grid may reach beyond the activation's range.
-                        let range = std::mem::replace(&mut range, linear);
-                        on_grid(grid, range, (ends[0], ends[1]), e)
-                    });
-                }
-            });
-            free(local.into_iter().chain(spread).chain(thrown).collect());
+                        let grids = |at| {
+                            let all = self.variant.grids(i, at);
+                            all.filter(move |grid| grid.covers(channel))
+                        };
+                        let sum = grids(At::Inner)
+                            .fold(sum, |e, grid| on_grid(grid, linear, (low, high), e));
+                        let after = match (p.is_finite(), m < terms.limit) {
+                            (true, true) => pruned(node.activation, low, high, sum),
+                            (true, false) => node.activation.cap().unwrap_or(f64::INFINITY),
+                            (false, _) => f64::NAN,
+                        };
+                        let ends = [low, high].map(|p| activate(node.activation, p));
+                        let mut range = node.activation;
+                        *e = grids(At::Output).fold(after, |e, grid| {
+                            // A second grid may reach beyond the activation's range.
+                            let range = std::mem::replace(&mut range, linear);
+                            on_grid(grid, range, (ends[0], ends[1]), e)
+                        });
+                    }
+                });
+            }
+            let maps = local.into_iter().chain(spread).chain(thrown);
+            maps.for_each(|m| wide.give(m));
             error
         });
+        free(widened);
         let reach = reach.map(|mut reach| {
             split.chunks(&mut reach, ELEMENTS, |chunk, reach| {
                 for (j, r) in reach.iter_mut().enumerate() {
                     let k = chunk * ELEMENTS + j;
-                    let p: f64 = y[k].into();
+                    let p: f64 = before[k].into();
                     let m = at(&magnitudes, k);
                     *r = if m < terms.limit {
                         pruned(node.activation, p, p, terms.reach(*r, m))
@@ -281,34 +359,46 @@ impl<T: Real> SamplePass<'_, T> {
             });
             reach
         });
-        free(magnitudes.into_iter().collect());
-        activate_all(&mut y, node.activation);
+        magnitudes.into_iter().for_each(|m| wide.give(m));
+        again.into_iter().for_each(|p| buffers.give(p));
         let range = widest(node.activation, self.variant.grids(i, At::Output));
         let (cap, len) = (node.activation.cap(), node.shape.len());
-        State {
-            y,
+        let state = State {
             error: Spread::of(error, lost, (range, len), wide),
             reach: Spread::of(reach, lost_reach, (cap, len), wide),
-        }
+        };
+        let found = match state.error {
+            Spread::Unbounded => None,
+            _ => found,
+        };
+        let found = found.unwrap_or_else(|| extent(&state, image.value(i + 1), node));
+        (state, found)
     }
 
     /// The errors of what node `i` reads as input `k`: with grids of its own there, those of values on them.
-    fn read(&self, i: usize, k: usize, state: &State<T>, wide: &Buffers<f64>) -> Buffer<f64> {
-        let mut error = state.error.map(state.y.len(), wide);
+    fn read<'s>(&self, i: usize, k: usize, x: &Read<'s, T>) -> Held<'s> {
+        let error = x.state.error.held(x.y.len(), self.wide);
+        let mut grids = self.variant.grids(i, At::Input(k)).peekable();
+        if grids.peek().is_none() {
+            return error;
+        }
+        let mut errors = self.wide.take(x.y.len());
+        errors.copy_from_slice(&error);
+        error.free(self.wide);
         let network = self.pass.network;
         let pixels = network.shape(network.nodes[i].inputs[k]).pixels();
-        for grid in self.variant.grids(i, At::Input(k)) {
+        for grid in grids {
             let covered = |j: &usize| grid.covers(j / pixels);
-            for (j, e) in error.iter_mut().enumerate().filter(|(j, _)| covered(j)) {
-                let y: f64 = state.y[j].into();
-                let (low, high) = match &state.reach {
+            for (j, e) in errors.iter_mut().enumerate().filter(|(j, _)| covered(j)) {
+                let y: f64 = x.y[j].into();
+                let (low, high) = match &x.state.reach {
                     Spread::Map(reach) => ((y - reach[j]).next_down(), (y + reach[j]).next_up()),
                     Spread::Zero | Spread::Unbounded => (y, y),
                 };
                 *e = on_grid(grid, Activation::Identity, (low, high), *e);
             }
         }
-        error
+        Held::Here(errors)
     }
 }
 
@@ -316,94 +406,4 @@ impl<T: Real> SamplePass<'_, T> {
 #[inline(always)]
 fn at(map: &Option<Buffer<f64>>, k: usize) -> f64 {
     map.as_ref().map_or(0.0, |m| m[k])
-}
-
-impl<T: Real> State<T> {
-    fn widened(&self, wide: &Buffers<f64>) -> Buffer<f64> {
-        let mut out = wide.take(self.y.len());
-        out.iter_mut()
-            .zip(&*self.y)
-            .for_each(|(w, &y)| *w = y.into());
-        out
-    }
-
-    /// The most that an element can be in magnitude, anywhere in the ball.
-    fn magnitudes(&self, wide: &Buffers<f64>) -> Buffer<f64> {
-        let mut out = self.widened(wide);
-        out.iter_mut().for_each(|w| *w = w.abs());
-        if let Spread::Map(reach) = &self.reach {
-            out.iter_mut().zip(&**reach).for_each(|(w, r)| *w += r);
-        }
-        out
-    }
-}
-
-impl Spread {
-    /// What a node leaves: its map, or nothing but the range of its values, where that is finite, when `lost`.
-    fn of(
-        map: Option<Buffer<f64>>,
-        lost: bool,
-        (range, len): (Option<f64>, usize),
-        wide: &Buffers<f64>,
-    ) -> Self {
-        match (map, lost, range) {
-            (Some(map), _, _) if map.contains(&f64::INFINITY) => {
-                wide.give(map);
-                Self::Unbounded
-            }
-            (Some(map), _, _) => Self::Map(map),
-            (None, true, Some(cap)) => {
-                let mut map = wide.take(len);
-                map.fill(cap);
-                Self::Map(map)
-            }
-            (None, true, None) => Self::Unbounded,
-            (None, false, _) => Self::Zero,
-        }
-    }
-
-    /// A map of its own, zeros where there is nothing.
-    fn map(&self, len: usize, wide: &Buffers<f64>) -> Buffer<f64> {
-        let mut out = wide.take(len);
-        match self {
-            Self::Map(map) => out.copy_from_slice(map),
-            Self::Zero | Self::Unbounded => out.fill(0.0),
-        }
-        out
-    }
-
-    fn free(self, wide: &Buffers<f64>) {
-        if let Self::Map(map) = self {
-            wide.give(map);
-        }
-    }
-}
-
-/// The largest bound of a map, and how many say no more than the range of the activation.
-fn extent<T: Real>(state: &State<T>, node: &Node) -> SampleBound {
-    let (bound, capped) = match (&state.error, node.activation.cap()) {
-        (Spread::Zero, _) => (0.0, 0),
-        (Spread::Unbounded, _) => (f64::INFINITY, 0),
-        (Spread::Map(map), cap) => {
-            let mut found = (0.0, 0);
-            for (k, &e) in map.iter().enumerate() {
-                if e > found.0 || e.is_nan() {
-                    found.0 = e;
-                }
-                if let Some(cap) = cap {
-                    let reach = match &state.reach {
-                        Spread::Map(reach) => reach[k],
-                        Spread::Zero | Spread::Unbounded => 0.0,
-                    };
-                    found.1 += u32::from(says_nothing(cap, state.y[k].into(), reach, e));
-                }
-            }
-            found
-        }
-    };
-    SampleBound {
-        bound,
-        capped,
-        count: node.shape.len() as u32,
-    }
 }

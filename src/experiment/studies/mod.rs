@@ -30,6 +30,7 @@ use crate::experiment::plan::{Plan, Studies};
 use crate::experiment::share::Share;
 use crate::experiment::subject::context::{Given, ModelContext};
 use crate::experiment::subject::model::LoadedModel;
+use crate::network::Network;
 use crate::quant::QuantizedNetwork;
 use crate::results::schema::{Row, TailRow};
 use crate::results::store::{self, Part, PartMeta};
@@ -262,6 +263,20 @@ pub trait CellStudy: Study {
         context: &mut ModelContext<'_>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Vec<RecordBatch>, SweepError>;
+    /// How many cells of a network it takes at once.
+    fn at_once(&self, _network: &Network) -> usize {
+        1
+    }
+    /// The same of several cells of one model, in their order.
+    fn cells(
+        &self,
+        subjects: &[Subject<'_>],
+        context: &mut ModelContext<'_>,
+        tell: &mut dyn FnMut(Event),
+    ) -> Vec<Result<Vec<RecordBatch>, SweepError>> {
+        let each = subjects.iter();
+        each.map(|s| self.cell(s, context, tell)).collect()
+    }
 }
 
 /// The rows as one record batch.

@@ -291,33 +291,62 @@ impl<'a> Pass<'a> {
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
         let here = |cell: &&&Cell| turn.is_here(cell, &self.given.share);
-        for cell in self.cells.iter().filter(here) {
-            for study in self.studies.of_cells.iter().filter(|s| s.turn() == turn) {
-                let part = study.part(cell, self.given.plan, None);
-                if failures.has(cell) || self.given.store.has(&part) {
-                    continue;
-                }
-                let made = self.whole(cell, study.as_ref(), &part, context, tell);
-                if let Err(error) = made {
-                    failures.keep(cell, part, error, tell)?;
+        let cells: Vec<&Cell> = self.cells.iter().filter(here).copied().collect();
+        let studies = self.studies.of_cells.iter().filter(|s| s.turn() == turn);
+        let studies: Vec<&dyn CellStudy> = studies.map(|s| s.as_ref()).collect();
+        let at_once = studies.iter().map(|s| s.at_once(&self.model.network));
+        for some in cells.chunks(at_once.max().unwrap_or(1)) {
+            for study in &studies {
+                let parts = some
+                    .iter()
+                    .map(|&cell| (cell, study.part(cell, self.given.plan, None)));
+                let lacking: Vec<(&Cell, Part)> = parts
+                    .filter(|(cell, part)| !failures.has(cell) && !self.given.store.has(part))
+                    .collect();
+                for some in lacking.chunks(study.at_once(&self.model.network)) {
+                    self.whole(some, *study, context, failures, tell)?;
                 }
             }
         }
         Ok(())
     }
 
+    /// A study of some cells, each with the part that it lacks.
     fn whole(
         &self,
-        cell: &Cell,
+        some: &[(&Cell, Part)],
         study: &dyn CellStudy,
-        part: &Part,
         context: &mut ModelContext<'a>,
+        failures: &mut Failures,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        let quantized = context.quantized(cell, tell)?;
-        tell(Event::Now(format!("{} {}", cell.key.title(), study.name())));
-        let tables = study.cell(&self.subject(cell, &quantized), context, tell)?;
-        self.store(study, part, tables.into(), tell)
+        let mut ready = Vec::new();
+        for (cell, part) in some {
+            match context.quantized(cell, tell) {
+                Ok(quantized) => ready.push((*cell, part, quantized)),
+                Err(error) => failures.keep(cell, part.clone(), error, tell)?,
+            }
+        }
+        let subjects = ready
+            .iter()
+            .map(|(cell, _, quantized)| self.subject(cell, quantized));
+        let subjects: Vec<Subject<'_>> = subjects.collect();
+        if let Some(first) = subjects.first() {
+            let more = match subjects.len() - 1 {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            let title = first.cell.key.title();
+            tell(Event::Now(format!("{title}{more} {}", study.name())));
+        }
+        let found = study.cells(&subjects, context, tell);
+        for ((cell, part, _), found) in ready.iter().zip(found) {
+            let stored = found.and_then(|tables| self.store(study, part, tables.into(), tell));
+            if let Err(error) = stored {
+                failures.keep(cell, (*part).clone(), error, tell)?;
+            }
+        }
+        Ok(())
     }
 
     fn store(

@@ -27,7 +27,6 @@ mod gemm_lanes;
 mod gemm_tiled;
 mod global_pool;
 pub mod histogram;
-mod images;
 mod kernels;
 pub mod layout;
 pub mod library;

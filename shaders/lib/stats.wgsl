@@ -43,8 +43,8 @@ fn forget() {
     seen = Seen(none(), vec4<u32>(0xffffffffu), zero, zero, vec4<i32>(0), zero, vec4<u32>(0u));
 }
 
-// Four values of the reference and of the variant, at these channel-major indices; nothing where they are not `there`. A difference that is not finite counts as such, whichever of the two it is from. Behind the
-// last channel both are zero.
+// Four values of the reference and of the variant, at these channel-major indices; nothing where they are not `there`. A
+// difference that is not finite counts as such, whichever of the two it is from. Behind the last channel both are zero.
 fn look(y: vec4<f32>, q: vec4<f32>, index: vec4<u32>, there: bool) {
     let positive = vec4<i32>(0x7fffffff);
     let size = bitcast<vec4<i32>>(y) & positive;

@@ -55,6 +55,7 @@ fn main(
             select(zero, a[image % p.images * size + i], real),
             select(zero, b[image * size + i], real),
             own * p.pixels + pixel,
+            true,
         );
         c += c_step;
         pixel += pixel_step;

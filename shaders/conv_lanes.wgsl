@@ -62,7 +62,7 @@ fn main(
     var top: array<u32, ROWS>;
     var left: array<u32, ROWS>;
     var image: array<u32, ROWS>;
-    let first = spot(work.first + lane);
+    let first = spot(work.first + lane * ROWS);
     var s = first;
     for (var r = 0u; r < ROWS; r++) {
         let pixel = variant * p.pixels + pixel_of(s);
@@ -71,7 +71,7 @@ fn main(
         left[r] = pixel % p.out_w * p.stride_w - p.pad_left;
         top[r] = line % p.out_h * p.stride_h - p.pad_top;
         image[r] = line / p.out_h * p.in_h * p.in_w;
-        s = onward(s, LANES);
+        s = onward(s, 1u);
     }
     for (var tap = 0u; tap < p.kernel_h * p.kernel_w; tap++) {
         let down = tap / p.kernel_w * p.dilation_h;
@@ -92,5 +92,5 @@ fn main(
             add_row(tap * p.in_c4 + k, p.chunk_c4, values);
         }
     }
-    finish_vector(first, work.out, lane);
+    finish_vector(first, work.out);
 }

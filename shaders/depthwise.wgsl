@@ -11,7 +11,6 @@ struct Params {
     out_h: u32,
     out_w: u32,
     c4: u32,
-    c: u32,
     kernel_h: u32,
     kernel_w: u32,
     stride_h: u32,
@@ -24,9 +23,8 @@ struct Params {
     // How far apart the weights (in vec4s) and the channels of the variants are.
     weights_step: u32,
     channels_step: u32,
-    // Invocations and workgroups per image; `images` are of one variant, `all` those of all of them.
+    // Invocations per image; `images` are of one variant, `all` those of all of them.
     items: u32,
-    slots: u32,
     all: u32,
 }
 
@@ -39,82 +37,139 @@ override STEP_W: u32 = 0u;
 
 const COLUMNS: u32 = 7u;
 
+// Arrays are indexed by constants alone: see lib/lanes.
+var<private> acc: array<vec4<f32>, COLUMNS>;
+var<private> cells: array<vec4<f32>, 15>;
+
+// A row of x as a strip reads it: its first pixel and channels, the column under the strip's left end, and whether the row is
+// one of the map.
+struct Line {
+    at: u32,
+    left: i32,
+    there: bool,
+    c: u32,
+}
+
+// The pixel `by` columns from the left end; zero outside of the map.
+fn cell(line: Line, by: u32) -> vec4<f32> {
+    // Negative coordinates wrap to large ones.
+    let column = u32(line.left + i32(by));
+    let inside = line.there && column < p.in_w;
+    return select(vec4<f32>(0.0), x[(line.at + select(0u, column, inside)) * p.c4 + line.c], inside);
+}
+
+fn load_cell(line: Line, j: u32) {
+    if (j < (COLUMNS - 1u) * STEP_W + 3u) {
+        cells[j] = cell(line, j);
+    }
+}
+
+fn add_three(i: u32, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>) {
+    let j = i * STEP_W;
+    acc[i] = acc[i] + cells[j] * w0 + cells[j + 1u] * w1 + cells[j + 2u] * w2;
+}
+
+fn add_tap(line: Line, i: u32, w: vec4<f32>) {
+    acc[i] = acc[i] + cell(line, i * p.stride_w) * w;
+}
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let work = image_work(group, groups, lane);
-    let c = work.item % p.c4;
-    let strips = (p.out_w + COLUMNS - 1u) / COLUMNS;
-    let first = work.item / p.c4 % strips * COLUMNS;
-    let line_of_image = work.item / p.c4 / strips;
-    forget();
-    if (work.image < p.all && work.item < p.items) {
-        make_strip(work.image, line_of_image, first, c);
+    let number = invocation_of(group, groups, lane);
+    let image = number / p.items;
+    if (image >= p.all) {
+        return;
     }
-    keep_image(work.image, group, groups, lane);
+    let item = number % p.items;
+    let strips = (p.out_w + COLUMNS - 1u) / COLUMNS;
+    forget();
+    make_strip(image, item / p.c4 / strips, item / p.c4 % strips * COLUMNS, item % p.c4);
+    if (MEASURE) {
+        keep(number, folded());
+    }
 }
 
-fn make_strip(number: u32, line_of_image: u32, first: u32, c: u32) {
-    let row = number * p.out_h + line_of_image;
-    let variant = variant_of(number);
-    let weights_at = variant * p.weights_step;
-    let image = number * p.in_h;
-    let top = i32(line_of_image * p.stride_h) - i32(p.pad_top);
-    let left = i32(first * p.stride_w) - i32(p.pad_left);
-    var acc: array<vec4<f32>, COLUMNS>;
-    for (var i = 0u; i < COLUMNS; i++) {
-        acc[i] = vec4<f32>(0.0);
-    }
+fn make_strip(image: u32, row: u32, first: u32, c: u32) {
+    let variant = variant_of(image);
+    let top = i32(row * p.stride_h) - i32(p.pad_top);
+    var line: Line;
+    line.left = i32(first * p.stride_w) - i32(p.pad_left);
+    line.c = c;
+    acc = array<vec4<f32>, COLUMNS>();
     let channel = channels[variant * p.channels_step + c];
     for (var a = 0u; a < p.kernel_h; a++) {
         // Negative coordinates wrap to large ones.
         let in_row = u32(top + i32(a * p.dilation_h));
-        if (in_row >= p.in_h) {
-            continue;
-        }
-        let line = (image + in_row) * p.in_w;
+        line.there = in_row < p.in_h;
+        line.at = (image * p.in_h + select(0u, in_row, line.there)) * p.in_w;
+        let v = variant * p.weights_step + a * p.kernel_w * p.c4 + c;
         if (STEP_W == 0u) {
             for (var b = 0u; b < p.kernel_w; b++) {
-                let w = weight(weights_at + (a * p.kernel_w + b) * p.c4 + c, channel.scale, channel.zero);
-                let start = left + i32(b * p.dilation_w);
-                for (var i = 0u; i < COLUMNS; i++) {
-                    let column = u32(start + i32(i * p.stride_w));
-                    let inside = column < p.in_w;
-                    let value = x[(line + select(0u, column, inside)) * p.c4 + c];
-                    acc[i] = acc[i] + select(vec4<f32>(0.0), value, inside) * w;
-                }
+                let w = weight(v + b * p.c4, channel.scale, channel.zero);
+                var shifted = line;
+                shifted.left += i32(b * p.dilation_w);
+                add_tap(shifted, 0u, w);
+                add_tap(shifted, 1u, w);
+                add_tap(shifted, 2u, w);
+                add_tap(shifted, 3u, w);
+                add_tap(shifted, 4u, w);
+                add_tap(shifted, 5u, w);
+                add_tap(shifted, 6u, w);
             }
         } else {
-            let v = weights_at + a * 3u * p.c4 + c;
             let w0 = weight(v, channel.scale, channel.zero);
             let w1 = weight(v + p.c4, channel.scale, channel.zero);
             let w2 = weight(v + 2u * p.c4, channel.scale, channel.zero);
-            var loaded: array<vec4<f32>, 15>;
-            for (var j = 0u; j < (COLUMNS - 1u) * STEP_W + 3u; j++) {
-                let column = u32(left + i32(j));
-                let inside = column < p.in_w;
-                let value = x[(line + select(0u, column, inside)) * p.c4 + c];
-                loaded[j] = select(vec4<f32>(0.0), value, inside);
-            }
-            for (var i = 0u; i < COLUMNS; i++) {
-                let j = i * STEP_W;
-                acc[i] = acc[i] + loaded[j] * w0 + loaded[j + 1u] * w1 + loaded[j + 2u] * w2;
-            }
+            load_cell(line, 0u);
+            load_cell(line, 1u);
+            load_cell(line, 2u);
+            load_cell(line, 3u);
+            load_cell(line, 4u);
+            load_cell(line, 5u);
+            load_cell(line, 6u);
+            load_cell(line, 7u);
+            load_cell(line, 8u);
+            load_cell(line, 9u);
+            load_cell(line, 10u);
+            load_cell(line, 11u);
+            load_cell(line, 12u);
+            load_cell(line, 13u);
+            load_cell(line, 14u);
+            add_three(0u, w0, w1, w2);
+            add_three(1u, w0, w1, w2);
+            add_three(2u, w0, w1, w2);
+            add_three(3u, w0, w1, w2);
+            add_three(4u, w0, w1, w2);
+            add_three(5u, w0, w1, w2);
+            add_three(6u, w0, w1, w2);
         }
     }
-    let own = channels_of(c);
-    for (var i = 0u; i < COLUMNS; i++) {
-        if (first + i < p.out_w) {
-            let value = select(vec4<f32>(0.0), activate(acc[i] + channel.bias, p.activation), own < vec4<u32>(p.c));
-            y[(row * p.out_w + first + i) * p.c4 + c] = value;
-            if (MEASURE) {
-                let pixel = line_of_image * p.out_w + first + i;
-                let base = (number - variant * p.images) * p.out_h * p.out_w;
-                look(reference[(base + pixel) * p.c4 + c], value, own * (p.out_h * p.out_w) + pixel);
-            }
-        }
+    let to = (row * p.out_w + first) * p.c4 + c;
+    let index = channels_of(c) * (p.out_h * p.out_w) + row * p.out_w + first;
+    let there = p.out_w - first;
+    finish_pixel(image, variant, to, index, 0u, there, channel.bias);
+    finish_pixel(image, variant, to, index, 1u, there, channel.bias);
+    finish_pixel(image, variant, to, index, 2u, there, channel.bias);
+    finish_pixel(image, variant, to, index, 3u, there, channel.bias);
+    finish_pixel(image, variant, to, index, 4u, there, channel.bias);
+    finish_pixel(image, variant, to, index, 5u, there, channel.bias);
+    finish_pixel(image, variant, to, index, 6u, there, channel.bias);
+}
+
+// Stores pixel i of a strip of which `there` exist. `to` is the place of the first in its image, `index` its channel-major one.
+fn finish_pixel(image: u32, variant: u32, to: u32, index: vec4<u32>, i: u32, there: u32, bias: vec4<f32>) {
+    let size = p.out_h * p.out_w * p.c4;
+    // Channels behind the last are zero here because they are in x, in the weights and in the bias.
+    let value = activate(acc[i] + bias, p.activation);
+    let at = to + select(0u, i * p.c4, i < there);
+    if (i < there) {
+        y[image * size + at] = value;
+    }
+    if (MEASURE) {
+        look(reference[(image - variant * p.images) * size + at], value, index + i, i < there);
     }
 }

@@ -29,6 +29,9 @@ override ACTIVATION: u32 = 0u;
 override WIDE: u32 = 4u;
 override TALL: u32 = 2u;
 
+// Whether the last block reads beyond the right end of x.
+override RIGHT: bool = true;
+
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
@@ -51,15 +54,21 @@ fn add_line(t: u32, i: u32) {
 }
 
 // Row i of x. `at` is the vec4 under the block's left end there; in a row or column outside of the map it is no matter
-// what is read.
+// what is read. Only the outermost rows and columns of a block can be outside.
 fn line(i: u32, row: u32, at: u32, left: u32, interior: bool) {
-    if (i < (TALL - 1u) * STRIDE + KERNEL && row < p.in_h) {
+    // Measured, the branches keep the registers few.
+    let outermost = MEASURE || i < KERNEL / 2u || i >= (TALL - 1u) * STRIDE + KERNEL - KERNEL / 2u;
+    if (i < (TALL - 1u) * STRIDE + KERNEL && (!outermost || row < p.in_h)) {
         for (var j = 0u; j < (WIDE - 1u) * STRIDE + KERNEL; j++) {
             cells[j] = x[at + j * p.c4];
         }
         if (!interior) {
-            for (var j = 0u; j < (WIDE - 1u) * STRIDE + KERNEL; j++) {
-                cells[j] = select(vec4<f32>(0.0), cells[j], left + j < p.in_w);
+            for (var k = 0u; k < KERNEL / 2u; k++) {
+                let j = (WIDE - 1u) * STRIDE + KERNEL - 1u - k;
+                cells[k] = select(vec4<f32>(0.0), cells[k], left + k < p.in_w);
+                if (RIGHT) {
+                    cells[j] = select(vec4<f32>(0.0), cells[j], left + j < p.in_w);
+                }
             }
         }
         add_line(0u, i);
@@ -69,54 +78,52 @@ fn line(i: u32, row: u32, at: u32, left: u32, interior: bool) {
     }
 }
 
-// Stores row t of y, of which `there` pixels and rows exist. `back` is how far y is ahead of the reference, `index` the
-// channel-major index of its first pixel.
-fn finish_line(t: u32, to: u32, there: vec2<u32>, back: u32, index: vec4<u32>) {
-    if (t < TALL && t < there.y) {
-        // One sum tells whether any of them may be NaN.
-        var sum = acc[t * WIDE];
-        for (var j = 1u; j < WIDE; j++) {
-            sum = sum + acc[t * WIDE + j];
-        }
-        if (any(not_finite(sum))) {
-            for (var j = 0u; j < WIDE; j++) {
-                acc[t * WIDE + j] = activate(acc[t * WIDE + j], ACTIVATION);
-            }
-        } else {
-            for (var j = 0u; j < WIDE; j++) {
-                acc[t * WIDE + j] = clamped(acc[t * WIDE + j], ACTIVATION);
-            }
-        }
+// Stores row t of y, if it is not before row and pixel `own` of the block. `back` is how far y is ahead of the reference,
+// `index` the channel-major index of its first pixel.
+fn finish_line(t: u32, to: u32, own: vec2<u32>, back: u32, index: vec4<u32>) {
+    if (t < TALL && (t == TALL - 1u || t >= own.y)) {
         for (var j = 0u; j < WIDE; j++) {
-            if (j < there.x) {
-                y[to + j * p.c4] = acc[t * WIDE + j];
+            let value = activate(acc[t * WIDE + j], ACTIVATION);
+            if (j == WIDE - 1u || j >= own.x) {
+                y[to + j * p.c4] = value;
                 if (MEASURE) {
-                    look(reference[to + j * p.c4 - back], acc[t * WIDE + j], index + j);
+                    look(reference[to + j * p.c4 - back], value, index + j, true);
                 }
             }
         }
     }
 }
 
+// A workgroup works on one image; where the layer is measured, what its lanes saw is kept as one.
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let work = image_work(group, groups, lane);
+    let number = workgroup_of(group, groups);
+    let image = number / p.slots;
+    let item = number % p.slots * 64u + lane;
     forget();
-    if (work.image < p.all && work.item < p.items) {
-        make_block(work.image, work.item);
+    if (image < p.all && item < p.items) {
+        make_block(image, item);
     }
-    keep_image(work.image, group, groups, lane);
+    if (MEASURE) {
+        let all = gathered(lane, folded());
+        if (lane == 0u && image < p.all) {
+            keep(number, all);
+        }
+    }
 }
 
 fn make_block(image: u32, item: u32) {
     let c = item % p.c4;
     let across = (p.out_w + WIDE - 1u) / WIDE;
-    let column = item / p.c4 % across * WIDE;
-    let row = item / p.c4 / across * TALL;
+    // The last blocks end where the map does; what they share with those before is theirs.
+    let first = vec2<u32>(item / p.c4 % across * WIDE, item / p.c4 / across * TALL);
+    let column = min(first.x, p.out_w - WIDE);
+    let row = min(first.y, p.out_h - TALL);
+    let own = first - vec2<u32>(column, row);
     let variant = variant_of(image);
     let channel = channels[variant * p.channels_step + c];
     for (var i = 0u; i < WIDE * TALL; i++) {
@@ -144,12 +151,11 @@ fn make_block(image: u32, item: u32) {
     line(10u, top + 10u, at + 10u * next, left, interior);
     // Channels behind the last are zero here because they are in x, in the weights and in the bias.
     let to = ((image * p.out_h + row) * p.out_w + column) * p.c4 + c;
-    let there = min(vec2<u32>(p.out_w - column, p.out_h - row), vec2<u32>(WIDE, TALL));
     let back = variant * p.images * p.out_h * p.out_w * p.c4;
     let index = channels_of(c) * (p.out_h * p.out_w) + row * p.out_w + column;
     let line_size = p.out_w * p.c4;
-    finish_line(0u, to, there, back, index);
-    finish_line(1u, to + line_size, there, back, index + p.out_w);
-    finish_line(2u, to + 2u * line_size, there, back, index + 2u * p.out_w);
-    finish_line(3u, to + 3u * line_size, there, back, index + 3u * p.out_w);
+    finish_line(0u, to, own, back, index);
+    finish_line(1u, to + line_size, own, back, index + p.out_w);
+    finish_line(2u, to + 2u * line_size, own, back, index + 2u * p.out_w);
+    finish_line(3u, to + 3u * line_size, own, back, index + 3u * p.out_w);
 }

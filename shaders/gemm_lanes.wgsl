@@ -48,11 +48,11 @@ fn main(
     start(work.out, p.chunk_c4, place_in_vector);
     // Places without a pixel repeat the nearest one and are not stored.
     var at: array<u32, ROWS>;
-    let first = spot(work.first + lane);
+    let first = spot(work.first + lane * ROWS);
     var s = first;
     for (var r = 0u; r < ROWS; r++) {
         at[r] = (variant * p.pixels + pixel_of(s)) * p.in_c4;
-        s = onward(s, LANES);
+        s = onward(s, 1u);
     }
     for (var k = 0u; k < p.in_c4; k++) {
         var values: array<vec4<f32>, ROWS>;
@@ -61,5 +61,5 @@ fn main(
         }
         add_row(k, p.chunk_c4, values);
     }
-    finish_vector(first, work.out, lane);
+    finish_vector(first, work.out);
 }

@@ -1,47 +1,81 @@
 // The core of a matrix product for processors that run 8 lanes as one vector, where loads are dear and broadcasts are
-// cheap: a lane makes 8 pixels x 8 output channels, and each weight is loaded by one lane for all. Needs weights
-// and measure.
+// cheap: a lane makes 8 places one after the other x Q vec4s of output channels, and each weight is loaded by one lane for
+// all. Needs weights and measure.
+//
+// Arrays are indexed by constants alone, after unrolling: such processors would store each lane's part of others by itself.
 
 const LANES: u32 = 8u;
 const ROWS: u32 = 8u;
 
-// Sums of 8 pixels for the first and the second vec4 of output channels.
-var<private> low: array<vec4<f32>, ROWS>;
-var<private> high: array<vec4<f32>, ROWS>;
+// vec4s of output channels per lane: 2, 4 or 8.
+override Q: u32 = 2u;
 
-// The vec4 of weights that this lane loads in a row of four input channels: its place in row 0 and its parameters.
-var<private> place: u32;
-var<private> scale: vec4<f32>;
-var<private> zero: vec4<f32>;
+// Sums of row r for vec4 q of output channels, at 8 q + r.
+var<private> acc: array<vec4<f32>, 64>;
+
+// For each two vec4s of output channels, the vec4 of weights that this lane loads in a row of four input channels: its place
+// in row 0 and its parameters.
+var<private> place: array<u32, 4>;
+var<private> scale: array<vec4<f32>, 4>;
+var<private> zero: array<vec4<f32>, 4>;
 
 fn start(out: u32, chunk_c4: u32, lane: u32) {
-    let own = min(out + lane / 4u, chunk_c4 - 1u);
-    place = variant * p.weights_step + own * 4u + lane % 4u;
-    scale = channels[variant * p.channels_step + own].scale;
-    zero = channels[variant * p.channels_step + own].zero;
-    for (var r = 0u; r < ROWS; r++) {
-        low[r] = vec4<f32>(0.0);
-        high[r] = vec4<f32>(0.0);
-    }
+    find(0u, out, chunk_c4, lane);
+    find(1u, out, chunk_c4, lane);
+    find(2u, out, chunk_c4, lane);
+    find(3u, out, chunk_c4, lane);
+    acc = array<vec4<f32>, 64>();
+}
+
+fn find(i: u32, out: u32, chunk_c4: u32, lane: u32) {
+    let own = min(out + 2u * i + lane / 4u, chunk_c4 - 1u);
+    place[i] = variant * p.weights_step + own * 4u + lane % 4u;
+    scale[i] = channels[variant * p.channels_step + own].scale;
+    zero[i] = channels[variant * p.channels_step + own].zero;
 }
 
 // Adds the products of one row of weights; `x` are the four input channels of each pixel.
 fn add_row(row: u32, chunk_c4: u32, x: array<vec4<f32>, ROWS>) {
-    let own = weight(row * chunk_c4 * 4u + place, scale, zero);
+    let first = row * chunk_c4 * 4u;
+    add_two(first, 0u, x);
+    if (Q > 2u) {
+        add_two(first, 1u, x);
+    }
+    if (Q > 4u) {
+        add_two(first, 2u, x);
+        add_two(first, 3u, x);
+    }
+}
+
+// Those of two vec4s of output channels.
+fn add_two(first: u32, i: u32, x: array<vec4<f32>, ROWS>) {
+    let own = weight(first + place[i], scale[i], zero[i]);
     let w0 = subgroupBroadcast(own, 0u);
     let w1 = subgroupBroadcast(own, 1u);
     let w2 = subgroupBroadcast(own, 2u);
     let w3 = subgroupBroadcast(own, 3u);
-    for (var r = 0u; r < ROWS; r++) {
-        low[r] = low[r] + x[r].x * w0 + x[r].y * w1 + x[r].z * w2 + x[r].w * w3;
-    }
+    add_column(16u * i, x, w0, w1, w2, w3);
     let w4 = subgroupBroadcast(own, 4u);
     let w5 = subgroupBroadcast(own, 5u);
     let w6 = subgroupBroadcast(own, 6u);
     let w7 = subgroupBroadcast(own, 7u);
-    for (var r = 0u; r < ROWS; r++) {
-        high[r] = high[r] + x[r].x * w4 + x[r].y * w5 + x[r].z * w6 + x[r].w * w7;
-    }
+    add_column(16u * i + 8u, x, w4, w5, w6, w7);
+}
+
+// Those of one.
+fn add_column(at: u32, x: array<vec4<f32>, ROWS>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>) {
+    add_one(at, x[0], w0, w1, w2, w3);
+    add_one(at + 1u, x[1], w0, w1, w2, w3);
+    add_one(at + 2u, x[2], w0, w1, w2, w3);
+    add_one(at + 3u, x[3], w0, w1, w2, w3);
+    add_one(at + 4u, x[4], w0, w1, w2, w3);
+    add_one(at + 5u, x[5], w0, w1, w2, w3);
+    add_one(at + 6u, x[6], w0, w1, w2, w3);
+    add_one(at + 7u, x[7], w0, w1, w2, w3);
+}
+
+fn add_one(at: u32, x: vec4<f32>, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>) {
+    acc[at] = acc[at] + x.x * w0 + x.y * w1 + x.z * w2 + x.w * w3;
 }
 
 // The work of a vector: its variant, its first place and its first vec4 of output channels.
@@ -52,49 +86,41 @@ struct Work {
 }
 
 fn work_of(item: u32) -> Work {
-    let columns = (p.chunk_c4 + 1u) / 2u;
+    let columns = (p.chunk_c4 + Q - 1u) / Q;
     let blocks = (p.places + LANES * ROWS - 1u) / (LANES * ROWS);
-    return Work(item / columns / blocks, item / columns % blocks * (LANES * ROWS), item % columns * 2u);
+    return Work(item / columns / blocks, item / columns % blocks * (LANES * ROWS), item % columns * Q);
 }
 
-// Stores what the lanes made from the place `first` on, and reduces it by runs of one or more rows of 8 places, or of 1.
-fn finish_vector(first: Spot, out: u32, lane: u32) {
-    var s = first;
+// Stores what a lane made from the place `first` on, and keeps what it saw.
+fn finish_vector(first: Spot, out: u32) {
     forget();
-    for (var r = 0u; r < ROWS; r++) {
-        if (is_pixel(s)) {
-            make(s, out, low[r], channels[variant * p.channels_step + out].bias);
-            if (out + 1u < p.chunk_c4) {
-                make(s, out + 1u, high[r], channels[variant * p.channels_step + out + 1u].bias);
-            }
-        }
-        if (MEASURE) {
-            if (p.run == 1u) {
-                if (is_pixel(s)) {
-                    keep(slot_of(s, out / 2u), folded());
-                }
-                forget();
-            } else if ((r + 1u) * LANES % p.run == 0u) {
-                let all = across(folded());
-                if (lane == 0u && is_pixel(s)) {
-                    keep(slot_of(s, out / 2u), all);
-                }
-                forget();
-            }
-        }
-        s = onward(s, LANES);
+    finish_column(first, out, 0u);
+    finish_column(first, out, 1u);
+    if (Q > 2u) {
+        finish_column(first, out, 2u);
+        finish_column(first, out, 3u);
+    }
+    if (Q > 4u) {
+        finish_column(first, out, 4u);
+        finish_column(first, out, 5u);
+        finish_column(first, out, 6u);
+        finish_column(first, out, 7u);
+    }
+    if (MEASURE && is_pixel(first)) {
+        keep(slot_of(first, out / Q), folded());
     }
 }
 
-// What the lanes saw, as one.
-fn across(mine: Stats) -> Stats {
-    var s: Stats;
-    s.worst = subgroupMax(mine.worst);
-    s.at = subgroupMin(select(0xffffffffu, mine.at, mine.worst == s.worst));
-    s.sum_sq = subgroupAdd(mine.sum_sq);
-    s.sum_abs = subgroupAdd(mine.sum_abs);
-    s.ref_max = subgroupMax(mine.ref_max);
-    s.ref_sum_sq = subgroupAdd(mine.ref_sum_sq);
-    s.non_finite = subgroupAdd(mine.non_finite);
-    return s;
+// Vec4 q of all places.
+fn finish_column(first: Spot, out: u32, q: u32) {
+    // Before anything is stored, that it need not be loaded once more after it.
+    let bias = channels[variant * p.channels_step + min(out + q, p.chunk_c4 - 1u)].bias;
+    make_row(first, 0u, out + q, acc[8u * q + 0u], bias);
+    make_row(first, 1u, out + q, acc[8u * q + 1u], bias);
+    make_row(first, 2u, out + q, acc[8u * q + 2u], bias);
+    make_row(first, 3u, out + q, acc[8u * q + 3u], bias);
+    make_row(first, 4u, out + q, acc[8u * q + 4u], bias);
+    make_row(first, 5u, out + q, acc[8u * q + 5u], bias);
+    make_row(first, 6u, out + q, acc[8u * q + 6u], bias);
+    make_row(first, 7u, out + q, acc[8u * q + 7u], bias);
 }

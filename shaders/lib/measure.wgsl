@@ -22,12 +22,8 @@ fn spot(place: u32) -> Spot {
     return Spot(place / p.padded, place % p.padded);
 }
 
-// The place `by` places on: a step within a run, or of a whole number of runs that is no longer than an image, or of images
-// of one place.
+// The place `by` places on, within the same run where there are runs.
 fn onward(s: Spot, by: u32) -> Spot {
-    if (p.padded == 1u) {
-        return Spot(s.image + by, 0u);
-    }
     let local = s.local + by;
     let over = local >= p.padded;
     return Spot(s.image + select(0u, 1u, over), local - select(0u, p.padded, over));
@@ -42,15 +38,17 @@ fn pixel_of(s: Spot) -> u32 {
     return min(s.image * p.image_pixels + min(s.local, p.image_pixels - 1u), p.pixels - 1u);
 }
 
-// Stores the products' sum at a place, for vec4 `out` of this chunk's channels.
-fn make(s: Spot, out: u32, sum: vec4<f32>, bias: vec4<f32>) {
-    let c = p.chunk_first + out;
+// Stores the products' sum at a place, for vec4 `out` of this chunk's channels, where there is such a place and vec4.
+fn make(s: Spot, out: u32, sum: vec4<f32>, bias: vec4<f32>, there: bool) {
+    let c = p.chunk_first + min(out, p.chunk_c4 - 1u);
     let own = channels_of(c);
     let value = select(vec4<f32>(0.0), activate(sum + bias, p.activation), own < vec4<u32>(p.out_c));
     let pixel = pixel_of(s);
-    y[(variant * p.pixels + pixel) * p.out_c4 + c] = value;
+    if (there) {
+        y[(variant * p.pixels + pixel) * p.out_c4 + c] = value;
+    }
     if (MEASURE) {
-        look(reference[pixel * p.out_c4 + c], value, own * p.image_pixels + s.local);
+        look(reference[pixel * p.out_c4 + c], value, own * p.image_pixels + s.local, there);
     }
 }
 
@@ -58,4 +56,10 @@ fn make(s: Spot, out: u32, sum: vec4<f32>, bias: vec4<f32>) {
 fn slot_of(s: Spot, column: u32) -> u32 {
     let image = variant * (p.places / p.padded) + s.image;
     return image * p.slots + s.local / p.run * p.columns + p.column_first + column;
+}
+
+// The same at the place `r` places on from the first of a run.
+fn make_row(first: Spot, r: u32, out: u32, sum: vec4<f32>, bias: vec4<f32>) {
+    let s = onward(first, r);
+    make(s, out, sum, bias, is_pixel(s) && out < p.chunk_c4);
 }

@@ -1,6 +1,9 @@
-// The discrepancy of what a lane looks at, and its reduction. Needs finite, and `partials` to keep it in: two vec4<u32>
+// The discrepancy of what a lane looks at, and its reduction. Needs `partials` to keep it in: two vec4<u32>
 // each, (max |q - y|, its channel-major index, sum (q - y)^2, sum |q - y|) and (max |y|, sum y^2, non-finite, 0), floats by
 // their bits.
+
+// Whether each of the four indices of a look is larger than those before it, so that the first of equals is the right one.
+override ORDERED: bool = true;
 
 struct Stats {
     worst: f32,
@@ -12,13 +15,13 @@ struct Stats {
     non_finite: u32,
 }
 
-// The same by component.
+// The same by component; sizes by their bits, which are in the order of the numbers.
 struct Seen {
-    worst: vec4<f32>,
+    worst: vec4<i32>,
     at: vec4<u32>,
     sum_sq: vec4<f32>,
     sum_abs: vec4<f32>,
-    ref_max: vec4<f32>,
+    ref_max: vec4<i32>,
     ref_sum_sq: vec4<f32>,
     non_finite: vec4<u32>,
 }
@@ -30,25 +33,39 @@ fn nothing() -> Stats {
     return Stats(-1.0, 0xffffffffu, 0.0, 0.0, 0.0, 0.0, 0u);
 }
 
-fn forget() {
-    let zero = vec4<f32>(0.0);
-    seen = Seen(vec4<f32>(-1.0), vec4<u32>(0xffffffffu), zero, zero, zero, zero, vec4<u32>(0u));
+// The size of no difference, below all others.
+fn none() -> vec4<i32> {
+    return bitcast<vec4<i32>>(vec4<f32>(-1.0));
 }
 
-// Four values of the reference and of the variant, at these channel-major indices. Behind the last channel both are zero.
-fn look(y: vec4<f32>, q: vec4<f32>, index: vec4<u32>) {
-    let bad = not_finite(y) | not_finite(q);
+fn forget() {
     let zero = vec4<f32>(0.0);
-    let diff = select(abs(q - y), zero, bad);
-    let size = select(abs(y), zero, bad);
-    let take = !bad & ((diff > seen.worst) | ((diff == seen.worst) & (index < seen.at)));
-    seen.worst = select(seen.worst, diff, take);
+    seen = Seen(none(), vec4<u32>(0xffffffffu), zero, zero, vec4<i32>(0), zero, vec4<u32>(0u));
+}
+
+// Four values of the reference and of the variant, at these channel-major indices; nothing where they are not `there`. A
+// difference that is not finite counts as such, whichever of the two it is from. Behind the last channel both are zero.
+fn look(y: vec4<f32>, q: vec4<f32>, index: vec4<u32>, there: bool) {
+    let positive = vec4<i32>(0x7fffffff);
+    let size = bitcast<vec4<i32>>(y) & positive;
+    let diff = bitcast<vec4<i32>>(q - y) & positive;
+    let bad = diff >= vec4<i32>(0x7f800000);
+    let no = bad | vec4<bool>(!there);
+    let own = select(diff, none(), no);
+    let by = bitcast<vec4<f32>>(max(own, vec4<i32>(0)));
+    let ref_size = select(size, vec4<i32>(0), no);
+    let ref_value = bitcast<vec4<f32>>(ref_size);
+    var take = own > seen.worst;
+    if (!ORDERED) {
+        take = take | ((own == seen.worst) & (index < seen.at));
+    }
     seen.at = select(seen.at, index, take);
-    seen.sum_sq = seen.sum_sq + diff * diff;
-    seen.sum_abs = seen.sum_abs + diff;
-    seen.ref_max = max(seen.ref_max, size);
-    seen.ref_sum_sq = seen.ref_sum_sq + size * size;
-    seen.non_finite = seen.non_finite + select(vec4<u32>(0u), vec4<u32>(1u), bad);
+    seen.worst = max(seen.worst, own);
+    seen.sum_sq = seen.sum_sq + by * by;
+    seen.sum_abs = seen.sum_abs + by;
+    seen.ref_max = max(seen.ref_max, ref_size);
+    seen.ref_sum_sq = seen.ref_sum_sq + ref_value * ref_value;
+    seen.non_finite = seen.non_finite + select(vec4<u32>(0u), vec4<u32>(1u), bad & vec4<bool>(there));
 }
 
 fn total(v: vec4<f32>) -> f32 {
@@ -57,18 +74,20 @@ fn total(v: vec4<f32>) -> f32 {
 
 // All that was seen.
 fn folded() -> Stats {
+    let worst = bitcast<vec4<f32>>(seen.worst);
+    let ref_max = max(max(seen.ref_max.x, seen.ref_max.y), max(seen.ref_max.z, seen.ref_max.w));
     var s = Stats(
-        seen.worst.x,
+        worst.x,
         seen.at.x,
         total(seen.sum_sq),
         total(seen.sum_abs),
-        max(max(seen.ref_max.x, seen.ref_max.y), max(seen.ref_max.z, seen.ref_max.w)),
+        bitcast<f32>(ref_max),
         total(seen.ref_sum_sq),
         seen.non_finite.x + seen.non_finite.y + seen.non_finite.z + seen.non_finite.w,
     );
     for (var j = 1u; j < 4u; j++) {
-        if (seen.worst[j] > s.worst || (seen.worst[j] == s.worst && seen.at[j] < s.at)) {
-            s.worst = seen.worst[j];
+        if (worst[j] > s.worst || (worst[j] == s.worst && seen.at[j] < s.at)) {
+            s.worst = worst[j];
             s.at = seen.at[j];
         }
     }

@@ -159,7 +159,7 @@ fn columns() -> u32 {
     return (p.chunk_c4 + 8u * Q - 1u) / (8u * Q);
 }
 
-// Stores what the lanes made, and reduces it by runs of 4 places or of 1 and 8 vec4s of output channels, whatever the tile.
+// Stores what the lanes made, and reduces it by runs of 4 places and 8 vec4s of output channels, whatever the tile.
 fn finish_tile(first: u32, first_out: u32, lane: u32) {
     for (var g = 0u; g < P; g++) {
         let s = spot(first + made(4u * g, lane));
@@ -170,14 +170,10 @@ fn finish_tile(first: u32, first_out: u32, lane: u32) {
             for (var r = 0u; r < 4u; r++) {
                 let here = onward(s, r);
                 if (is_pixel(here) && out < p.chunk_c4) {
-                    make(here, out, acc[(q * P + g) * 4u + r], bias);
-                }
-                if (MEASURE && p.run == 1u) {
-                    keep_run(here, first_out / 8u + q, lane);
-                    forget();
+                    make(here, out, acc[(q * P + g) * 4u + r], bias, true);
                 }
             }
-            if (MEASURE && p.run > 1u) {
+            if (MEASURE) {
                 keep_run(s, first_out / 8u + q, lane);
             }
         }

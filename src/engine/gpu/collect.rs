@@ -1,7 +1,7 @@
 //! The second stage of a measurement: few results of each image from the many that a layer's kernel keeps.
 
 use super::kernels::word;
-use super::library::{FINITE, GATHERED, GRID, Kernel, STATS, params};
+use super::library::{GATHERED, GRID, Kernel, STATS, params};
 use super::pass::Recorder;
 use crate::engine::EngineError;
 
@@ -18,16 +18,16 @@ params! {
 /// `collect.wgsl`
 pub static KERNEL: Kernel<Params> = Kernel::new(
     "collect",
-    &[FINITE, GRID, STATS, GATHERED],
+    &[GRID, STATS, GATHERED],
     include_str!("../../../shaders/collect.wgsl"),
     1,
 );
 
 /// Partial results that one workgroup merges; `LANES * STEPS` in the shader.
 const CHUNK: usize = 64 * 16;
-/// Longest chain of f32 additions behind a collected sum: the longest of a kernel (16 in a lane, 2 across components, 7
-/// across lanes), 16 steps, 64 lanes as a tree.
-pub const CHAIN: usize = 16 + 2 + 7 + 16 + 6;
+/// Longest chain of f32 additions behind a collected sum: the longest of a kernel (64 in a lane, 2 across components), 16
+/// steps, 64 lanes as a tree.
+pub const CHAIN: usize = 64 + 2 + 16 + 6;
 
 /// Results that are left of an image's `partials`.
 pub fn chunks(partials: usize) -> usize {

@@ -2,7 +2,7 @@
 
 use super::kernels::{Map, word};
 use super::layout::vec4s;
-use super::library::{FINITE, GATHERED, GRID, Kernel, STATS, params};
+use super::library::{GATHERED, GRID, Kernel, STATS, params};
 use super::pass::Recorder;
 use crate::engine::{EngineError, TapStats};
 use crate::tensor::Shape;
@@ -23,7 +23,7 @@ params! {
 /// `compare.wgsl`
 pub static KERNEL: Kernel<Params> = Kernel::new(
     "compare",
-    &[FINITE, GRID, STATS, GATHERED],
+    &[GRID, STATS, GATHERED],
     include_str!("../../../shaders/compare.wgsl"),
     2,
 );
@@ -66,7 +66,7 @@ pub fn record(
     };
     rec.launch(
         &KERNEL,
-        &[],
+        &[("ORDERED", 0.0)],
         &params,
         &[reference.buffer, variant.buffer, partials],
         total as u64,

@@ -2,10 +2,9 @@
 
 use super::depthwise_block::{self, Block};
 use super::device::{Blocking, Gpu};
-use super::images::{self, Images};
-use super::kernels::{Map, activation, word};
+use super::kernels::{Map, activation, word, workgroups};
 use super::layout::vec4s;
-use super::library::{ACTIVATION, FINITE, GATHERED, GRID, IMAGES, Kernel, STATS, WEIGHTS, params};
+use super::library::{ACTIVATION, FINITE, GRID, IMAGES, Kernel, STATS, WEIGHTS, params};
 use super::pass::Recorder;
 use super::weights::LayerWeights;
 use super::work::Work;
@@ -22,7 +21,6 @@ params! {
         out_h: u32,
         out_w: u32,
         c4: u32,
-        c: u32,
         kernel_h: u32,
         kernel_w: u32,
         stride_h: u32,
@@ -35,7 +33,6 @@ params! {
         weights_step: u32,
         channels_step: u32,
         items: u32,
-        slots: u32,
         all: u32,
     }
 }
@@ -43,7 +40,7 @@ params! {
 /// `depthwise.wgsl`
 pub static KERNEL: Kernel<Params> = Kernel::new(
     "depthwise",
-    &[FINITE, ACTIVATION, GRID, STATS, GATHERED, WEIGHTS, IMAGES],
+    &[FINITE, ACTIVATION, GRID, STATS, WEIGHTS, IMAGES],
     include_str!("../../../shaders/depthwise.wgsl"),
     5,
 )
@@ -58,18 +55,17 @@ fn strips(y: Shape) -> usize {
 }
 
 /// Partial results of one image that the kernel for this layer keeps.
-pub fn partials(gpu: &Gpu, conv: &Conv, y: Shape) -> usize {
-    let items = match block(gpu, conv) {
-        Some(block) => block.blocks(y),
-        None => strips(y),
-    };
-    images::slots(items * vec4s(y.c))
+pub fn partials(gpu: &Gpu, conv: &Conv, x: Shape, y: Shape) -> usize {
+    match block(gpu, conv, x, y) {
+        Some(block) => block.partials(y),
+        None => strips(y) * vec4s(y.c),
+    }
 }
 
 /// The block of [`depthwise_block`], where that makes this layer.
-fn block(gpu: &Gpu, conv: &Conv) -> Option<Block> {
+fn block(gpu: &Gpu, conv: &Conv, x: Shape, y: Shape) -> Option<Block> {
     match gpu.blocking {
-        Blocking::Tiled => Block::of(conv),
+        Blocking::Tiled => Block::of(conv, x, y),
         _ => None,
     }
 }
@@ -84,11 +80,11 @@ pub fn record(
     act: Activation,
     work: Work<'_>,
 ) -> Result<(), EngineError> {
-    if let Some(block) = block(rec.gpu, conv) {
+    if let Some(block) = block(rec.gpu, conv, x.shape, y.shape) {
         return depthwise_block::record(rec, (conv, block), weights, x, y, act, work);
     }
     let [kernel_h, kernel_w] = conv.kernel();
-    let images = Images::new(strips(y.shape) * y.c4(), y.images, work);
+    let items = strips(y.shape) * y.c4();
     // Steps for which a specialized kernel is worth its compilation.
     let step = match (kernel_w, conv.dilation[1], conv.stride[1]) {
         (3, 1, s @ 1..=2) => s as f64,
@@ -99,7 +95,7 @@ pub fn record(
         ("FIELD", f64::from(weights.field)),
         ("STEP_W", step),
         work.constant(),
-        images::several(work),
+        work.several(),
     ];
     // A depthwise layer is never split.
     for chunk in &weights.chunks {
@@ -110,7 +106,6 @@ pub fn record(
             out_h: word(y.shape.h),
             out_w: word(y.shape.w),
             c4: word(y.c4()),
-            c: word(y.shape.c),
             kernel_h: word(kernel_h),
             kernel_w: word(kernel_w),
             stride_h: word(conv.stride[0]),
@@ -122,8 +117,7 @@ pub fn record(
             activation: activation(act),
             weights_step: word(chunk.weights_step),
             channels_step: word(chunk.channels_step),
-            items: word(images.items),
-            slots: word(images.slots),
+            items: word(items),
             all: word(y.images),
         };
         rec.launch(
@@ -139,7 +133,7 @@ pub fn record(
                 y.buffer,
                 partials,
             ],
-            images.workgroups,
+            workgroups(y.images * items),
         )?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Depthwise convolution with the geometries that most networks use, in blocks of several rows and columns.
 
-use super::images::{self, Images};
 use super::kernels::{Map, activation, word};
+use super::layout::vec4s;
 use super::library::{ACTIVATION, FINITE, GATHERED, GRID, IMAGES, Kernel, STATS, WEIGHTS, params};
 use super::pass::Recorder;
 use super::weights::LayerWeights;
@@ -38,33 +38,41 @@ pub static KERNEL: Kernel<Params> = Kernel::new(
 )
 .with_second_output();
 
-/// A geometry with a block that keeps to 128 registers.
+/// A layer with a block that keeps to 128 registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
     kernel: usize,
     stride: usize,
     wide: usize,
     tall: usize,
+    /// Whether the last block of a row reads beyond the right end of x.
+    right: bool,
 }
 
 impl Block {
-    /// `None` where [`super::depthwise`] must do it.
-    pub fn of(conv: &Conv) -> Option<Self> {
+    /// Of a layer that makes `y` from `x`; `None` where [`super::depthwise`] must do it.
+    pub fn of(conv: &Conv, x: Shape, y: Shape) -> Option<Self> {
         let ([kernel, other], [stride, down]) = (conv.kernel(), conv.stride);
         if kernel != other || stride != down || conv.dilation != [1, 1] {
             return None;
         }
         let (wide, tall) = match (kernel, stride) {
-            (3, 1) => (4, 4),
-            (3, 2) => (4, 2),
+            (3, 1 | 2) => (4, 3),
             (5, 1 | 2) => (4, 1),
             _ => return None,
         };
+        // Blocks lie within y, and only their outermost rows and columns reach beyond x.
+        let pad = &conv.pad;
+        let most = pad.top.max(pad.left).max(pad.bottom).max(pad.right);
+        if y.w < wide || y.h < tall || most > kernel / 2 {
+            return None;
+        }
         Some(Self {
             kernel,
             stride,
             wide,
             tall,
+            right: (y.w - 1) * stride + kernel > x.w + pad.left,
         })
     }
 
@@ -78,6 +86,16 @@ impl Block {
         y.w.div_ceil(self.wide) * y.h.div_ceil(self.tall)
     }
 
+    /// Invocations of one image.
+    fn items(self, y: Shape) -> usize {
+        self.blocks(y) * vec4s(y.c)
+    }
+
+    /// Workgroups of one image, each of which keeps a partial result.
+    pub fn partials(self, y: Shape) -> usize {
+        self.items(y).div_ceil(64)
+    }
+
     /// Override constants.
     pub fn constants(self) -> Vec<(&'static str, f64)> {
         vec![
@@ -85,6 +103,7 @@ impl Block {
             ("STRIDE", self.stride as f64),
             ("WIDE", self.wide as f64),
             ("TALL", self.tall as f64),
+            ("RIGHT", f64::from(u8::from(self.right))),
         ]
     }
 }
@@ -99,13 +118,13 @@ pub fn record(
     act: Activation,
     work: Work<'_>,
 ) -> Result<(), EngineError> {
-    let images = Images::new(block.blocks(y.shape) * y.c4(), y.images, work);
+    let (items, slots) = (block.items(y.shape), block.partials(y.shape));
     let (reference, partials) = work.buffers(x.buffer, rec.spare);
     let mut constants = block.constants();
     constants.push(("FIELD", f64::from(weights.field)));
     constants.push(("ACTIVATION", f64::from(activation(act))));
     constants.push(work.constant());
-    constants.push(images::several(work));
+    constants.push(work.several());
     // A depthwise layer is never split.
     for chunk in &weights.chunks {
         let params = Params {
@@ -119,8 +138,8 @@ pub fn record(
             pad_left: word(conv.pad.left),
             weights_step: word(chunk.weights_step),
             channels_step: word(chunk.channels_step),
-            items: word(images.items),
-            slots: word(images.slots),
+            items: word(items),
+            slots: word(slots),
             all: word(y.images),
         };
         rec.launch(
@@ -136,7 +155,7 @@ pub fn record(
                 y.buffer,
                 partials,
             ],
-            images.workgroups,
+            (y.images * slots) as u64,
         )?;
     }
     Ok(())

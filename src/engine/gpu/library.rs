@@ -31,13 +31,13 @@ parts! {
     GRID = "grid";
     /// Packed codes and f32 weights at bindings 2 to 4.
     WEIGHTS = "weights";
-    /// Discrepancy statistics of a lane; needs [`FINITE`].
+    /// Discrepancy statistics of a lane.
     STATS = "stats";
     /// Those of a workgroup; needs [`STATS`].
     GATHERED = "gathered";
     /// Stores and measures what matrix products make; needs [`ACTIVATION`], [`GRID`] and [`STATS`].
     MEASURE = "measure";
-    /// Measured kernels whose lanes each make pixels of one image; needs [`GRID`] and [`GATHERED`].
+    /// Measured kernels whose lanes each make pixels of one image.
     IMAGES = "images";
     /// Matrix products in registers; needs [`MEASURE`].
     ROWS = "rows";

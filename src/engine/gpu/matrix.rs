@@ -7,7 +7,7 @@ use super::tile::Tile;
 use super::weights::{Chunk, LayerWeights};
 use super::work::Work;
 
-/// Pixels per invocation of the kernels in registers; `ROWS` in the shaders.
+/// Pixels per invocation of the kernels in registers and of those in vectors; `ROWS` in the shaders.
 const ROWS: usize = 8;
 /// Pixels per vector of lanes; `LANES * ROWS` in the shader.
 const VECTOR: usize = 64;
@@ -33,22 +33,12 @@ impl Places {
         }
     }
 
-    /// Of images of `pixels` pixels each, measured by kernels of this blocking. Longer runs keep fewer partial results,
-    /// shorter ones have fewer places without a pixel.
+    /// Of images of `pixels` pixels each, measured by kernels of this blocking.
     fn measured(blocking: Blocking, pixels: usize) -> Self {
-        let runs: &[usize] = match blocking {
-            _ if pixels == 1 => &[1],
-            Blocking::Registers => &[ROWS],
-            Blocking::Lanes => &[64, 32, 16, 8],
-            Blocking::Tiled => &[4],
+        let run = match blocking {
+            Blocking::Registers | Blocking::Lanes => ROWS,
+            Blocking::Tiled => 4,
         };
-        let wasted = |run: usize| pixels.next_multiple_of(run) - pixels;
-        let mut run = runs[0];
-        for &shorter in &runs[1..] {
-            if wasted(run) * 32 > pixels {
-                run = shorter;
-            }
-        }
         Self {
             image_pixels: pixels,
             padded: pixels.next_multiple_of(run),
@@ -61,11 +51,15 @@ impl Places {
     }
 }
 
+/// vec4s of output channels per lane of a vector, `Q` in the shader. Twice as many are a third faster, and take a driver
+/// three times as long to compile.
+const LANE_C4: usize = 4;
+
 /// Partial results that a run has for these output channels.
 fn columns(blocking: Blocking, chunk: &Chunk) -> usize {
     match blocking {
         Blocking::Registers => chunk.c4,
-        Blocking::Lanes => chunk.c4.div_ceil(2),
+        Blocking::Lanes => chunk.c4.div_ceil(LANE_C4),
         Blocking::Tiled => chunk.c4.div_ceil(8),
     }
 }
@@ -139,7 +133,10 @@ pub fn launches<'w>(
         let mut constants = vec![("FIELD", f64::from(weights.field)), work.constant()];
         let workgroups = match blocking {
             Blocking::Registers => workgroups(work.variants * all.div_ceil(ROWS) * chunk.c4),
-            Blocking::Lanes => (work.variants * all.div_ceil(VECTOR) * chunk.c4.div_ceil(2)) as u64,
+            Blocking::Lanes => {
+                constants.push(("Q", LANE_C4 as f64));
+                (work.variants * all.div_ceil(VECTOR) * chunk.c4.div_ceil(LANE_C4)) as u64
+            }
             Blocking::Tiled => {
                 let choose = || Tile::choose(work.variants * all, chunk.c4);
                 let tile = gpu.tile.unwrap_or_else(choose);
@@ -163,13 +160,7 @@ mod tests {
 
     #[test]
     fn runs_are_of_one_image_and_waste_little() {
-        let places = |pixels| Places::measured(Blocking::Lanes, pixels);
-        // 112 x 112, 14 x 14 and 7 x 7 pixels.
-        assert_eq!((places(12544).padded, places(12544).run), (12544, 64));
-        assert_eq!((places(196).padded, places(196).run), (200, 8));
-        assert_eq!((places(49).padded, places(49).run), (56, 8));
         for blocking in [Blocking::Registers, Blocking::Lanes, Blocking::Tiled] {
-            assert_eq!(Places::measured(blocking, 1).padded, 1);
             for pixels in 2..300 {
                 let places = Places::measured(blocking, pixels);
                 assert!(places.padded >= pixels && places.padded < pixels + places.run);

@@ -28,7 +28,6 @@ mod gemm_tiled;
 mod global_pool;
 mod held;
 pub mod histogram;
-mod images;
 mod kernels;
 pub mod layout;
 pub mod library;

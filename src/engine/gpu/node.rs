@@ -6,28 +6,28 @@ use super::pass::Recorder;
 use super::weights::LayerWeights;
 use super::work::Work;
 use super::{
-    add, channels, concat, conv, depthwise, flatten, function, gemm, global_pool, matrix, pool,
-    product, response_norm,
+    add, channels, compare, concat, conv, depthwise, flatten, function, gemm, global_pool, layout,
+    matrix, pool, product, response_norm,
 };
 use crate::engine::EngineError;
 use crate::network::{Activation, Node, Op};
+use crate::tensor::Shape;
 
-/// Partial results of one image that the kernel for this node keeps where its output is measured; `None` where it cannot be.
-pub fn partials(gpu: &Gpu, node: &Node, weights: &LayerWeights) -> Option<usize> {
+/// Partial results of one image that the kernel for this node, which reads `x`, keeps where its output is measured; `None`
+/// where a pass of its own does better. The layer alone decides: sums are in one order whatever the batch is.
+pub fn partials(gpu: &Gpu, node: &Node, x: Shape, weights: &LayerWeights) -> Option<usize> {
     let y = node.shape;
-    match &node.op {
-        Op::Conv(c) if c.is_pointwise() => {
-            Some(matrix::partials(gpu.blocking, weights, y.pixels()))
-        }
-        Op::Conv(c) if c.is_depthwise() => Some(depthwise::partials(gpu, c, y)),
-        Op::Conv(c) => Some(matrix::partials(
-            conv::blocking(gpu, c),
-            weights,
-            y.pixels(),
-        )),
-        Op::Linear(_) => Some(matrix::partials(gpu.blocking, weights, y.pixels())),
-        _ => None,
-    }
+    let product = |blocking| matrix::partials(blocking, weights, y.pixels());
+    let kept = match &node.op {
+        Op::Conv(c) if c.is_pointwise() => product(gpu.blocking),
+        Op::Conv(c) if c.is_depthwise() => depthwise::partials(gpu, c, x, y),
+        Op::Conv(c) => product(conv::blocking(gpu, c)),
+        Op::Linear(_) => product(gpu.blocking),
+        _ => return None,
+    };
+    // Runs of images of one pixel would be padding for the most part. What is kept fits wherever the map does.
+    let fits = compare::partial_bytes(kept) <= layout::bytes(y, 1);
+    (y.pixels() > 1 && fits).then_some(kept)
 }
 
 /// Records `y = act(node(inputs))` with these weights, whatever the node's own activation. Layers alone have more than one

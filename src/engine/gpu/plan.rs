@@ -53,11 +53,11 @@ fn planned(node: &Node, x: Shape, images: usize) -> Option<Planned> {
     let rows = |taps: usize| taps * vec4s(x.c).next_multiple_of(2);
     let (kernel, constants, workgroups, made) = match &node.op {
         Op::Conv(c) if c.is_pointwise() => tiled("gemm_tiled", rows(1)),
-        Op::Conv(c) if c.is_depthwise() && Block::of(c).is_some() => {
-            let block = Block::of(c)?;
+        Op::Conv(c) if c.is_depthwise() && Block::of(c, x, node.shape).is_some() => {
+            let block = Block::of(c, x, node.shape)?;
             let blocks = images * block.blocks(node.shape) * out_c4;
             let made = blocks * block.pixels() * 4 * affine.taps;
-            let workgroups = blocks.div_ceil(64) as u64;
+            let workgroups = (images * block.partials(node.shape)) as u64;
             (
                 "depthwise_block",
                 block.constants(),

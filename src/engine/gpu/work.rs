@@ -37,6 +37,12 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Override constant of kernels whose lanes each make pixels of one image: to find its variant is a division that one
+    /// variant can do without.
+    pub fn several(self) -> (&'static str, f64) {
+        ("SEVERAL", f64::from(u8::from(self.variants > 1)))
+    }
+
     /// Override constant of the kernels that measure.
     pub fn constant(self) -> (&'static str, f64) {
         ("MEASURE", f64::from(u8::from(self.measured.is_some())))

@@ -334,7 +334,7 @@ impl<'a> Pass<'a> {
         if let Some(first) = subjects.first() {
             let more = match subjects.len() - 1 {
                 0 => String::new(),
-                n => format!(" and {n} more"),
+                n => format!(" and {n} more cells:"),
             };
             let title = first.cell.key.title();
             tell(Event::Now(format!("{title}{more} {}", study.name())));

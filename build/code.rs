@@ -200,9 +200,11 @@ pub const NO_ROWS: &[&str] = &[
 ];
 
 /// Packages that compute what rows hold; another version of one is other code.
-const COMPUTING: [&str; 8] = [
+const COMPUTING: [&str; 10] = [
     "fast_image_resize",
-    "gemm",
+    "gemm-common",
+    "gemm-f32",
+    "gemm-f64",
     "half",
     "image",
     "mozjpeg",

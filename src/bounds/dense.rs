@@ -1,5 +1,7 @@
 //! Dense f64 matrices, multiplied to nearest; callers account for the rounding.
 
+use crate::tensor::product::{Multiply, Placed};
+
 /// A row-major matrix.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Dense {
@@ -237,32 +239,20 @@ fn multiply(
         column: 1,
     };
     assert!(a.holds(m, k) && b.holds(k, n) && written.holds(m, n) && out_row >= n);
-    let subtract = into == Into::Minuend;
+    let placed = |matrix: Strided<'_>| Placed {
+        data: matrix.data.as_ptr(),
+        row: matrix.row,
+        column: matrix.column,
+    };
+    let (kept, factor) = match into {
+        Into::Nothing => (None, 1.0),
+        Into::Minuend => (Some(1.0), -1.0),
+    };
     // SAFETY: the slices hold matrices of the extents and strides given, checked above; `out` is borrowed exclusively and
     // its rows do not overlap.
     unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            out_row as isize,
-            subtract,
-            a.data.as_ptr(),
-            a.column as isize,
-            a.row as isize,
-            b.data.as_ptr(),
-            b.column as isize,
-            b.row as isize,
-            1.0,
-            if subtract { -1.0 } else { 1.0 },
-            false,
-            false,
-            false,
-            // One thread: the same order of summation on every machine with the same instructions.
-            gemm::Parallelism::None,
-        );
+        let to = (out.as_mut_ptr(), out_row);
+        f64::multiply((m, k, n), placed(a), placed(b), to, kept, factor);
     }
 }
 

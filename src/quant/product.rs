@@ -2,6 +2,8 @@
 
 use std::ops::{Add, Mul};
 
+use crate::tensor::product::{Multiply, Placed};
+
 /// Multiplications that are not worth packing for.
 const SMALL: usize = 1024;
 
@@ -54,7 +56,7 @@ impl<'a, T> View<'a, T> {
 /// `out += factor a b`, `out` row-major without gaps, in f32 or f64.
 pub(super) fn add_product<T>(out: &mut [T], factor: T, a: View<'_, T>, b: View<'_, T>)
 where
-    T: Copy + Add<Output = T> + Mul<Output = T> + From<u8> + 'static,
+    T: Copy + Add<Output = T> + Mul<Output = T> + From<u8> + Multiply,
 {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert!(a.fits() && b.fits() && b.rows == k && out.len() == m * n);
@@ -72,30 +74,22 @@ where
         }
         return;
     }
-    let signed = |s: usize| s as isize;
+    let placed = |view: &View<'_, T>| Placed {
+        data: view.data.as_ptr(),
+        row: view.stride.0,
+        column: view.stride.1,
+    };
     // SAFETY: the views lie inside their slices and their extents agree, checked above; `out` is row-major and
     // borrowed exclusively.
     unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            signed(n),
-            true,
-            a.data.as_ptr(),
-            signed(a.stride.1),
-            signed(a.stride.0),
-            b.data.as_ptr(),
-            signed(b.stride.1),
-            signed(b.stride.0),
-            T::from(1),
+        let to = (out.as_mut_ptr(), n);
+        T::multiply(
+            (m, k, n),
+            placed(&a),
+            placed(&b),
+            to,
+            Some(T::from(1)),
             factor,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
         );
     }
 }

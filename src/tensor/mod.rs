@@ -2,6 +2,7 @@
 
 pub mod histogram;
 pub mod memory;
+pub mod product;
 pub mod simd;
 pub mod tolerance;
 

@@ -7,6 +7,7 @@ use super::split::{Split, Tile};
 use super::strided::inside;
 use crate::network::Conv;
 use crate::tensor::Shape;
+use crate::tensor::product::Placed;
 use crate::tensor::simd::{Kernel, dispatch};
 
 /// Pixels of one piece of work.
@@ -26,29 +27,20 @@ fn transposed_product<T: Real>(
 ) {
     assert!(m > 0 && n > 0 && k > 0);
     assert!((k - 1) * lhs_stride + m <= lhs.len() && (k - 1) * rhs_stride + n <= rhs.len());
+    let lhs = Placed {
+        data: lhs.as_ptr(),
+        row: 1,
+        column: lhs_stride,
+    };
+    let rhs = Placed {
+        data: rhs.as_ptr(),
+        row: rhs_stride,
+        column: 1,
+    };
     // SAFETY: `lhs` and `rhs` hold what is read, by the assertions; callers give a `dst` of m rows of n values.
     unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            dst,
-            1,
-            dst_stride as isize,
-            add,
-            lhs.as_ptr(),
-            lhs_stride as isize,
-            1,
-            rhs.as_ptr(),
-            1,
-            rhs_stride as isize,
-            T::ONE,
-            T::ONE,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+        let to = (dst, dst_stride);
+        T::multiply((m, k, n), lhs, rhs, to, add.then_some(T::ONE), T::ONE);
     }
 }
 

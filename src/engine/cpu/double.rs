@@ -7,6 +7,7 @@ use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
 use super::kernels::{Tiled, Tiles, portable};
 use super::real::{Real, sealed};
+use crate::tensor::product::{Multiply, Placed};
 
 /// `high + low`, with `low` at most half an ulp of `high`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -124,6 +125,30 @@ impl From<Double> for f64 {
 }
 
 impl sealed::Sealed for Double {}
+
+impl Multiply for Double {
+    unsafe fn multiply(
+        (m, k, n): (usize, usize, usize),
+        a: Placed<Self>,
+        b: Placed<Self>,
+        (out, out_row): (*mut Self, usize),
+        kept: Option<Self>,
+        factor: Self,
+    ) {
+        // SAFETY: the caller's, element by element.
+        unsafe {
+            for (r, c) in (0..m).flat_map(|r| (0..n).map(move |c| (r, c))) {
+                let mut sum = Self::ZERO;
+                for i in 0..k {
+                    let left = *a.data.add(r * a.row + i * a.column);
+                    sum += left * *b.data.add(i * b.row + c * b.column);
+                }
+                let to = out.add(r * out_row + c);
+                *to = kept.map_or(Self::ZERO, |kept| kept * *to) + factor * sum;
+            }
+        }
+    }
+}
 
 impl Real for Double {
     const ENGINE: &'static str = "cpu-f64x2";

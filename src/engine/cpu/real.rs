@@ -3,6 +3,7 @@
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
 use super::kernels::Tiled;
+use crate::tensor::product::Multiply;
 
 pub(super) mod sealed {
     pub trait Sealed {}
@@ -24,6 +25,7 @@ pub trait Real:
     + Into<f64>
     + From<f32>
     + Tiled
+    + Multiply
     + Send
     + Sync
     + 'static

@@ -149,7 +149,7 @@ fn a_formula_changes_what_follows_from_it_and_nothing_else() {
 #[test]
 fn another_version_of_a_package_that_computes_is_other_code() {
     let gemm = |text: String| {
-        let at = text.find("name = \"gemm\"").unwrap();
+        let at = text.find("name = \"gemm-f64\"").unwrap();
         let (head, tail) = text.split_at(at);
         format!(
             "{head}{}",

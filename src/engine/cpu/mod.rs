@@ -33,6 +33,7 @@ mod sample;
 mod split;
 mod spread;
 mod strided;
+mod team;
 mod terms;
 
 pub use double::Double;

@@ -17,6 +17,7 @@ use super::real::Real;
 use super::reduce::{Known, reduce};
 use super::sample::{Dice, Image, SamplePass};
 use super::split::Split;
+use super::team;
 use crate::engine::sample::{check_network, check_radius, deviations, drifting};
 use crate::engine::{
     Distribution, EngineError, Exact, Owner, PerSample, Reduced, Reductions, Runner, SampleBound,
@@ -136,8 +137,10 @@ impl<'a, T: Real> CpuRunner<'a, T> {
                     images.with_max_len(1).map(serial).collect()
                 }
             };
-            for (i, item) in few.iter_mut().enumerate() {
-                results.push(f(done + i, item, Split::Parallel));
+            if !few.is_empty() {
+                let few = few.iter_mut().enumerate();
+                let split = |(i, item)| f(done + i, item, Split::Parallel);
+                results.extend(team::together(|| few.map(split).collect::<Vec<R>>()));
             }
             results
         })

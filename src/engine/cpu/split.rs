@@ -2,8 +2,9 @@
 //! the number of threads.
 
 use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
 
-use rayon::prelude::*;
+use super::team;
 
 /// Who works on the pieces of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,40 +32,44 @@ impl Split {
         }
     }
 
-    /// Calls `f` on every piece.
-    pub fn each<I: Send>(self, pieces: Vec<I>, f: impl Fn(I) + Sync + Send) {
+    /// Calls `f` with every index below `n`.
+    fn run(self, n: usize, f: impl Fn(usize) + Sync) {
         match self {
-            Split::Parallel if pieces.len() > 1 => pieces.into_par_iter().for_each(f),
-            _ => pieces.into_iter().for_each(f),
+            Split::Parallel if n > 1 => team::run(n, f),
+            _ => (0..n).for_each(f),
         }
     }
 
+    /// Calls `f` on every piece.
+    pub fn each<I: Send>(self, pieces: Vec<I>, f: impl Fn(I) + Sync) {
+        if self == Split::Serial || pieces.len() < 2 {
+            return pieces.into_iter().for_each(f);
+        }
+        let pieces: Vec<Mutex<Option<I>>> =
+            pieces.into_iter().map(|p| Mutex::new(Some(p))).collect();
+        self.run(pieces.len(), |i| {
+            let piece = pieces[i]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            piece.into_iter().for_each(&f);
+        });
+    }
+
     /// Calls `f` with the index of each block of `size` elements and the block.
-    pub fn chunks<T: Send>(
-        self,
-        data: &mut [T],
-        size: usize,
-        f: impl Fn(usize, &mut [T]) + Sync + Send,
-    ) {
-        let size = size.max(1);
+    pub fn chunks<T: Send>(self, data: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+        let chunks = data.chunks_mut(size.max(1)).enumerate();
         match self {
-            Split::Parallel if data.len() > size => data
-                .par_chunks_mut(size)
-                .enumerate()
-                .for_each(|(i, chunk)| f(i, chunk)),
-            _ => data
-                .chunks_mut(size)
-                .enumerate()
-                .for_each(|(i, chunk)| f(i, chunk)),
+            Split::Serial => chunks.for_each(|(i, chunk)| f(i, chunk)),
+            Split::Parallel => self.each(chunks.collect(), |(i, chunk)| f(i, chunk)),
         }
     }
 
     /// `f` of every index below `n`, in order.
-    pub fn map<R: Send>(self, n: usize, f: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
-        match self {
-            Split::Parallel if n > 1 => (0..n).into_par_iter().map(f).collect(),
-            _ => (0..n).map(f).collect(),
-        }
+    pub fn map<R: Send>(self, n: usize, f: impl Fn(usize) -> R + Sync) -> Vec<R> {
+        let mut results: Vec<Option<R>> = (0..n).map(|_| None).collect();
+        self.chunks(&mut results, 1, |i, result| result[0] = Some(f(i)));
+        results.into_iter().flatten().collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Certified spectral norms of single layers.
 
+use serde::{Deserialize, Serialize};
+
 use super::dense::Dense;
 use super::rescaling::{LayerScales, Rescaling};
 use super::rounding::frobenius;
@@ -11,7 +13,7 @@ use crate::tensor::simd::{Kernel, dispatch};
 use crate::tensor::tolerance::UNIT_F64;
 
 /// Certified norms of one matrix of a layer, over the layer's input map.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct LayerNorms {
     /// The spectral norm.
     pub norm: Up,

@@ -24,6 +24,7 @@ mod gonon2023;
 mod grid;
 mod houache2025;
 mod interval;
+mod kept_norms;
 mod lagged;
 mod lanczos;
 mod layer_norms;

@@ -53,12 +53,16 @@ fn matrix(setting: &Setting, layer: usize, which: Weights) -> Dense {
     }
 }
 
-/// What products with an inner layer share; of the reference network, what its quantized forms share too.
-pub(super) fn roots(setting: &Setting, inner: usize) -> (Arc<Option<Root>>, Arc<Roots>) {
-    let reference = setting.reference().roots().get(inner, || {
+/// What products of the reference network with an inner layer share.
+fn reference_root(setting: &Setting, inner: usize) -> Arc<Option<Root>> {
+    setting.reference().roots().get(inner, || {
         Arc::new(Root::of(&matrix(setting, inner, Weights::Reference)))
-    });
-    let own = setting.roots().get(inner, || {
+    })
+}
+
+/// What products of the quantized network, and of the change, with an inner layer share.
+pub(super) fn roots(setting: &Setting, inner: usize) -> Arc<Roots> {
+    setting.roots().get(inner, || {
         let [m, q, d] = matrices(setting, inner);
         let change = (!d.is_zero()).then(|| {
             // A power of two moved between the factors of the second part changes nothing, and brings both to one size.
@@ -73,8 +77,7 @@ pub(super) fn roots(setting: &Setting, inner: usize) -> (Arc<Option<Root>>, Arc<
             quantized: Root::of(&q),
             change,
         })
-    });
-    (reference, own)
+    })
 }
 
 /// Bounds on the norms of `W M`, `W' M'` and `W' M' - W M` for layer `layer` over `inner`, or of the layer alone.
@@ -133,8 +136,9 @@ fn after(
 ) -> ByWeights {
     let apart = product_norms(setting, (layer, None));
     let norms = of_layer(setting, inner);
-    let (reference, own) = roots(setting, inner);
-    let tall = LazyCell::new(|| reference.as_ref().as_ref().map(|root| Tall::new(m, root)));
+    let own = roots(setting, inner);
+    let reference = LazyCell::new(|| reference_root(setting, inner));
+    let tall = LazyCell::new(|| (**reference).as_ref().map(|root| Tall::new(m, root)));
     let other = own.quantized.as_ref().map(|root| Tall::new(q, root));
     // W' M' - W M = [W' dW] [dM; M], or dW M where M' is M.
     let change = match &own.change {
@@ -143,7 +147,7 @@ fn after(
             scaled.data.iter_mut().for_each(|x| *x *= factor);
             Tall::new(&Dense::beside(&[q, &scaled]), root)
         }),
-        None => reference.as_ref().as_ref().map(|root| Tall::new(d, root)),
+        None => (**reference).as_ref().map(|root| Tall::new(d, root)),
     };
     // Never above the product of the norms, which is all that is known where a factorization broke down.
     let norm = |tall: Option<&Tall>, weights: Option<&[f64]>, apart: Up| match tall {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::composite::{chain_norm, only_reader};
+use super::kept_norms::{self, ChainKey};
 use super::layer_norms::{LayerNorms, layer_norms};
 use super::product_norm::Root;
 use super::rescaling::{ChannelClasses, Rescaling};
@@ -32,30 +33,55 @@ impl<K: Ord, V: Clone> Memo<K, V> {
         drop(values);
         cell.get_or_init(compute).clone()
     }
+
+    /// What was computed so far.
+    pub fn known(&self) -> Vec<(K, V)>
+    where
+        K: Clone,
+    {
+        let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = values.iter();
+        known
+            .filter_map(|(k, v)| Some((k.clone(), v.get()?.clone())))
+            .collect()
+    }
+
+    /// Stores what was computed before.
+    pub fn learn(&self, known: Vec<(K, V)>) {
+        for (key, value) in known {
+            self.get(key, || value);
+        }
+    }
 }
 
 /// Norms in one parametrization, found when first asked for.
 #[derive(Debug)]
-struct InUnits {
+pub(super) struct InUnits {
     rescaling: Rescaling,
-    layers: Vec<OnceLock<Option<LayerNorms>>>,
-    products: Memo<ProductKey, [Up; 2]>,
+    pub layers: Vec<OnceLock<Option<LayerNorms>>>,
+    pub products: Memo<ProductKey, [Up; 2]>,
     roots: Memo<usize, Arc<Option<Root>>>,
-    chains: Memo<(Vec<usize>, bool), Option<Up>>,
+    pub chains: Memo<ChainKey, Option<Up>>,
     /// The same network's in the units of `spectral-fused-rescaled`.
-    balanced: OnceLock<Arc<Self>>,
+    pub balanced: OnceLock<Arc<Self>>,
 }
 
 impl InUnits {
-    fn new(network: &Network, rescaling: Rescaling) -> Arc<Self> {
-        Arc::new(Self {
+    fn new(network: &Network, rescaling: Rescaling) -> Self {
+        Self {
             rescaling,
             layers: network.nodes.iter().map(|_| OnceLock::new()).collect(),
             products: Memo::default(),
             roots: Memo::default(),
             chains: Memo::default(),
             balanced: OnceLock::new(),
-        })
+        }
+    }
+
+    /// In the units that level the Euclidean norms of rows and columns.
+    pub fn balanced(network: &Network) -> Self {
+        let classes = ChannelClasses::new(network);
+        Self::new(network, balanced(network, &classes))
     }
 }
 
@@ -76,7 +102,7 @@ impl<'a> ReferenceNorms<'a> {
     /// In another parametrization of the same function, and of every quantized form. `rescaling` is one of
     /// this network's.
     pub fn rescaled(network: &'a Network, rescaling: Rescaling) -> Arc<Self> {
-        Self::with(network, InUnits::new(network, rescaling))
+        Self::with(network, Arc::new(InUnits::new(network, rescaling)))
     }
 
     /// With norms found before, of the same network.
@@ -89,6 +115,17 @@ impl<'a> ReferenceNorms<'a> {
         self.network
     }
 
+    /// All that was found so far, for [`ReferenceNorms::learn`] of a later run by the same code on the same network.
+    pub fn found(&self) -> Vec<u8> {
+        kept_norms::bytes(&self.here)
+    }
+
+    /// Takes over what [`ReferenceNorms::found`] gave, to the bit; bytes of another form change nothing. Whether they belong to
+    /// this network and code is the caller's to know.
+    pub fn learn(&self, found: &[u8]) {
+        kept_norms::learn(self.network, &self.here, found);
+    }
+
     /// The parametrization.
     pub fn rescaling(&self) -> &Rescaling {
         &self.here.rescaling
@@ -96,10 +133,10 @@ impl<'a> ReferenceNorms<'a> {
 
     /// The same network in the units that level the Euclidean norms of rows and columns, whatever these are.
     pub(super) fn balanced(&self) -> Arc<Self> {
-        let found = self.here.balanced.get_or_init(|| {
-            let classes = ChannelClasses::new(self.network);
-            InUnits::new(self.network, balanced(self.network, &classes))
-        });
+        let found = self
+            .here
+            .balanced
+            .get_or_init(|| Arc::new(InUnits::balanced(self.network)));
         Self::with(self.network, Arc::clone(found))
     }
 

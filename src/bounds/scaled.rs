@@ -3,6 +3,8 @@
 //! Norm products of deep networks leave the range of f64, so a value is a mantissa times a power of two, and
 //! a vector shares one exponent. Zero is exact: a result is zero only if the exact result is zero.
 
+use serde::{Deserialize, Serialize};
+
 use crate::tensor::tolerance::{UNIT_F64, gamma};
 
 /// Smallest nonzero entry of a normalised [`UpVec`], relative to its largest; smaller ones are rounded up to it.
@@ -38,11 +40,30 @@ fn split(x: f64) -> (f64, i64) {
 }
 
 /// A nonnegative number `mantissa * 2^exponent`; sums, products and powers are rounded upward.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "(u64, i64)", try_from = "(u64, i64)")]
 pub struct Up {
     /// Zero, or in `[1, 2)`.
     mantissa: f64,
     exponent: i64,
+}
+
+impl From<Up> for (u64, i64) {
+    /// The mantissa's bits, and the exponent.
+    fn from(x: Up) -> Self {
+        (x.mantissa.to_bits(), x.exponent)
+    }
+}
+
+impl TryFrom<(u64, i64)> for Up {
+    type Error = &'static str;
+
+    fn try_from((bits, exponent): (u64, i64)) -> Result<Self, Self::Error> {
+        let mantissa = f64::from_bits(bits);
+        let fits = bits == 0 && exponent == 0 || (1.0..2.0).contains(&mantissa);
+        fits.then_some(Self { mantissa, exponent })
+            .ok_or("a mantissa is neither zero nor in [1, 2)")
+    }
 }
 
 impl Up {

@@ -6,13 +6,14 @@ use std::io::Write;
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
-use super::options::{ModelOptions, VariantOptions};
+use super::options::{self, ModelOptions, VariantOptions};
 use super::parametrization::{self, RescaleName};
 use super::sample::SampleOptions;
 use super::table;
 use crate::bounds::a_priori::{BitsNeeded, a_priori};
-use crate::bounds::{self, Domain, Parametrizations, ReferenceNorms, Rescale, Series, Setting};
+use crate::bounds::{self, Domain, Parametrizations, Rescale, Series, Setting};
 use crate::experiment::plan::{Method, Quantize, QuantizerSpec};
+use crate::experiment::subject::kept_norms::KeptNorms;
 use crate::experiment::subject::model::LoadedModel;
 use crate::facts;
 use crate::network::Network;
@@ -54,7 +55,8 @@ impl Args {
         let table = self.variants.required()?;
         let model = self.model.load()?;
         let domain = model.domain();
-        let norms = ReferenceNorms::new(&model.network);
+        let kept = KeptNorms::open(&model, options::kept("bounds").as_deref());
+        let norms = kept.norms();
         let rescale: Rescale = self.rescale.into();
         let parametrizations =
             (rescale != Rescale::None).then(|| Parametrizations::new(&model.network));
@@ -73,7 +75,7 @@ impl Args {
             let on_images = images.as_ref().map(|i| i.bounds(&quantized)).transpose()?;
             let on_images = on_images.unwrap_or_default();
             let quantized = quantized.dequantize(&model.network);
-            let setting = Setting::sharing(&norms, &quantized, &domain)?.rounding(&grids)?;
+            let setting = Setting::sharing(norms, &quantized, &domain)?.rounding(&grids)?;
             let Some(parametrizations) = &parametrizations else {
                 let mut ladder = bounds::standing(bounds::ladder(&setting, only.as_deref()), note)?;
                 ladder.extend(on_images.ladder);
@@ -107,6 +109,7 @@ impl Args {
                 parametrization::print(&mut out, &ladders, &products)?;
             }
         }
+        kept.keep();
         if !self.json {
             for (granularity, needed) in &needed {
                 needed.print(&mut out, &model.network, granularity)?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Outcome;
-use super::options::EngineOptions;
+use super::options::{self, EngineOptions};
 use super::output::{Colour, paint, say};
 use super::progress::Progress;
 use super::signals;
@@ -91,6 +91,7 @@ pub fn with_sweep<T>(
     let reference = CpuEngine::f64(engine.threads)?;
     let stop = signals::stop()?;
     let mut progress = Progress::new();
+    let kept = options::kept("bounds");
     let sweep = Sweep {
         plan,
         written,
@@ -98,6 +99,7 @@ pub fn with_sweep<T>(
         reference: &reference,
         device_reason: selected.reason,
         out,
+        kept: kept.as_deref(),
         stop: &stop,
         on_failure,
     };

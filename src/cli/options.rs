@@ -54,12 +54,17 @@ pub struct EngineOptions {
     pub threads: Option<usize>,
 }
 
+/// The folder of what saves the next run time, of one kind; `None` where there is no cache.
+pub fn kept(kind: &str) -> Option<PathBuf> {
+    let cache = cache::directory(None, |name| std::env::var_os(name));
+    cache.ok().map(|folder| folder.join(kind))
+}
+
 /// How commands use a GPU: compiled kernels stay in the cache, and what is done otherwise than asked is told.
 pub fn gpu_options(memory: Option<usize>) -> GpuOptions {
-    let cache = cache::directory(None, |name| std::env::var_os(name));
     GpuOptions {
         memory: memory.map(|bytes| bytes as u64),
-        kept: cache.ok().map(|folder| folder.join("gpu")),
+        kept: kept("gpu"),
         tell: Some(|what| note!("note: {what}")),
         ..GpuOptions::default()
     }

@@ -12,6 +12,7 @@ pub mod stats;
 pub mod variant;
 
 pub use distribution::{ChannelMoments, Distribution};
+pub use keep::Keep;
 pub use reductions::{Reduced, Reductions, Spread, Taps};
 pub use sample::SampleBound;
 pub use stats::{Exact, TapStats};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::library::Code;
-use crate::engine::keep::Keep;
+use crate::engine::Keep;
 
 /// A compiled kernel.
 #[derive(Clone)]

@@ -1,11 +1,13 @@
 //! A model at work in a sweep: what its cells and studies share, each made once, when it is first asked for.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::calibrating::Calibrating;
 use super::calibration::ImageCalibration;
+use super::kept_norms::KeptNorms;
 use super::model::LoadedModel;
 use super::spread::Spreads;
 use crate::bounds::{Parametrizations, ReferenceNorms};
@@ -35,6 +37,8 @@ pub struct Given<'a> {
     pub store: &'a RunStore,
     /// For quantizers that look at images.
     pub calibrating: &'a Calibrating,
+    /// Folder of what saves the next run time.
+    pub kept: Option<&'a Path>,
     /// Which parts are made here.
     pub share: Share,
     /// The signal that asks to stop; 0 for none.
@@ -65,7 +69,7 @@ pub struct ModelContext<'a> {
     /// Holds the full-precision pass over the images of [`ModelContext::first_in_f64`].
     wide: Option<Box<dyn Runner + 'a>>,
     calibration: Option<ImageCalibration<'a>>,
-    norms: Option<Arc<ReferenceNorms<'a>>>,
+    norms: Option<KeptNorms<'a>>,
     parametrizations: Option<Parametrizations<'a>>,
     /// Of all nodes, where a study asked for them.
     pub(super) spreads: Option<Spreads>,
@@ -191,9 +195,16 @@ impl<'a> ModelContext<'a> {
 
     /// The norms of the full-precision network.
     pub fn norms(&mut self) -> &Arc<ReferenceNorms<'a>> {
-        let network = &self.model.network;
-        self.norms
-            .get_or_insert_with(|| ReferenceNorms::new(network))
+        let (model, folder) = (self.model, self.given.kept);
+        let kept = self
+            .norms
+            .get_or_insert_with(|| KeptNorms::open(model, folder));
+        kept.norms()
+    }
+
+    /// Leaves to the next run what saves it time.
+    pub fn keep(&self) {
+        self.norms.iter().for_each(KeptNorms::keep);
     }
 
     /// The rescalings of the full-precision network.

@@ -7,6 +7,7 @@ pub mod context;
 pub mod diagnosis;
 mod distributing;
 pub mod images;
+pub mod kept_norms;
 pub mod labels;
 pub mod model;
 pub mod naming;

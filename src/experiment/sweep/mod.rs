@@ -44,6 +44,8 @@ pub struct Sweep<'a> {
     pub device_reason: String,
     /// The run directory.
     pub out: Place<'a>,
+    /// Folder of what saves the next run time; without it, nothing is kept.
+    pub kept: Option<&'a Path>,
     /// The signal that asks to stop after the part in flight; 0 for none.
     pub stop: &'a AtomicUsize,
     /// What a cell that cannot be made does to the others.
@@ -225,6 +227,7 @@ impl Sweep<'_> {
             images: &prepared.images,
             store: &prepared.store,
             calibrating: &prepared.calibrating,
+            kept: self.kept,
             share: *share,
             stop: self.stop,
         };
@@ -241,6 +244,7 @@ impl Sweep<'_> {
             pass.cells(Turn::First, &mut context, failures, tell)?;
             pass.batches(&mut context, failures, tell)?;
             pass.cells(Turn::Last, &mut context, failures, tell)?;
+            context.keep();
             if let Some(judging) = judging.as_deref_mut() {
                 tell(Event::Now(format!("{} judging", model.network.name)));
                 for cell in mine.iter().filter(|c| !failures.has(c)) {

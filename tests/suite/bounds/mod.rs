@@ -6,6 +6,7 @@ mod enclosure;
 mod exact;
 mod facts;
 mod grids;
+mod kept_norms;
 mod probabilistic;
 mod rescaling;
 mod soundness;

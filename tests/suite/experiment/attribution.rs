@@ -65,6 +65,7 @@ fn both_parts_add_up_to_what_is_measured() {
         reference: &reference,
         device_reason: "test".into(),
         out: Place::At(&out),
+        kept: None,
         stop: &Default::default(),
         on_failure: quantbound::experiment::sweep::OnFailure::Stop,
     };

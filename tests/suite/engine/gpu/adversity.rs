@@ -382,6 +382,7 @@ fn a_lost_device_leaves_what_is_finished_and_the_next_run_goes_on() {
             reference: &CpuEngine::f64(Some(1)).unwrap(),
             device_reason: "a test".into(),
             out: Place::At(&tiny.path(out)),
+            kept: None,
             stop: &Default::default(),
             on_failure: OnFailure::GoOn,
         };

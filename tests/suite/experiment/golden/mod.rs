@@ -68,6 +68,7 @@ fn sweep_telling(
         reference: &CpuEngine::f64(Some(1)).unwrap(),
         device_reason: "a test".into(),
         out: Place::At(out),
+        kept: None,
         stop: &Default::default(),
         on_failure: quantbound::experiment::sweep::OnFailure::Stop,
     };
@@ -265,6 +266,7 @@ fn labels_that_no_bound_promises_are_counted() {
         reference: &CpuEngine::f64(Some(1)).unwrap(),
         device_reason: "a test".into(),
         out: Place::At(&out),
+        kept: None,
         stop: &Default::default(),
         on_failure: quantbound::experiment::sweep::OnFailure::Stop,
     };

@@ -571,4 +571,19 @@ mod tests {
         assert!(found >= least && found < 4.0 * least, "{found:e}");
         assert!(error.get(1).is_zero());
     }
+
+    /// Entries of two signs, whichever is negative, share nothing of the error and are counted; zero has no sign.
+    #[test]
+    fn entries_of_two_signs_are_told_from_those_of_one() {
+        let x = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5];
+        for (m, q) in [(1.0, -2.0), (-1.0, 2.0), (2.0, -1.0), (-2.0, 1.0)] {
+            let (a, b) = (f64::abs(m), f64::abs(q));
+            let half = |x: &[f64]| [0.0, a * x[1], b * x[2], a * x[1], b * x[2]];
+            let want = [&half(&x[..3])[..], &half(&x[3..]), &[1.0]].concat();
+            assert_eq!(&magnitudes([m, q, q - m], x)[..], want, "{m} and {q}");
+        }
+        for (m, q) in [(1.0, 2.0), (-2.0, -1.0), (0.0, -1.0), (1.0, 0.0)] {
+            assert_eq!(magnitudes([m, q, q - m], x)[10], 0.0, "{m} and {q}");
+        }
+    }
 }

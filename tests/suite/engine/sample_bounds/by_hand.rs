@@ -230,8 +230,10 @@ fn references_that_overflow_have_no_bound() {
     };
     let input = Batch::new(network.input, vec![3.0, 3.0]).unwrap();
     for subject in subjects().into_iter().filter(|s| s.unit != UNIT_F64) {
-        let bounds = evaluate(&subject, &network, &quantized, &input, 0.0);
-        assert!(bounds[0].bound.is_nan(), "{:?}", bounds[0]);
+        for radius in [0.0, 0.25] {
+            let bounds = evaluate(&subject, &network, &quantized, &input, radius);
+            assert!(bounds[0].bound.is_nan(), "{radius}: {:?}", bounds[0]);
+        }
     }
 }
 

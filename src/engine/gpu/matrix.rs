@@ -51,8 +51,7 @@ impl Places {
     }
 }
 
-/// vec4s of output channels per lane of a vector, `Q` in the shader. Twice as many are a third faster, and take a driver
-/// three times as long to compile.
+/// vec4s of output channels per lane of a vector, `Q` in the shader.
 const LANE_C4: usize = 4;
 
 /// Partial results that a run has for these output channels.
@@ -134,7 +133,6 @@ pub fn launches<'w>(
         let workgroups = match blocking {
             Blocking::Registers => workgroups(work.variants * all.div_ceil(ROWS) * chunk.c4),
             Blocking::Lanes => {
-                constants.push(("Q", LANE_C4 as f64));
                 (work.variants * all.div_ceil(VECTOR) * chunk.c4.div_ceil(LANE_C4)) as u64
             }
             Blocking::Tiled => {

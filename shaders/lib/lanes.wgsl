@@ -98,7 +98,7 @@ fn finish_vector(first: Spot, out: u32) {
 // Vec4 q of all places.
 fn finish_column(first: Spot, out: u32, q: u32) {
     // Before anything is stored, that it need not be loaded once more after it.
-    let bias = channels[variant * p.channels_step + min(out + q, p.chunk_c4 - 1u)].bias;
+    let bias = bias_of(variant * p.channels_step + min(out + q, p.chunk_c4 - 1u));
     make_row(first, 0u, out + q, acc[8u * q + 0u], bias);
     make_row(first, 1u, out + q, acc[8u * q + 1u], bias);
     make_row(first, 2u, out + q, acc[8u * q + 2u], bias);

@@ -44,6 +44,10 @@ fn dequantized(word: vec4<u32>, scale: vec4<f32>, zero: vec4<f32>) -> vec4<f32> 
     return (vec4<f32>(code) - zero) * scale;
 }
 
+fn bias_of(channel: u32) -> vec4<f32> {
+    return channels[channel].bias;
+}
+
 fn weight(v: u32, scale: vec4<f32>, zero: vec4<f32>) -> vec4<f32> {
     return dequantized(stored(v), scale, zero);
 }

@@ -20,6 +20,8 @@ struct Params {
     items: u32,
     slots: u32,
     all: u32,
+    // Bits of one stored weight.
+    field: u32,
 }
 
 override KERNEL: u32 = 3u;

@@ -24,6 +24,8 @@ struct Params {
     columns: u32,
     column_first: u32,
     parts: u32,
+    // Bits of one stored weight.
+    field: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -46,6 +46,7 @@ params! {
         slots: u32,
         columns: u32,
         column_first: u32,
+        field: u32,
     }
 }
 
@@ -151,5 +152,6 @@ fn params(
         slots: n.slots,
         columns: n.columns,
         column_first: n.column_first,
+        field: n.field,
     }
 }

@@ -40,6 +40,7 @@ params! {
         columns: u32,
         column_first: u32,
         parts: u32,
+        field: u32,
     }
 }
 
@@ -89,5 +90,6 @@ pub fn params(conv: &Conv, launch: &Launch<'_>, x: Map<'_>, y: Map<'_>, act: Act
         columns: n.columns,
         column_first: n.column_first,
         parts: n.parts,
+        field: n.field,
     }
 }

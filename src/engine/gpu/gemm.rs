@@ -58,6 +58,7 @@ pub fn record(
             columns: n.columns,
             column_first: n.column_first,
             parts: n.parts,
+            field: n.field,
         };
         rec.launch(
             kernel,

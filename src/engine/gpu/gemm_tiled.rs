@@ -25,6 +25,7 @@ params! {
         columns: u32,
         column_first: u32,
         parts: u32,
+        field: u32,
     }
 }
 

@@ -94,6 +94,7 @@ pub struct Numbers {
     pub columns: u32,
     pub column_first: u32,
     pub parts: u32,
+    pub field: u32,
 }
 
 /// A launch for one chunk of weights.
@@ -136,13 +137,14 @@ pub fn launches<'w>(
             columns: word(all_columns),
             column_first: word(column_first),
             parts: word(parts),
+            field: weights.field,
         };
         column_first += columns(blocking, chunk);
         let first = Work {
             measured: work.measured.filter(|_| parts == 1),
             ..work
         };
-        let mut constants = vec![("FIELD", f64::from(weights.field)), first.constant()];
+        let mut constants = vec![weights.constant(gpu), first.constant()];
         let workgroups = match blocking {
             Blocking::Registers => workgroups(work.variants * all.div_ceil(ROWS) * chunk.c4),
             Blocking::Lanes => {

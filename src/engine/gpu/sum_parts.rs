@@ -27,6 +27,7 @@ params! {
         columns: u32,
         column_first: u32,
         parts: u32,
+        field: u32,
     }
 }
 
@@ -73,6 +74,7 @@ pub fn record(
         columns: n.columns,
         column_first: n.column_first,
         parts: n.parts,
+        field: n.field,
     };
     let rows = (n.places as usize).div_ceil(PLACES);
     rec.launch(

@@ -44,6 +44,8 @@ struct Params {
     slots: u32,
     columns: u32,
     column_first: u32,
+    // Bits of one stored weight.
+    field: u32,
 }
 
 // True when the output channels of one vec4 may read different input channels.

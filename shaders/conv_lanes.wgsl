@@ -38,6 +38,10 @@ struct Params {
     slots: u32,
     columns: u32,
     column_first: u32,
+    // Parts that sums are cut into: 1 here.
+    parts: u32,
+    // Bits of one stored weight.
+    field: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -39,6 +39,10 @@ struct Params {
     slots: u32,
     columns: u32,
     column_first: u32,
+    // Parts that sums are cut into.
+    parts: u32,
+    // Bits of one stored weight.
+    field: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -63,11 +67,14 @@ fn aim() {
     }
 }
 
-fn begin(first: u32, lane: u32) {
-    row = 0u;
-    rows_left = p.in_c4;
-    down = 0u;
-    right = 0u;
+fn begin(first: u32, step: u32, lane: u32) {
+    let steps = (p.in_c4 + STEP - 1u) / STEP;
+    let tap = step / steps;
+    let k = step % steps * STEP;
+    row = tap * p.in_c4 + k;
+    rows_left = p.in_c4 - k;
+    down = tap / p.kernel_w * p.dilation_h;
+    right = tap % p.kernel_w * p.dilation_w;
     for (var i = 0u; i < P; i++) {
         let pixel = variant * p.pixels + pixel_of(spot(first + brought(i, lane)));
         let line = pixel / p.out_w;
@@ -109,15 +116,5 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let item = workgroup_of(group, groups);
-    let across = columns();
-    let rows = (p.places + 4u * P * DOWN - 1u) / (4u * P * DOWN);
-    variant = item / across / rows;
-    if (variant >= p.variants) {
-        return;
-    }
-    let first = item / across % rows * 4u * P * DOWN;
-    let first_out = item % across * 8u * Q;
-    multiply(first, first_out, p.chunk_c4, p.kernel_h * p.kernel_w * ((p.in_c4 + STEP - 1u) / STEP), lane);
-    finish_tile(first, first_out, lane);
+    make_tile(workgroup_of(group, groups), p.kernel_h * p.kernel_w * ((p.in_c4 + STEP - 1u) / STEP), lane);
 }

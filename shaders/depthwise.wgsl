@@ -26,6 +26,8 @@ struct Params {
     // Invocations per image; `images` are of one variant, `all` those of all of them.
     items: u32,
     all: u32,
+    // Bits of one stored weight.
+    field: u32,
 }
 
 // Horizontal step of a dense kernel 3 wide, which then loads each column once; 0 for any other geometry.

@@ -20,6 +20,8 @@ struct Params {
     items: u32,
     slots: u32,
     all: u32,
+    // Bits of one stored weight.
+    field: u32,
 }
 
 override KERNEL: u32 = 3u;
@@ -38,8 +40,20 @@ override RIGHT: bool = true;
 
 var<private> acc: array<vec4<f32>, 16>;
 var<private> taps: array<vec4<f32>, 25>;
+// Where tap 0 is, and the parameters of all.
+var<private> place: u32;
+var<private> scale: vec4<f32>;
+var<private> zero: vec4<f32>;
 // One row of x.
 var<private> cells: array<vec4<f32>, 11>;
+
+// Loads row a of the taps.
+fn load_taps(a: u32) {
+    for (var b = 0u; b < KERNEL; b++) {
+        let i = a * KERNEL + b;
+        taps[i] = weight(place + i * p.c4, scale, zero);
+    }
+}
 
 // What row i of x, counted from the topmost that is read, adds to row t of y.
 fn add_line(t: u32, i: u32) {
@@ -70,6 +84,10 @@ fn line(i: u32, row: u32, at: u32, left: u32, interior: bool) {
                     cells[j] = select(vec4<f32>(0.0), cells[j], left + j < p.in_w);
                 }
             }
+        }
+        // Taps that one row of y alone reads are not kept longer than that.
+        if (TALL == 1u) {
+            load_taps(i);
         }
         add_line(0u, i);
         add_line(1u, i);
@@ -129,8 +147,13 @@ fn make_block(image: u32, item: u32) {
     for (var i = 0u; i < WIDE * TALL; i++) {
         acc[i] = channel.bias;
     }
-    for (var i = 0u; i < KERNEL * KERNEL; i++) {
-        taps[i] = weight(variant * p.weights_step + i * p.c4 + c, channel.scale, channel.zero);
+    place = variant * p.weights_step + c;
+    scale = channel.scale;
+    zero = channel.zero;
+    if (TALL > 1u) {
+        for (var a = 0u; a < KERNEL; a++) {
+            load_taps(a);
+        }
     }
     // Rows and columns above and left of the map wrap to large ones, and back where a pixel is inside.
     let top = row * STRIDE - p.pad_top;

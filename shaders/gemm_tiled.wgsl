@@ -26,6 +26,10 @@ struct Params {
     slots: u32,
     columns: u32,
     column_first: u32,
+    // Parts that sums are cut into.
+    parts: u32,
+    // Bits of one stored weight.
+    field: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -35,9 +39,9 @@ struct Params {
 // The first vec4 of each pixel that this lane brings.
 var<private> base: array<u32, 2>;
 
-fn begin(first: u32, lane: u32) {
-    row = 0u;
-    rows_left = p.in_c4;
+fn begin(first: u32, step: u32, lane: u32) {
+    row = step * STEP;
+    rows_left = p.in_c4 - row;
     for (var i = 0u; i < P; i++) {
         base[i] = (variant * p.pixels + pixel_of(spot(first + brought(i, lane)))) * p.in_c4;
     }
@@ -63,15 +67,5 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let item = workgroup_of(group, groups);
-    let across = columns();
-    let rows = (p.places + 4u * P * DOWN - 1u) / (4u * P * DOWN);
-    variant = item / across / rows;
-    if (variant >= p.variants) {
-        return;
-    }
-    let first = item / across % rows * 4u * P * DOWN;
-    let first_out = item % across * 8u * Q;
-    multiply(first, first_out, p.chunk_c4, (p.in_c4 + STEP - 1u) / STEP, lane);
-    finish_tile(first, first_out, lane);
+    make_tile(workgroup_of(group, groups), (p.in_c4 + STEP - 1u) / STEP, lane);
 }

@@ -1,8 +1,8 @@
 // The core of a tiled matrix product: DOWN x 8 lanes make 4 P DOWN pixels x 32 Q output channels, each lane 4 P x 4 Q of
-// them, from two tiles of workgroup memory that are filled and read by turns. Needs weights and measure.
+// them, from two tiles of workgroup memory that are filled and read by turns. Needs weights, measure and runs.
 //
 // The kernel says where its pixels' values are. In one step all lanes are at the same place, `row` of the weights' rows
-// of input channel vec4s, with `rows_left` rows from there on that belong together: `begin` finds the first, `fetch(i, k)`
+// of input channel vec4s, with `rows_left` rows from there on that belong together: `begin` finds those of a step, `fetch(i, k)`
 // is the vec4 of row `row + k` of this lane's pixel i, `present(i, k)` whether it is there at all, `advance` goes on to
 // the next step.
 
@@ -12,6 +12,11 @@ override Q: u32 = 2u;
 
 // Lanes of a workgroup: 64, or 128 with Q = 2.
 override LANES: u32 = 64u;
+
+// Whether a workgroup adds up the products of some steps alone. Such sums are stored as they are,
+// [part][variant][pixel][chunk_c4], and sum_parts makes outputs of them.
+override SPLIT: bool = false;
+
 override DOWN: u32 = LANES / 8u;
 // Weight vec4s that a lane brings per step.
 override W: u32 = 64u * Q / LANES;
@@ -112,10 +117,10 @@ fn add_products(x_at: u32, w_at: u32) {
     }
 }
 
-// Sums up the products of all `steps` steps for the pixels from `first` and the vec4s of output channels from
-// `first_out` on.
-fn multiply(first: u32, first_out: u32, chunk_c4: u32, steps: u32, lane: u32) {
-    begin(first, lane);
+// Sums up the products of the steps from `start` to before `end` for the pixels from `first` and the vec4s of output
+// channels from `first_out` on.
+fn multiply(first: u32, first_out: u32, chunk_c4: u32, start: u32, end: u32, lane: u32) {
+    begin(first, start, lane);
     for (var i = 0u; i < 4u * P * Q; i++) {
         acc[i] = vec4<f32>(0.0);
     }
@@ -131,10 +136,10 @@ fn multiply(first: u32, first_out: u32, chunk_c4: u32, steps: u32, lane: u32) {
     put(0u, lane, bring(lane, chunk_c4));
     workgroupBarrier();
     var turn = 0u;
-    for (var step = 1u; step <= steps; step++) {
+    for (var step = start + 1u; step <= end; step++) {
         // The next step's values are on their way while this one's are multiplied. Behind the last step the last one's
         // come once more, and nothing reads them.
-        if (step < steps) {
+        if (step < end) {
             advance();
         }
         let b = bring(lane, chunk_c4);
@@ -159,13 +164,51 @@ fn columns() -> u32 {
     return (p.chunk_c4 + 8u * Q - 1u) / (8u * Q);
 }
 
+// All that a workgroup does; the layer takes `steps` steps.
+fn make_tile(item: u32, steps: u32, lane: u32) {
+    let across = columns();
+    let rows = (p.places + 4u * P * DOWN - 1u) / (4u * P * DOWN);
+    let first = item / across % rows * 4u * P * DOWN;
+    let first_out = item % across * 8u * Q;
+    variant = item / across / rows;
+    if (!SPLIT) {
+        if (variant < p.variants) {
+            multiply(first, first_out, p.chunk_c4, 0u, steps, lane);
+            finish_tile(first, first_out, lane);
+        }
+        return;
+    }
+    let part = variant / p.variants;
+    variant = variant % p.variants;
+    if (part < p.parts) {
+        multiply(first, first_out, p.chunk_c4, part * steps / p.parts, (part + 1u) * steps / p.parts, lane);
+        store_sums(part, first, first_out, lane);
+    }
+}
+
+// Stores the sums of a part.
+fn store_sums(part: u32, first: u32, first_out: u32, lane: u32) {
+    for (var g = 0u; g < P; g++) {
+        let s = spot(first + made(4u * g, lane));
+        for (var q = 0u; q < Q; q++) {
+            let out = first_out + q * 8u + lane % 8u;
+            for (var r = 0u; r < 4u; r++) {
+                let here = onward(s, r);
+                if (is_pixel(here) && out < p.chunk_c4) {
+                    y[sum_at(part, here, out)] = acc[(q * P + g) * 4u + r];
+                }
+            }
+        }
+    }
+}
+
 // Stores what the lanes made, and reduces it by runs of 4 places and 8 vec4s of output channels, whatever the tile.
 fn finish_tile(first: u32, first_out: u32, lane: u32) {
     for (var g = 0u; g < P; g++) {
         let s = spot(first + made(4u * g, lane));
         for (var q = 0u; q < Q; q++) {
             let out = first_out + q * 8u + lane % 8u;
-            let bias = channels[variant * p.channels_step + min(out, p.chunk_c4 - 1u)].bias;
+            let bias = bias_of(variant * p.channels_step + min(out, p.chunk_c4 - 1u));
             forget();
             for (var r = 0u; r < 4u; r++) {
                 let here = onward(s, r);
@@ -178,24 +221,4 @@ fn finish_tile(first: u32, first_out: u32, lane: u32) {
             }
         }
     }
-}
-
-// Keeps what the 8 lanes that share their places saw, as one; all lanes must ask. The tiles of x have had their use.
-fn keep_run(s: Spot, column: u32, lane: u32) {
-    var mine = folded();
-    tile_x[2u * lane] = vec4<f32>(mine.worst, mine.sum_sq, mine.sum_abs, mine.ref_max);
-    // Halves of an index are whole numbers that f32 has.
-    let half = vec2<f32>(f32(mine.at >> 16u), f32(mine.at & 0xffffu));
-    tile_x[2u * lane + 1u] = vec4<f32>(mine.ref_sum_sq, half, f32(mine.non_finite));
-    workgroupBarrier();
-    if (lane % 8u == 0u && is_pixel(s) && column * 8u < p.chunk_c4) {
-        for (var i = 1u; i < 8u; i++) {
-            let a = tile_x[2u * (lane + i)];
-            let b = tile_x[2u * (lane + i) + 1u];
-            let at = u32(b.y) << 16u | u32(b.z);
-            mine = merge(mine, Stats(a.x, at, a.y, a.z, a.w, b.x, u32(b.w)));
-        }
-        keep(slot_of(s, column), mine);
-    }
-    workgroupBarrier();
 }

@@ -41,6 +41,11 @@ impl Keep {
         (bytes == self.hash(&contents)).then_some(contents)
     }
 
+    /// Whether there is such a file, damaged or not.
+    pub fn is_there(&self) -> bool {
+        self.file.exists()
+    }
+
     /// Keeps `contents`: the file is there whole, or as it was.
     pub fn write(&self, contents: &[u8]) -> io::Result<()> {
         if let Some(folder) = self.file.parent() {
@@ -76,7 +81,7 @@ mod tests {
     fn what_is_damaged_or_of_another_kind_is_absent() {
         let folder = std::env::temp_dir().join(format!("quantbound-keep-{}", std::process::id()));
         let keep = Keep::new(&folder.join("inner"), "code", "driver 1");
-        assert_eq!(keep.read(), None);
+        assert_eq!((keep.read(), keep.is_there()), (None, false));
         keep.write(b"compiled").unwrap();
         assert_eq!(keep.read().as_deref(), Some(&b"compiled"[..]));
         keep.write(b"").unwrap();
@@ -90,7 +95,7 @@ mod tests {
         let whole = fs::read(&keep.file).unwrap();
         for cut in [0, 5, HASH, whole.len() - 1] {
             fs::write(&keep.file, &whole[..cut]).unwrap();
-            assert_eq!(keep.read(), None, "{cut} bytes");
+            assert_eq!((keep.read(), keep.is_there()), (None, true), "{cut} bytes");
         }
         let mut flipped = whole.clone();
         *flipped.last_mut().unwrap() ^= 1;

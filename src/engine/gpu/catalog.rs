@@ -5,6 +5,7 @@ use super::{
     add, channels, collect, compare, concat, conv, conv_lanes, conv_tiled, depthwise,
     depthwise_block, extent, flatten, function, gemm, gemm_lanes, gemm_tiled, global_pool,
     histogram, moments, pool, probe_copy, probe_fma, product, quantize, response_norm, sample,
+    sum_parts,
 };
 
 /// Every kernel.
@@ -36,5 +37,6 @@ pub fn kernels() -> Vec<&'static Code> {
         &quantize::KERNEL.code,
         &response_norm::KERNEL.code,
         &sample::KERNEL.code,
+        &sum_parts::KERNEL.code,
     ]
 }

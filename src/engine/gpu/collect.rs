@@ -25,9 +25,9 @@ pub static KERNEL: Kernel<Params> = Kernel::new(
 
 /// Partial results that one workgroup merges; `LANES * STEPS` in the shader.
 const CHUNK: usize = 64 * 16;
-/// Longest chain of f32 additions behind a collected sum: the longest of a kernel (64 in a lane, 2 across components), 16
-/// steps, 64 lanes as a tree.
-pub const CHAIN: usize = 64 + 2 + 16 + 6;
+/// Longest chain of f32 additions behind a collected sum: the longest of a kernel (32 in a lane of `gemm_lanes`, 2 across
+/// components), 16 steps, 64 lanes as a tree.
+pub const CHAIN: usize = 32 + 2 + 16 + 6;
 
 /// Results that are left of an image's `partials`.
 pub fn chunks(partials: usize) -> usize {

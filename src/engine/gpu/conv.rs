@@ -7,7 +7,7 @@ use super::matrix::{self, Launch};
 use super::pass::Recorder;
 use super::weights::LayerWeights;
 use super::work::Work;
-use super::{conv_lanes, conv_tiled};
+use super::{conv_lanes, conv_tiled, sum_parts};
 use crate::engine::EngineError;
 use crate::network::{Activation, Conv};
 
@@ -46,6 +46,7 @@ params! {
         slots: u32,
         columns: u32,
         column_first: u32,
+        field: u32,
     }
 }
 
@@ -77,7 +78,7 @@ pub fn record(
     work: Work<'_>,
 ) -> Result<(), EngineError> {
     let blocking = blocking(rec.gpu, conv);
-    let (reference, partials) = work.buffers(x.buffer, rec.spare);
+    let (reference, partials) = work.product_buffers(x.buffer, rec.spare);
     for launch in matrix::launches(rec.gpu, blocking, weights, y, work) {
         let chunk = launch.chunk;
         let buffers = [
@@ -86,7 +87,7 @@ pub fn record(
             &chunk.weights,
             &chunk.channels,
             reference,
-            y.buffer,
+            work.target(y.buffer),
             partials,
         ];
         let groups = launch.workgroups;
@@ -102,6 +103,7 @@ pub fn record(
                 _ => &conv_tiled::KERNEL,
             };
             rec.launch(kernel, &launch.constants, &params, &buffers, groups)?;
+            sum_parts::record(rec, &launch, y, act, work)?;
         }
     }
     Ok(())
@@ -150,5 +152,6 @@ fn params(
         slots: n.slots,
         columns: n.columns,
         column_first: n.column_first,
+        field: n.field,
     }
 }

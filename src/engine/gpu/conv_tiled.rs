@@ -1,7 +1,9 @@
 //! Ungrouped convolution as an implicit matrix product, tiled in workgroup memory.
 
 use super::kernels::{Map, activation, word};
-use super::library::{ACTIVATION, FINITE, GRID, Kernel, MEASURE, STATS, TILE, WEIGHTS, params};
+use super::library::{
+    ACTIVATION, FINITE, GRID, Kernel, MEASURE, RUNS, STATS, TILE, WEIGHTS, params,
+};
 use super::matrix::Launch;
 use crate::network::{Activation, Conv};
 
@@ -37,13 +39,17 @@ params! {
         slots: u32,
         columns: u32,
         column_first: u32,
+        parts: u32,
+        field: u32,
     }
 }
 
 /// `conv_tiled.wgsl`
 pub static KERNEL: Kernel<Params> = Kernel::new(
     "conv_tiled",
-    &[FINITE, ACTIVATION, GRID, STATS, WEIGHTS, MEASURE, TILE],
+    &[
+        FINITE, ACTIVATION, GRID, STATS, WEIGHTS, MEASURE, TILE, RUNS,
+    ],
     include_str!("../../../shaders/conv_tiled.wgsl"),
     5,
 )
@@ -83,5 +89,7 @@ pub fn params(conv: &Conv, launch: &Launch<'_>, x: Map<'_>, y: Map<'_>, act: Act
         slots: n.slots,
         columns: n.columns,
         column_first: n.column_first,
+        parts: n.parts,
+        field: n.field,
     }
 }

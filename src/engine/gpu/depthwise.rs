@@ -34,6 +34,7 @@ params! {
         channels_step: u32,
         items: u32,
         all: u32,
+        field: u32,
     }
 }
 
@@ -92,7 +93,7 @@ pub fn record(
     };
     let (reference, partials) = work.buffers(x.buffer, rec.spare);
     let constants = [
-        ("FIELD", f64::from(weights.field)),
+        weights.constant(rec.gpu),
         ("STEP_W", step),
         work.constant(),
         work.several(),
@@ -119,6 +120,7 @@ pub fn record(
             channels_step: word(chunk.channels_step),
             items: word(items),
             all: word(y.images),
+            field: weights.field,
         };
         rec.launch(
             &KERNEL,

@@ -26,6 +26,7 @@ params! {
         items: u32,
         slots: u32,
         all: u32,
+        field: u32,
     }
 }
 
@@ -121,7 +122,7 @@ pub fn record(
     let (items, slots) = (block.items(y.shape), block.partials(y.shape));
     let (reference, partials) = work.buffers(x.buffer, rec.spare);
     let mut constants = block.constants();
-    constants.push(("FIELD", f64::from(weights.field)));
+    constants.push(weights.constant(rec.gpu));
     constants.push(("ACTIVATION", f64::from(activation(act))));
     constants.push(work.constant());
     constants.push(work.several());
@@ -141,6 +142,7 @@ pub fn record(
             items: word(items),
             slots: word(slots),
             all: word(y.images),
+            field: weights.field,
         };
         rec.launch(
             &KERNEL,

@@ -1,5 +1,6 @@
 //! One opened adapter: its queue and memory, waiting for it, and errors turned into [`EngineError`]s.
 
+use std::path::PathBuf;
 use std::sync::mpsc::TryRecvError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use super::library::Code;
 use super::memory;
 pub use super::options::Blocking;
 use super::options::GpuOptions;
-use super::pipelines::{Pipeline, Pipelines};
+use super::pipelines::{self, Pipeline, Pipelines};
 use super::profile::{Profiler, Timed};
 use super::progress::Submitted;
 use super::tile::Tile;
@@ -37,6 +38,14 @@ pub struct Gpu {
     pub blocking: Blocking,
     /// The tile of matrix products, whatever the layer.
     pub tile: Option<Tile>,
+    /// The parts of the sums of matrix products, whatever the layer.
+    pub parts: Option<usize>,
+    /// Whether their tiles are chosen by timing them.
+    pub tuned: bool,
+    /// Folder where what was found stays from run to run.
+    pub kept: Option<PathBuf>,
+    /// Adapter and driver, in words that tell them from all others.
+    pub driver: String,
     /// Bound where a kernel writes nothing.
     pub spare: wgpu::Buffer,
     /// Whether variants run one by one and are reduced in passes of their own.
@@ -105,7 +114,11 @@ impl Gpu {
         let blocking = blocking(&summary, has.contains(SUBGROUP), options.blocking)?;
         let mut required_features = has & STORED_PIPELINES;
         required_features.set(SUBGROUP, blocking == Blocking::Lanes);
-        required_features.set(STAMPS, options.profile);
+        let tuned = options.timed.unwrap_or(!summary.is_software())
+            && blocking == Blocking::Tiled
+            && options.tile.is_none()
+            && has.contains(STAMPS);
+        required_features.set(STAMPS, options.profile || tuned);
         if options.profile && !has.contains(STAMPS) {
             return Err(EngineError::Device {
                 device: summary.name,
@@ -138,11 +151,10 @@ impl Gpu {
             usage: wgpu::BufferUsages::STORAGE,
             mapped_at_creation: false,
         });
-        let stored = options
-            .kept
-            .filter(|_| required_features.contains(STORED_PIPELINES));
-        let pipelines = match stored {
-            Some(folder) => Pipelines::stored(&device, &folder, &adapter.get_info()),
+        let driver = pipelines::driver(&adapter.get_info());
+        let stores = required_features.contains(STORED_PIPELINES);
+        let pipelines = match options.kept.as_ref().filter(|_| stores) {
+            Some(folder) => Pipelines::stored(&device, folder, &driver),
             None => Pipelines::default(),
         };
         let cap = limits.max_storage_buffer_binding_size & !255;
@@ -157,6 +169,10 @@ impl Gpu {
                 .min(limits.max_compute_workgroups_per_dimension),
             blocking,
             tile: options.tile,
+            parts: options.parts,
+            tuned,
+            kept: options.kept,
+            driver,
             spare,
             separate: options.separate,
             profiler: options.profile.then(Profiler::default),
@@ -325,10 +341,18 @@ impl Gpu {
 
     /// The launches since the last call, in order, and their times; none without [`GpuOptions::profile`].
     pub fn timed(&self) -> Result<Vec<Timed>, EngineError> {
+        match &self.profiler {
+            Some(profiler) => self.times(profiler, &Submitted::default()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The launches that a profiler has seen in `work` since the last call.
+    pub fn times(&self, profiler: &Profiler, work: &Submitted) -> Result<Vec<Timed>, EngineError> {
         let mut times = Vec::new();
         let tick = 1e-9 * f64::from(self.queue.get_timestamp_period());
-        for waiting in self.profiler.iter().flat_map(Profiler::take) {
-            let spans = self.read(&waiting.stamps, &Submitted::default(), |bytes| {
+        for waiting in profiler.take() {
+            let spans = self.read(&waiting.stamps, work, |bytes| {
                 let stamps: &[[u64; 2]] = bytemuck::cast_slice(bytes);
                 let span = |&[start, end]: &[u64; 2]| tick * end.saturating_sub(start) as f64;
                 stamps.iter().map(span).collect::<Vec<_>>()

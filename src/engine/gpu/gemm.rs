@@ -8,7 +8,7 @@ use super::library::{ACTIVATION, FINITE, GRID, Kernel, MEASURE, ROWS, STATS, WEI
 use super::pass::Recorder;
 use super::weights::LayerWeights;
 use super::work::Work;
-use super::{gemm_lanes, matrix};
+use super::{gemm_lanes, matrix, sum_parts};
 use crate::engine::EngineError;
 use crate::network::Activation;
 
@@ -36,7 +36,7 @@ pub fn record(
         Blocking::Lanes => &gemm_lanes::KERNEL,
         Blocking::Tiled => &gemm_tiled::KERNEL,
     };
-    let (reference, partials) = work.buffers(x.buffer, rec.spare);
+    let (reference, partials) = work.product_buffers(x.buffer, rec.spare);
     for launch in matrix::launches(rec.gpu, blocking, weights, y, work) {
         let (n, chunk) = (launch.numbers, launch.chunk);
         let params = Params {
@@ -57,6 +57,8 @@ pub fn record(
             slots: n.slots,
             columns: n.columns,
             column_first: n.column_first,
+            parts: n.parts,
+            field: n.field,
         };
         rec.launch(
             kernel,
@@ -68,11 +70,12 @@ pub fn record(
                 &chunk.weights,
                 &chunk.channels,
                 reference,
-                y.buffer,
+                work.target(y.buffer),
                 partials,
             ],
             launch.workgroups,
         )?;
+        sum_parts::record(rec, &launch, y, act, work)?;
     }
     Ok(())
 }

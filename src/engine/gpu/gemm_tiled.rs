@@ -1,6 +1,8 @@
 //! Matrix product over pixels, tiled in workgroup memory.
 
-use super::library::{ACTIVATION, FINITE, GRID, Kernel, MEASURE, STATS, TILE, WEIGHTS, params};
+use super::library::{
+    ACTIVATION, FINITE, GRID, Kernel, MEASURE, RUNS, STATS, TILE, WEIGHTS, params,
+};
 
 params! {
     /// Uniforms of `gemm.wgsl`, and of the other kinds of the same product.
@@ -22,13 +24,17 @@ params! {
         slots: u32,
         columns: u32,
         column_first: u32,
+        parts: u32,
+        field: u32,
     }
 }
 
 /// `gemm_tiled.wgsl`
 pub static KERNEL: Kernel<Params> = Kernel::new(
     "gemm_tiled",
-    &[FINITE, ACTIVATION, GRID, STATS, WEIGHTS, MEASURE, TILE],
+    &[
+        FINITE, ACTIVATION, GRID, STATS, WEIGHTS, MEASURE, TILE, RUNS,
+    ],
     include_str!("../../../shaders/gemm_tiled.wgsl"),
     5,
 )

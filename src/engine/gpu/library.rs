@@ -43,7 +43,9 @@ parts! {
     ROWS = "rows";
     /// Matrix products in vectors of 8 lanes; needs [`WEIGHTS`] and [`MEASURE`].
     LANES = "lanes";
-    /// Matrix products tiled in workgroup memory; needs [`WEIGHTS`] and [`MEASURE`].
+    /// Ends of workgroups that make runs of 4 places x 8 vec4s; needs [`MEASURE`].
+    RUNS = "runs";
+    /// Matrix products tiled in workgroup memory; needs [`WEIGHTS`], [`MEASURE`] and [`RUNS`].
     TILE = "tile";
 }
 

@@ -51,8 +51,7 @@ impl Places {
     }
 }
 
-/// vec4s of output channels per lane of a vector, `Q` in the shader. Twice as many are a third faster, and take a driver
-/// three times as long to compile.
+/// vec4s of output channels per lane of a vector, `Q` in the shader.
 const LANE_C4: usize = 4;
 
 /// Partial results that a run has for these output channels.
@@ -74,6 +73,12 @@ pub fn partials(blocking: Blocking, weights: &LayerWeights, pixels: usize) -> us
     Places::measured(blocking, pixels).runs() * all_columns(blocking, weights)
 }
 
+/// Bytes of the sums of a product that is made in parts.
+pub fn sums(parts: usize, weights: &LayerWeights, y: Map<'_>) -> Option<u64> {
+    let widest = weights.chunks.iter().map(|c| c.c4).max()?;
+    (parts > 1).then_some((16 * parts * y.pixels() * widest) as u64)
+}
+
 /// The uniforms that all matrix products have, for one chunk of weights.
 #[derive(Clone, Copy)]
 pub struct Numbers {
@@ -88,6 +93,8 @@ pub struct Numbers {
     pub slots: u32,
     pub columns: u32,
     pub column_first: u32,
+    pub parts: u32,
+    pub field: u32,
 }
 
 /// A launch for one chunk of weights.
@@ -114,6 +121,7 @@ pub fn launches<'w>(
     };
     let all = pixels / places.image_pixels * places.padded;
     let all_columns = all_columns(blocking, weights);
+    let parts = work.split.map_or(1, |split| split.parts);
     let mut column_first = 0;
     let launch = |chunk: &'w Chunk| {
         let numbers = Numbers {
@@ -128,20 +136,28 @@ pub fn launches<'w>(
             slots: word(places.runs() * all_columns),
             columns: word(all_columns),
             column_first: word(column_first),
+            parts: word(parts),
+            field: weights.field,
         };
         column_first += columns(blocking, chunk);
-        let mut constants = vec![("FIELD", f64::from(weights.field)), work.constant()];
+        let first = Work {
+            measured: work.measured.filter(|_| parts == 1),
+            ..work
+        };
+        let mut constants = vec![weights.constant(gpu), first.constant()];
         let workgroups = match blocking {
             Blocking::Registers => workgroups(work.variants * all.div_ceil(ROWS) * chunk.c4),
             Blocking::Lanes => {
-                constants.push(("Q", LANE_C4 as f64));
                 (work.variants * all.div_ceil(VECTOR) * chunk.c4.div_ceil(LANE_C4)) as u64
             }
             Blocking::Tiled => {
-                let choose = || Tile::choose(work.variants * all, chunk.c4);
-                let tile = gpu.tile.unwrap_or_else(choose);
+                let choose = || Tile::choose(work.variants * all, chunk.c4, parts);
+                let tile = gpu.tile.or(work.tile).unwrap_or_else(choose);
                 constants.extend(tile.constants());
-                work.variants as u64 * tile.workgroups(all, chunk.c4)
+                if parts > 1 {
+                    constants.push(("SPLIT", 1.0));
+                }
+                (parts * work.variants) as u64 * tile.workgroups(all, chunk.c4)
             }
         };
         Launch {

@@ -60,12 +60,26 @@ pub fn all_maps(network: &Network) -> u64 {
     shapes.map(|s| layout::bytes(s, 1)).sum()
 }
 
+/// Bytes of the largest sums in parts that one image's nodes have.
+pub fn sums(network: &Network, parts: &[usize]) -> u64 {
+    let nodes = network.nodes.iter().zip(parts);
+    let sums = nodes.filter(|(_, parts)| **parts > 1);
+    let bytes = sums.map(|(node, parts)| *parts as u64 * layout::bytes(node.shape, 1));
+    bytes.max().unwrap_or(0)
+}
+
 /// Images whose maps fit what a kernel can see of one buffer, and the bytes set aside for maps.
 ///
 /// # Errors
 /// [`EngineError::Unsupported`] where one image's map is larger than a kernel can see.
-pub fn most_images(network: &Network, limit: u64, maps: u64) -> Result<usize, EngineError> {
-    let mut most = MOST_IMAGES;
+pub fn most_images(
+    network: &Network,
+    parts: &[usize],
+    limit: u64,
+    maps: u64,
+) -> Result<usize, EngineError> {
+    let sums = sums(network, parts);
+    let mut most = MOST_IMAGES.min(limit / sums.max(1));
     let values = std::iter::once(("input", network.input));
     for (name, shape) in values.chain(network.nodes.iter().map(|n| (n.name.as_str(), n.shape))) {
         let bytes = layout::bytes(shape, 1);
@@ -81,7 +95,7 @@ pub fn most_images(network: &Network, limit: u64, maps: u64) -> Result<usize, En
         most = most.min(limit / bytes.max(1));
     }
     // Every map twice: kept by the reference pass or a trace, and live in a variant pass.
-    let each = 2 * all_maps(network) - layout::bytes(network.input, 1);
+    let each = 2 * all_maps(network) - layout::bytes(network.input, 1) + sums;
     Ok(most.min(maps / each).max(1) as usize)
 }
 

@@ -22,6 +22,11 @@ pub struct GpuOptions {
     pub blocking: Option<Blocking>,
     /// The tile of [`Blocking::Tiled`], whatever the layer.
     pub tile: Option<Tile>,
+    /// Into how many parts [`Blocking::Tiled`] cuts every sum that has so many steps, whatever the layer.
+    pub parts: Option<usize>,
+    /// Whether the tiles of [`Blocking::Tiled`] are chosen by timing them; by default on what is no processor and has time
+    /// stamps.
+    pub timed: Option<bool>,
     /// Variants one by one, each reduced in passes of its own over memory: what fusing is compared with.
     pub separate: bool,
     /// Takes the time of every launch, for [`super::GpuEngine::timed`]; refused by adapters without time stamps.

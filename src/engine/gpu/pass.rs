@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::device::Gpu;
 use super::library::{Kernel, Params};
 use super::pipelines::Pipeline;
-use super::profile::{Launched, MOST_LAUNCHES};
+use super::profile::{Launched, MOST_LAUNCHES, Profiler};
 use super::progress::{Span, Submitted};
 use crate::engine::EngineError;
 
@@ -31,6 +31,7 @@ pub struct Recorder<'g> {
     pub spare: &'g wgpu::Buffer,
     /// The node that launches are for, for their times, and its name.
     node: Option<(usize, String)>,
+    profiler: Option<&'g Profiler>,
     launches: Vec<Launch>,
     uniforms: Vec<u8>,
     span: Span,
@@ -44,10 +45,19 @@ impl<'g> Recorder<'g> {
             gpu,
             spare: &gpu.spare,
             node: None,
+            profiler: gpu.profiler.as_ref(),
             launches: Vec::new(),
             uniforms: Vec::new(),
             span: Span::default(),
             submitted: Submitted::default(),
+        }
+    }
+
+    /// The same, whose launches are timed by a profiler of their own.
+    pub fn timed(gpu: &'g Gpu, profiler: &'g Profiler) -> Self {
+        Self {
+            profiler: Some(profiler),
+            ..Self::new(gpu)
         }
     }
 
@@ -125,7 +135,7 @@ impl<'g> Recorder<'g> {
             self.uniforms.len() as u64,
             wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
         )?;
-        let (launches, work) = (&self.launches, &self.uniforms);
+        let (launches, work, profiler) = (&self.launches, &self.uniforms, self.profiler);
         let done = Arc::clone(&self.submitted.done);
         gpu.guard(|| {
             gpu.queue.write_buffer(&uniforms, 0, work);
@@ -143,7 +153,7 @@ impl<'g> Recorder<'g> {
                 pass.set_bind_group(0, &group, &[]);
                 pass.dispatch_workgroups(x, y, 1);
             };
-            if let Some(profiler) = &gpu.profiler {
+            if let Some(profiler) = profiler {
                 let queries = profiler.queries(&gpu.device, launches.len());
                 for (i, launch) in launches.iter().enumerate() {
                     let stamps = wgpu::ComputePassTimestampWrites {
@@ -208,6 +218,22 @@ pub fn per_second(
         fastest = fastest.min(run(LAUNCHES)?);
     }
     Ok(amount * LAUNCHES as f64 / fastest)
+}
+
+/// The least time of what `launches` records by the device's clock, of three after one that is not counted.
+pub fn seconds(
+    gpu: &Gpu,
+    launches: impl Fn(&mut Recorder<'_>) -> Result<(), EngineError>,
+) -> Result<f64, EngineError> {
+    const TIMES: usize = 1 + 3;
+    let profiler = Profiler::default();
+    let mut rec = Recorder::timed(gpu, &profiler);
+    (0..TIMES).try_for_each(|_| launches(&mut rec))?;
+    let work = rec.finish(&[])?;
+    let times = gpu.times(&profiler, &work)?;
+    let each = times.chunks_exact((times.len() / TIMES).max(1));
+    let totals = each.map(|own| own.iter().map(|t| t.seconds).sum());
+    Ok(totals.skip(1).fold(f64::INFINITY, f64::min))
 }
 
 fn bind(gpu: &Gpu, uniforms: &wgpu::Buffer, offset: usize, launch: &Launch) -> wgpu::BindGroup {

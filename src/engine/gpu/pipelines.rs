@@ -30,6 +30,20 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Adapter, driver and program, in words that tell them from all others.
+pub fn driver(info: &wgpu::AdapterInfo) -> String {
+    format!(
+        "{} {} {} {} {} {} {}",
+        info.name,
+        info.vendor,
+        info.device,
+        info.driver,
+        info.driver_info,
+        info.backend,
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
 /// All of one device.
 #[derive(Default)]
 pub struct Pipelines {
@@ -48,19 +62,10 @@ struct Stored {
 }
 
 impl Pipelines {
-    /// Those of a device with [`wgpu::Features::PIPELINE_CACHE`], beginning with what an earlier run left in `folder`.
-    pub fn stored(device: &wgpu::Device, folder: &Path, info: &wgpu::AdapterInfo) -> Self {
-        let fits = format!(
-            "{} {} {} {} {} {} {}",
-            info.name,
-            info.vendor,
-            info.device,
-            info.driver,
-            info.driver_info,
-            info.backend,
-            env!("CARGO_PKG_VERSION")
-        );
-        let file = Keep::new(folder, "pipelines", &fits);
+    /// Those of a device with [`wgpu::Features::PIPELINE_CACHE`], beginning with what an earlier run left in `folder` for
+    /// this [`driver`].
+    pub fn stored(device: &wgpu::Device, folder: &Path, driver: &str) -> Self {
+        let file = Keep::new(folder, "pipelines", driver);
         let data = file.read();
         // SAFETY: the data is what `get_data` returned for this adapter and driver, by its hash; wgpu holds its own header
         // against the adapter, and the driver the rest.

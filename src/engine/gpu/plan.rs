@@ -2,6 +2,7 @@
 
 use super::depthwise_block::Block;
 use super::layout::{bytes, vec4s};
+use super::split;
 use super::tile::Tile;
 use crate::network::{Network, Node, Op};
 use crate::tensor::Shape;
@@ -17,11 +18,13 @@ pub struct Planned {
     pub constants: Vec<(&'static str, f64)>,
     /// Workgroups.
     pub workgroups: u64,
+    /// Parts that its sums are made in, which a second launch adds up.
+    pub parts: usize,
     /// Multiply-accumulates of the layer, in f32.
     pub macs: u64,
     /// Multiply-accumulates that the kernel's lanes make, those on padding included.
     pub made: u64,
-    /// Bytes of its inputs, weights and output, each moved once.
+    /// Bytes of its inputs, weights and output, and of sums in parts there and back, each moved once.
     pub bytes: u64,
 }
 
@@ -39,14 +42,20 @@ pub fn layers(network: &Network, images: usize) -> Vec<Planned> {
 fn planned(node: &Node, x: Shape, images: usize) -> Option<Planned> {
     let affine = node.affine()?;
     let (pixels, out_c4) = (images * node.shape.pixels(), vec4s(node.shape.c));
+    let steps = split::steps(node, x);
+    let parts = steps.map_or(1, |s| split::choose(node.shape.pixels(), out_c4, s));
     let tiled = |kernel, steps: usize| {
-        let tile = Tile::choose(pixels, out_c4);
+        let tile = Tile::choose(pixels, out_c4, parts);
         let workgroups = tile.workgroups(pixels, out_c4);
+        let mut constants = tile.constants().to_vec();
+        if parts > 1 {
+            constants.push(("SPLIT", 1.0));
+        }
         let area = tile.pixels() * 4 * tile.out_c4();
         (
             kernel,
-            tile.constants().to_vec(),
-            workgroups,
+            constants,
+            workgroups * parts as u64,
             workgroups * (area * 4 * steps) as u64,
         )
     };
@@ -82,13 +91,15 @@ fn planned(node: &Node, x: Shape, images: usize) -> Option<Planned> {
         }
         _ => tiled("gemm_tiled", rows(1)),
     };
+    let sums = if parts > 1 { 1 + 2 * parts as u64 } else { 1 };
     Some(Planned {
         layer: node.name.clone(),
         kernel,
         constants,
         workgroups,
+        parts,
         macs: node.macs() as u64 * images as u64,
         made,
-        bytes: bytes(x, images) + bytes(node.shape, images) + 4 * affine.weight.len() as u64,
+        bytes: bytes(x, images) + bytes(node.shape, images) * sums + 4 * affine.weight.len() as u64,
     })
 }

@@ -11,9 +11,10 @@ use super::memory::{MOST_VARIANTS, Shares, most_images};
 use super::pass::Recorder;
 use super::sample_pass::SamplePass;
 use super::sample_weights::SampleWeights;
+use super::tune::Tuner;
 use super::weights::LayerWeights;
-use super::work::{Measured, Work};
-use super::{layout, node, quantize};
+use super::work::{Measured, Split, Work};
+use super::{layout, matrix, node, quantize, split};
 use crate::engine::sample::{check_activations, check_network, check_radius, drifting};
 use crate::engine::{
     EngineError, Owner, PerSample, Reduced, Reductions, Runner, SampleBound, Variant,
@@ -29,6 +30,9 @@ pub struct GpuRunner<'a> {
     pub(super) taps: Vec<Tap>,
     pub(super) last_uses: Vec<Option<usize>>,
     pub(super) weights: Vec<Option<LayerWeights>>,
+    /// By node, the parts that its sums are made in.
+    pub(super) parts: Vec<usize>,
+    tuner: Tuner,
     pub(super) owner: Owner,
     pub(super) arena: Arena,
     pub(super) shares: Shares,
@@ -135,7 +139,8 @@ impl<'a> GpuRunner<'a> {
         }
         let shares = Shares::new(gpu.memory, network);
         let limit = gpu.max_binding.min(gpu.max_buffer);
-        let most = most_images(network, limit, shares.maps)?;
+        let parts = split::parts(gpu, network);
+        let most = most_images(network, &parts, limit, shares.maps)?;
         let weights = network
             .nodes
             .iter()
@@ -147,6 +152,8 @@ impl<'a> GpuRunner<'a> {
             taps: network.taps(),
             last_uses: network.last_uses(),
             weights,
+            parts,
+            tuner: Tuner::new(gpu, network),
             owner: Owner::default(),
             arena: Arena::new(shares.maps),
             shares,
@@ -292,6 +299,14 @@ impl<'a> GpuRunner<'a> {
         watch: &mut impl Watch,
     ) -> Result<Vec<Option<wgpu::Buffer>>, EngineError> {
         let (network, images) = (self.network, pass.images);
+        let runs = |i: usize| pass.given[i + 1].is_none();
+        self.tuner.prepare(
+            self.gpu,
+            network,
+            (&self.weights, &self.parts),
+            images,
+            runs,
+        )?;
         let nodes = network.nodes.len();
         let mut values: Vec<Option<wgpu::Buffer>> =
             pass.given.iter().map(|buffer| buffer.cloned()).collect();
@@ -327,8 +342,14 @@ impl<'a> GpuRunner<'a> {
                 ),
                 None => None,
             };
+            let (parts, sums) = match layer.and_then(|w| matrix::sums(self.parts[i], w, y)) {
+                Some(bytes) => (self.parts[i], Some(self.arena.acquire(self.gpu, bytes)?)),
+                None => (1, None),
+            };
             let work = Work {
                 variants: pass.own.variants,
+                split: sums.as_ref().map(|sums| Split { parts, sums }),
+                tile: self.tuner.tile(network, node, self.parts[i], images),
                 measured: measures
                     .zip(partials.as_ref())
                     .map(|((_, reference), partials)| Measured {
@@ -342,7 +363,10 @@ impl<'a> GpuRunner<'a> {
                 quantize::record(rec, grid, y)?;
             }
             watch.made(rec, i, y, partials.as_ref())?;
-            partials.into_iter().for_each(|b| self.arena.release(b));
+            partials
+                .into_iter()
+                .chain(sums)
+                .for_each(|b| self.arena.release(b));
             rec.account(node.macs() as u64 * images as u64)?;
             values[i + 1] = Some(buffer);
             let done = |v: usize| self.last_uses[v].is_none_or(|last| last == i);
@@ -520,6 +544,7 @@ impl GpuRunner<'_> {
             gpu,
             network: self.network,
             reference: &self.weights,
+            parts: &self.parts,
             weights: &weights,
             drifts: &drifts,
             last_uses: &self.last_uses,

@@ -12,8 +12,8 @@ use super::pass::Recorder;
 use super::sample::{self, Parts, Terms};
 use super::sample_weights::SampleWeights;
 use super::weights::LayerWeights;
-use super::work::Work;
-use super::{concat, layout, node};
+use super::work::{Split, Work};
+use super::{concat, layout, matrix, node};
 use crate::engine::sample::roundings;
 use crate::engine::{EngineError, SampleBound};
 use crate::network::{Activation, INPUT, Network, Node, Tap, ValueId};
@@ -29,6 +29,8 @@ pub struct SamplePass<'a> {
     pub network: &'a Network,
     /// Reference weights by node.
     pub reference: &'a [Option<LayerWeights>],
+    /// The parts that sums are made in, by node.
+    pub parts: &'a [usize],
     /// Both networks' by node.
     pub weights: &'a [Option<SampleWeights>],
     /// Values that can differ between the networks.
@@ -364,15 +366,16 @@ impl SamplePass<'_> {
             .zip(&node.inputs)
             .map(|(b, &v)| self.map(b, v))
             .collect();
-        node::record(
-            rec,
-            node,
-            weights,
-            &maps,
-            self.map(&out, i + 1),
-            Activation::Identity,
-            Work::PLAIN,
-        )?;
+        let (y, parts) = (self.map(&out, i + 1), self.parts[i]);
+        let bytes = weights.and_then(|w| matrix::sums(parts, w, y));
+        let sums = bytes.map(|bytes| self.arena.acquire(self.gpu, bytes));
+        let sums = sums.transpose()?;
+        let work = Work {
+            split: sums.as_ref().map(|sums| Split { parts, sums }),
+            ..Work::PLAIN
+        };
+        node::record(rec, node, weights, &maps, y, Activation::Identity, work)?;
+        sums.into_iter().for_each(|b| self.arena.release(b));
         Ok(out)
     }
 

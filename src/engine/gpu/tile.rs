@@ -35,8 +35,15 @@ pub const TILES: [Tile; 4] = [
     },
 ];
 
+impl std::fmt::Display for Tile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (pixels, channels) = (self.pixels(), 4 * self.out_c4());
+        write!(f, "{pixels} x {channels} of {}", self.lanes)
+    }
+}
+
 /// Workgroups that a large chip computes at once.
-const AT_ONCE: u64 = 96;
+pub const AT_ONCE: u64 = 96;
 
 impl Tile {
     /// Pixels of a workgroup.
@@ -74,13 +81,16 @@ impl Tile {
         }
     }
 
-    /// The shape that is done first on a large chip: how often all its units must take a workgroup, times how long one
-    /// takes.
-    pub fn choose(pixels: usize, out_c4: usize) -> Self {
-        let time = |tile: Self| {
-            let rounds = tile.workgroups(pixels, out_c4).div_ceil(AT_ONCE);
-            rounds as f64 * (tile.pixels() * tile.out_c4()) as f64 * tile.cost()
-        };
+    /// How long a large chip takes for each step of a map in so many parts: how often all its units must take a workgroup,
+    /// times the workgroup's outputs.
+    pub fn time(self, pixels: usize, out_c4: usize, parts: usize) -> f64 {
+        let all = parts as u64 * self.workgroups(pixels, out_c4);
+        all.div_ceil(AT_ONCE) as f64 * (self.pixels() * self.out_c4()) as f64 * self.cost()
+    }
+
+    /// The shape that is done first on a large chip.
+    pub fn choose(pixels: usize, out_c4: usize, parts: usize) -> Self {
+        let time = |tile: Self| tile.time(pixels, out_c4, parts);
         let [first, rest @ ..] = TILES;
         rest.into_iter().fold(
             first,
@@ -98,9 +108,10 @@ mod tests {
     #[test]
     fn large_maps_take_large_tiles_and_small_ones_fill_the_chip() {
         // 112 x 112 pixels of 64 images, 7 x 7 of one, and few output channels.
-        assert_eq!(Tile::choose(64 * 112 * 112, 16), TILES[0]);
-        assert_eq!(Tile::choose(49, 320), TILES[3]);
-        assert_eq!(Tile::choose(64 * 56 * 56, 6), TILES[2]);
+        assert_eq!(Tile::choose(64 * 112 * 112, 16, 1), TILES[0]);
+        assert_eq!(Tile::choose(49, 320, 1), TILES[3]);
+        assert_eq!(Tile::choose(49, 320, 4), TILES[1]);
+        assert_eq!(Tile::choose(64 * 56 * 56, 6, 1), TILES[2]);
     }
 
     #[test]

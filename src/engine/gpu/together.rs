@@ -2,7 +2,7 @@
 
 use super::held::Reference;
 use super::layout;
-use super::memory::{MOST_VARIANTS, all_maps};
+use super::memory::{MOST_VARIANTS, all_maps, sums};
 use super::runner::{GpuRunner, Loaded, Own};
 use super::weights::LayerWeights;
 use crate::engine::reductions::Spread;
@@ -82,10 +82,11 @@ impl GpuRunner<'_> {
         let images = images as u64;
         let kept = all_maps(network);
         let largest = shapes().map(|s| layout::bytes(s, 1)).max().unwrap_or(1);
-        let each = images * live(network, &self.last_uses).max(1);
+        let sums = sums(network, &self.parts);
+        let each = images * (live(network, &self.last_uses) + sums).max(1);
         let fit = self.shares.maps.saturating_sub(images * kept) / each;
         let limit = self.gpu.max_binding.min(self.gpu.max_buffer);
-        let bound = limit / (images * largest).max(1);
+        let bound = limit / (images * largest.max(sums)).max(1);
         fit.min(bound).clamp(1, MOST_VARIANTS as u64) as usize
     }
 

@@ -1,6 +1,6 @@
 //! Weights on the device: full-precision values or packed codes, in blocks that one kernel invocation loads whole.
 
-use super::device::{Copied, Gpu};
+use super::device::{Blocking, Copied, Gpu};
 use super::layout::vec4s;
 use crate::engine::EngineError;
 use crate::network::{Affine, Node, Op};
@@ -177,6 +177,12 @@ impl LayerWeights {
                 .collect::<Vec<_>>()
         };
         self.field == other.field && cut(self) == cut(other)
+    }
+
+    /// Override constant of kernels that read them: their width, or 0 where kernels are not compiled for each width.
+    pub fn constant(&self, gpu: &Gpu) -> (&'static str, f64) {
+        let any = gpu.blocking != Blocking::Tiled && self.field <= 8;
+        ("FIELD", if any { 0.0 } else { f64::from(self.field) })
     }
 
     /// Bytes of the largest buffer.

@@ -1,4 +1,7 @@
-//! What a layer's launch is told beside its maps: how many variants they are of, and what it is measured against.
+//! What a layer's launch is told beside its maps: how many variants they are of, what it is measured against, and how a
+//! product of matrices is made.
+
+use super::tile::Tile;
 
 /// A launch's variants and its measurement.
 #[derive(Clone, Copy)]
@@ -7,6 +10,19 @@ pub struct Work<'a> {
     pub variants: usize,
     /// Where the output is reduced as it is made.
     pub measured: Option<Measured<'a>>,
+    /// Where a product is made in parts.
+    pub split: Option<Split<'a>>,
+    /// The tile of a product, where it is not its shape's usual one.
+    pub tile: Option<Tile>,
+}
+
+/// A product whose sum is cut into parts.
+#[derive(Clone, Copy)]
+pub struct Split<'a> {
+    /// How many.
+    pub parts: usize,
+    /// Their sums.
+    pub sums: &'a wgpu::Buffer,
 }
 
 /// What a layer's output is reduced against, and where to.
@@ -23,6 +39,8 @@ impl<'a> Work<'a> {
     pub const PLAIN: Self = Self {
         variants: 1,
         measured: None,
+        split: None,
+        tile: None,
     };
 
     /// The measurement's buffers; where there is none, any map that is read and a buffer that nothing reads.
@@ -35,6 +53,21 @@ impl<'a> Work<'a> {
             Some(m) => (m.reference, m.partials),
             None => (map, spare),
         }
+    }
+
+    /// The same of a product's first stage, which measures nothing where there is a second.
+    pub fn product_buffers(
+        mut self,
+        map: &'a wgpu::Buffer,
+        spare: &'a wgpu::Buffer,
+    ) -> (&'a wgpu::Buffer, &'a wgpu::Buffer) {
+        self.measured = self.measured.filter(|_| self.split.is_none());
+        self.buffers(map, spare)
+    }
+
+    /// Where a product's first stage writes.
+    pub fn target(self, y: &'a wgpu::Buffer) -> &'a wgpu::Buffer {
+        self.split.map_or(y, |split| split.sums)
     }
 
     /// Override constant of kernels whose lanes each make pixels of one image: to find its variant is a division that one

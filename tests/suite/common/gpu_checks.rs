@@ -24,6 +24,8 @@ pub const INSTALL: &str =
 pub struct Kind {
     blocking: Blocking,
     tile: Option<Tile>,
+    /// Of every sum, if it has so many steps.
+    parts: Option<usize>,
 }
 
 impl Kind {
@@ -47,6 +49,7 @@ impl Kind {
         let options = GpuOptions {
             blocking: Some(self.blocking),
             tile: self.tile,
+            parts: self.parts,
             separate,
             ..GpuOptions::default()
         };
@@ -59,6 +62,7 @@ pub fn engine() -> &'static GpuEngine {
     let kind = Kind {
         blocking: Blocking::Registers,
         tile: None,
+        parts: None,
     };
     kind.engine()
 }
@@ -68,18 +72,39 @@ pub fn blocks() -> &'static GpuEngine {
     let kind = Kind {
         blocking: Blocking::Tiled,
         tile: Some(TILES[0]),
+        parts: None,
     };
     kind.engine()
 }
 
-/// Every choice that this adapter has: register blocking, vectors of lanes, and each tile.
+/// The kernels for GPUs, sums in three parts.
+pub fn in_parts() -> &'static GpuEngine {
+    let kind = Kind {
+        blocking: Blocking::Tiled,
+        tile: Some(TILES[3]),
+        parts: Some(3),
+    };
+    kind.engine()
+}
+
+/// Every choice that this adapter has: register blocking, vectors of lanes, each tile, and tiles whose sums are cut into
+/// parts, equal ones and others, one step each at the least.
 pub fn kinds() -> Vec<Kind> {
-    let kind = |blocking, tile| Kind { blocking, tile };
+    let kind = |blocking, tile| Kind {
+        blocking,
+        tile,
+        parts: None,
+    };
     let mut kinds = vec![kind(Blocking::Registers, None)];
     if engine().adapter().subgroups == (8, 8) {
         kinds.push(kind(Blocking::Lanes, None));
     }
     kinds.extend(TILES.map(|tile| kind(Blocking::Tiled, Some(tile))));
+    let cut = [(1, 16), (3, 3)];
+    kinds.extend(cut.map(|(tile, parts)| Kind {
+        parts: Some(parts),
+        ..kind(Blocking::Tiled, Some(TILES[tile]))
+    }));
     kinds
 }
 

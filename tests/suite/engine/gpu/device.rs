@@ -5,7 +5,7 @@ use crate::common::gpu_checks::*;
 use crate::common::gpu_problems::*;
 use quantbound::engine::gpu::device::Gpu;
 use quantbound::engine::gpu::library::Code;
-use quantbound::engine::gpu::{GpuEngine, GpuOptions, list_adapters};
+use quantbound::engine::gpu::{Blocking, GpuEngine, GpuOptions, list_adapters};
 use quantbound::engine::{Engine, EngineError};
 use quantbound::network::{Activation, Conv, INPUT, Linear, Network, Op, Pad};
 use quantbound::quant::Quantizer;
@@ -56,6 +56,36 @@ fn small_bindings_and_grids_change_nothing() {
         (outputs, runner.compare(&id).unwrap())
     };
     assert_eq!(run(cramped()), run(engine()));
+
+    // A map that no binding of the adapter holds is refused by its node.
+    let tight = GpuOptions {
+        max_binding: Some(4096),
+        ..GpuOptions::default()
+    };
+    let tight = GpuEngine::with_options(None, tight).expect(INSTALL);
+    let refused = tight.prepare(&network).err().unwrap();
+    let text = refused.to_string();
+    assert!(
+        matches!(&refused, EngineError::Unsupported { node, .. } if node == "conv")
+            && text.contains("5760 bytes")
+            && text.contains("binds 4096"),
+        "{text}"
+    );
+
+    // Sums in four parts would take more than a binding of this size; in two, and of a run of output channels at a time,
+    // they are what they are anywhere.
+    let tiled = |max_binding, parts| {
+        let options = GpuOptions {
+            max_binding,
+            parts: Some(parts),
+            blocking: Some(Blocking::Tiled),
+            ..GpuOptions::default()
+        };
+        run(&GpuEngine::with_options(None, options).expect(INSTALL))
+    };
+    let two = tiled(None, 2);
+    assert_eq!(tiled(Some(16384), 4), two);
+    assert_ne!(tiled(None, 4), two, "parts are summed in another order");
 }
 
 #[test]

@@ -4,3 +4,4 @@ mod adversity;
 mod device;
 mod kernels;
 mod statistics;
+mod tuning;

@@ -116,18 +116,20 @@ fn runs_repeat_to_the_bit_whatever_the_batch() {
         result
     };
     let three = random_input(&network, 3, 9);
-    let mut runner = engine().prepare(&network).unwrap();
-    let first = run(runner.as_mut(), &three);
-    for image in 0..3 {
-        let one = Batch::new(network.input, three.image(image).to_vec()).unwrap();
-        let (outputs, alone) = run(runner.as_mut(), &one);
-        assert_eq!(outputs[0], first.0[image]);
-        assert_eq!(alone.stats[0], first.1.stats[image]);
-        assert_eq!(alone.outputs[0], first.1.outputs[image]);
+    for engine in [engine(), blocks(), in_parts()] {
+        let mut runner = engine.prepare(&network).unwrap();
+        let first = run(runner.as_mut(), &three);
+        for image in 0..3 {
+            let one = Batch::new(network.input, three.image(image).to_vec()).unwrap();
+            let (outputs, alone) = run(runner.as_mut(), &one);
+            assert_eq!(outputs[0], first.0[image]);
+            assert_eq!(alone.stats[0], first.1.stats[image]);
+            assert_eq!(alone.outputs[0], first.1.outputs[image]);
+        }
+        assert_eq!(run(runner.as_mut(), &three), first);
+        let mut other = engine.prepare(&network).unwrap();
+        assert_eq!(run(other.as_mut(), &three), first);
     }
-    assert_eq!(run(runner.as_mut(), &three), first);
-    let mut other = engine().prepare(&network).unwrap();
-    assert_eq!(run(other.as_mut(), &three), first);
 }
 
 #[test]

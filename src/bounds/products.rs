@@ -54,7 +54,7 @@ fn matrix(setting: &Setting, layer: usize, which: Weights) -> Dense {
 }
 
 /// What products of the reference network with an inner layer share.
-fn reference_root(setting: &Setting, inner: usize) -> Arc<Option<Root>> {
+pub(super) fn reference_root(setting: &Setting, inner: usize) -> Arc<Option<Root>> {
     setting.reference().roots().get(inner, || {
         Arc::new(Root::of(&matrix(setting, inner, Weights::Reference)))
     })

@@ -34,6 +34,12 @@ impl<K: Ord, V: Clone> Memo<K, V> {
         cell.get_or_init(compute).clone()
     }
 
+    /// True for what was computed.
+    pub fn has(&self, key: &K) -> bool {
+        let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        values.get(key).is_some_and(|v| v.get().is_some())
+    }
+
     /// What was computed so far.
     pub fn known(&self) -> Vec<(K, V)>
     where

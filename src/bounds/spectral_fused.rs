@@ -9,7 +9,8 @@ use super::composite::Link;
 use super::dense::Dense;
 use super::product_norm::{ByWeights, Three};
 use super::products::{
-    CHANGE, QUANTIZED, REFERENCE, gain_weights, gains_after, matrices, product_norms, roots,
+    CHANGE, QUANTIZED, REFERENCE, gain_weights, gains_after, matrices, product_norms,
+    reference_root, roots,
 };
 use super::reference_norms::ProductKey;
 use super::scaled::{Up, UpVec, inflate};
@@ -259,8 +260,17 @@ pub(super) fn prepare(setting: &Setting) {
     });
     keys.dedup();
     let inner: BTreeSet<usize> = keys.iter().filter_map(|&(_, inner)| inner).collect();
+    let known = setting.reference().products();
+    let new: BTreeSet<usize> = keys
+        .iter()
+        .filter(|key| !known.has(key))
+        .filter_map(|&(_, inner)| inner)
+        .collect();
     inner.into_par_iter().for_each(|inner| {
         roots(setting, inner);
+        if new.contains(&inner) {
+            reference_root(setting, inner);
+        }
     });
     keys.into_par_iter().with_max_len(1).for_each(|key| {
         product_norms(setting, key);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::tile::{TILES, Tile};
-use crate::engine::keep::Keep;
+use crate::engine::Keep;
 
 /// Tiles by layer.
 #[derive(Default)]

@@ -77,6 +77,7 @@ pub const COMPONENTS: &[Component] = &[
             "src/bounds",
             "src/facts.rs",
             "src/experiment/studies/bounds.rs",
+            "src/experiment/subject/kept_norms.rs",
         ],
     ),
     component(

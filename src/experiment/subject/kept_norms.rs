@@ -21,7 +21,9 @@ impl<'a> KeptNorms<'a> {
     pub fn open(model: &'a LoadedModel, folder: Option<&Path>) -> Self {
         let norms = ReferenceNorms::new(&model.network);
         let file = folder.map(|folder| {
-            let (content, code) = (model.content.as_str(), code::BOUNDS);
+            let content = model.content.as_str();
+            // The second for the arithmetic below the bounds.
+            let code = [code::BOUNDS, code::MEASURE].join(" ");
             let fits = format!("{content} {code} {}", simd::instructions());
             let keep = Keep::new(folder, "norms", &fits);
             let found = keep.read().unwrap_or_default();

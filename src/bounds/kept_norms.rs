@@ -5,12 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::layer_norms::LayerNorms;
-use super::reference_norms::{InUnits, ProductKey};
+use super::reference_norms::{ChainKey, InUnits, ProductKey, ReferenceNorms};
 use super::scaled::Up;
 use crate::network::Network;
-
-/// A chain of layers, and whether its rows are weighted by the gains that follow.
-pub(super) type ChainKey = (Vec<usize>, bool);
 
 /// All that was found in one parametrization, and in the balanced one.
 #[derive(Default, Serialize, Deserialize)]
@@ -52,15 +49,18 @@ impl Kept {
     }
 }
 
-/// Everything that was found.
-pub(super) fn bytes(norms: &InUnits) -> Vec<u8> {
-    // Numbers and lists: nothing that JSON cannot say.
-    serde_json::to_vec(&Kept::of(norms)).unwrap_or_default()
-}
+impl ReferenceNorms<'_> {
+    /// All that was found so far, for [`ReferenceNorms::learn`] of a later run by the same code on the same network.
+    pub fn found(&self) -> Vec<u8> {
+        // Numbers and lists: nothing that JSON cannot say.
+        serde_json::to_vec(&Kept::of(self.here())).unwrap_or_default()
+    }
 
-/// Takes over what [`bytes`] told of the same network in the same parametrization; anything else changes nothing.
-pub(super) fn learn(network: &Network, norms: &InUnits, bytes: &[u8]) {
-    if let Ok(kept) = serde_json::from_slice::<Kept>(bytes) {
-        kept.give(network, norms);
+    /// Takes over what [`ReferenceNorms::found`] gave, to the bit; bytes of another form change nothing. Whether they belong to
+    /// this network and code is the caller's to know.
+    pub fn learn(&self, found: &[u8]) {
+        if let Ok(kept) = serde_json::from_slice::<Kept>(found) {
+            kept.give(self.network(), self.here());
+        }
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::composite::{chain_norm, only_reader};
-use super::kept_norms::{self, ChainKey};
 use super::layer_norms::{LayerNorms, layer_norms};
 use super::product_norm::Root;
 use super::rescaling::{ChannelClasses, Rescaling};
@@ -14,6 +13,9 @@ use crate::network::Network;
 
 /// A layer, and the layer before it in a chain (`None`: nothing).
 pub(super) type ProductKey = (usize, Option<usize>);
+
+/// A chain of layers, and whether its rows are weighted by the gains that follow.
+pub(super) type ChainKey = (Vec<usize>, bool);
 
 /// Values computed on first use, each by one thread while others wait for it.
 #[derive(Debug)]
@@ -121,15 +123,9 @@ impl<'a> ReferenceNorms<'a> {
         self.network
     }
 
-    /// All that was found so far, for [`ReferenceNorms::learn`] of a later run by the same code on the same network.
-    pub fn found(&self) -> Vec<u8> {
-        kept_norms::bytes(&self.here)
-    }
-
-    /// Takes over what [`ReferenceNorms::found`] gave, to the bit; bytes of another form change nothing. Whether they belong to
-    /// this network and code is the caller's to know.
-    pub fn learn(&self, found: &[u8]) {
-        kept_norms::learn(self.network, &self.here, found);
+    /// All that was found so far.
+    pub(super) fn here(&self) -> &InUnits {
+        &self.here
     }
 
     /// The parametrization.

@@ -79,6 +79,19 @@ fn a_planted_fault_is_the_first_row() {
     }
 }
 
+/// What stands behind a grid in both files is a layer of its own in both; in full precision it is none.
+#[test]
+fn a_bias_behind_a_grid_is_compared_with_its_like() {
+    let open = |name: &str| open(&format!("quantized/{name}.onnx"));
+    let found = compared(&open("gated_qdq"), &open("gated_qop"));
+    assert_eq!(found.layers.len(), 3);
+    assert!(found.output.sqnr_db() > 20.0, "{:?}", found.output);
+    let engine = CpuEngine::f32(Some(1)).unwrap();
+    let none = std::iter::empty();
+    let error = compare(&engine, &open("gated"), &open("gated_qop"), none).unwrap_err();
+    assert!(error.to_string().contains("behind a grid"), "{error}");
+}
+
 /// A form of `float` whose activations are on grids of eight bits that hold what the images make of them.
 fn sound(float: &Network, bits: u32, granularity: Granularity) -> QuantizedNetwork {
     let quantizer = Uniform::new(bits, granularity, Scheme::Asymmetric).unwrap();

@@ -195,16 +195,20 @@ SMALL = {
 
 
 def values(path, seed=1):
-    """A few evenly spaced values of every tensor for a counter-made input: floats, or the codes of integer tensors."""
+    """A few evenly spaced values of every tensor for a counter-made input: floats, or the codes of integer tensors; NCHW,
+    whatever the model's own layout."""
     model = onnx.load(path)
     names = [output for node in model.graph.node for output in node.output[:1]]
-    source = model.graph.input[0].name
     shape = [d.dim_value or 1 for d in model.graph.input[0].type.tensor_type.shape.dim]
-    found = run(path, uniform(seed, int(np.prod(shape))).reshape(shape), names)
+    last = shape[3] < shape[1]
+    n, c, h, w = [shape[0], shape[3], *shape[1:3]] if last else shape
+    x = as_read(model, uniform(seed, int(np.prod(shape))).reshape(n, c, h, w))[0]
+    found = run(path, x, names)
     few = {}
     for name, y in found.items():
         if y.ndim < 2:
             continue
+        y = y.transpose(0, 3, 1, 2) if last and y.shape == x.shape else y
         flat = y.astype(np.float64).ravel()
         count = min(flat.size, 8)
         at = [k * (flat.size - 1) // max(count - 1, 1) for k in range(count)]
@@ -218,7 +222,7 @@ def tiny(change):
         "x_scale": np.float32(0.02), "x_zero": np.uint8(128), "y_scale": np.float32(0.05), "y_zero": np.uint8(0),
         "w_scale": np.float32([0.01, 0.02]), "w_zero": np.int8([0, 0]),
         "codes": (np.arange(36).reshape(2, 2, 3, 3) * 7 % 255 - 127).astype(np.int8),
-        "axis": 0, "between": None, "deq_scale": None, "bias": np.float32([0.5, -0.5]), "act": "Relu", "strides": [1, 1], "y_axis": {},
+        "axis": 0, "between": None, "deq_scale": None, "bias": np.float32([0.5, -0.5]), "act": "Relu", "strides": [1, 1], "pads": [1, 1, 1, 1], "y_axis": {},
         "shape": [1, 2, 6, 6], "extra": None, "domain": "", "dynamic": False,
     }
     parts.update(change)
@@ -234,7 +238,7 @@ def tiny(change):
         nodes.append(node("DequantizeLinear", ["xb", "x_scale", "x_zero"], ["xd2"]))
     data = "xd2" if parts["between"] else "xd"
     nodes.append(node("DequantizeLinear", ["codes", "w_scale", "w_zero"], ["w"], axis=parts["axis"], domain=parts["domain"]))
-    nodes.append(node("Conv", [data, "w", "bias"], ["c"], strides=parts["strides"], pads=[1, 1, 1, 1], name="layer"))
+    nodes.append(node("Conv", [data, "w", "bias"], ["c"], strides=parts["strides"], pads=parts["pads"], name="layer"))
     last = "c"
     if parts["act"]:
         nodes.append(node(parts["act"], [last], ["a"]))
@@ -280,6 +284,41 @@ def tiny_integer():
     return helper.make_model(graph, opset_imports=sound.opset_import, ir_version=10)
 
 
+def tiny_channels_last(change):
+    """The same codes for images that come as NHWC, whose change to NCHW stands behind the input's grid."""
+    model = tiny(change)
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    quantize, dequantize = model.graph.node[:2]
+    if constants["x_scale"].ndim:
+        for node in (quantize, dequantize):
+            node.attribute.append(helper.make_attribute("axis", 3))
+    layer = next(n for n in model.graph.node if n.op_type == "Conv")
+    layer.input[0] = "turned"
+    model.graph.node.insert(2, helper.make_node("Transpose", ["xd"], ["turned"], perm=[0, 3, 1, 2]))
+    n, c, h, w = shape_of(model)
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [n, h, w, c]))
+    return model
+
+
+# Grids of the input of tiny_channels_last: one, and one for each channel.
+LAST = {
+    "tiny_channels_last": {},
+    "tiny_channels_last_by_channel": {"x_scale": np.float32([0.01, 0.02]), "x_zero": np.uint8([128, 120])},
+}
+
+
+def with_quant(model):
+    """QONNX's operator in the place of the first two."""
+    quant = helper.make_node("Quant", ["x", "x_scale", "x_offset", "x_bits"], ["xd"], domain="qonnx.custom_op.general", signed=0)
+    zero = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "x_zero")
+    model.graph.initializer.append(numpy_helper.from_array(zero.astype(np.float32), "x_offset"))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(8), "x_bits"))
+    del model.graph.node[:2]
+    model.graph.node.insert(0, quant)
+    model.opset_import.append(helper.make_opsetid("qonnx.custom_op.general", 1))
+    return model
+
+
 def tiny_classes():
     """A classifier that ends in a softmax."""
     model = tiny_float()
@@ -288,6 +327,43 @@ def tiny_classes():
         model.graph.node.append(helper.make_node(op, [x], [y]))
     model.graph.output.append(helper.make_tensor_value_info("p", onnx.TensorProto.FLOAT, [1, 2]))
     return model
+
+
+def tiny_steps():
+    """What quantizers leave codes in: padding, a pooling over it where no ReLU is left, and a shuffle of channels."""
+    make, ints = helper.make_node, lambda name, values: numpy_helper.from_array(np.int64(values), name)
+    nodes = [
+        make("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1], name="first"), make("Relu", ["c"], ["r"]),
+        make("Pad", ["r", "pads", "zero"], ["p"]), make("MaxPool", ["p"], ["m"], kernel_shape=[3, 3], strides=[2, 2]),
+        make("Reshape", ["m", "split"], ["s"]), make("Transpose", ["s"], ["t"], perm=[0, 2, 1, 3, 4]), make("Reshape", ["t", "whole"], ["u"]),
+        make("Conv", ["u", "v"], ["y"], name="second"),
+    ]
+    constants = [
+        numpy_helper.from_array((uniform(5, 72) / 2).reshape(4, 2, 3, 3), "w"), numpy_helper.from_array(uniform(6, 4), "b"),
+        numpy_helper.from_array(uniform(7, 12).reshape(3, 4, 1, 1), "v"), numpy_helper.from_array(np.float32(0), "zero"),
+        ints("split", [1, 2, 2, 3, 3]), ints("whole", [1, 4, 3, 3]), ints("pads", [0, 0, 1, 1, 0, 0, 1, 1]),
+    ]
+    infos = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in (("x", [1, 2, 6, 6]), ("y", None))]
+    graph = helper.make_graph(nodes, "steps", infos[:1], infos[1:], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def tiny_gated():
+    """Channels times a sigmoid of their means, in the middle of a network, and a bias that stands apart from its matrix."""
+    make = helper.make_node
+    nodes = [
+        make("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1], name="first"), make("Relu", ["c"], ["r"]),
+        make("GlobalAveragePool", ["r"], ["g"]), make("Sigmoid", ["g"], ["s"]), make("Mul", ["r", "s"], ["m"]),
+        make("GlobalAveragePool", ["m"], ["h"]), make("Flatten", ["h"], ["f"]),
+        make("MatMul", ["f", "v"], ["k"], name="head"), make("Add", ["k", "a"], ["y"], name="head_bias"),
+    ]
+    constants = [
+        numpy_helper.from_array(uniform(5, 72).reshape(4, 2, 3, 3), "w"), numpy_helper.from_array(uniform(6, 4), "b"),
+        numpy_helper.from_array(uniform(7, 12).reshape(4, 3), "v"), numpy_helper.from_array(uniform(8, 3), "a"),
+    ]
+    infos = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in (("x", [1, 2, 6, 6]), ("y", None))]
+    graph = helper.make_graph(nodes, "gated", infos[:1], infos[1:], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 # What is wrong, and words of the one error that says so.
@@ -310,6 +386,7 @@ WRONG = {
     "other_channels": ({"codes": np.ones((3, 2, 3, 3), np.int8), "w_scale": np.float32([0.1]), "w_zero": np.int8([0]), "bias": np.float32([0, 0, 0])},
                        "2 to 3 channels"),
     "other_stride": ({"strides": [2, 2]}, "stride 2"),
+    "other_padding": ({"pads": [0, 0, 2, 2]}, "stride 1, padding 0 0 2 2, groups 1), where tiny has layer (3x3 convolution, 2 to 2 channels, stride 1, padding 1, groups 1)"),
     "other_input": ({"shape": [1, 2, 8, 8]}, "reads images of"),
     "surplus_node": ({"extra": True}, "after layer, the file has surplus"),
     "no_activation": ({"act": None, "y_zero": np.uint8(128)}, "the activation is Relu in one and Identity in the other"),
@@ -335,10 +412,34 @@ def bias_after_grid():
     return model
 
 
+def padded_with_code():
+    """Codes that are padded with one that does not stand for 0."""
+    model = tiny({})
+    for name, value in (("pads", np.int64([0, 0, 1, 1, 0, 0, 1, 1])), ("three", np.uint8(3))):
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    model.graph.node.insert(1, helper.make_node("Pad", ["xq", "pads", "three"], ["padded"]))
+    model.graph.node[2].input[0] = "padded"
+    return model
+
+
+def shuffled_to_other_grid():
+    """Channels that are put on another grid between the two reshapings of a shuffle."""
+    model = onnx.load(FIXTURES / "steps_qdq.onnx")
+    shuffle = next(n for n in model.graph.node if n.op_type == "Transpose")
+    read = next(n for n in model.graph.node if n.output[0] == shuffle.input[0])
+    for node in model.graph.node:
+        if read.input[0] in (*node.output, *node.input[:1]):
+            node.input[1] = "odd_scale"
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "odd_scale"))
+    return model
+
+
 # The same for whole models.
 WRONG_MODELS = {
+    "padded_with_code": (padded_with_code, "pads with codes -125 away from their zero point"),
+    "shuffled_to_other_grid": (shuffled_to_other_grid, "on another grid in the middle of a shuffle"),
     "other_zero": (other_zero, "zero point 0 that were made with 128"),
-    "bias_after_grid": (bias_after_grid, "a bias added after a grid is not known"),
+    "bias_after_grid": (bias_after_grid, "a bias or factor that stands behind a grid"),
 }
 
 
@@ -385,14 +486,25 @@ def fixtures():
     for name, (base, variant) in SMALL.items():
         out = FIXTURES / f"{name}.onnx"
         quantize(FIXTURES.parent / "onnx" / f"{base}.onnx", out, VARIANTS[variant])
-        goldens[name] = {"float": base, **values(out)}
+        goldens[name] = {"float": f"onnx/{base}", **values(out)}
     name, (base, _) = "resnet_qdq_by_channel", SMALL["resnet_qdq_s8s8"]
     onnx.save(by_channel(FIXTURES / "resnet_qdq_s8s8.onnx"), FIXTURES / f"{name}.onnx")
-    goldens[name] = {"float": base, **values(FIXTURES / f"{name}.onnx")}
+    goldens[name] = {"float": f"onnx/{base}", **values(FIXTURES / f"{name}.onnx")}
+    for name, change in LAST.items():
+        onnx.save(tiny_channels_last(change), FIXTURES / f"{name}.onnx")
+        goldens[name] = {"float": "quantized/tiny", **values(FIXTURES / f"{name}.onnx")}
+    for name, model in (("steps", tiny_steps()), ("gated", tiny_gated())):
+        onnx.save(model, FIXTURES / f"{name}.onnx")
+        for form in ("qdq", "qop"):
+            out = FIXTURES / f"{name}_{form}.onnx"
+            quantize(FIXTURES / f"{name}.onnx", out, VARIANTS[f"{form}-u8s8-channel"])
+            # The bias of the second stands behind a grid, where full precision has it in the layer.
+            goldens[out.stem] = {"float": "quantized/steps" if name == "steps" else None, **values(out)}
     (FIXTURES / "goldens.json").write_text(json.dumps(goldens, separators=(",", ":")))
     for sound in ("resnet_qdq_s8s8", "resnet_qop_u8s8"):
         for fault in ("scale", "zero"):
             onnx.save(planted(onnx.load(FIXTURES / f"{sound}.onnx"), fault), FIXTURES / f"{sound}_{fault}.onnx")
+    onnx.save(with_quant(tiny_channels_last({})), FIXTURES / "tiny_channels_last_quant.onnx")
     onnx.save(tiny_float(), FIXTURES / "tiny.onnx")
     onnx.save(tiny({}), FIXTURES / "tiny_quantized.onnx")
     onnx.save(tiny_integer(), FIXTURES / "tiny_integer.onnx")

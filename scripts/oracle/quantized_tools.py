@@ -7,7 +7,7 @@
 
 torchvision's weights are random from a seed, their batch norms have the statistics of the images. Brevitas puts ReLU in the
 place of ReLU6: of such models its files stand beside FOLDER/uncapped_MODEL/uncapped_MODEL.onnx. A tool that fails on a model is
-a line. Needs torch, torchvision, brevitas, torchao, nncf, onnxscript, and what quantized_onnx.py needs.
+a line. Needs torch, torchvision, brevitas, onnxoptimizer, torchao, nncf, onnxscript, and what quantized_onnx.py needs.
 """
 
 import sys

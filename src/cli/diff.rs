@@ -9,7 +9,7 @@ use clap::builder::PossibleValue;
 use serde_json::json;
 
 use super::Outcome;
-use super::options::EngineOptions;
+use super::options::{EngineOptions, ImageOptions};
 use super::output::note;
 use super::preprocessing::PreprocessingOptions;
 use super::table::{self, number};
@@ -18,6 +18,9 @@ use crate::experiment::comparison::{Apart, Compared, Comparison, File, Worst, co
 use crate::experiment::error::SweepError;
 use crate::experiment::subject::preprocessing::choose;
 use crate::network::Network;
+use crate::network::skeleton::matched_by;
+use crate::report;
+use crate::results::counted;
 use crate::tensor::Batch;
 
 /// Images at once.
@@ -36,15 +39,14 @@ pub struct Args {
     /// What is compared with it: another of the same architecture
     #[arg(value_name = "B.onnx")]
     b: PathBuf,
-    /// Folder of images
-    #[arg(long, value_name = "DIR")]
-    images: PathBuf,
-    /// Use only the first so many
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[command(flatten)]
+    images: ImageOptions,
     /// What tells the worst layer, which comes first; `grid` where B has grids, `channel` elsewhere
     #[arg(long)]
     by: Option<Worst>,
+    /// Also write a page with the whole table
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -82,6 +84,9 @@ impl Args {
         let crop = settings.as_ref().and_then(|s| s.crop);
         let side = crop.map(|crop| crop.both()[0]);
         let (a, b) = (File::open(&self.a, side)?, File::open(&self.b, side)?);
+        let of_a = a.notes().iter().map(|note| (a.network(), note));
+        let others = b.notes().iter().filter(|note| !a.notes().contains(note));
+        let of_b = others.map(|note| (b.network(), note));
         ensure!(
             self.by != Some(Worst::Grid) || b.has_grids(),
             "{}: nothing in it is on a grid: --by channel or sqnr",
@@ -94,7 +99,13 @@ impl Args {
             chosen.preprocessing,
             chosen.reason
         );
-        let images = ImageSet::open(&self.images, self.limit)?;
+        for (network, note) in of_a.chain(of_b) {
+            note!("note: {}: {note}", network.name);
+        }
+        if let Some(warning) = &chosen.warning {
+            note!("note: {warning}");
+        }
+        let images = ImageSet::open(&self.images.images, self.images.limit)?;
         let batches = (0..images.len()).step_by(BATCH);
         let batches = batches.map(|from| -> Result<Batch, SweepError> {
             let to = (from + BATCH).min(images.len());
@@ -109,6 +120,17 @@ impl Args {
         match self.json {
             true => writeln!(out, "{:#}", as_json(&found, a.network(), b.network()))?,
             false => print(&mut out, &found, a.network(), b.network())?,
+        }
+        if let Some(page) = &self.html {
+            let (a, b) = (a.network(), b.network());
+            let apart = report::Apart {
+                a: &a.name,
+                b: &b.name,
+                lines: lines(&found, a, b).into(),
+                header: header(&found),
+                rows: rows(&found, a),
+            };
+            apart.write(page)?;
         }
         let (compared, expected) = (sound(&found), a.network().layers().count());
         ensure!(
@@ -128,24 +150,40 @@ fn sound(found: &Comparison) -> usize {
         .count()
 }
 
-fn print(
-    out: &mut impl Write,
-    found: &Comparison,
-    a: &Network,
-    b: &Network,
-) -> std::io::Result<()> {
-    writeln!(
-        out,
-        "{} of {} layers compared on {} images, top-1 the same on {}",
+/// What is said of both in a line each: before the table, and after it.
+fn lines(found: &Comparison, a: &Network, b: &Network) -> [String; 3] {
+    let compared = format!(
+        "{} of {} layers compared on {}, top-1 the same on {}",
         sound(found),
         a.layers().count(),
-        found.images,
+        counted(found.images as u64, "image"),
         found.top1_agree
-    )?;
-    let grids = found.layers.iter().any(|c| c.beside_grid.is_some());
+    );
+    let matched = matched_by(found.layers.iter().map(|c| &c.pair));
+    let output = format!(
+        "output of {} beside {}: SQNR {} dB, max diff {}",
+        table::shortened(&b.name, SHORT),
+        table::shortened(&a.name, SHORT),
+        decibels(&found.output),
+        difference(&found.output)
+    );
+    [compared, format!("matched: {matched}"), output]
+}
+
+/// Names of columns.
+fn header(found: &Comparison) -> Vec<&'static str> {
+    let start: &[&str] = match found.layers.iter().any(|c| c.beside_grid.is_some()) {
+        true => &["layer", "x grid", "channel", "worst %"],
+        false => &["layer", "worst %", "channel"],
+    };
+    [start, &["alone dB", "SQNR dB", "max diff"]].concat()
+}
+
+/// A row for each layer.
+fn rows(found: &Comparison, a: &Network) -> Vec<Vec<String>> {
     let row = |c: &Compared| {
         let (channel, share) = c.isolated.worst_channel();
-        let name = table::shortened(&a.nodes[c.pair.a].name, NAME);
+        let name = a.nodes[c.pair.a].name.clone();
         let share = short(100.0 * share);
         let start = match c.beside_grid {
             Some((channel, times)) => vec![name, short(times), channel.to_string(), share],
@@ -154,25 +192,27 @@ fn print(
         let end = vec![
             decibels(&c.isolated),
             decibels(&c.accumulated),
-            number(c.accumulated.max_abs_diff),
+            difference(&c.accumulated),
         ];
         [start, end].concat()
     };
-    let rows: Vec<Vec<String>> = found.layers.iter().map(row).collect();
-    let start: &[&str] = match grids {
-        true => &["layer", "x grid", "channel", "worst %"],
-        false => &["layer", "worst %", "channel"],
-    };
-    let header = [start, &["alone dB", "SQNR dB", "max diff"]].concat();
-    table::print(out, &header, &rows)?;
-    writeln!(
-        out,
-        "output of {} beside {}: SQNR {} dB, max diff {}",
-        table::shortened(&b.name, SHORT),
-        table::shortened(&a.name, SHORT),
-        decibels(&found.output),
-        number(found.output.max_abs_diff)
-    )
+    found.layers.iter().map(row).collect()
+}
+
+fn print(
+    out: &mut impl Write,
+    found: &Comparison,
+    a: &Network,
+    b: &Network,
+) -> std::io::Result<()> {
+    let [compared, matched, output] = lines(found, a, b);
+    writeln!(out, "{compared}\n{matched}")?;
+    let mut rows = rows(found, a);
+    for row in &mut rows {
+        row[0] = table::shortened(&row[0], NAME);
+    }
+    table::print(out, &header(found), &rows)?;
+    writeln!(out, "{output}")
 }
 
 /// At most seven characters.
@@ -184,8 +224,17 @@ fn short(x: f64) -> String {
     }
 }
 
+/// Of values that are no numbers none is the largest.
+fn difference(apart: &Apart) -> String {
+    match apart.non_finite {
+        0 => number(apart.max_abs_diff),
+        _ => "NaN, inf".into(),
+    }
+}
+
 fn decibels(apart: &Apart) -> String {
     match apart.sqnr_db() {
+        _ if apart.non_finite > 0 => "-".into(),
         db if db.is_finite() => format!("{db:.1}"),
         db if db > 0.0 => "same".into(),
         _ => "-".into(),

@@ -16,6 +16,7 @@ use crate::experiment::share::Shard;
 use crate::experiment::sweep::{Finished, Made, OnFailure, Place, Sweep};
 use crate::report;
 use crate::results::answers::answers;
+use crate::results::counted;
 use crate::results::headline::Headline;
 use crate::results::schema::{Summary, file};
 use crate::results::status::{State, Statuses};
@@ -131,7 +132,8 @@ pub fn conclude(finished: &Finished) -> anyhow::Result<Outcome> {
     match rounded.count() {
         0 => {}
         n => say!(
-            "{n} cells with activations quantized: bounds that speak of weights alone do not apply and are left out"
+            "{} with activations quantized: bounds that speak of weights alone do not apply and are left out",
+            counted(n as u64, "cell")
         ),
     }
     for finding in (summary.violations.iter())

@@ -355,7 +355,7 @@ impl VariantOptions {
         let images = self.method.images(table)?;
         let images = images.as_ref().map(CalibrationSpec::open).transpose()?;
         Ok(table.specs().map(move |spec| {
-            models_for(&spec, std::slice::from_ref(model))?;
+            tell_notes(&models_for(&spec, std::slice::from_ref(model))?.notes);
             let quantized = calibrate(spec.build()?.as_ref(), model, images.as_ref())?;
             Ok((spec, quantized))
         }))

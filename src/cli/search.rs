@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::Outcome;
-use super::options::{EngineOptions, ModelOptions, granularity, of_file, run_dir};
+use super::options::{EngineOptions, ModelOptions, granularity, of_file, run_dir, tell_notes};
 use super::output::{note, say, write_whole};
 use super::progress::counter;
 use super::table::{self, number};
@@ -95,7 +95,7 @@ impl Args {
         let model = self.model.load()?;
         let tap = tap(&model, self.depth)?;
         let spec = self.spec()?;
-        models_for(&spec, std::slice::from_ref(&model))?;
+        tell_notes(&models_for(&spec, std::slice::from_ref(&model))?.notes);
         let quantized = spec.build()?.quantize(&model.network)?;
         let images = ImageSet::open(&self.images, self.limit)?;
         model.check_labels(&images)?;

@@ -9,8 +9,9 @@ use super::Outcome;
 use super::options::{EngineOptions, ModelOptions, VariantOptions, tell_notes};
 use super::output::{check_place, say, write_whole};
 use crate::data::ImageSet;
-use crate::experiment::plan::{Method, Quantize};
+use crate::experiment::plan::{Method, Quantize, QuantizerSpec};
 use crate::experiment::subject::model::{LoadedModel, LoadedNetwork};
+use crate::experiment::subject::quantized_file::beside;
 use crate::network::Network;
 use crate::network::checkpoint::{self, safetensors::parse};
 use crate::quant::QuantizedNetwork;
@@ -89,6 +90,14 @@ impl Args {
                         false => Some(quantizer.quantize(&loaded.network)?),
                         true => self.quantized(&LoadedModel::load(&self.model.planned(), None)?)?,
                     }
+                }
+                Some(QuantizerSpec {
+                    method: Method::File { file, sha256 },
+                    ..
+                }) => {
+                    let (quantized, notes) = beside(&file, &sha256, &loaded.network)?;
+                    tell_notes(&notes);
+                    Some(quantized)
                 }
                 _ => self.quantized(&LoadedModel::load(&self.model.planned(), None)?)?,
             },

@@ -4,6 +4,7 @@ pub mod architectures;
 pub mod checkpoint;
 mod content;
 pub mod counts;
+mod described;
 pub mod fold;
 pub mod graph;
 pub mod magnitudes;

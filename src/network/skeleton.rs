@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::described::described;
 use super::graph::{Network, ValueId};
 use super::onnx::Steps;
 use super::op::{Activation, Op, Pad};
@@ -70,6 +71,18 @@ pub struct Pair {
     pub inputs: Vec<usize>,
     /// What told.
     pub by: MatchedBy,
+}
+
+/// What told of some pairs, with how many: the most first.
+pub fn matched_by<'p>(pairs: impl Iterator<Item = &'p Pair>) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for pair in pairs {
+        *counts.entry(pair.by.name()).or_default() += 1;
+    }
+    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    let said = counts.iter().map(|(by, count)| format!("{count} by {by}"));
+    said.collect::<Vec<_>>().join(", ")
 }
 
 /// Two networks of one architecture.
@@ -182,7 +195,7 @@ pub fn pair(a: Side<'_>, b: Side<'_>) -> Result<Pairing, String> {
         return Err(format!(
             "{} ({}) has no counterpart in {}",
             node.name,
-            kind(&node.op),
+            described(&node.op),
             b.network.name
         ));
     }
@@ -190,7 +203,7 @@ pub fn pair(a: Side<'_>, b: Side<'_>) -> Result<Pairing, String> {
         let (x, y) = (&a.network.nodes[p.a], &b.network.nodes[p.b]);
         for (k, &v) in x.inputs.iter().enumerate() {
             let (ta, tb) = (&of_a[v].trail, &of_b[y.inputs[p.inputs[k]]].trail);
-            agree(ta, tb).map_err(|e| format!("before {} ({}): {e}", y.name, kind(&y.op)))?;
+            agree(ta, tb).map_err(|e| format!("before {} ({}): {e}", y.name, described(&y.op)))?;
         }
     }
     if let (Some(x), Some(y)) = (of_a.last(), of_b.last()) {
@@ -380,34 +393,6 @@ fn agree(a: &[Step], b: &[Step]) -> Result<(), String> {
     }
 }
 
-fn kind(op: &Op) -> String {
-    match op {
-        Op::Conv(c) => {
-            let d = c.weight.dims();
-            let inputs = d[1] * c.groups;
-            format!(
-                "{}x{} convolution, {inputs} to {} channels, stride {}, groups {}",
-                d[2], d[3], d[0], c.stride[0], c.groups
-            )
-        }
-        Op::Linear(l) => format!(
-            "dense layer, {} to {}",
-            l.weight.dims()[1],
-            l.weight.dims()[0]
-        ),
-        Op::Add => "sum".into(),
-        Op::MaxPool(w) => format!("{}x{} max pooling", w.kernel[0], w.kernel[1]),
-        Op::AvgPool { window: w, .. } => format!("{}x{} average pooling", w.kernel[0], w.kernel[1]),
-        Op::GlobalAvgPool => "global average pooling".into(),
-        Op::Flatten => "flattening".into(),
-        Op::Concat => "concatenation".into(),
-        Op::Channels(_) => "choice of channels".into(),
-        Op::Function(_) => "function".into(),
-        Op::Product => "product".into(),
-        Op::ResponseNorm(_) => "response normalization".into(),
-    }
-}
-
 /// Says that node `j` of `b` has no counterpart, and what `a` has in its place.
 fn difference(
     a: &Network,
@@ -429,7 +414,7 @@ fn difference(
         .iter()
         .filter(|n| is_core(&n.op) && n.inputs.iter().any(reads));
     let readers: Vec<String> = readers
-        .map(|n| format!("{} ({})", n.name, kind(&n.op)))
+        .map(|n| format!("{} ({})", n.name, described(&n.op)))
         .take(3)
         .collect();
     let place = match first {
@@ -440,11 +425,20 @@ fn difference(
         true => "nothing more".to_string(),
         false => readers.join(", "),
     };
+    let behind = matches!(of_b[node.inputs[0]].trail.last(), Some(Step::Grid(_)))
+        && matches!(&node.op, Op::Conv(c) if c.is_depthwise() && c.kernel() == [1, 1]);
+    let hint = match behind {
+        true => {
+            "; a bias or factor that stands behind a grid is no part of the layer before it: make them one layer before \
+             quantizing (ONNX Runtime's quant_pre_process does)"
+        }
+        false => "",
+    };
     format!(
-        "after {place}, {} has {} ({}), where {} has {instead}",
+        "after {place}, {} has {} ({}), where {} has {instead}{hint}",
         b.name,
         node.name,
-        kind(&node.op),
+        described(&node.op),
         a.name
     )
 }

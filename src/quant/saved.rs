@@ -75,11 +75,19 @@ pub struct LayerHeader {
     pub orders: usize,
 }
 
+/// What may help against an error of the system's.
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "; is the path right?",
+        _ => "",
+    }
+}
+
 /// Why a file cannot be written or used.
 #[derive(Debug, thiserror::Error)]
 pub enum SavedError {
     /// Reading or writing failed.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}{}", hint(.source))]
     Io {
         /// The file.
         path: PathBuf,

@@ -3,6 +3,7 @@
 //! [`build`] reads the run directory's tables and writes `report.html`, which needs nothing beside itself, and
 //! `figures/*.svg` and `figures/*.png` for use elsewhere, in the place of an earlier plan's. Equal results give an equal report.
 
+mod apart;
 mod attribution;
 mod comparison;
 mod data;
@@ -37,6 +38,7 @@ mod verdicts;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+pub use apart::Apart;
 pub use comparison::compared;
 use figures::{AtMost, Figure};
 pub use history::history;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::experiment::error::SweepError;
-use crate::network::onnx::{QuantizedModel, Steps, import_quantized_file};
+use crate::network::onnx::{QuantizedModel, Steps, import_quantized_file, is_model};
 use crate::network::skeleton::Side;
 use crate::network::{Network, NetworkError, ValueId};
 use crate::quant::QuantizedNetwork;
@@ -20,7 +20,17 @@ pub struct File {
 impl File {
     /// Reads an ONNX file, quantized or not.
     pub fn open(path: &Path, side: Option<usize>) -> Result<Self, SweepError> {
-        let model = import_quantized_file(path, side)?;
+        let model = import_quantized_file(path, side).map_err(|error| {
+            match path.is_file() && !is_model(path) {
+                true => NetworkError::File {
+                    path: path.display().to_string(),
+                    problem: "is no ONNX model, which alone are compared; `quantbound quantize --format qdq-onnx` writes a \
+                              network as one"
+                        .into(),
+                },
+                false => error,
+            }
+        })?;
         let quantized = own(&model).map_err(|problem| NetworkError::File {
             path: path.display().to_string(),
             problem,
@@ -31,6 +41,11 @@ impl File {
     /// The network, with dequantized weights.
     pub fn network(&self) -> &Network {
         &self.model.imported.network
+    }
+
+    /// What its import had to say.
+    pub fn notes(&self) -> &[String] {
+        &self.model.imported.notes
     }
 
     /// True where anything in it is on a grid.

@@ -59,14 +59,21 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Sorts the layers, the worst first.
+    /// Sorts the layers, the worst first: before all others those that make values which are no numbers of the first network's.
     pub fn sort(&mut self, by: Worst) {
         let share = |c: &Compared| c.isolated.worst_channel().1;
         let times = |c: &Compared| c.beside_grid.map_or(0.0, |(_, times)| times);
-        self.layers.sort_by(|x, y| match by {
-            Worst::Grid => (times(y).total_cmp(&times(x))).then(share(y).total_cmp(&share(x))),
-            Worst::Channel => share(y).total_cmp(&share(x)),
-            Worst::Sqnr => (x.accumulated.sqnr_db()).total_cmp(&y.accumulated.sqnr_db()),
+        let broken = |c: &Compared| match by {
+            Worst::Sqnr => c.accumulated.non_finite > 0,
+            _ => c.isolated.non_finite > 0,
+        };
+        self.layers.sort_by(|x, y| {
+            let worse = match by {
+                Worst::Grid => (times(y).total_cmp(&times(x))).then(share(y).total_cmp(&share(x))),
+                Worst::Channel => share(y).total_cmp(&share(x)),
+                Worst::Sqnr => (x.accumulated.sqnr_db()).total_cmp(&y.accumulated.sqnr_db()),
+            };
+            broken(y).cmp(&broken(x)).then(worse)
         });
     }
 }

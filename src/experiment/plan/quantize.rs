@@ -54,7 +54,16 @@ impl Quantize {
             table.insert(key.into(), parsed.unwrap_or_else(|| text.into()));
         }
         check_keys("quantize", &table, path)?;
-        table.try_into().map_err(|e| PlanError::syntax(path, &e))
+        table.try_into().map_err(|e: toml::de::Error| {
+            let missing = e.message().strip_prefix("missing field `");
+            match missing.and_then(|rest| rest.split('`').next()) {
+                Some(key) => PlanError::value(
+                    path,
+                    format!("method {method} needs `{key}`: --set {key}=VALUE (docs/quantizers.md has what it may be)"),
+                ),
+                None => PlanError::syntax(path, &e),
+            }
+        })
     }
 
     /// The granularities named, or the method's usual one.

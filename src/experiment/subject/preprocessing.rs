@@ -195,10 +195,19 @@ const SMALL_FACTOR: f64 = 0.05;
 
 /// `x * scale + shift` per channel, when that is all that reads the input and it takes pixels of a known range.
 fn own_normalization(network: &Network) -> Option<Own> {
-    let mut readers = network.nodes.iter().filter(|n| n.inputs.contains(&INPUT));
-    let (first, None) = (readers.next()?, readers.next()) else {
-        return None;
+    let read_alone = |value| {
+        let mut readers =
+            (network.nodes.iter().enumerate()).filter(|(_, n)| n.inputs.contains(&value));
+        match (readers.next(), readers.next()) {
+            (Some(first), None) => Some(first),
+            _ => None,
+        }
     };
+    let (mut at, mut first) = read_alone(INPUT)?;
+    // A quantized network's input may be put on a grid first.
+    while matches!(first.op, Op::MaxPool(w) if w.kernel == [1, 1] && w.stride == [1, 1]) {
+        (at, first) = read_alone(at + 1)?;
+    }
     let Op::Conv(conv) = &first.op else {
         return None;
     };
@@ -244,7 +253,9 @@ fn own_normalization(network: &Network) -> Option<Own> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::op::{Activation, Conv, Pad, Window};
     use crate::network::zoo;
+    use crate::tensor::{Shape, Tensor};
 
     #[test]
     fn the_constants_of_efficientnet_lite_go_by_the_checkpoints_names() {
@@ -260,5 +271,40 @@ mod tests {
             assert_eq!(mean("efficientnet_lite0", naming), 127.0 / 255.0);
         }
         assert_eq!(mean("mobilenet_v2", timm), 0.485);
+    }
+
+    #[test]
+    fn a_grid_in_front_does_not_hide_what_the_network_does_to_pixels() {
+        let reason = |grids: usize| {
+            let mut network = Network::new("net", Shape::new(3, 8, 8));
+            let mut value = INPUT;
+            for grid in 0..grids {
+                let carrier = Window {
+                    kernel: [1, 1],
+                    stride: [1, 1],
+                    pad: Pad::default(),
+                };
+                let op = Op::MaxPool(carrier);
+                value = network
+                    .push(format!("grid {grid}"), op, &[value], Activation::Identity)
+                    .unwrap();
+            }
+            let own = Conv {
+                weight: Tensor::new([3, 1, 1, 1], vec![0.017; 3]).unwrap(),
+                bias: vec![-0.017 * 120.0; 3],
+                stride: [1, 1],
+                pad: Pad::default(),
+                dilation: [1, 1],
+                groups: 3,
+            };
+            network
+                .push("own", Op::Conv(own), &[value], Activation::Identity)
+                .unwrap();
+            choose("net", None, &network, None).unwrap().reason
+        };
+        let plain = reason(0);
+        assert!(plain.contains("normalizes its input itself"), "{plain}");
+        assert_eq!(reason(1), plain);
+        assert_eq!(reason(2), plain);
     }
 }

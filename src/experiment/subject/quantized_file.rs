@@ -8,6 +8,7 @@ use super::model::LoadedModel;
 use crate::data::manifest;
 use crate::network::Network;
 use crate::network::onnx::{QuantizedModel, import_quantized};
+use crate::network::skeleton::{Pair, matched_by};
 use crate::quant::imported::{Fitted, fit, width};
 use crate::quant::saved::SavedError;
 use crate::quant::{Granularity, QuantError, QuantizedNetwork, Quantizer};
@@ -15,6 +16,15 @@ use crate::tensor::memory;
 
 /// What reading takes for each byte of the file: the file, its tensors, and the layers made of them.
 const COPIES: usize = 3;
+
+/// The models that a quantizer is crossed with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Joined {
+    /// By index.
+    pub models: Vec<usize>,
+    /// What a user should know.
+    pub notes: Vec<String>,
+}
 
 /// An ONNX file of a quantized network.
 #[derive(Clone, Debug)]
@@ -66,7 +76,8 @@ impl QuantizedFile {
             .ok_or_else(|| SavedError::Format {
                 path: path.to_path_buf(),
                 problem:
-                    "none of its layers has quantized weights: is it the full-precision model?"
+                    "none of its layers has quantized weights: is it the full-precision model? `quantbound diff` compares any two of \
+                     one architecture"
                         .into(),
             })?;
         let several = model.steps.values().any(|s| s.scale.len() > 1);
@@ -81,6 +92,24 @@ impl QuantizedFile {
             activation_bits: model.grids.values().map(|g| width(g.low, g.high)).max(),
             bytes,
         })
+    }
+
+    /// What was matched by what, what is quantized, and what else a user should know.
+    fn says(&self, fitted: &Fitted, network: &Network) -> Vec<String> {
+        let (file, layers) = (self.path.display(), network.layers().count());
+        let pairs = fitted.pairing.pairs.iter();
+        let pairs: Vec<&Pair> = pairs.filter(|p| network.nodes[p.a].is_layer()).collect();
+        let grids = fitted.quantized.activations.iter();
+        let grids = grids.filter(|g| g.channel.is_none_or(|c| c == 0)).count();
+        let matched = format!(
+            "{file}: {} of {layers} layers of {} matched, {}; weights of {} on steps, activations on {grids} grids",
+            pairs.len(),
+            network.name,
+            matched_by(pairs.iter().copied()),
+            fitted.quantized.layers.len(),
+        );
+        let others = fitted.notes.iter().map(|note| format!("{file}: {note}"));
+        std::iter::once(matched).chain(others).collect()
     }
 
     /// As a quantized form of `network`, with what was matched by what.
@@ -120,26 +149,37 @@ impl Quantizer for QuantizedFile {
     }
 }
 
-/// The models, by index, that a file is a quantized form of.
+/// A file as a quantized form of a network, and what was found of it beside that.
+pub fn beside(
+    file: &Path,
+    sha256: &str,
+    network: &Network,
+) -> Result<(QuantizedNetwork, Vec<String>), QuantError> {
+    let file = QuantizedFile::open_same(file, sha256)?;
+    let fitted = file.fit(network)?;
+    let notes = file.says(&fitted, network);
+    Ok((fitted.quantized, notes))
+}
+
+/// The models that a file is a quantized form of, and what was found of it beside each.
 ///
 /// # Errors
 /// [`QuantError::Saved`] with what keeps it from being the first one's, when it is none's.
-pub fn models_of(
-    file: &Path,
-    sha256: &str,
-    models: &[LoadedModel],
-) -> Result<Vec<usize>, QuantError> {
+pub fn models_of(file: &Path, sha256: &str, models: &[LoadedModel]) -> Result<Joined, QuantError> {
     let file = QuantizedFile::open_same(file, sha256)?;
     let mut first = None;
-    let mut fitting = Vec::new();
+    let mut joined = Joined::default();
     for (m, model) in models.iter().enumerate() {
         match file.fit(&model.network) {
-            Ok(_) => fitting.push(m),
+            Ok(fitted) => {
+                joined.models.push(m);
+                joined.notes.extend(file.says(&fitted, &model.network));
+            }
             Err(error) => first = first.or(Some(error)),
         }
     }
     match first {
-        Some(error) if fitting.is_empty() => Err(error.into()),
-        _ => Ok(fitting),
+        Some(error) if joined.models.is_empty() => Err(error.into()),
+        _ => Ok(joined),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::model::LoadedModel;
-use super::quantized_file::models_of;
+use super::quantized_file::{Joined, models_of};
 use crate::data::manifest;
 use crate::experiment::plan::{Method, QuantizerSpec};
 use crate::network::Network;
@@ -96,16 +96,21 @@ impl Quantizer for SavedNetwork {
     }
 }
 
-/// The models, by index, that a quantizer is crossed with: all of them, or those that a network from a
+/// The models that a quantizer is crossed with: all of them, or those that a network from a
 /// file is of.
 ///
 /// # Errors
 /// [`QuantError::Saved`] when a saved network fits none.
-pub fn models_for(spec: &QuantizerSpec, models: &[LoadedModel]) -> Result<Vec<usize>, QuantError> {
+pub fn models_for(spec: &QuantizerSpec, models: &[LoadedModel]) -> Result<Joined, QuantError> {
     let (file, sha256) = match &spec.method {
         Method::Saved { file, sha256 } => (file, sha256),
         Method::File { file, sha256 } => return models_of(file, sha256, models),
-        _ => return Ok((0..models.len()).collect()),
+        _ => {
+            return Ok(Joined {
+                models: (0..models.len()).collect(),
+                notes: Vec::new(),
+            });
+        }
     };
     let saved = SavedNetwork::open_same(file, sha256)?;
     let fitting = (0..models.len()).filter(|&m| saved.is_of(&models[m]));
@@ -116,5 +121,8 @@ pub fn models_for(spec: &QuantizerSpec, models: &[LoadedModel]) -> Result<Vec<us
     for &m in &fitting {
         saved.check(&models[m])?;
     }
-    Ok(fitting)
+    Ok(Joined {
+        models: fitting,
+        notes: Vec::new(),
+    })
 }

@@ -204,7 +204,7 @@ impl Sweep<'_> {
                 )));
             }
         }
-        let cells = self.cells(&models, &images, &calibrating)?;
+        let cells = self.cells(&models, &images, &calibrating, tell)?;
         let mut provenance = self.provenance((&planned, &models), &images);
         provenance.calibration = calibrating.describe();
         let unreadable = damaged.into_iter().map(|(image, error)| Unreadable {
@@ -276,6 +276,7 @@ impl Sweep<'_> {
         models: &[LoadedModel],
         images: &ImageSet,
         calibrating: &Calibrating,
+        tell: &mut dyn FnMut(Event),
     ) -> Result<Vec<Cell>, SweepError> {
         let how = Conditions {
             engine: self.engine.device().engine,
@@ -316,11 +317,11 @@ impl Sweep<'_> {
         };
         let mut pairs = Vec::new();
         for quantizer in &quantizers {
-            pairs.extend(
-                models_for(quantizer, models)?
-                    .into_iter()
-                    .map(|m| (m, quantizer)),
-            );
+            let joined = models_for(quantizer, models)?;
+            for note in joined.notes {
+                tell(Event::Note(format!("note: {note}")));
+            }
+            pairs.extend(joined.models.into_iter().map(|m| (m, quantizer)));
         }
         // Model by model, in plan order.
         pairs.sort_by_key(|&(m, _)| m);

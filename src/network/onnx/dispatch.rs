@@ -26,9 +26,15 @@ impl<'a> Importer<'a> {
         let domain = node.domain.as_deref().unwrap_or_default();
         let quantized = self.record.is_some() && is_known(op, domain);
         if !matches!(domain, "" | "ai.onnx") && !quantized {
-            return Err(format!(
-                "operators of {domain:?} are not supported; export with standard operators only"
-            ));
+            return Err(match self.record.is_some() && op.starts_with('Q') {
+                true => format!(
+                    "{op} of {domain:?} is not known; the plain operator between QuantizeLinear and DequantizeLinear is \
+                     (QuantFormat.QDQ of ONNX Runtime)"
+                ),
+                false => format!(
+                    "operators of {domain:?} are not supported; export with standard operators only"
+                ),
+            });
         }
         if self.quantized_node(op, node)? {
             return Ok(());

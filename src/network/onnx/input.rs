@@ -76,7 +76,8 @@ pub fn reads_channels_last(
             "Reshape" => return extent(3) == Some(1) && extent(1) != Some(1),
             "Identity" | "Cast" | "CastLike" | "Dropout" | "Add" | "Sub" | "Mul" | "Div"
             | "Neg" | "Relu" | "Clip" | "Max" | "Min" | "Pad" | "Slice" | "Gather" | "Split"
-            | "Concat" => {
+            | "Concat" | "QuantizeLinear" | "DequantizeLinear" | "Quant" | "QLinearAdd"
+            | "QLinearMul" => {
                 read.extend(node.output.iter().map(String::as_str));
             }
             // It tells of the layout, and changes nothing.

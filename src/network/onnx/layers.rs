@@ -294,11 +294,21 @@ impl<'a> Importer<'a> {
         value: Value,
     ) -> Result<Vec<f64>, String> {
         let (dims, values) = self.floats(node, i)?;
-        self.check_extents(dims, value)?;
         if values.iter().any(|x| !x.is_finite()) {
             return Err(format!("input {i} is not finite"));
         }
-        Ok(match &values[..] {
+        self.broadcast(dims, &values, value)
+    }
+
+    /// Such constants for each channel of a value.
+    pub(super) fn broadcast(
+        &self,
+        dims: &[usize],
+        values: &[f32],
+        value: Value,
+    ) -> Result<Vec<f64>, String> {
+        self.check_extents(dims, value)?;
+        Ok(match values {
             [x] => vec![f64::from(*x); self.shape(value).c],
             _ => values.iter().map(|&x| f64::from(x)).collect(),
         })

@@ -26,6 +26,7 @@ mod input;
 mod layers;
 mod layout;
 mod matrix;
+mod order;
 mod padding;
 mod pooling;
 mod proto;
@@ -198,7 +199,7 @@ fn read(
             "output {name:?} is left out: the first one is used"
         ));
     }
-    let needed = ancestors(graph, output)?;
+    let needed = order::needed(graph, output)?;
     let input = input::find_input(graph, &needed)?;
     let name = input.name.as_deref().unwrap_or_default();
     let channels_last = input::reads_channels_last(graph, &needed, input);
@@ -251,30 +252,6 @@ fn provenance(model: &proto::Model) -> Result<(String, i64), OnnxError> {
         short(producer.trim(), LABEL)
     );
     Ok((note, opset))
-}
-
-/// Nodes that `output` depends on, in file order.
-fn ancestors(graph: &proto::Graph, output: &str) -> Result<Vec<usize>, OnnxError> {
-    let mut makers: HashMap<&str, usize> = HashMap::new();
-    for (i, node) in graph.node.iter().enumerate() {
-        for name in node.output.iter().filter(|n| !n.is_empty()) {
-            if makers.insert(name, i).is_some() {
-                return Err(OnnxError::Malformed(format!("two nodes make {name:?}")));
-            }
-        }
-    }
-    let mut needed = HashSet::new();
-    let mut open: Vec<&str> = vec![output];
-    while let Some(name) = open.pop() {
-        if let Some(&i) = makers.get(name)
-            && needed.insert(i)
-        {
-            open.extend(graph.node[i].input.iter().map(String::as_str));
-        }
-    }
-    let mut needed: Vec<usize> = needed.into_iter().collect();
-    needed.sort_unstable();
-    Ok(needed)
 }
 
 /// Tensors that the output is by renaming and reshaping alone, and by grids in a model that is `quantized`: what ends in one

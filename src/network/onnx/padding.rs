@@ -83,13 +83,24 @@ impl<'a> Importer<'a> {
                 ));
             }
         }
-        let fill = match self.optional(node, 2)? {
-            Some(c) => c.floats().and_then(|f| f.first().copied()).unwrap_or(0.0),
-            None => attributes.float("value").unwrap_or(0.0),
+        let name = self.input(node, 0).unwrap_or_default();
+        let coded = self.record.as_ref().and_then(|r| r.coded.get(name));
+        let given = self.optional(node, 2)?;
+        let fill = match (given, coded.map(|grid| &grid.zero[..])) {
+            // Of codes, the zero point stands for 0.
+            (_, Some(&[zero])) => {
+                let code = given.and_then(|c| c.integers()?.first().copied());
+                code.unwrap_or(0).saturating_sub(zero) as f32
+            }
+            (Some(c), _) => c.floats().and_then(|f| f.first().copied()).unwrap_or(0.0),
+            (None, _) => attributes.float("value").unwrap_or(0.0),
         };
         match fill {
             0.0 => Ok(Fill::Zero),
             _ if fill <= f32::MIN => Ok(Fill::Lowest),
+            _ if coded.is_some() => Err(format!(
+                "pads with codes {fill} away from their zero point, which alone is known"
+            )),
             _ => Err(format!(
                 "pads with {fill}; zeros, and before a max pool the least number, are known"
             )),

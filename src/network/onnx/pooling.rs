@@ -32,8 +32,11 @@ impl<'a> Importer<'a> {
     pub(super) fn max_pool(&mut self, node: &'a proto::Node) -> Result<(), String> {
         let value = self.filled_value(node, 0)?;
         let (_, window) = self.pooled(node, value)?;
-        let nonnegative =
-            value.id != INPUT && self.network.nodes[value.id - 1].activation.is_nonnegative();
+        let name = self.input(node, 0).unwrap_or_default();
+        let grids = self.record.as_ref();
+        let nonnegative = value.id != INPUT
+            && (self.network.nodes[value.id - 1].activation.is_nonnegative()
+                || grids.is_some_and(|grids| grids.is_nonnegative(value.id, name)));
         if value.pad != Pad::default() {
             value.fill.never_wins(nonnegative, value.pad, window)?;
         }

@@ -1,7 +1,7 @@
 //! Operators that are measured but have no bounds: smooth activations, products of computed maps, response norms.
 
 use super::attributes::Attributes;
-use super::importer::{Importer, View, label};
+use super::importer::{Importer, Value, View, label};
 use super::{LABEL, proto, short};
 use crate::network::op::{Activation, Function, Op, ResponseNorm};
 
@@ -41,7 +41,16 @@ impl<'a> Importer<'a> {
 
     /// The product of two computed maps, or of a map and one value per channel.
     pub(super) fn product(&mut self, node: &'a proto::Node) -> Result<(), String> {
-        let (a, b) = (self.value(node, 0)?, self.value(node, 1)?);
+        let operands = (self.value(node, 0)?, self.value(node, 1)?);
+        self.product_of(node, operands)
+    }
+
+    /// The product of two such values.
+    pub(super) fn product_of(
+        &mut self,
+        node: &'a proto::Node,
+        (a, b): (Value, Value),
+    ) -> Result<(), String> {
         let (map, factor) = if self.shape(a).pixels() >= self.shape(b).pixels() {
             (a, b)
         } else {

@@ -540,6 +540,33 @@ fn bounds_are_refused_by_the_assumption_that_fails() {
     assert!(!imported.notes.join("\n").contains("without bounds"));
 }
 
+/// Runtimes sort nodes themselves, and some tools append theirs at the end.
+#[test]
+fn nodes_may_stand_in_any_order() {
+    let nodes = || {
+        vec![
+            node("Conv", &["x", "w"], "a", &[]),
+            node("Relu", &["a"], "b", &[]),
+            node("Conv", &["b", "w"], "c", &[]),
+            node("Add", &["c", "c"], "d", &[]),
+            node("Conv", &["d", "w"], "y", &[]),
+        ]
+    };
+    let read = |nodes| onnx::import(&model(&IMAGE, nodes).encode_to_vec(), None, None).unwrap();
+    let sorted = read(nodes());
+    for order in [[4, 3, 2, 1, 0], [2, 0, 4, 1, 3], [1, 2, 3, 4, 0]] {
+        let mixed = order.iter().map(|&i| nodes()[i].clone()).collect();
+        assert_eq!(read(mixed), sorted, "{order:?}");
+    }
+    let circle = vec![
+        node("Conv", &["b", "w"], "a", &[]),
+        node("Relu", &["a"], "b", &[]),
+        node("Add", &["b", "x"], "y", &[]),
+    ];
+    let problem = error(&model(&IMAGE, circle)).to_string();
+    assert!(problem.contains("nothing before it makes"), "{problem}");
+}
+
 #[test]
 fn open_sizes_take_the_wish_of_the_caller() {
     let open = model(&[1, 2, 0, 0], vec![node("Conv", &["x", "w"], "y", &[])]).encode_to_vec();

@@ -79,6 +79,19 @@ fn a_planted_fault_is_the_first_row() {
     }
 }
 
+/// What stands behind a grid in both files is a layer of its own in both; in full precision it is none.
+#[test]
+fn a_bias_behind_a_grid_is_compared_with_its_like() {
+    let open = |name: &str| open(&format!("quantized/{name}.onnx"));
+    let found = compared(&open("gated_qdq"), &open("gated_qop"));
+    assert_eq!(found.layers.len(), 3);
+    assert!(found.output.sqnr_db() > 20.0, "{:?}", found.output);
+    let engine = CpuEngine::f32(Some(1)).unwrap();
+    let none = std::iter::empty();
+    let error = compare(&engine, &open("gated"), &open("gated_qop"), none).unwrap_err();
+    assert!(error.to_string().contains("behind a grid"), "{error}");
+}
+
 /// A form of `float` whose activations are on grids of eight bits that hold what the images make of them.
 fn sound(float: &Network, bits: u32, granularity: Granularity) -> QuantizedNetwork {
     let quantizer = Uniform::new(bits, granularity, Scheme::Asymmetric).unwrap();
@@ -254,9 +267,12 @@ fn the_command_says_it_in_80_columns() {
     for by in ["", "--by=grid", "--by=channel", "--by=sqnr"] {
         let (text, code) = diff(&faulty, &Vec::from_iter((!by.is_empty()).then_some(by)));
         assert_eq!(code, Some(0), "{text}");
-        for line in text.lines().filter(|l| !l.contains("pictures:")) {
+        let told = |l: &&str| !l.contains("pictures:") && !l.starts_with("note: ");
+        for line in text.lines().filter(told) {
             assert!(line.chars().count() <= 80, "{line}");
         }
+        assert!(text.contains("14 of 14 layers compared"), "{text}");
+        assert!(text.contains("matched: 14 by name"), "{text}");
         let mut rows = text.lines().skip_while(|l| !l.starts_with("layer"));
         assert!(rows.next().unwrap().contains("x grid"), "{text}");
         assert!(
@@ -264,6 +280,16 @@ fn the_command_says_it_in_80_columns() {
             "{text}"
         );
     }
+    let page = tiny.path("page.html");
+    let (text, code) = diff(&faulty, &["--html", page.to_str().unwrap(), "--limit=1"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("compared on 1 image,"), "{text}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(
+        page.contains("x grid") && page.contains("14 of 14 layers compared on 1 image,"),
+        "{page}"
+    );
+    assert_eq!(page.matches("<td class=\"text\">").count(), 14, "{page}");
     let (text, code) = diff(&faulty, &["--json", "--limit=1"]);
     assert_eq!(code, Some(0), "{text}");
     let told = serde_json::Deserializer::from_str(&text).into_iter::<serde_json::Value>();
@@ -282,13 +308,128 @@ fn the_command_says_it_in_80_columns() {
     assert!(text.contains("nothing in it is on a grid"), "{text}");
     let float = open("onnx/resnet_torchscript.onnx");
     let mut wrong = sound(float.network(), 8, Granularity::PerChannel);
-    let bias = float.network().nodes[wrong.layers[2].node]
-        .affine()
-        .unwrap()
-        .bias;
-    wrong.layers[2].bias = Some(vec![f32::NAN; bias.len()]);
-    let nan = tiny.path("nan.onnx");
-    std::fs::write(&nan, export(float.network(), &wrong).unwrap().bytes).unwrap();
-    let (text, code) = diff(&nan, &[]);
-    assert_eq!(code, Some(2), "{text}");
+    // Sums of such weights overflow.
+    wrong.layers[2].scale.iter_mut().for_each(|s| *s = 1.2e36);
+    let inf = tiny.path("inf.onnx");
+    std::fs::write(&inf, export(float.network(), &wrong).unwrap().bytes).unwrap();
+    for by in ["grid", "channel", "sqnr"] {
+        let (text, code) = diff(&inf, &["--by", by]);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains("of 14 layers compared: the others"), "{text}");
+        let mut rows = text.lines().skip_while(|l| !l.starts_with("layer")).skip(1);
+        let first = rows.next().unwrap();
+        let name = &float.network().nodes[wrong.layers[2].node].name;
+        assert!(
+            (by == "sqnr" || first.starts_with(name.as_str())) && first.ends_with("NaN, inf"),
+            "{text}"
+        );
+    }
+}
+
+/// What cannot be compared is said in words of the user's.
+#[test]
+fn the_command_says_what_it_cannot_take() {
+    let tiny = Tiny::new();
+    let a = source("tests/fixtures/onnx/resnet_torchscript.onnx");
+    let images = tiny.path("images");
+    let other = tiny.path("other.safetensors");
+    std::fs::write(&other, b"no model").unwrap();
+    let said = |b: &Path, limit: &str| {
+        let (text, code) = said(
+            &program(&[&"diff", &a, &b, &"--images", &images, &"--limit", &limit])
+                .output()
+                .unwrap(),
+        );
+        assert_eq!(code, Some(2), "{text}");
+        text
+    };
+    assert!(said(&other, "1").contains("is no ONNX model, which alone are compared"));
+    assert!(said(&tiny.path("none.onnx"), "1").contains("cannot be read"));
+    assert!(said(&a, "0").contains("--limit"));
+}
+
+/// Tensors need no rule for pictures: a network of two channels takes them, and its quantized form does.
+#[test]
+fn a_file_takes_tensors_of_any_number_of_channels() {
+    let tiny = Tiny::new();
+    let (input, out) = (tiny.path("input.safetensors"), tiny.path("out.safetensors"));
+    let values = uniform(1, 72);
+    let view = safetensors::tensor::TensorView::new(
+        safetensors::Dtype::F32,
+        vec![1, 2, 6, 6],
+        bytemuck::cast_slice(&values),
+    );
+    let bytes = safetensors::serialize([("input", view.unwrap())], None).unwrap();
+    std::fs::write(&input, bytes).unwrap();
+    let float = source("tests/fixtures/quantized/tiny.onnx");
+    let file = source("tests/fixtures/quantized/tiny_channels_last_by_channel.onnx");
+    let trace: [&dyn AsRef<std::ffi::OsStr>; 11] = [
+        &"trace",
+        &"--model",
+        &"t",
+        &"--weights",
+        &float,
+        &"--quantized",
+        &file,
+        &"--input",
+        &input,
+        &"--out",
+        &out,
+    ];
+    let (text, code) = said(&program(&trace).output().unwrap());
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("1 of 1 layers of t matched"), "{text}");
+}
+
+/// Every command that takes such a file says how it fits, and refuses what is none with one line.
+#[test]
+fn a_file_is_told_with_what_was_matched() {
+    let tiny = Tiny::new();
+    let (images, out) = (tiny.path("images"), tiny.path("out.safetensors"));
+    let float = source("tests/fixtures/onnx/resnet_torchscript.onnx");
+    let file = source("tests/fixtures/quantized/resnet_qdq_by_channel.onnx");
+    let model: [&dyn AsRef<std::ffi::OsStr>; 4] = [&"--model", &"rn", &"--weights", &float];
+    let told = |start: &[&dyn AsRef<std::ffi::OsStr>], file: &Path| {
+        let quantized: [&dyn AsRef<std::ffi::OsStr>; 2] = [&"--quantized", &file];
+        said(
+            &program(&[start, &model, &quantized].concat())
+                .output()
+                .unwrap(),
+        )
+    };
+    let trace: [&dyn AsRef<std::ffi::OsStr>; 7] = [
+        &"trace",
+        &"--images",
+        &images,
+        &"--limit=1",
+        &"--out",
+        &out,
+        &"--force",
+    ];
+    let run: [&dyn AsRef<std::ffi::OsStr>; 6] = [
+        &"run",
+        &"--images",
+        &images,
+        &"--limit=1",
+        &"--out",
+        &tiny.path("run"),
+    ];
+    for start in [
+        &[&"bounds" as &dyn AsRef<std::ffi::OsStr>][..],
+        &trace,
+        &run,
+    ] {
+        let (text, code) = told(start, &file);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(
+            text.contains("14 of 14 layers of rn matched, 14 by name; weights of 14 on steps"),
+            "{text}"
+        );
+        let (text, code) = told(start, &float);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(
+            text.contains("`quantbound diff` compares any two"),
+            "{text}"
+        );
+    }
 }

@@ -132,7 +132,9 @@ fn quantized_activations_have_distributions_and_no_verdicts() {
         let out = dir.path().join(format!("run{batch}"));
         let said = sweep(&path, &out).unwrap();
         assert!(
-            said.contains("1 cells with activations quantized: bounds that speak of weights alone do not apply"),
+            said.contains(
+                "1 cell with activations quantized: bounds that speak of weights alone do not apply"
+            ),
             "{said}"
         );
         assert!(sweep(&path, &out).unwrap().contains("nothing to compute"));

@@ -2,10 +2,10 @@
 
 use super::super::attributes::Attributes;
 use super::super::constant::{Constant, Data, Kind, order, product};
-use super::super::importer::{Importer, Item, Value};
+use super::super::importer::{Importer, Item, Value, View};
 use super::super::proto;
 use super::codes::range;
-use super::record::{Steps, Stored, weight_input};
+use super::record::{Steps, Stored, reads_weights, weight_input};
 use crate::network::op::{Activation, Op, Pad, Window};
 
 /// A 1x1 pooling, which changes nothing.
@@ -24,6 +24,10 @@ impl<'a> Importer<'a> {
     /// Codes of a constant, or of a computed value.
     pub(super) fn quantize_linear(&mut self, node: &'a proto::Node) -> Result<(), String> {
         if !self.is_constant(node, 0) {
+            let value = self.unfinished_value(node, 0)?;
+            if matches!(value.view, View::Matrix(_)) {
+                return self.quantize_again(node, value);
+            }
             let value = self.padded_value(node, 0)?;
             let grid = self.grid(node, (1, axis(node)), value)?;
             return self.carry(node, value, grid);
@@ -52,6 +56,21 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
+    /// Within a shuffle of channels: the values are on that grid already, where they came in.
+    fn quantize_again(&mut self, node: &'a proto::Node, value: Value) -> Result<(), String> {
+        let grid = self.grid(node, (1, axis(node)), value)?;
+        let record = self.record.as_mut();
+        let known = record.and_then(|r| r.grids.get(&value.id.checked_sub(1)?));
+        if known != Some(&grid) {
+            return Err("puts channels on another grid in the middle of a shuffle; the one before it is known".into());
+        }
+        self.set(node, value)?;
+        if let (Some(record), Some(name)) = (&mut self.record, node.output.first()) {
+            record.coded.insert(name, grid);
+        }
+        Ok(())
+    }
+
     /// The values of a constant's codes, or a computed value that is on its grid already.
     pub(super) fn dequantize_linear(&mut self, node: &'a proto::Node) -> Result<(), String> {
         if !self.is_constant(node, 0) {
@@ -65,7 +84,10 @@ impl<'a> Importer<'a> {
             let value = self.unfinished_value(node, 0)?;
             let p = self.parameters_of_value(node, (1, axis(node)), value)?;
             p.made_with(&made)?;
-            self.computes(value.id, node);
+            // In the middle of a shuffle the tensor's channels have another order.
+            if !matches!(value.view, View::Matrix(_)) {
+                self.computes(value.id, node);
+            }
             return self.set(node, value);
         }
         let (dims, kind) = self.codes(node, 0)?;
@@ -188,6 +210,7 @@ impl<'a> Importer<'a> {
                     | "Slice"
                     | "Split"
                     | "Gather"
+                    | "Pad"
                     | "Dropout"
             );
             let alike = op == "Concat" && grids.iter().all(|g| g.as_ref() == Some(&grid));
@@ -250,7 +273,7 @@ impl<'a> Importer<'a> {
         let Some(record) = &mut self.record else {
             return Ok(());
         };
-        if !matches!(op, Op::Conv(_) | Op::Linear(_)) {
+        if !matches!(op, Op::Conv(_) | Op::Linear(_)) || !reads_weights(node) {
             return Ok(());
         }
         let Some(stored) = record.stored.get(weight.as_str()) else {

@@ -16,14 +16,8 @@ impl<'a> Importer<'a> {
     fn grid_of(&self, node: &'a proto::Node, i: usize) -> Result<Steps, String> {
         let name = self.input(node, i).unwrap_or_default();
         let made = self.record.as_ref().and_then(|r| r.coded.get(name));
-        let is_constant = matches!(self.item(node, i), Ok(Item::Constant(_) | Item::Stored(_)));
-        made.cloned().ok_or_else(|| match is_constant {
-            true => format!(
-                "input {name:?} is a constant: a bias added after a grid is not known; make MatMul and Add one Gemm before \
-                 quantizing (ONNX Runtime's quant_pre_process does)"
-            ),
-            false => format!("input {name:?} is no computed tensor of codes"),
-        })
+        made.cloned()
+            .ok_or_else(|| format!("input {name:?} is no computed tensor of codes"))
     }
 
     /// The value at input `i`, whose codes must be those of the parameters at the next two inputs.
@@ -183,13 +177,43 @@ impl<'a> Importer<'a> {
         }
     }
 
-    pub(super) fn qlinear_add(&mut self, node: &'a proto::Node) -> Result<(), String> {
-        let ((a, _), (b, _)) = (self.operand(node, 0)?, self.operand(node, 3)?);
-        if a.view != b.view {
-            return Err("its operands are laid out differently".into());
+    /// `QLinearAdd` and `QLinearMul`: of two values, or of a value and a constant for each channel.
+    pub(super) fn qlinear_arithmetic(
+        &mut self,
+        op: &str,
+        node: &'a proto::Node,
+    ) -> Result<(), String> {
+        let constant =
+            |&i: &usize| matches!(self.item(node, i), Ok(Item::Constant(_) | Item::Stored(_)));
+        if let Some(fixed) = [0, 3].into_iter().find(constant) {
+            let (value, _) = self.operand(node, 3 - fixed)?;
+            let (dims, _) = self.codes(node, fixed)?;
+            let p = self.parameters(node, fixed + 1, &dims, 1)?;
+            let constants = self.dequantized(node, fixed, &p)?;
+            self.give(constants.bytes());
+            let floats = constants.into_floats().unwrap_or_default();
+            let each = self.broadcast(&dims, &floats, value)?.into_iter();
+            let map: Vec<(f64, f64)> = match op {
+                "QLinearAdd" => each.map(|c| (1.0, c)).collect(),
+                _ => each.map(|c| (c, 0.0)).collect(),
+            };
+            self.affine(node, value, &map)?;
+            return self.put_on_grid(node, 6);
         }
-        self.push(node, Op::Add, &[a.id, b.id], Activation::Identity, a.view)?;
+        let ((a, _), (b, _)) = (self.operand(node, 0)?, self.operand(node, 3)?);
+        match op {
+            "QLinearMul" => self.product_of(node, (a, b))?,
+            _ if a.view != b.view => return Err("its operands are laid out differently".into()),
+            _ => self.push(node, Op::Add, &[a.id, b.id], Activation::Identity, a.view)?,
+        }
         self.put_on_grid(node, 6)
+    }
+
+    /// `QLinearSigmoid` in the middle of a network.
+    pub(super) fn qlinear_sigmoid(&mut self, node: &'a proto::Node) -> Result<(), String> {
+        self.operand(node, 0)?;
+        self.smooth("Sigmoid", node)?;
+        self.put_on_grid(node, 3)
     }
 
     pub(super) fn qlinear_concat(&mut self, node: &'a proto::Node) -> Result<(), String> {

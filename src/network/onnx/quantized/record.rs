@@ -77,12 +77,37 @@ impl Record<'_> {
         }
     }
 
+    /// True for a value, the tensor `name` of the file, that is on a grid with nothing below zero.
+    pub fn is_nonnegative(&self, value: ValueId, name: &str) -> bool {
+        let carried = || self.grids.get(&value.checked_sub(1)?);
+        let grid = self.coded.get(name).or_else(carried);
+        grid.is_some_and(|g| g.zero.iter().all(|&zero| zero == g.low))
+    }
+
     /// True for the value of a carrier.
     pub fn is_carrier(&self, value: ValueId) -> bool {
         value
             .checked_sub(1)
             .is_some_and(|node| self.grids.contains_key(&node))
     }
+}
+
+/// True for a layer whose weights are an input as it is; of a bias or a batch norm alone they are not.
+pub fn reads_weights(node: &proto::Node) -> bool {
+    matches!(
+        node.op_type.as_deref(),
+        Some(
+            "Conv"
+                | "Gemm"
+                | "MatMul"
+                | "Mul"
+                | "QLinearConv"
+                | "QLinearMatMul"
+                | "QGemm"
+                | "ConvInteger"
+                | "MatMulInteger"
+        )
+    )
 }
 
 /// The input that holds a layer's weights.
@@ -101,6 +126,7 @@ pub fn is_known(op: &str, domain: &str) -> bool {
             "QuantizeLinear"
                 | "DequantizeLinear"
                 | "QLinearAdd"
+                | "QLinearMul"
                 | "QLinearGlobalAveragePool"
                 | "QLinearAveragePool"
                 | "QLinearConcat"

@@ -15,7 +15,7 @@ impl<'a> Importer<'a> {
             "QLinearMatMul" => self.qlinear_matmul(node)?,
             "QGemm" => self.qgemm(node)?,
             "ConvInteger" | "MatMulInteger" => self.integer_layer(op, node)?,
-            "QLinearAdd" => self.qlinear_add(node)?,
+            "QLinearAdd" | "QLinearMul" => self.qlinear_arithmetic(op, node)?,
             "QLinearConcat" => self.qlinear_concat(node)?,
             "QLinearGlobalAveragePool" | "QLinearAveragePool" => self.qlinear_pool(op, node)?,
             "QuantizeLinear" | "DequantizeLinear" if self.has_ended(node) => {
@@ -27,6 +27,7 @@ impl<'a> Importer<'a> {
             "QLinearSoftmax" | "QLinearSigmoid" if self.ends(node) => {
                 self.drop_last(op.trim_start_matches("QLinear"), node)?;
             }
+            "QLinearSigmoid" => self.qlinear_sigmoid(node)?,
             "DynamicQuantizeLinear" | "DynamicQuantizeMatMul" => {
                 return Err(
                     "finds its grid for each image anew (dynamic quantization): quantize with fixed grids"

@@ -10,6 +10,7 @@ use divan::counter::ItemsCount;
 use quantbound::quant::gram::{Gram, Inputs};
 use quantbound::quant::greedy::follow;
 use quantbound::quant::random::Stream;
+use quantbound::tensor::product::{Multiply, Placed};
 use rayon::prelude::*;
 
 /// (samples, weights per neuron, neurons): a wide pointwise layer, a late one, a depthwise channel, a classifier.
@@ -68,13 +69,12 @@ fn floors() {
             let mut out = vec![0.0f64; N * N];
             // SAFETY: three N x N matrices without gaps, `out` borrowed exclusively.
             unsafe {
-                let (n, one) = (N as isize, 1);
-                let (o, a) = (out.as_mut_ptr(), a.as_ptr());
-                let none = gemm::Parallelism::None;
-                gemm::gemm(
-                    N, N, N, o, one, n, false, a, one, n, a, one, n, 0.0, 1.0, false, false, false,
-                    none,
-                );
+                let a = Placed {
+                    data: a.as_ptr(),
+                    row: N,
+                    column: 1,
+                };
+                f64::multiply((N, N, N), a, a, (out.as_mut_ptr(), N), None, 1.0);
             }
             divan::black_box(&out);
         });

@@ -160,7 +160,7 @@ pub fn together<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 pub fn run(pieces: usize, work: impl Fn(usize) + Sync) {
     let led = LED.get();
     if led.is_null() || pieces as u64 > MOST / 2 {
-        return (0..pieces).into_par_iter().for_each(|i| work(i));
+        return (0..pieces).into_par_iter().for_each(&work);
     }
     // Work within a piece is no job of the team's.
     LED.set(null());

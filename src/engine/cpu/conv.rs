@@ -85,6 +85,11 @@ pub fn conv<T: Real>(
     let down = pieces
         .div_ceil(across)
         .min(out_per_group.div_ceil(CHANNELS));
+    let threads = split.threads();
+    let down = match down > threads {
+        true => down / threads * threads,
+        false => down,
+    };
     let high = out_per_group.div_ceil(down).next_multiple_of(PANEL);
     let groups = Tile::new(out, pixels).split(out_per_group, pixels);
     let tiles = groups.into_iter().flat_map(|g| g.split(high, most));

@@ -19,12 +19,17 @@ pub enum Split {
 const PIECES: usize = 4;
 
 impl Split {
-    /// Pieces for so much work, of which one is `piece` or more: equally many for each thread.
-    pub fn pieces(self, work: usize, piece: usize) -> usize {
-        let threads = match self {
+    /// How many work on a layer.
+    pub fn threads(self) -> usize {
+        match self {
             Split::Serial => 1,
             Split::Parallel => rayon::current_num_threads(),
-        };
+        }
+    }
+
+    /// Pieces for so much work, of which one is `piece` or more: equally many for each thread.
+    pub fn pieces(self, work: usize, piece: usize) -> usize {
+        let threads = self.threads();
         match work / piece.max(1) {
             _ if threads == 1 => 1,
             0 | 1 => 1,

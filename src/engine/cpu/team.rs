@@ -19,10 +19,37 @@ const MOST: u64 = (1 << BITS) - 1;
 /// What the pieces of a job have in common.
 type Work<'a> = dyn Fn(usize) + Sync + 'a;
 
-/// Threads that take pieces of the leader's jobs.
+/// Pieces of one thread: where they end, and below that the next to be taken, or more once all were.
+///
+/// On a line of its own, since each thread takes its own pieces first.
+#[repr(align(64))]
+struct Share(AtomicU64);
+
+impl Share {
+    /// Takes a piece, unless all were taken.
+    fn take(&self) -> Option<usize> {
+        let left = |state: u64| (state & MOST < state >> BITS).then_some((state & MOST) as usize);
+        left(self.0.load(Ordering::Relaxed))?;
+        left(self.0.fetch_add(1, Ordering::Acquire))
+    }
+
+    /// Gives pieces `start` to `end` out.
+    fn fill(&self, start: u64, end: u64) {
+        self.0.store(end << BITS | start, Ordering::Release);
+    }
+
+    /// The first piece that was not taken; nothing can be taken any more.
+    fn end(&self) -> u64 {
+        let state = self.0.swap(0, Ordering::Relaxed);
+        (state & MOST).min(state >> BITS)
+    }
+}
+
+/// Threads that take pieces of the leader's jobs. Each begins with the same part of every job: what it wrote for one layer, it
+/// finds in its own cache for the next.
 struct Team {
-    /// Pieces of the job, and below them how many were taken, or more once all were.
-    state: AtomicU64,
+    /// By thread; the leader's is the first.
+    shares: Vec<Share>,
     /// The job; read by who took a piece, and written when no piece is out.
     job: UnsafeCell<*const Work<'static>>,
     /// Pieces of it that are done.
@@ -67,19 +94,21 @@ struct Ending<'t>(&'t Team, u64);
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         let Self(team, pieces) = *self;
-        let taken = team.state.swap(0, Ordering::Relaxed) & MOST;
-        let (mut asked, taken) = (0, taken.min(pieces) as usize);
-        while team.done.load(Ordering::Acquire) < taken {
+        // Everything was taken, unless a piece panicked here.
+        let taken = |(i, share): (usize, &Share)| share.end().saturating_sub(team.start(i, pieces));
+        let taken: u64 = team.shares.iter().enumerate().map(taken).sum();
+        let mut asked = 0;
+        while (team.done.load(Ordering::Acquire) as u64) < taken {
             pause(&mut asked);
         }
     }
 }
 
 impl Team {
-    fn new() -> Self {
+    fn new(threads: usize) -> Self {
         let nothing: &Work<'static> = &|_| ();
         Self {
-            state: AtomicU64::new(0),
+            shares: (0..threads).map(|_| Share(AtomicU64::new(0))).collect(),
             job: UnsafeCell::new(nothing),
             done: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
@@ -87,30 +116,32 @@ impl Team {
         }
     }
 
-    /// Takes pieces until there is none; true if there was one.
-    fn take(&self) -> bool {
+    /// The first piece of a thread.
+    fn start(&self, thread: usize, pieces: u64) -> u64 {
+        thread as u64 * pieces / self.shares.len() as u64
+    }
+
+    /// Takes pieces until there is none, the thread's own first; true if there was one.
+    fn take(&self, thread: usize) -> bool {
         let mut any = false;
-        loop {
-            let all_taken = |state: u64| state & MOST >= state >> BITS;
-            if all_taken(self.state.load(Ordering::Relaxed)) {
-                return any;
+        let (lower, own) = self.shares.split_at(thread);
+        let (own, higher) = own.split_at(1);
+        for share in own.iter().chain(lower.iter().rev()).chain(higher) {
+            while let Some(i) = share.take() {
+                let _piece = Piece(self);
+                // SAFETY: this piece is of the job that is stored, whose leader waits until it is done.
+                unsafe { (**self.job.get())(i) };
+                any = true;
             }
-            let state = self.state.fetch_add(1, Ordering::Acquire);
-            if all_taken(state) {
-                return any;
-            }
-            let _piece = Piece(self);
-            // SAFETY: this piece is of the job that is stored, whose leader waits until it is done.
-            unsafe { (**self.job.get())((state & MOST) as usize) };
-            any = true;
         }
+        any
     }
 
     /// Takes pieces of all jobs to come.
-    fn help(&self) {
+    fn help(&self, thread: usize) {
         let mut asked = 0;
         while !self.over.load(Ordering::Acquire) {
-            if self.take() {
+            if self.take(thread) {
                 asked = 0;
             } else {
                 pause(&mut asked);
@@ -125,9 +156,12 @@ impl Team {
         // SAFETY: no piece of the job before is out.
         unsafe { *self.job.get() = work };
         self.done.store(0, Ordering::Relaxed);
-        self.state.store(pieces << BITS, Ordering::Release);
+        // In this order, who finds a share below its own finds its own before.
+        for (i, share) in self.shares.iter().enumerate().rev() {
+            share.fill(self.start(i, pieces), self.start(i + 1, pieces));
+        }
         let ending = Ending(self, pieces);
-        self.take();
+        self.take(0);
         drop(ending);
         assert!(
             !self.panicked.load(Ordering::Relaxed),
@@ -138,7 +172,7 @@ impl Team {
 
 /// Calls `f`, whose jobs ([`run`]) all threads of the current pool work on, awake until it ends.
 pub fn together<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    let team = Team::new();
+    let team = Team::new(rayon::current_num_threads());
     rayon::scope(|scope| {
         struct End<'t>(&'t Team);
         impl Drop for End<'_> {
@@ -148,8 +182,9 @@ pub fn together<R: Send>(f: impl FnOnce() -> R + Send) -> R {
             }
         }
         let _end = End(&team);
-        for _ in 1..rayon::current_num_threads() {
-            scope.spawn(|_| team.help());
+        for thread in 1..team.shares.len() {
+            let team = &team;
+            scope.spawn(move |_| team.help(thread));
         }
         LED.set(&team);
         f()
@@ -206,6 +241,30 @@ mod tests {
                     }
                 });
             });
+        }
+    }
+
+    /// What a thread wrote in one job is in its own cache for the next. Now and then another comes first.
+    #[test]
+    fn a_thread_begins_with_the_same_pieces_of_most_jobs() {
+        let (threads, all) = (3, std::sync::Barrier::new(3));
+        let jobs = 400;
+        let by = std::sync::Mutex::new(vec![Vec::new(); threads]);
+        pool(threads).install(|| {
+            together(|| {
+                for _ in 0..jobs {
+                    run(threads, |i| {
+                        all.wait();
+                        let own = rayon::current_thread_index();
+                        by.lock().unwrap()[i].push(own);
+                    });
+                }
+            });
+        });
+        for by in by.into_inner().unwrap() {
+            let most = (0..threads).map(|t| by.iter().filter(|&&b| b == Some(t)).count());
+            let most = most.max().unwrap();
+            assert!(most > jobs * 2 / 3, "{most} of {jobs}: {by:?}");
         }
     }
 

@@ -150,6 +150,7 @@ pub fn pool<T: Real>(
 ) {
     split.chunks(out, out_shape.pixels(), |c, out| {
         let plane = &x[c * shape.pixels()..(c + 1) * shape.pixels()];
+        let mut highest = vec![T::ZERO; shape.w];
         for (y, out) in out.chunks_mut(out_shape.w).enumerate() {
             let rows = clip(
                 y * window.stride[0],
@@ -161,7 +162,7 @@ pub fn pool<T: Real>(
                 window,
                 pool,
                 rows: &plane[rows.start * shape.w..rows.end.max(rows.start) * shape.w],
-                width: shape.w,
+                highest: &mut highest,
                 out,
                 activation,
             });
@@ -174,7 +175,8 @@ struct PoolRow<'a, T> {
     window: &'a Window,
     pool: Pool,
     rows: &'a [T],
-    width: usize,
+    /// As long as a row.
+    highest: &'a mut [T],
     out: &'a mut [T],
     activation: Activation,
 }
@@ -182,20 +184,36 @@ struct PoolRow<'a, T> {
 impl<T: Real> Kernel for PoolRow<'_, T> {
     type Output = ();
     #[inline(always)]
-    fn run<const FMA: bool>(mut self) {
+    fn run<const FMA: bool>(self) {
         match self.pool {
             Pool::Max => {
-                self.fold(T::NEG_INFINITY, larger);
+                // Each number is looked at once for all windows of its column.
+                let mut rows = self.rows.chunks_exact(self.highest.len());
+                if let Some(first) = rows.next() {
+                    self.highest.copy_from_slice(first);
+                }
+                for row in rows {
+                    let pairs = self.highest.iter_mut().zip(row);
+                    pairs.for_each(|(m, &v)| *m = larger(*m, v));
+                }
+                self.out.fill(T::NEG_INFINITY);
+                if !self.rows.is_empty() {
+                    fold(self.window, self.highest, self.out, larger);
+                }
                 self.out
                     .iter_mut()
                     .for_each(|y| *y = activate(self.activation, *y));
             }
             Pool::Mean { count_include_pad } => {
-                self.fold(T::ZERO, |s, v| s + v);
+                let width = self.highest.len();
+                self.out.fill(T::ZERO);
+                for row in self.rows.chunks_exact(width) {
+                    fold(self.window, row, self.out, |s, v| s + v);
+                }
                 let ([kh, kw], [_, step]) = (self.window.kernel, self.window.stride);
-                let high = self.rows.len() / self.width;
+                let high = self.rows.len() / width;
                 for (x, y) in self.out.iter_mut().enumerate() {
-                    let real = clip(x * step, self.window.pad.left, kw, self.width).len();
+                    let real = clip(x * step, self.window.pad.left, kw, width).len();
                     let count = if count_include_pad {
                         kh * kw
                     } else {
@@ -208,37 +226,32 @@ impl<T: Real> Kernel for PoolRow<'_, T> {
     }
 }
 
-impl<T: Real> PoolRow<'_, T> {
-    /// The values under each window, in the order of its rows, one window beside the other.
-    #[inline(always)]
-    fn fold(&mut self, start: T, op: impl Fn(T, T) -> T) {
-        self.out.fill(start);
-        let (pad, step) = (self.window.pad.left, self.window.stride[1]);
-        for row in self.rows.chunks_exact(self.width) {
-            for k in 0..self.window.kernel[1] {
-                let reached = inside(k, pad, step, self.width, self.out.len());
-                let Some(row) = row.get((k + reached.start * step).saturating_sub(pad)..) else {
-                    continue;
-                };
-                let out = &mut self.out[reached];
-                match step {
-                    1 => out.iter_mut().zip(row).for_each(|(y, &v)| *y = op(*y, v)),
-                    2 => {
-                        // Whole pairs vectorize; the last value may be half of one.
-                        let (pairs, rest) = row.as_chunks::<2>();
-                        let (body, tail) = out.split_at_mut(out.len().min(pairs.len()));
-                        body.iter_mut()
-                            .zip(pairs)
-                            .for_each(|(y, v)| *y = op(*y, v[0]));
-                        tail.iter_mut().zip(rest).for_each(|(y, &v)| *y = op(*y, v));
-                    }
-                    _ => {
-                        let values = row.iter().step_by(step);
-                        out.iter_mut()
-                            .zip(values)
-                            .for_each(|(y, &v)| *y = op(*y, v));
-                    }
-                }
+/// What windows see of a row, one window beside the other.
+#[inline(always)]
+fn fold<T: Real>(window: &Window, row: &[T], out: &mut [T], op: impl Fn(T, T) -> T) {
+    let (pad, step) = (window.pad.left, window.stride[1]);
+    for k in 0..window.kernel[1] {
+        let reached = inside(k, pad, step, row.len(), out.len());
+        let Some(row) = row.get((k + reached.start * step).saturating_sub(pad)..) else {
+            continue;
+        };
+        let out = &mut out[reached];
+        match step {
+            1 => out.iter_mut().zip(row).for_each(|(y, &v)| *y = op(*y, v)),
+            2 => {
+                // Whole pairs vectorize; the last value may be half of one.
+                let (pairs, rest) = row.as_chunks::<2>();
+                let (body, tail) = out.split_at_mut(out.len().min(pairs.len()));
+                body.iter_mut()
+                    .zip(pairs)
+                    .for_each(|(y, v)| *y = op(*y, v[0]));
+                tail.iter_mut().zip(rest).for_each(|(y, &v)| *y = op(*y, v));
+            }
+            _ => {
+                let values = row.iter().step_by(step);
+                out.iter_mut()
+                    .zip(values)
+                    .for_each(|(y, &v)| *y = op(*y, v));
             }
         }
     }

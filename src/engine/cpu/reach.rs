@@ -24,6 +24,8 @@ pub struct Reach {
     pub columns: Vec<[usize; 2]>,
     /// Rows and columns of the output, as taps see it.
     pub size: [usize; 2],
+    /// True where there is one tap, which reads every pixel.
+    pub flat: bool,
 }
 
 impl Reach {
@@ -43,6 +45,7 @@ impl Reach {
                 columns: vec![[0, out.w]; kw],
                 layout: Some(layout),
                 size,
+                flat: false,
             };
         }
         let tap = |t: usize| {
@@ -59,6 +62,7 @@ impl Reach {
             rows: (0..kh).map(row).map(|r| [r.start, r.end]).collect(),
             columns: (0..kw).map(column).map(|r| [r.start, r.end]).collect(),
             size,
+            flat: false,
         }
     }
 
@@ -72,6 +76,7 @@ impl Reach {
             rows: vec![[0, 1]],
             columns: vec![[0, pixels]],
             size: [1, pixels],
+            flat: true,
         }
     }
 

@@ -28,6 +28,12 @@ pub trait Lanes: Copy {
     unsafe fn load_masked(from: *const Self::Item, mask: Self::Mask) -> Self;
     /// The same of every second number from the first on; masks are those of two registers, without the others.
     unsafe fn load_second(from: *const Self::Item, masks: [Self::Mask; 2]) -> Self;
+    /// Two registers, and of them every second number from the first on, and from the second on.
+    unsafe fn load_both(from: *const Self::Item, masks: [Self::Mask; 2]) -> [Self; 2];
+    /// [`Lanes::load_masked`] into lanes that are 0; others stay.
+    unsafe fn load_onto(self, from: *const Self::Item, mask: Self::Mask) -> Self;
+    /// [`Lanes::load_second`] into lanes that are 0; others stay.
+    unsafe fn load_second_onto(self, from: *const Self::Item, masks: [Self::Mask; 2]) -> Self;
     /// Tells that what lies here will soon be written; nothing where there is no such instruction.
     #[inline(always)]
     unsafe fn expect(_at: *const Self::Item) {}

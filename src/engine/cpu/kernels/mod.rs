@@ -153,6 +153,7 @@ mod tests {
                     next: packed.panel(0, 0).as_ptr(),
                     x: x[first * full..].as_ptr(),
                     one: ones[first..].as_ptr(),
+                    apart: [full, 1],
                     out: out.as_mut_ptr(),
                     stride,
                     valid,
@@ -200,29 +201,37 @@ mod tests {
         let apart = 1 + usize::from(second);
         for tiles in T::every() {
             let (mut moves, mut ones, mut want) = (Vec::new(), Vec::new(), Vec::new());
-            let mut columns = 0;
+            let mut registers = Vec::new();
             for t in 0..taps {
                 let mut row = Vec::new();
+                registers.clear();
                 for (i, &(count, first, end)) in cuts.iter().enumerate() {
-                    let count = count.min(tiles.lanes).min(tiles.full() - row.len());
+                    let before = row.len() % tiles.lanes;
+                    let count = count.min(tiles.lanes - before);
+                    let count = count.min(tiles.full() - row.len());
                     if count == 0 {
                         break;
                     }
+                    if before == 0 {
+                        registers.push(0);
+                    }
+                    *registers.last_mut().unwrap() += 1;
                     let ends = [first.min(count), end.min(count)];
                     // Numbers that do not exist may lie before the channel.
                     let from = (i * 11 + t) as isize - (ends[0] * apart) as isize;
-                    moves.push(Move::new(from, row.len(), ends, second));
+                    let moved = from - (before * apart) as isize;
+                    moves.push(Move::new(moved, ends.map(|end| end + before), second));
                     row.extend((0..count).map(|j| {
                         (ends[0] <= j && j < ends[1])
                             .then(|| (from + (j * apart) as isize) as usize)
                     }));
                 }
-                columns = row.len();
+                // The rest of a register.
+                row.resize(registers.len() * tiles.lanes, None);
                 want.push(row);
-                ones.push(Move::new(t as isize, 0, [0, t % 2], second));
+                ones.push(Move::new(t as isize, [0, t % 2], second));
             }
-            let size = channels * taps * tiles.full() + tiles.lanes;
-            let mut out = vec![T::from(-77.0); size];
+            let mut out = vec![T::from(-77.0); channels * taps * tiles.full()];
             let mut one = vec![T::from(-77.0); channels * taps];
             let gather = Gather {
                 x: x.as_ptr(),
@@ -231,6 +240,7 @@ mod tests {
                 second,
                 taps,
                 moves: &moves,
+                registers: &registers,
                 ones: &ones,
                 out: out.as_mut_ptr(),
                 one: one.as_mut_ptr(),
@@ -239,8 +249,8 @@ mod tests {
             unsafe { tiles.gather(&gather) };
             for term in 0..channels * taps {
                 let (c, t) = (term / taps, term % taps);
-                for j in 0..columns {
-                    let want = want[t][j].map_or(T::from(0.0), |at| x[c * plane + at]);
+                for (j, at) in want[t].iter().enumerate() {
+                    let want = at.map_or(T::from(0.0), |at| x[c * plane + at]);
                     prop_assert_eq!(out[term * tiles.full() + j], want, "{} {}", term, j);
                 }
                 let want = if t % 2 == 1 {
@@ -299,14 +309,18 @@ mod tests {
             return Ok(());
         };
         let (height, width) = (high / sh + 1, wide / sw + 1);
-        let weight: Vec<T> = (0..kh * kw).map(|i| T::from(4.0 * number(i))).collect();
-        // What lies around the channel must not be seen.
+        let bias = [T::from(0.25), T::from(-0.5)];
+        let weights = bias.len() * kh * kw;
+        let weight: Vec<T> = (0..weights).map(|i| T::from(4.0 * number(i))).collect();
+        // What lies around channels must not be seen, nor written.
         let around = 7;
-        let mut x = vec![T::from(f32::NAN); around + h * w + around];
-        for (i, x) in x[around..][..h * w].iter_mut().enumerate() {
-            *x = T::from(number(i + 99));
+        let apart = [around + h * w, around + height * width];
+        let mut x = vec![T::from(f32::NAN); bias.len() * apart[0] + around];
+        for channel in x.chunks_exact_mut(apart[0]) {
+            for (i, x) in channel[around..].iter_mut().enumerate() {
+                *x = T::from(number(i + 99));
+            }
         }
-        let bias = T::from(0.25);
         let inside = |at: usize, n: usize| at.checked_sub(pad).filter(|&i| i < n);
         let ends = |k: usize, step: usize, n: usize, out: usize| -> Vec<[usize; 2]> {
             let reached = |t: usize| {
@@ -324,11 +338,12 @@ mod tests {
         let taps: Vec<isize> = (0..kh * kw).map(tap).collect();
         for tiles in T::every() {
             let sentinel = T::from(-77.0);
-            let mut out = vec![sentinel; height * width + 20];
+            let mut out = vec![sentinel; bias.len() * apart[1]];
             let window = Window {
                 weight: &weight,
-                bias,
+                bias: &bias,
                 x: x[around..].as_ptr(),
+                apart,
                 step: sh * w,
                 second: sw == 2,
                 taps: &taps,
@@ -338,21 +353,23 @@ mod tests {
                 size: [height, width],
                 activation,
             };
-            // SAFETY: only what the processor has is listed; taps reach the channel alone.
+            // SAFETY: only what the processor has is listed; taps reach the channels alone.
             unsafe { tiles.window(&window) };
-            for (p, &got) in out.iter().enumerate() {
+            for (i, &got) in out.iter().enumerate() {
+                let (c, p) = (i / apart[1], i % apart[1]);
                 if p >= height * width {
                     prop_assert_eq!(got, sentinel, "written behind the end");
                     continue;
                 }
                 let (i, j) = (p / width * sh, p % width * sw);
-                let want = (0..kh * kw).fold(bias, |sum, t| {
+                let want = (0..kh * kw).fold(bias[c], |sum, t| {
                     let at =
                         (inside(i + t / kw * dilation, h)).zip(inside(j + t % kw * dilation, w));
-                    let value = at.map_or(T::from(0.0), |(i, j)| x[around + i * w + j]);
-                    sum.add_product(weight[t], value, tiles.fused)
+                    let at = at.map(|(i, j)| c * apart[0] + around + i * w + j);
+                    let value = at.map_or(T::from(0.0), |at| x[at]);
+                    sum.add_product(weight[c * kh * kw + t], value, tiles.fused)
                 });
-                prop_assert_eq!(got, activate(activation, want), "{} {}", i, j);
+                prop_assert_eq!(got, activate(activation, want), "{} {} {}", c, i, j);
             }
         }
         Ok(())

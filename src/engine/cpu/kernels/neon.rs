@@ -37,10 +37,28 @@ macro_rules! neon {
             }
             #[inline(always)]
             unsafe fn load_masked(from: *const $t, mask: u32) -> Self {
-                if mask == (1 << $len) - 1 {
-                    return unsafe { $load(from) };
+                match mask == (1 << $len) - 1 {
+                    true => unsafe { $load(from) },
+                    false => unsafe { $splat(0.0).load_onto(from, mask) },
                 }
+            }
+            #[inline(always)]
+            unsafe fn load_second(from: *const $t, masks: [u32; 2]) -> Self {
+                unsafe { $splat(0.0).load_second_onto(from, masks) }
+            }
+            #[inline(always)]
+            unsafe fn load_both(from: *const $t, masks: [u32; 2]) -> [Self; 2] {
+                let bits = masks[0] | masks[1] << $len;
+                let mut all = [[0.0; $len]; 2];
+                for l in (0..2 * $len).filter(|l| bits >> l & 1 == 1) {
+                    all[l % 2][l / 2] = unsafe { *from.wrapping_add(l) };
+                }
+                all.map(|half| unsafe { $load(half.as_ptr()) })
+            }
+            #[inline(always)]
+            unsafe fn load_onto(self, from: *const $t, mask: u32) -> Self {
                 let mut all = [0.0; $len];
+                unsafe { $store(all.as_mut_ptr(), self) };
                 for (l, x) in all.iter_mut().enumerate() {
                     if mask >> l & 1 == 1 {
                         *x = unsafe { *from.wrapping_add(l) };
@@ -49,9 +67,10 @@ macro_rules! neon {
                 unsafe { $load(all.as_ptr()) }
             }
             #[inline(always)]
-            unsafe fn load_second(from: *const $t, [low, high]: [u32; 2]) -> Self {
+            unsafe fn load_second_onto(self, from: *const $t, [low, high]: [u32; 2]) -> Self {
                 let masks = low | high << $len;
                 let mut all = [0.0; $len];
+                unsafe { $store(all.as_mut_ptr(), self) };
                 for (l, x) in all.iter_mut().enumerate() {
                     if masks >> (2 * l) & 1 == 1 {
                         *x = unsafe { *from.wrapping_add(2 * l) };

@@ -60,10 +60,10 @@ impl<T: Copy + Default> Packed<T> {
         &self.data[(group * panels + panel) * self.depth * self.width..]
     }
 
-    /// Row `r` of a matrix that was left as it is.
+    /// Rows of a matrix that was left as it is.
     #[inline]
-    pub fn row(&self, r: usize) -> &[T] {
-        &self.data[r * self.depth..(r + 1) * self.depth]
+    pub fn rows(&self, rows: std::ops::Range<usize>) -> &[T] {
+        &self.data[rows.start * self.depth..rows.end * self.depth]
     }
 
     /// `[group][row][depth]` again.
@@ -128,7 +128,7 @@ mod tests {
             let plain = Packed::plain(weight.clone(), depth);
             assert_eq!(plain.unpack(), weight);
             assert_eq!(
-                plain.row(groups * rows - 1),
+                plain.rows(groups * rows - 1..groups * rows),
                 &weight[weight.len() - depth..]
             );
         }

@@ -53,6 +53,32 @@ where
         }))
     }
     #[inline(always)]
+    unsafe fn load_both(from: *const T, masks: [u32; 2]) -> [Self; 2] {
+        unsafe {
+            let [low, high] = [
+                Self::load_masked(from, masks[0]),
+                Self::load_masked(from.wrapping_add(LEN), masks[1]),
+            ];
+            let both = |l: usize| if l < LEN { low.0[l] } else { high.0[l - LEN] };
+            [0, 1].map(|first| Self(std::array::from_fn(|l| both(2 * l + first))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_onto(self, from: *const T, mask: u32) -> Self {
+        Self(std::array::from_fn(|l| match mask >> l & 1 {
+            1 => unsafe { *from.wrapping_add(l) },
+            _ => self.0[l],
+        }))
+    }
+    #[inline(always)]
+    unsafe fn load_second_onto(self, from: *const T, [low, high]: [u32; 2]) -> Self {
+        let masks = low | high << LEN;
+        Self(std::array::from_fn(|l| match masks >> (2 * l) & 1 {
+            1 => unsafe { *from.wrapping_add(2 * l) },
+            _ => self.0[l],
+        }))
+    }
+    #[inline(always)]
     unsafe fn store(self, to: *mut T) {
         unsafe { self.store_first(to, LEN) }
     }

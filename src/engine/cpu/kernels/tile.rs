@@ -15,10 +15,12 @@ pub struct Step<T> {
     pub weight: *const T,
     /// Weights that will be read after these; a hint.
     pub next: *const T,
-    /// `[terms][Tiles::full]`, of which the registers with columns are read: fastest where they are aligned.
+    /// `[terms]` rows of columns, whole registers of which are read: fastest where they are aligned.
     pub x: *const T,
     /// `[terms]`, the one column behind whole registers of them, where [`Step::columns`] is one more than fills them.
     pub one: *const T,
+    /// From a term to the next, in `x` and in `one`.
+    pub apart: [usize; 2],
     /// `[valid]`, a row every [`Step::stride`] elements.
     pub out: *mut T,
     /// See [`Step::out`].
@@ -47,8 +49,10 @@ pub struct Gather<'a, T> {
     pub second: bool,
     /// Taps of a channel.
     pub taps: usize,
-    /// `[taps][any]`, in the order of their targets; whole registers are written, so that zeros lie behind the last.
+    /// `[taps][any]`, the moves of a register after those of the one before.
     pub moves: &'a [Move],
+    /// By register of columns: how many moves fill it; numbers that none of them has become 0.
+    pub registers: &'a [usize],
     /// `[taps]`, of the one column behind whole registers; empty where there is none.
     pub ones: &'a [Move],
     /// `[channels][taps][Tiles::full]`
@@ -57,24 +61,21 @@ pub struct Gather<'a, T> {
     pub one: *mut T,
 }
 
-/// Numbers of a row that are moved together: a register of them.
+/// Numbers of a channel that go to the same register.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Move {
-    /// Where they are, from the channel's start; before it where numbers there are none of it.
+    /// What the register's first number would read, from the channel's start; before it where there is none of it.
     pub from: i32,
-    /// Where they go.
-    pub to: u32,
-    /// Bit `i` tells that number `i` from there on exists; others are 0 and not read.
+    /// Bit `i` tells that number `i` from there on exists; others are not read.
     pub exist: u32,
 }
 
 impl Move {
-    /// Of numbers `first` to `end`, exclusive, of the register that starts at `from`; `second` takes every second.
-    pub fn new(from: isize, to: usize, [first, end]: [usize; 2], second: bool) -> Self {
+    /// Numbers `first` to `end`, exclusive, of the register whose first would be read at `from`; `second` takes every second.
+    pub fn new(from: isize, [first, end]: [usize; 2], second: bool) -> Self {
         let bits = between(first, end);
         Self {
             from: from as i32,
-            to: to as u32,
             exist: if second { spread(bits) } else { bits },
         }
     }
@@ -195,55 +196,88 @@ impl<T> Tiles<T> {
 /// As [`Tiles::gather`].
 #[inline(always)]
 pub unsafe fn gather<V: Lanes>(gather: &Gather<'_, V::Item>) {
-    // A known number of moves needs no counting.
     // SAFETY: the caller's.
     unsafe {
-        match (gather.moves.len() / gather.taps, gather.second) {
-            (1, false) => gather_by::<V, 1, false>(gather),
-            (2, false) => gather_by::<V, 2, false>(gather),
-            (3, false) => gather_by::<V, 3, false>(gather),
-            (4, false) => gather_by::<V, 4, false>(gather),
-            (5, false) => gather_by::<V, 5, false>(gather),
-            (6, false) => gather_by::<V, 6, false>(gather),
-            (7, false) => gather_by::<V, 7, false>(gather),
-            (_, false) => gather_by::<V, 0, false>(gather),
-            (_, true) => gather_by::<V, 0, true>(gather),
+        match gather.second {
+            false => gather_by::<V, false>(gather),
+            true => gather_by::<V, true>(gather),
         }
     }
 }
 
-/// `EACH` moves for a tap; 0 asks how many.
 #[inline(always)]
-unsafe fn gather_by<V: Lanes, const EACH: usize, const SECOND: bool>(gather: &Gather<'_, V::Item>) {
-    let each = match EACH {
-        0 => gather.moves.len() / gather.taps,
-        n => n,
-    };
-    let (mut to, mut one) = (gather.out, gather.one);
-    for c in 0..gather.channels {
+unsafe fn gather_by<V: Lanes, const SECOND: bool>(gather: &Gather<'_, V::Item>) {
+    let each = gather.moves.len() / gather.taps;
+    for t in 0..gather.taps {
         // SAFETY: the caller's.
         unsafe {
-            let x = gather.x.add(c * gather.plane);
-            let moved = |m: &Move| {
-                let from = x.wrapping_offset(m.from as isize);
-                match SECOND {
-                    false => V::load_masked(from, V::mask(m.exist)),
-                    true => V::load_second(from, [m.exist, m.exist >> V::LEN].map(|b| V::mask(b))),
+            let mut moves = &gather.moves[t * each..][..each];
+            let mut to = gather.out.add(t * WIDEST * V::LEN);
+            for &n in gather.registers {
+                let (own, rest) = moves.split_at(n);
+                // A known number of moves stays in registers.
+                match *own {
+                    [a] => fill::<V, SECOND>(gather, to, &[a]),
+                    [a, b] => fill::<V, SECOND>(gather, to, &[a, b]),
+                    [a, b, c] => fill::<V, SECOND>(gather, to, &[a, b, c]),
+                    _ => fill::<V, SECOND>(gather, to, own),
                 }
-            };
-            let mut moves = gather.moves.as_ptr();
-            for t in 0..gather.taps {
-                for i in 0..each {
-                    let m = &*moves.add(i);
-                    moved(m).store(to.add(m.to as usize));
-                }
-                moves = moves.add(each);
-                to = to.add(WIDEST * V::LEN);
-                if let Some(m) = gather.ones.get(t) {
-                    moved(m).store_first(one, 1);
-                    one = one.add(1);
+                (moves, to) = (rest, to.add(V::LEN));
+            }
+            if let Some(m) = gather.ones.get(t) {
+                for c in 0..gather.channels {
+                    let value = moved::<V, SECOND>(gather.x.wrapping_add(c * gather.plane), m);
+                    value.store_first(gather.one.add(c * gather.taps + t), 1);
                 }
             }
+        }
+    }
+}
+
+/// Fills a register for every channel.
+#[inline(always)]
+unsafe fn fill<V: Lanes, const SECOND: bool>(
+    gather: &Gather<'_, V::Item>,
+    mut to: *mut V::Item,
+    moves: &[Move],
+) {
+    let Some((first, others)) = moves.split_first() else {
+        return;
+    };
+    let mut x = gather.x;
+    for _ in 0..gather.channels {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut value = moved::<V, SECOND>(x, first);
+            for m in others {
+                let from = x.wrapping_offset(m.from as isize);
+                value = match SECOND {
+                    false => value.load_onto(from, V::mask(m.exist)),
+                    true => value.load_second_onto(from, masks::<V>(m)),
+                };
+            }
+            value.store(to);
+        }
+        x = x.wrapping_add(gather.plane);
+        to = to.wrapping_add(gather.taps * WIDEST * V::LEN);
+    }
+}
+
+/// Masks of both registers that every second number is taken of.
+#[inline(always)]
+unsafe fn masks<V: Lanes>(m: &Move) -> [V::Mask; 2] {
+    // SAFETY: the caller's.
+    [m.exist, m.exist >> V::LEN].map(|bits| unsafe { V::mask(bits) })
+}
+
+#[inline(always)]
+unsafe fn moved<V: Lanes, const SECOND: bool>(x: *const V::Item, m: &Move) -> V {
+    let from = x.wrapping_offset(m.from as isize);
+    // SAFETY: the caller's.
+    unsafe {
+        match SECOND {
+            false => V::load_masked(from, V::mask(m.exist)),
+            true => V::load_second(from, masks::<V>(m)),
         }
     }
 }
@@ -365,12 +399,12 @@ unsafe fn block<
                 }
             }
             if let Some(one) = &mut one {
-                *one = one.add_product(R::load(weight), R::splat(*step.one.add(t)));
+                *one = one.add_product(R::load(weight), R::splat(*step.one.add(t * step.apart[1])));
             }
             V::expect(next);
             next = next.wrapping_add(PANEL);
             weight = weight.add(PANEL);
-            x = x.wrapping_add(WIDEST * V::LEN);
+            x = x.wrapping_add(step.apart[0]);
         }
         for sum in sums.as_flattened_mut() {
             *sum = sum.activated(step.activation);

@@ -22,9 +22,42 @@ unsafe fn evens512_f64(low: __m512d, high: __m512d) -> __m512d {
     unsafe { _mm512_permutex2var_pd(low, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), high) }
 }
 
+/// Numbers 1, 3, 5 and on of both registers.
+#[inline(always)]
+unsafe fn odds512_f32(low: __m512, high: __m512) -> __m512 {
+    unsafe {
+        let at = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+        _mm512_permutex2var_ps(low, at, high)
+    }
+}
+
+/// Numbers 1, 3, 5 and on of both registers.
+#[inline(always)]
+unsafe fn odds512_f64(low: __m512d, high: __m512d) -> __m512d {
+    unsafe { _mm512_permutex2var_pd(low, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), high) }
+}
+
+/// The bits of both.
+#[inline(always)]
+unsafe fn or512_f32(a: __m512, b: __m512) -> __m512 {
+    unsafe {
+        let [a, b] = [a, b].map(|x| _mm512_castps_si512(x));
+        _mm512_castsi512_ps(_mm512_or_si512(a, b))
+    }
+}
+
+/// The bits of both.
+#[inline(always)]
+unsafe fn or512_f64(a: __m512d, b: __m512d) -> __m512d {
+    unsafe {
+        let [a, b] = [a, b].map(|x| _mm512_castpd_si512(x));
+        _mm512_castsi512_pd(_mm512_or_si512(a, b))
+    }
+}
+
 macro_rules! avx512 {
     ($register:ident, $t:ident, $len:literal, $mask:ident, $splat:ident, $load:ident, $load_first:ident,
-     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident, $evens:ident) => {
+     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident, $evens:ident, $odds:ident, $or:ident) => {
         impl Lanes for $register {
             type Item = $t;
             const LEN: usize = $len;
@@ -56,6 +89,22 @@ macro_rules! avx512 {
                     let low = $load_first(low, from);
                     $evens(low, $load_first(high, from.wrapping_add($len)))
                 }
+            }
+            #[inline(always)]
+            unsafe fn load_both(from: *const $t, [low, high]: [Self::Mask; 2]) -> [Self; 2] {
+                unsafe {
+                    let low = Self::load_masked(from, low);
+                    let high = Self::load_masked(from.wrapping_add($len), high);
+                    [$evens(low, high), $odds(low, high)]
+                }
+            }
+            #[inline(always)]
+            unsafe fn load_onto(self, from: *const $t, mask: Self::Mask) -> Self {
+                unsafe { $or(self, Self::load_masked(from, mask)) }
+            }
+            #[inline(always)]
+            unsafe fn load_second_onto(self, from: *const $t, masks: [Self::Mask; 2]) -> Self {
+                unsafe { $or(self, Self::load_second(from, masks)) }
             }
             #[inline(always)]
             unsafe fn expect(at: *const $t) {
@@ -99,7 +148,9 @@ avx512!(
     _mm512_fmadd_ps,
     _mm512_max_ps,
     _mm512_min_ps,
-    evens512_f32
+    evens512_f32,
+    odds512_f32,
+    or512_f32
 );
 avx512!(
     __m512d,
@@ -114,7 +165,9 @@ avx512!(
     _mm512_fmadd_pd,
     _mm512_max_pd,
     _mm512_min_pd,
-    evens512_f64
+    evens512_f64,
+    odds512_f64,
+    or512_f64
 );
 
 /// All ones for the lanes below `n`.
@@ -168,9 +221,24 @@ unsafe fn evens256_f64(low: __m256d, high: __m256d) -> __m256d {
     unsafe { _mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_unpacklo_pd(low, high)) }
 }
 
+/// Numbers 1, 3, 5 and on of both registers.
+#[inline(always)]
+unsafe fn odds256_f32(low: __m256, high: __m256) -> __m256 {
+    unsafe {
+        let pairs = _mm256_castps_pd(_mm256_shuffle_ps::<0b11_01_11_01>(low, high));
+        _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(pairs))
+    }
+}
+
+/// Numbers 1, 3, 5 and on of both registers.
+#[inline(always)]
+unsafe fn odds256_f64(low: __m256d, high: __m256d) -> __m256d {
+    unsafe { _mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_unpackhi_pd(low, high)) }
+}
+
 macro_rules! avx2 {
     ($register:ident, $t:ident, $len:literal, $mask:ident, $splat:ident, $load:ident, $load_first:ident,
-     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident, $bits:ident, $evens:ident) => {
+     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident, $bits:ident, $evens:ident, $odds:ident, $or:ident) => {
         impl Lanes for $register {
             type Item = $t;
             const LEN: usize = $len;
@@ -202,6 +270,22 @@ macro_rules! avx2 {
                     let low = $load_first(from, low);
                     $evens(low, $load_first(from.wrapping_add($len), high))
                 }
+            }
+            #[inline(always)]
+            unsafe fn load_both(from: *const $t, [low, high]: [Self::Mask; 2]) -> [Self; 2] {
+                unsafe {
+                    let low = Self::load_masked(from, low);
+                    let high = Self::load_masked(from.wrapping_add($len), high);
+                    [$evens(low, high), $odds(low, high)]
+                }
+            }
+            #[inline(always)]
+            unsafe fn load_onto(self, from: *const $t, mask: Self::Mask) -> Self {
+                unsafe { $or(self, Self::load_masked(from, mask)) }
+            }
+            #[inline(always)]
+            unsafe fn load_second_onto(self, from: *const $t, masks: [Self::Mask; 2]) -> Self {
+                unsafe { $or(self, Self::load_second(from, masks)) }
             }
             #[inline(always)]
             unsafe fn expect(at: *const $t) {
@@ -246,7 +330,9 @@ avx2!(
     _mm256_max_ps,
     _mm256_min_ps,
     bits32,
-    evens256_f32
+    evens256_f32,
+    odds256_f32,
+    _mm256_or_ps
 );
 avx2!(
     __m256d,
@@ -262,7 +348,9 @@ avx2!(
     _mm256_max_pd,
     _mm256_min_pd,
     bits64,
-    evens256_f64
+    evens256_f64,
+    odds256_f64,
+    _mm256_or_pd
 );
 
 macro_rules! tiles {

@@ -26,10 +26,15 @@ pub trait Lanes: Copy {
     unsafe fn mask(bits: u32) -> Self::Mask;
     /// The numbers that exist, where they would lie in a whole register; 0 for others, which are not read.
     unsafe fn load_masked(from: *const Self::Item, mask: Self::Mask) -> Self;
-    /// The same of every second number from the first on; masks are those of two registers, without the others.
-    unsafe fn load_second(from: *const Self::Item, masks: [Self::Mask; 2]) -> Self;
-    /// Two registers, and of them every second number from the first on, and from the second on.
+    /// The same of two registers, and of them every second number from the first on, and from the second on.
     unsafe fn load_both(from: *const Self::Item, masks: [Self::Mask; 2]) -> [Self; 2];
+    /// Every second number from the first on.
+    #[inline(always)]
+    unsafe fn load_second(from: *const Self::Item, masks: [Self::Mask; 2]) -> Self {
+        // SAFETY: the caller's.
+        let [every_second, _] = unsafe { Self::load_both(from, masks) };
+        every_second
+    }
     /// [`Lanes::load_masked`] into lanes that are 0; others stay.
     unsafe fn load_onto(self, from: *const Self::Item, mask: Self::Mask) -> Self;
     /// [`Lanes::load_second`] into lanes that are 0; others stay.

@@ -43,10 +43,6 @@ macro_rules! neon {
                 }
             }
             #[inline(always)]
-            unsafe fn load_second(from: *const $t, masks: [u32; 2]) -> Self {
-                unsafe { $splat(0.0).load_second_onto(from, masks) }
-            }
-            #[inline(always)]
             unsafe fn load_both(from: *const $t, masks: [u32; 2]) -> [Self; 2] {
                 let bits = masks[0] | masks[1] << $len;
                 let mut all = [[0.0; $len]; 2];

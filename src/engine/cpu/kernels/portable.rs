@@ -45,14 +45,6 @@ where
         }))
     }
     #[inline(always)]
-    unsafe fn load_second(from: *const T, [low, high]: [u32; 2]) -> Self {
-        let masks = low | high << LEN;
-        Self(std::array::from_fn(|l| match masks >> (2 * l) & 1 {
-            1 => unsafe { *from.wrapping_add(2 * l) },
-            _ => T::from(0.0),
-        }))
-    }
-    #[inline(always)]
     unsafe fn load_both(from: *const T, masks: [u32; 2]) -> [Self; 2] {
         unsafe {
             let [low, high] = [

@@ -7,34 +7,24 @@ use super::lanes::Lanes;
 use super::tile::{Gather, Step, Tiles, gather, panel, panel_and_one};
 use super::window::{Window, window};
 
-/// Numbers 0, 2, 4 and on of both registers.
+/// Every second number of both registers, from `FIRST` on: 0 or 1.
 #[inline(always)]
-unsafe fn evens512_f32(low: __m512, high: __m512) -> __m512 {
+unsafe fn half512_f32<const FIRST: i32>(low: __m512, high: __m512) -> __m512 {
     unsafe {
         let at = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        let at = _mm512_add_epi32(at, _mm512_set1_epi32(FIRST));
         _mm512_permutex2var_ps(low, at, high)
     }
 }
 
-/// Numbers 0, 2, 4 and on of both registers.
+/// Every second number of both registers, from `FIRST` on: 0 or 1.
 #[inline(always)]
-unsafe fn evens512_f64(low: __m512d, high: __m512d) -> __m512d {
-    unsafe { _mm512_permutex2var_pd(low, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), high) }
-}
-
-/// Numbers 1, 3, 5 and on of both registers.
-#[inline(always)]
-unsafe fn odds512_f32(low: __m512, high: __m512) -> __m512 {
+unsafe fn half512_f64<const FIRST: i32>(low: __m512d, high: __m512d) -> __m512d {
     unsafe {
-        let at = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-        _mm512_permutex2var_ps(low, at, high)
+        let at = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+        let at = _mm512_add_epi64(at, _mm512_set1_epi64(FIRST.into()));
+        _mm512_permutex2var_pd(low, at, high)
     }
-}
-
-/// Numbers 1, 3, 5 and on of both registers.
-#[inline(always)]
-unsafe fn odds512_f64(low: __m512d, high: __m512d) -> __m512d {
-    unsafe { _mm512_permutex2var_pd(low, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), high) }
 }
 
 /// The bits of both.
@@ -57,7 +47,7 @@ unsafe fn or512_f64(a: __m512d, b: __m512d) -> __m512d {
 
 macro_rules! avx512 {
     ($register:ident, $t:ident, $len:literal, $mask:ident, $splat:ident, $load:ident, $load_first:ident,
-     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident, $evens:ident, $odds:ident, $or:ident) => {
+     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident, $half:ident, $or:ident) => {
         impl Lanes for $register {
             type Item = $t;
             const LEN: usize = $len;
@@ -84,18 +74,11 @@ macro_rules! avx512 {
                 unsafe { $load_first(mask, from) }
             }
             #[inline(always)]
-            unsafe fn load_second(from: *const $t, [low, high]: [$mask; 2]) -> Self {
-                unsafe {
-                    let low = $load_first(low, from);
-                    $evens(low, $load_first(high, from.wrapping_add($len)))
-                }
-            }
-            #[inline(always)]
             unsafe fn load_both(from: *const $t, [low, high]: [Self::Mask; 2]) -> [Self; 2] {
                 unsafe {
                     let low = Self::load_masked(from, low);
                     let high = Self::load_masked(from.wrapping_add($len), high);
-                    [$evens(low, high), $odds(low, high)]
+                    [$half::<0>(low, high), $half::<1>(low, high)]
                 }
             }
             #[inline(always)]
@@ -148,8 +131,7 @@ avx512!(
     _mm512_fmadd_ps,
     _mm512_max_ps,
     _mm512_min_ps,
-    evens512_f32,
-    odds512_f32,
+    half512_f32,
     or512_f32
 );
 avx512!(
@@ -165,8 +147,7 @@ avx512!(
     _mm512_fmadd_pd,
     _mm512_max_pd,
     _mm512_min_pd,
-    evens512_f64,
-    odds512_f64,
+    half512_f64,
     or512_f64
 );
 
@@ -206,39 +187,34 @@ unsafe fn bits64(bits: u32) -> __m256i {
     }
 }
 
-/// Numbers 0, 2, 4 and on of both registers.
+/// Every second number of both registers, from `FIRST` on: 0 or 1.
 #[inline(always)]
-unsafe fn evens256_f32(low: __m256, high: __m256) -> __m256 {
+unsafe fn half256_f32<const FIRST: i32>(low: __m256, high: __m256) -> __m256 {
     unsafe {
-        let pairs = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(low, high));
-        _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(pairs))
+        let pairs = match FIRST {
+            0 => _mm256_shuffle_ps::<0b10_00_10_00>(low, high),
+            _ => _mm256_shuffle_ps::<0b11_01_11_01>(low, high),
+        };
+        let pairs = _mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(pairs));
+        _mm256_castpd_ps(pairs)
     }
 }
 
-/// Numbers 0, 2, 4 and on of both registers.
+/// Every second number of both registers, from `FIRST` on: 0 or 1.
 #[inline(always)]
-unsafe fn evens256_f64(low: __m256d, high: __m256d) -> __m256d {
-    unsafe { _mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_unpacklo_pd(low, high)) }
-}
-
-/// Numbers 1, 3, 5 and on of both registers.
-#[inline(always)]
-unsafe fn odds256_f32(low: __m256, high: __m256) -> __m256 {
+unsafe fn half256_f64<const FIRST: i32>(low: __m256d, high: __m256d) -> __m256d {
     unsafe {
-        let pairs = _mm256_castps_pd(_mm256_shuffle_ps::<0b11_01_11_01>(low, high));
-        _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(pairs))
+        let pairs = match FIRST {
+            0 => _mm256_unpacklo_pd(low, high),
+            _ => _mm256_unpackhi_pd(low, high),
+        };
+        _mm256_permute4x64_pd::<0b11_01_10_00>(pairs)
     }
-}
-
-/// Numbers 1, 3, 5 and on of both registers.
-#[inline(always)]
-unsafe fn odds256_f64(low: __m256d, high: __m256d) -> __m256d {
-    unsafe { _mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_unpackhi_pd(low, high)) }
 }
 
 macro_rules! avx2 {
     ($register:ident, $t:ident, $len:literal, $mask:ident, $splat:ident, $load:ident, $load_first:ident,
-     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident, $bits:ident, $evens:ident, $odds:ident, $or:ident) => {
+     $store:ident, $store_first:ident, $fma:ident, $max:ident, $min:ident, $bits:ident, $half:ident, $or:ident) => {
         impl Lanes for $register {
             type Item = $t;
             const LEN: usize = $len;
@@ -265,18 +241,11 @@ macro_rules! avx2 {
                 unsafe { $load_first(from, mask) }
             }
             #[inline(always)]
-            unsafe fn load_second(from: *const $t, [low, high]: [__m256i; 2]) -> Self {
-                unsafe {
-                    let low = $load_first(from, low);
-                    $evens(low, $load_first(from.wrapping_add($len), high))
-                }
-            }
-            #[inline(always)]
             unsafe fn load_both(from: *const $t, [low, high]: [Self::Mask; 2]) -> [Self; 2] {
                 unsafe {
                     let low = Self::load_masked(from, low);
                     let high = Self::load_masked(from.wrapping_add($len), high);
-                    [$evens(low, high), $odds(low, high)]
+                    [$half::<0>(low, high), $half::<1>(low, high)]
                 }
             }
             #[inline(always)]
@@ -330,8 +299,7 @@ avx2!(
     _mm256_max_ps,
     _mm256_min_ps,
     bits32,
-    evens256_f32,
-    odds256_f32,
+    half256_f32,
     _mm256_or_ps
 );
 avx2!(
@@ -348,8 +316,7 @@ avx2!(
     _mm256_max_pd,
     _mm256_min_pd,
     bits64,
-    evens256_f64,
-    odds256_f64,
+    half256_f64,
     _mm256_or_pd
 );
 
